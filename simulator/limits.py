@@ -239,6 +239,26 @@ LAST_WORDS_SHOWN_MAX_CHARACTERS = 200
 """Of the last line of it, within a sentence; the rest is in the evidence."""
 FITTED_SCRAPES_MAX = 300
 """Scrapes that other settings are tried on, some sixty times each; all of them are judged by what is found."""
+MARKET_AGENTS_MAX = 500
+"""Agents that one process plays: at a request a second each, some share of one core."""
+ACCOUNTS_READ_MAX = 600
+"""Accounts that are read at the end of a run: every agent of the largest market, and some owners."""
+ACCOUNTS_PATIENCE_SECONDS = 15.0
+"""For all of them, a handful of requests each, and up to thirty: within what a worker may take to finish."""
+ACCOUNTS_MAX_CONCURRENT = 64
+"""Accounts that are read at once, each from an address of its own: four requests a second of each at most."""
+ACCOUNT_PAGES_MAX = 10
+"""Pages of one list: five times what a right server shows of transactions (contract: Bounds)."""
+ACCOUNT_WITHDRAWALS_MAX = 12
+"""Withdrawals of one account that are looked at again at the end, the last ones: others had long to come to rest."""
+ACCOUNT_TRIES_MAX = 5
+"""Tries of one reading: where all share an address, others use up its tokens as well."""
+JOBS_AT_WORK_MAX = 64
+"""Jobs that one machine works on: several times what its capacity has room for."""
+FOREIGN_JOBS_KNOWN_MAX = 200
+"""Jobs of other machines that a wrong one may report the end of."""
+ACCOUNTS_SHOWN_MAX = 100
+"""Accounts in a report's table, those with most jobs first; the history has all of them."""
 IDENTITY_REQUEST_MAX_BYTES = 64 * 1024
 """What a server asks of a provider that an attack plays: the longest identity that is tried has 5,000 characters."""
 IDENTITY_REQUEST_SECONDS = 30.0

@@ -25,7 +25,8 @@ from simulator.checkers import CHECKERS, run_checkers
 from simulator.checkers.verdict import Status
 from simulator.deployment import own
 from simulator.deployment.own import FAULT_ACTIONS, Deployment
-from simulator.scenario.values import FAULTS, decode_value
+from simulator.scenario.kinds import decode_value
+from simulator.scenario.values import FAULTS
 from tests.attacks.playing import World
 from tests.checkers.conftest import Story
 from tests.core.server_under_test import Server, owner_headers

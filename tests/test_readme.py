@@ -144,12 +144,13 @@ def in_backticks(cells: list[str]) -> set[str]:
 
 
 def tables_of(schema: dict[str, Any], definition: str, path: str = "") -> set[str]:
-    """Name the tables of a scenario as TOML writes them; stages are written in one line."""
+    """Name the tables of a scenario as TOML writes them; stages and steps are written in one line."""
     found = set()
     for name, field in schema["$defs"][definition]["properties"].items():
         many = field.get("type") == "array"
-        inner = (field.get("items", {}) if many else field).get("$ref", "").rpartition("/")[2]
-        if name == "thresholds" or inner not in {"", "Stage"}:
+        shapes = [field.get("items", {})] if many else [field, *field.get("anyOf", [])]
+        inner = next((one["$ref"].rpartition("/")[2] for one in shapes if "$ref" in one), "")
+        if name == "thresholds" or inner not in {"", "Stage", "ClockStep"}:
             found.add(f"[[{path}{name}]]" if many else f"[{path}{name}]")
             found |= tables_of(schema, inner, f"{path}{name}.") if inner else set()
     return found

@@ -20,8 +20,9 @@ from simulator.judging.campaigns import campaign_names
 from simulator.judging.thresholds import judge_thresholds, measure, measure_without_own_lateness, percentile_of
 from simulator.limits import CAPACITY_INTERVAL_MIN_SECONDS, CAPACITY_MACHINES_PREFERRED
 from simulator.platform.wording import plural
+from simulator.scenario.kinds import Duration
 from simulator.scenario.thresholds import parse_threshold
-from simulator.scenario.values import Duration, Scenario, Stage
+from simulator.scenario.values import Scenario, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

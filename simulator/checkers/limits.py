@@ -46,6 +46,14 @@ ADDRESSES_UNKNOWN = (
     "or --own-addresses says it."
 )
 LARGER, SMALLER = "larger", "smaller"
+READING = (
+    Operation.POLICY_FETCH,
+    Operation.RESOURCES_READ,
+    Operation.PRICES_READ,
+    Operation.JOB_READ,
+    Operation.WALLET_READ,
+    Operation.FORUM_READ,
+)
 NEVER_AGO_NS = int(np.iinfo(np.int64).min)
 ROUNDING = 1e-3
 """Tokens by which floating point may be off; what it finds is counted again in whole numbers."""
@@ -87,7 +95,7 @@ def check_limits(history: History, facts: Facts) -> Verdict:
     instances = facts.instances
     bucket = _Bucket(facts.rate_limit_burst * instances, facts.rate_limit_refill_per_second * instances)
     rows = history.rows()
-    refused = rows["status"] == TOO_MANY
+    refused = _refused(rows)
     passed = _passed(rows)
     # A new process begins with full buckets.
     incarnation = incarnation_of(history, rows["sent_ns"])
@@ -136,6 +144,12 @@ def _passed(rows: NDArray[Any]) -> NDArray[np.bool_]:
     counts = (rows["operation"] != Operation.OTHER) | (rows["expected"] == Answer.WITHIN_LIMIT)
     passed: NDArray[np.bool_] = judged & counts & (rows["answered_ns"] != NEVER_NS) & (rows["got"] != Answer.LOST)
     return passed
+
+
+def _refused(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows were refused as too fast. A 429 may also say that an account has done enough."""
+    refused: NDArray[np.bool_] = (rows["status"] == TOO_MANY) & (rows["got"] != Answer.REFUSED)
+    return refused
 
 
 def _too_many(passed: NDArray[Any], bucket: _Bucket) -> Iterator[Finding]:
@@ -219,8 +233,8 @@ def _too_few(rows: NDArray[Any], refused: NDArray[np.bool_], bucket: _Bucket) ->
 
 
 def _refused_early(client: int, rows: NDArray[Any], refused: NDArray[np.bool_], bucket: _Bucket) -> Iterator[Finding]:
-    # A fetch whose connection had just been closed was sent twice; the first may have taken a token as well.
-    tokens = (~refused).astype(np.int64) + (rows["operation"] == Operation.POLICY_FETCH)
+    # What only reads was sent twice where its connection had just been closed; the first may have taken a token too.
+    tokens = (~refused).astype(np.int64) + np.isin(rows["operation"], READING)
     by_sending, by_answer = np.argsort(rows["sent_ns"], kind="stable"), np.argsort(rows["answered_ns"], kind="stable")
     sent, answered = rows["sent_ns"][by_sending], rows["answered_ns"][by_answer]
     taken_by_sending = np.concatenate([[0], np.cumsum(tokens[by_sending])])
@@ -284,7 +298,7 @@ def doubts_of_bucket(history: History, facts: Facts) -> set[str]:
     # Those who ask at a limit ask once a row, whatever they ask for.
     known = rows.copy()
     known["operation"][rows["expected"] == Answer.WITHIN_LIMIT] = Operation.METRICS
-    refused = (rows["status"] == TOO_MANY) & (rows["answered_ns"] < unknown_from_ns(history))
+    refused = _refused(rows) & (rows["answered_ns"] < unknown_from_ns(history))
     if any(True for _ in _too_few(known, refused, bucket)):
         found.add(SMALLER)
     return found

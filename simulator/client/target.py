@@ -30,6 +30,8 @@ AUDITORS_NET = 6
 OWNER_USERS_NET = 2
 OWNER_USERS_OF_A_SHARD = 4 * 65_536 // SHARDS_MAX - 1
 SCRIPTS_NET = 13
+AGENTS_NET = 10
+ACCOUNTS_NET = 11
 SCRIPT_ADDRESSES = 3 * 65_536 - 2
 SCRAPER_ADDRESS = "127.7.0.1"
 PROBE_ADDRESSES = ("127.7.0.2", "127.7.0.3")
@@ -206,6 +208,9 @@ machine_source = _numbered(MACHINES_NET)
 owner_source = _numbered(OWNERS_NET)
 attacker_source = _numbered(ATTACKERS_NET)
 auditor_source = _numbered(AUDITORS_NET)
+agent_source = _numbered(AGENTS_NET)
+account_source = _numbered(ACCOUNTS_NET)
+"""From which an account is read at the end: none of its requests before has used that address up."""
 _owner_user_source = _numbered(OWNER_USERS_NET)
 
 

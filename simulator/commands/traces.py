@@ -174,7 +174,7 @@ def trace_filter(
     Each option but the times may be given several times. Times count from the start of the run.
     """
     from simulator.errors import TraceError  # noqa: PLC0415
-    from simulator.scenario.values import parse_offset  # noqa: PLC0415 - as above
+    from simulator.scenario.kinds import parse_offset  # noqa: PLC0415 - as above
     from simulator.traces.choosing import Chosen, choose  # noqa: PLC0415
     from simulator.traces.format import read_trace  # noqa: PLC0415
     from simulator.traces.writing import write_lines  # noqa: PLC0415

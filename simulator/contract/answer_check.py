@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from simulator.contract.envelopes import check_bare, check_refusal, check_success
 from simulator.contract.heads import HeadMemory, check_head
 from simulator.contract.lists import check_page
-from simulator.contract.objects import Certified, Reader, Showing
+from simulator.contract.market_objects import MarketReader
 from simulator.contract.parsed_request import ParsedRequest, Violation, parse_request
+
+if TYPE_CHECKING:
+    from simulator.contract.objects import Certified, Showing
 
 SECRET_HEADERS = (b"authorization", b"x-machine-token", b"x-moltbook-identity")
 SECRET_MIN_BYTES = 16
@@ -66,7 +69,7 @@ def check_answer(request: bytes, status: int, head: bytes, body: bytes, memory: 
     odd += wrong
     if wrong:
         return AnswerCheck(asked, odd, heads, [], [])
-    reader = Reader(asked)
+    reader = MarketReader(asked)
     reader.read(status, data)
     odd += [*reader.odd, *check_page(asked, data)]
     return AnswerCheck(asked, odd, heads, reader.showings, reader.certificates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LIMIT_DEFAULT, LIMIT_MAX = 100, 500
-ITEMS = {"/workers/statuses": "workers", "/audit/events": "events"}
+ITEMS = {
+    "/workers/statuses": "workers",
+    "/audit/events": "events",
+    "/resources": "resources",
+    "/jobs": "jobs",
+    "/wallet/transactions": "transactions",
+    "/forum/posts": "posts",
+}
 """Each list's route, and the field that has its items."""
+_THREAD = re.compile(r"/forum/posts/[^/]+")
 WORKER_FIELDS = ("worker_id", "stale", "age_seconds", "name")
 """What every worker of a list shows, heard from or not (contract §3)."""
 
 
 def check_page(asked: ParsedRequest, data: Any) -> Iterator[Violation]:
     """Return what is wrong with a page: how it repeats what was asked, how many items it has, and their order."""
-    name = ITEMS.get(asked.path)
+    name = "comments" if _THREAD.fullmatch(asked.path) else ITEMS.get(asked.path)
     if name is None or asked.method != "GET":
         return
     if not isinstance(data, dict) or not isinstance(data.get(name), list):
@@ -31,7 +40,11 @@ def check_page(asked: ParsedRequest, data: Any) -> Iterator[Violation]:
         yield from _check_size(data, name, min(limit, LIMIT_MAX), offset)
     if name == "workers":
         yield from _check_workers(items)
-    elif (kind := parameters.get("type")) and any(isinstance(one, dict) and one.get("type") != kind for one in items):
+    elif (
+        name == "events"
+        and (kind := parameters.get("type"))
+        and any(isinstance(one, dict) and one.get("type") != kind for one in items)
+    ):
         yield Violation("page-filter", f"it has events of another type than {kind}")
 
 

@@ -7,8 +7,19 @@ from http import HTTPStatus
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 
 OK, CREATED, SERVER_ERROR = HTTPStatus.OK, HTTPStatus.CREATED, 500
-CREATING = frozenset({Operation.REGISTER, Operation.POLICY_CREATE, Operation.CONSENT_CREATE})
+CREATING = frozenset(
+    {
+        Operation.REGISTER,
+        Operation.POLICY_CREATE,
+        Operation.CONSENT_CREATE,
+        Operation.AGENT_REGISTER,
+        Operation.JOB_CREATE,
+        Operation.FORUM_WRITE,
+    }
+)
 """Operations whose success is 201."""
+PROMISING = frozenset({Operation.WITHDRAW})
+"""Those whose success is 202: what they promise comes later."""
 REFUSALS: dict[Answer, tuple[int, bytes]] = {
     Answer.MISSING_FIELDS: (HTTPStatus.BAD_REQUEST, b"missing required heartbeat fields"),
     Answer.MALFORMED_FIELDS: (HTTPStatus.BAD_REQUEST, b"invalid heartbeat fields"),
@@ -53,12 +64,19 @@ def backend_of(operation: Operation, status: int) -> str:
     return "redis" if operation in {Operation.HEARTBEAT, Operation.POLICY_FETCH} else "memory"
 
 
+def success_of(operation: Operation) -> HTTPStatus:
+    """Return the status by which a correct server grants what was asked."""
+    if operation in PROMISING:
+        return HTTPStatus.ACCEPTED
+    return CREATED if operation in CREATING else OK
+
+
 def in_words(answer: Answer, operation: Operation) -> str:
     """Return what a correct server answers, as its status and message; with the reason that only its metrics show."""
     if answer in ALTERNATIVES:
         return " or ".join(in_words(one, operation) for one in sorted(ALTERNATIVES[answer]))
     if answer is Answer.ACCEPTED:
-        return "200 accepted" if operation is Operation.HEARTBEAT else str(CREATED if operation in CREATING else OK)
+        return "200 accepted" if operation is Operation.HEARTBEAT else str(int(success_of(operation)))
     if answer in REFUSALS:
         status, error = REFUSALS[answer]
         # Several reasons share one status and message.

@@ -106,11 +106,15 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Exchanged(NamedTuple):
-    """What came of a request, and what that is. `problem` says what is wrong with a success that grants nothing."""
+    """What came of a request, and what that is. `problem` says what is wrong with a success that grants nothing.
+
+    `expected` is what a right server says: acceptance, but where it may rightly refuse.
+    """
 
     reply: Reply
     got: Answer
     problem: str
+    expected: Answer = Answer.ACCEPTED
 
 
 class CutOffError(Exception):
@@ -249,7 +253,7 @@ class Acts:
         yield from self._must(self.revoke_ask(machine))
 
     def _must(self, ask: Ask) -> Act[Reply]:
-        reply, got, problem = yield from self.exchange(ask)
+        reply, got, problem, _ = yield from self.exchange(ask)
         if got is Answer.ACCEPTED:
             return reply
         came = f"it got HTTP {reply.status}" if reply.status else "no whole answer came"

@@ -119,6 +119,22 @@ def read_id(data: Mapping[str, Any]) -> str:
         raise GrantError(_reason(error)) from None
 
 
+def read_grant_id(data: Mapping[str, Any], name: str) -> str:
+    """Read the id of the object that an answer has under a name. Raises GrantError."""
+    shown = data.get(name)
+    if not isinstance(shown, dict):
+        raise GrantError(f"it has no {name}")
+    return read_id(shown)
+
+
+def read_key(data: Mapping[str, Any]) -> str:
+    """Read an agent's API key. Raises GrantError, which does not show it."""
+    try:
+        return msgspec.convert(data.get("api_key"), Token)
+    except msgspec.ValidationError:
+        raise GrantError("its api_key is missing, or holds what no header may hold") from None
+
+
 def _reason(error: Exception) -> str:
     """Return what is wrong in words rather than in a pattern."""
     _, found, where = str(error).rpartition("at `")

@@ -132,7 +132,7 @@ def bring_up(
     while (action := machine.action(now_ns)) not in RESTING:
         policy_id = policies.get(machine.owner_id, "")
         ask = acts.machine_ask(machine, action, policy_id)
-        reply, got, _ = yield from acts.exchange(ask)
+        reply, got, *_ = yield from acts.exchange(ask)
         now_ns = reply.ended_ns
         if action is Action.ROTATE and _says(reply, NOT_FOUND, b"machine not found"):
             machine.forgotten()  # so it registers anew, at once

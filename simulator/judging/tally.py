@@ -26,7 +26,23 @@ ATTACK = "ATTACK"
 """The method that hostile requests are shown with."""
 UNKNOWN = "unknown: no whole answer came"
 """What is said of a lost answer: the request took effect, or it did not."""
-METHODS = {Operation.POLICY_FETCH: "GET", Operation.METRICS: "GET", Operation.OTHER: "GET"}
+METHODS = {
+    **dict.fromkeys(
+        (
+            Operation.POLICY_FETCH,
+            Operation.METRICS,
+            Operation.OTHER,
+            Operation.RESOURCES_READ,
+            Operation.PRICES_READ,
+            Operation.JOB_READ,
+            Operation.WALLET_READ,
+            Operation.FORUM_READ,
+        ),
+        "GET",
+    ),
+    Operation.AGENT_UPDATE: "PUT",
+    Operation.JOB_CANCEL: "DELETE",
+}
 """The methods of operations; those that are not here are posted."""
 
 

@@ -24,7 +24,8 @@ from simulator.history.schedule import (
     unseen,
 )
 from simulator.history.starvation import starved
-from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, Threshold, parse_threshold
+from simulator.judging.market_shown import market_seconds, shown_of
+from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, TIMES, Threshold, parse_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,6 +91,7 @@ def measure(
         "revocation.time_to_stop": Series(values=times_to_stop_s(history)),
         "machines.connected": Series(values=np.array([connected_max], dtype=np.float64)),
     }
+    series |= _measure_market(history)
     if memory_max_bytes is not None:
         series[MEMORY] = Series(values=np.array([memory_max_bytes / MEGABYTE_BYTES]))
     for metric, figure in (
@@ -111,10 +113,25 @@ def measure(
     return series
 
 
+def _measure_market(history: History) -> dict[str, Series]:
+    """Measure what is about the market; nothing where nobody asked it for anything."""
+    if not (history.market_exchanges or history.accounts_shown):
+        return {}
+    shown = shown_of(history)
+    return {
+        "job.time_to_start": Series(values=shown.start_seconds),
+        "withdrawal.time_to_settle": Series(values=shown.settle_seconds),
+        "jobs.finished": Series(count=shown.finished, total=shown.finished),
+        "withdrawals.settled": Series(count=shown.settled, total=shown.settled),
+        "market.response_time": Series(values=market_seconds(history)),
+    }
+
+
 HARNESS_METRICS = ("generator.",)
 """What is about the harness alone: a threshold on it says nothing about the server."""
 LATE_METRICS = (
-    "requests.", "machines.", "heartbeat.accepted", "heartbeat.held_up", "attacks.sent", "alerts.stale_workers.",
+    "requests.", "machines.", "job.", "jobs.", "withdrawal.", "withdrawals.", "market.",
+    "heartbeat.accepted", "heartbeat.held_up", "attacks.sent", "alerts.stale_workers.",
     "alerts.worker_auth_failures.", "auth_failures.",
 )  # fmt: skip
 """What a harness that cannot keep its schedule does not see, or bring about, as it was to be: who is heard too late is
@@ -218,7 +235,7 @@ def _value(threshold: Threshold, series: Series) -> float | None:
 
 
 def _shown(threshold: Threshold, value: float, series: Series) -> str:
-    if threshold.metric.endswith("_time"):
+    if METRICS[threshold.metric] is TIMES:
         return f"{value * 1000:.3f} ms"
     if threshold.metric == MEMORY:
         return f"{value:.1f} {MEGABYTE}"

@@ -31,10 +31,12 @@ from simulator.load.messages import (
     frame,
 )
 from simulator.load.options import ConductorError
+from simulator.worlds.live.market_player import MarketPlayer
 from simulator.worlds.live.observing import Observer, watch_generator
 from simulator.worlds.live.onboarding import Onboarding, SetUpError
 from simulator.worlds.live.world import owner_prefix
 from simulator.worlds.plan import machines_wanted
+from simulator.worlds.progress import MARKET_COUNTERS, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from simulator.load.options import ConductorOptions
     from simulator.scenario.values import Scenario
     from simulator.worlds.live.faults import FaultPlayer
-    from simulator.worlds.progress import Progress
 
 END_SECONDS = 60.0
 """How long after the scenario's end everything must have been told."""
@@ -101,6 +102,8 @@ class Conductor:
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
         self._onboarding = Onboarding(target, history, progress, self.now, rng, scenario.fleet.certificate_rotation_ns)
         self._observer = Observer(scenario, seed, target, history, progress, self.now, self._owner_ids)
+        self._own = Progress()
+        self._market = MarketPlayer(scenario, seed, target, history, self._own, self.now, prefix, self._owner_ids)
         self._processes = LocustProcesses(wanted, target)
         self._parts: dict[int, _PlayedPart] = {}
         self._started = trio.Event()
@@ -170,6 +173,7 @@ class Conductor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch_generator, self._history, self._progress, self.now)
             nursery.start_soon(self._observer.watch)
+            nursery.start_soon(self._market.play)
             nursery.start_soon(self._show)
             if self._faults is not None:
                 nursery.start_soon(self._faults.play, self.now)
@@ -216,6 +220,7 @@ class Conductor:
                 LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts
             ]
         if self._playing:
+            await self._market.finish()
             await self._observer.finish()
         progress.phase = "done"
 
@@ -227,6 +232,9 @@ class Conductor:
             progress.elapsed_ns = self.now()
             wanted = machines_wanted(self._scenario.fleet, progress.elapsed_ns)
             progress.machines_wanted = wanted
+            for name in MARKET_COUNTERS:
+                of_parts = sum(one.progress.get(name, 0) for one in self._parts.values())
+                setattr(progress, name, of_parts + getattr(self._own, name))
             progress.phase = "ramping" if progress.connected < wanted * 0.99 else "running"
 
     # --- what the master tells

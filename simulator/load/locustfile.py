@@ -23,7 +23,7 @@ from simulator.load.control_socket import ControlSocket
 from simulator.load.dispatching import MixDispatcher, ScenarioShape
 from simulator.load.master_node import MasterNode
 from simulator.load.messages import Order
-from simulator.load.users import Attacker, OwnerDashboard, OwnerOnboarding, ProviderMachine
+from simulator.load.users import AgentMarket, Attacker, ForumCrowd, OwnerDashboard, OwnerOnboarding, ProviderMachine
 from simulator.load.worker_node import WorkerNode, end_with
 from simulator.scenario.loading import ScenarioError, load_scenario, parse_scenario
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from simulator.client.access import Access
 
-__all__ = ["Attacker", "OwnerDashboard", "OwnerOnboarding", "ProviderMachine"]
+__all__ = ["AgentMarket", "Attacker", "ForumCrowd", "OwnerDashboard", "OwnerOnboarding", "ProviderMachine"]
 
 TOKEN_VARIABLE = "HATCHFARM_API_TOKEN"  # noqa: S105 - the variable's name, not its value
 CONTROL_VARIABLE = "HATCHFARM_CONDUCTOR_FD"

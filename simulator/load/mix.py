@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 MACHINE, ATTACKER = "ProviderMachine", "Attacker"
-USERS = {"owner-dashboard": "OwnerDashboard", "owner-onboarding": "OwnerOnboarding"}
+USERS = {
+    "owner-dashboard": "OwnerDashboard",
+    "owner-onboarding": "OwnerOnboarding",
+    "agent-market": "AgentMarket",
+    "forum-crowd": "ForumCrowd",
+}
 """The classes behind the names that scenarios use."""
 
 

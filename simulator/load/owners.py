@@ -15,21 +15,30 @@ import gevent
 import numpy as np
 from gevent import socket
 from gevent.event import Event
+from gevent.pool import Pool
 from locust.exception import StopUser
 
 from simulator.client.answers import AnswerReader, GarbageError
 from simulator.client.target import owner_user_source, source_number
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer, Operation, operation_name
-from simulator.fleet.acts import Acts, Ask, CutOffError, Reply
+from simulator.fleet.accounts import ACCOUNTS, WITHDRAWALS, AccountReader
+from simulator.fleet.acts import Acts, Ask, CutOffError, Reconnect, Reply, Sleep
+from simulator.fleet.market_acts import MarketActs
 from simulator.fleet.requests import ANY_OWNER, ApiCall, owner_headers
 from simulator.history.losses import Loss, loss_of_close
 from simulator.history.rows import NEVER_NS, History
 from simulator.judging.tally import UNKNOWN, answer_name
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.limits import (
+    ACCOUNTS_MAX_CONCURRENT,
+    ACCOUNTS_PATIENCE_SECONDS,
+    ACCOUNTS_READ_MAX,
+    ANSWER_TIMEOUT_SECONDS,
+)
 from simulator.load.deltas import Cursor
 from simulator.load.messages import Report
 from simulator.worlds.own_health import LAG_PROBE_SECONDS, OwnHealth
+from simulator.worlds.progress import MARKET_COUNTERS, Progress
 from simulator.worlds.recording import keep_wrong_act, record_act
 
 if TYPE_CHECKING:
@@ -39,7 +48,8 @@ if TYPE_CHECKING:
 
     from simulator.client.answers import HttpAnswer
     from simulator.client.target import Target
-    from simulator.fleet.acts import Act, Exchanged
+    from simulator.fleet.acts import Act, ActStep, Exchanged
+    from simulator.fleet.agents import Agent, AgentHabits
     from simulator.load.messages import Begin
 
 READ_BYTES = 65_536
@@ -50,13 +60,18 @@ _Result = TypeVar("_Result")
 class OwnersPart:
     """What the owners of one worker do in one test: their history, and who of them is still asking."""
 
-    def __init__(self, begin: Begin, target: Target, first_machine: int, rotation_ns: int, owners: list[str]) -> None:
+    def __init__(
+        self, begin: Begin, target: Target, first_machine: int, rotation_ns: int, owners: list[str], habits: AgentHabits
+    ) -> None:
         self.begin = begin
         self.target = target
         self.history = History()
         self.witness = Witness(self.history, self.now)
         self.owners = owners
         self.rotation_ns = rotation_ns
+        self.habits = habits
+        self.progress = Progress()
+        self.agents: list[Agent] = []
         self.machine_numbers = count(first_machine)
         self.prefix = f"{begin.order.prefix}-o{begin.shard}"
         self._user_numbers = count()
@@ -93,9 +108,9 @@ class OwnersPart:
         """Return a user's own randomness."""
         return np.random.default_rng((self.begin.order.seed, self.begin.shard, user))
 
-    def enter(self) -> None:
-        """Count a request as under way. Raises StopUser once the test has ended."""
-        if self.ended:
+    def enter(self, *, last: bool = False) -> None:
+        """Count a request as under way. Raises StopUser once the test has ended, but for what is asked `last`."""
+        if self.ended and not last:
             raise StopUser
         self._asking += 1
         self._idle.clear()
@@ -115,20 +130,49 @@ class OwnersPart:
         """Return what happened since the last call. Locust has counted it already."""
         at_ns = time.monotonic_ns()
         delta = self._cursor.delta(self._cursor.rows())
-        return Report(at_ns, [], {}, delta, last)
+        return Report(at_ns, [], {name: getattr(self.progress, name) for name in MARKET_COUNTERS}, delta, last)
+
+    def read_accounts(self, environment: Environment) -> None:
+        """Read the accounts of this part's agents, once they have ended, within bounds of time and number."""
+        pool, asked_ns = Pool(ACCOUNTS_MAX_CONCURRENT), self.now()
+        readers: list[AccountReader] = []
+        for agent in self.agents:
+            if agent.caller is not None and len(readers) < ACCOUNTS_READ_MAX:
+                session = OwnerSession(self, environment, self.new_user(), last=True)
+                reader = AccountReader(session.market, agent.caller, agent.withdrawals)
+                readers.append(reader)
+                pool.spawn(self._read_account, session, reader)
+        pool.join(ACCOUNTS_PATIENCE_SECONDS)
+        pool.kill()
+        if (read := len(self.history.accounts_shown)) < len(self.agents):
+            why = f"{len(self.agents) - read} of {len(self.agents)} could not be read"
+            self.history.trouble(asked_ns, ACCOUNTS, why)
+        if unrested := sum(reader.unrested for reader in readers):
+            self.history.trouble(self.now(), WITHDRAWALS, f"{unrested} had not come to rest when the run ended")
+
+    def _read_account(self, session: OwnerSession, reader: AccountReader) -> None:
+        shown = session.play(reader.script(), lambda: None)
+        session.close()
+        if shown is not None:
+            self.history.accounts_shown.append(shown)
 
 
 class OwnerSession:
-    """One owner's connection, kept open, from an address of its own where the target sees addresses."""
+    """The connection of an owner or agent, kept open, from an address of its own where the target sees addresses.
 
-    def __init__(self, part: OwnersPart, environment: Environment, user: int) -> None:
+    One that asks `last` does so after the test has ended.
+    """
+
+    def __init__(self, part: OwnersPart, environment: Environment, user: int, *, last: bool = False) -> None:
         self.part = part
         self._environment = environment
         self._source = owner_user_source(part.target, part.begin.shard, user)
         self._socket: Any = None
         self._asked = self._begun = False
         self._free_ns = NEVER_NS
+        self._last = last
         self.acts = Acts(part.history, part.target.token, part.rotation_ns, self)
+        self.market = MarketActs(part.history, self)
 
     def close(self) -> None:
         """Close the connection, if it is open."""
@@ -160,14 +204,15 @@ class OwnerSession:
         while True:
             try:
                 ask = act.send(reply)
+                while not isinstance(ask, Ask):
+                    self._do(ask)
+                    ask = act.send(None)
             except StopIteration as end:
                 result: _Result = end.value
                 return result
-            if not isinstance(ask, Ask):
-                raise TypeError(f"{type(ask).__name__} is no step of an owner's")
             if reply is not None:
                 pace()
-            self.part.enter()
+            self.part.enter(last=self._last)
             sent_ns = self.part.now()
             try:
                 reply = self._ask(ask.call, sent_ns)
@@ -178,6 +223,16 @@ class OwnerSession:
                 raise
             finally:
                 self.part.leave()
+
+    def _do(self, step: ActStep) -> None:
+        """Do a step of a script that asks for nothing."""
+        match step:
+            case Sleep():
+                gevent.sleep(step.seconds)
+            case Reconnect():
+                self.close()
+            case _:
+                raise TypeError(f"{type(step).__name__} is no step of an owner's")
 
     def _ask(self, call: ApiCall, sent_ns: int) -> Reply:
         """Send a call, and return what came of it."""
@@ -247,7 +302,7 @@ class OwnerSession:
 
     def record(self, ask: Ask, exchanged: Exchanged) -> None:
         """Add the row, keep what was wrong, and let Locust count the request."""
-        part, (reply, got, _) = self.part, exchanged
+        part, (reply, got, *_) = self.part, exchanged
         record_act(part.history, ask, exchanged, source_number(self._source))
         if reply.why:
             part.history.trouble(reply.sent_ns, operation_name(ask.call.operation), reply.why)

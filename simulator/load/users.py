@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from locust import User, constant, constant_throughput, task
 
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.reading import MalformedDataError, read_data
 from simulator.fleet.acts import ActError, Ask
+from simulator.fleet.agents import Agent
 from simulator.fleet.machine import Machine
 from simulator.fleet.onboarding import live_once, make_rules
 from simulator.fleet.requests import ApiCall, owner_headers
@@ -59,11 +61,16 @@ class Attacker(User):
         """Do nothing: the campaign goes on by itself."""
 
 
+def _paced(user: Any) -> float:
+    """Return how long a user waits until its next request is due."""
+    return float(user.pace(user))
+
+
 class _Owner(User):
     """An owner with a connection and an address of its own, who asks `rate` times a second."""
 
     abstract = True
-    rate = 1.0
+    wait_time = _paced
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -73,11 +80,7 @@ class _Owner(User):
         self.rng = part.rng(self.number)
         self.session = OwnerSession(part, environment, self.number)
         self.owner_id = part.owners[self.number % len(part.owners)]
-        self._pace = constant_throughput(node_of(environment).rate_of(type(self).__name__))
-
-    def wait_time(self) -> float:
-        """Wait until the next request is due."""
-        return float(self._pace(self))
+        self.pace = constant_throughput(node_of(environment).rate_of(type(self).__name__))
 
     def on_stop(self) -> None:
         """Close the connection."""
@@ -88,7 +91,7 @@ class _Owner(User):
         headers = owner_headers(self.part.target.token, None if whole_fleet else self.owner_id)
         operation = Operation.METRICS if name == "metrics" else Operation.OTHER
         ask = Ask(ApiCall(operation, "GET", path, headers, rooted=rooted), self.owner_id, name=name)
-        reply, got, _ = self.session.play(self.session.acts.exchange(ask), self.wait)
+        reply, got, *_ = self.session.play(self.session.acts.exchange(ask), self.wait)
         return _data(reply) if got is Answer.ACCEPTED else None
 
 
@@ -147,6 +150,39 @@ class OwnerOnboarding(_Owner):
         machine = Machine(next(self.part.machine_numbers), self.owner_id, 0)
         with suppress(ActError):
             self.session.play(live_once(self.session.acts, machine, make_rules(0, self.rng)), self.wait)
+
+
+class AgentMarket(User):
+    """An agent: registers, looks at prices and at what is offered, posts, watches and cancels jobs, and withdraws."""
+
+    wait_time = _paced
+    only_talks = False
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        part = self.part = node_of(environment).owners()
+        number = part.new_user()
+        self.session = OwnerSession(part, environment, number)
+        habits = msgspec.structs.replace(part.habits, only_talks=self.only_talks)
+        name = f"{part.prefix}-agent-{number}"
+        self.agent = Agent(name, self.session.market, habits, part.rng(number), part.progress)
+        part.agents.append(self.agent)
+        self.pace = constant_throughput(node_of(environment).rate_of(type(self).__name__))
+
+    def on_stop(self) -> None:
+        """Close the connection."""
+        self.session.close()
+
+    @task
+    def act(self) -> None:
+        """Do the next thing, as agents in every world do."""
+        self.session.play(self.agent.next_act(self.part.now()), self.wait)
+
+
+class ForumCrowd(AgentMarket):
+    """An agent that only reads and writes in the forum."""
+
+    only_talks = True
 
 
 def _heard_from(shown: Any) -> list[str]:

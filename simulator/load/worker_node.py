@@ -22,6 +22,7 @@ from simulator.load.ordered import target_of
 from simulator.load.owners import OwnerSession, OwnersPart
 from simulator.load.statistics import merge_tallies
 from simulator.scenario.loading import parse_scenario
+from simulator.scenario.market_values import MarketOptions
 
 if TYPE_CHECKING:
     from locust.env import Environment
@@ -113,6 +114,7 @@ class WorkerNode:
             begin.first_machine + options.machines + SHARD_OTHER_MACHINES_MAX,
             options.certificate_rotation_ns,
             [f"{prefix}-{index}" for index in range(options.owners)],
+            (scenario.market or MarketOptions()).habits(),
         )
         self._finished = False
         self._begun.set()
@@ -140,6 +142,7 @@ class WorkerNode:
             if bridge is not None:
                 bridge.finish()
             if self._beside_owners:
+                owners.read_accounts(self._environment)
                 gevent.killall(self._beside_owners)
                 self._pass_on(OWNERS_PART, owners.report(last=True))
             runner = self._environment.runner

@@ -14,7 +14,7 @@ from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.possible import possible
 from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.limits import FINDINGS_SHOWN_MAX, SCENARIO_SHOWN_MAX_CHARACTERS
-from simulator.report import plots, reconciliation, series, wording
+from simulator.report import market, market_plots, plots, reconciliation, series, wording
 from simulator.report.text import shortened
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def report_page(report_input: ReportInput) -> bytes:
             metrics=reconciliation.metric_lines(bounds),
             audit=_audit(report_input, audit_verdict),
             audit_verdict=audit_verdict,
+            accounts=market.account_lines(report_input.history),
             generator=generator,
             latency=[(name, value) for name, value in verdict.latency_s.items() if value is not None],
             scenario_text=shortened(report_input.scenario_text, SCENARIO_SHOWN_MAX_CHARACTERS),
@@ -124,6 +125,8 @@ def draw_plots(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[pl
         drawn.append(plots.plot_freshness(series.freshness(bounds), seconds))
         drawn.append(plots.plot_alert("Alert: stale workers", "Stale workers", stale, seconds))
         drawn.append(plots.plot_alert("Alert: worker auth failures", "Recent auth failures", recent, seconds))
+    if (jobs := market.jobs_over_time(history, elapsed_ns)) is not None:
+        drawn.append(market_plots.plot_jobs(jobs, seconds))
     if history.generator:
         drawn.append(plots.plot_health(series.health(history.generator), seconds))
     return drawn

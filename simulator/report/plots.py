@@ -170,7 +170,8 @@ def _clock(seconds: float, _place: object = None) -> str:
     return f"{minutes}:{rest:02d}"
 
 
-def _line(axes: Axes, at: Any, values: Any, label: str, colour: str, dash: str = "solid", **more: Any) -> None:
+def draw_line(axes: Axes, at: Any, values: Any, label: str, colour: str, dash: str = "solid", **more: Any) -> None:
+    """Draw one line in a colour of the page."""
     axes.plot(at, values, color=COLOURS[colour], linestyle=DASHES[dash], label=label, **more)
 
 
@@ -186,7 +187,7 @@ def _legend(axes: Axes, shape: Shape, entries: int) -> None:
     )
 
 
-def _title(axes: Axes, shape: Shape, title: str, entries: int) -> None:
+def put_title(axes: Axes, shape: Shape, title: str, entries: int) -> None:
     """Put the title above the legend where they would not fit beside each other."""
     rows = 0 if shape is WIDE or not entries else -(-entries // 3)
     axes.set_title(title, pad=4 + rows * shape.text * 1.5)
@@ -204,25 +205,25 @@ def plot_rates(rates: series.Rates, seconds: float) -> Plot:
     missing = "" if unwanted else " None was refused, and none left without an answer."
 
     def honest(axes: Axes, shape: Shape) -> None:
-        _line(axes, rates.at, rates.sent, "sent", "muted", "dotted", drawstyle="steps-post")
-        _line(axes, rates.at, rates.accepted, "accepted", "green", drawstyle="steps-post")
+        draw_line(axes, rates.at, rates.sent, "sent", "muted", "dotted", drawstyle="steps-post")
+        draw_line(axes, rates.at, rates.accepted, "accepted", "green", drawstyle="steps-post")
         for label, values, colour, dash in unwanted:
-            _line(axes, rates.at, values, label, colour, dash, drawstyle="steps-post")
+            draw_line(axes, rates.at, values, label, colour, dash, drawstyle="steps-post")
         axes.set_ylim(bottom=0)
-        _title(axes, shape, "Honest heartbeats a second", 2 + len(unwanted))
+        put_title(axes, shape, "Honest heartbeats a second", 2 + len(unwanted))
 
     def hostile(axes: Axes, shape: Shape) -> None:
         axes.fill_between(rates.at, rates.attacks, step="post", color=COLOURS["violet"], alpha=0.25, linewidth=0)
-        _line(axes, rates.at, rates.attacks, "sent", "violet", drawstyle="steps-post", linewidth=1.2)
+        draw_line(axes, rates.at, rates.attacks, "sent", "violet", drawstyle="steps-post", linewidth=1.2)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-        _title(axes, shape, "Hostile requests a second", 0)
+        put_title(axes, shape, "Hostile requests a second", 0)
 
     return draw(
         "Rate",
         f"Counted over {rates.width:g} s, by when they were sent.{missing}",
-        f"Honest heartbeats: at most {_most(rates.sent):.0f} a second sent, {_most(rates.accepted):.0f} accepted, "
-        f"{_most(rates.refused):.0f} refused. Hostile requests: at most {_most(rates.attacks):.0f} a second.",
+        f"Honest heartbeats: at most {most_of(rates.sent):.0f} a second sent, {most_of(rates.accepted):.0f} accepted, "
+        f"{most_of(rates.refused):.0f} refused. Hostile requests: at most {most_of(rates.attacks):.0f} a second.",
         [(150, honest), (70, hostile)],
         seconds,
     )
@@ -235,16 +236,16 @@ def plot_latencies(latencies: series.Latencies, seconds: float) -> Plot:
     def paint(axes: Axes, shape: Shape) -> None:
         styles = (("blue", "dotted"), ("blue", "dashed"), ("red", "solid"))
         for row, percentile, (colour, dash) in zip(values, series.LATENCY_PERCENTILES, styles, strict=True):
-            _line(axes, latencies.at, np.maximum(row, 1e-3), f"p{percentile}", colour, dash)
+            draw_line(axes, latencies.at, np.maximum(row, 1e-3), f"p{percentile}", colour, dash)
         if np.isfinite(values).any():
             axes.set_yscale("log")
             low, high = float(np.nanmin(values)), float(np.nanmax(values))
             axes.set_ylim(10 ** np.floor(np.log10(max(low, 1e-3))), 10 ** np.ceil(np.log10(max(high, 2e-3) * 1.01)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g} ms"))
         axes.minorticks_off()
-        _title(axes, shape, "Percentiles", 3)
+        put_title(axes, shape, "Percentiles", 3)
 
-    worst = f"at worst p99 {_most(values[-1]):.1f} ms" if np.isfinite(values).any() else "nothing was answered"
+    worst = f"at worst p99 {most_of(values[-1]):.1f} ms" if np.isfinite(values).any() else "nothing was answered"
     return draw(
         "Response time",
         "Of honest heartbeats, from the moment each was due to its answer; a logarithmic scale.",
@@ -264,7 +265,7 @@ def plot_freshness(fresh: dict[str, series.Counted], seconds: float) -> Plot:
             _band(axes, one, name, colour, dash)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        _title(axes, shape, "Workers", 3)
+        put_title(axes, shape, "Workers", 3)
 
     outside = sum(int(one.outside.sum()) for one in fresh.values())
     return draw(
@@ -281,7 +282,7 @@ def _band(axes: Axes, one: series.Counted, label: str, colour: str, dash: str = 
     drawn = thinned(one.at, one.value, outside)
     at, value = one.at[drawn], one.value[drawn]
     axes.fill_between(at, one.low[drawn], one.ceiling[drawn], color=COLOURS[colour], alpha=0.22, linewidth=0)
-    _line(axes, at, value, label, colour, dash)
+    draw_line(axes, at, value, label, colour, dash)
     wrong = outside[drawn]
     axes.plot(at[wrong], value[wrong], "x", color=COLOURS["red"], markersize=7, markeredgewidth=2)
 
@@ -303,7 +304,7 @@ def plot_alert(title: str, noun: str, one: series.Alert, seconds: float) -> Plot
         )
         axes.set_ylim(bottom=0, top=max(1.25 * one.threshold, axes.get_ylim()[1]))
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        _title(axes, shape, noun, 0)
+        put_title(axes, shape, noun, 0)
 
     def strip(axes: Axes, _shape: Shape) -> None:
         axes.grid(visible=False)
@@ -335,7 +336,7 @@ def plot_health(health: series.Health, seconds: float) -> Plot:
 
     def lag(axes: Axes, shape: Shape) -> None:
         drawn = thinned(health.at, health.lag, health.dropped > 0)
-        _line(axes, health.at[drawn], health.lag[drawn] * 1000, "loop lag", "blue")
+        draw_line(axes, health.at[drawn], health.lag[drawn] * 1000, "loop lag", "blue")
         late = health.dropped[drawn] > 0
         axes.plot(
             health.at[drawn][late],
@@ -347,27 +348,28 @@ def plot_health(health: series.Health, seconds: float) -> Plot:
         )
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g} ms"))
-        _title(axes, shape, "Worst loop lag a second", 0)
+        put_title(axes, shape, "Worst loop lag a second", 0)
 
     def load(axes: Axes, shape: Shape) -> None:
         drawn = thinned(health.at, health.cpu)
         axes.fill_between(health.at[drawn], health.cpu[drawn] * 100, color=COLOURS["violet"], alpha=0.25, linewidth=0)
-        _line(axes, health.at[drawn], health.cpu[drawn] * 100, "CPU", "violet", linewidth=1.2)
-        axes.set_ylim(0, max(100.0, 100 * _most(health.cpu)))
+        draw_line(axes, health.at[drawn], health.cpu[drawn] * 100, "CPU", "violet", linewidth=1.2)
+        axes.set_ylim(0, max(100.0, 100 * most_of(health.cpu)))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _place: f"{value:g}%"))
         axes.yaxis.set_major_locator(MaxNLocator(3))
-        _title(axes, shape, "CPU, of one core", 0)
+        put_title(axes, shape, "CPU, of one core", 0)
 
     return draw(
         "Generator health",
         "A cross marks a second in which planned requests could not be started.",
-        f"The harness stood still for at most {1000 * _most(health.lag):.1f} ms and used at most "
-        f"{100 * _most(health.cpu):.0f}% of a core.",
+        f"The harness stood still for at most {1000 * most_of(health.lag):.1f} ms and used at most "
+        f"{100 * most_of(health.cpu):.0f}% of a core.",
         [(90, lag), (90, load)],
         seconds,
     )
 
 
-def _most(values: Any) -> float:
+def most_of(values: Any) -> float:
+    """Return the largest of values that has an end."""
     finite = np.asarray(values)[np.isfinite(values)]
     return float(finite.max()) if len(finite) else 0.0

@@ -70,7 +70,17 @@ def _plain_line(progress: Progress, rates: _Rates, duration_ns: int) -> str:
         f"machines {progress.connected:,}/{progress.machines_wanted:,}  {rates.per_second:,.0f}/s accepted  "
         f"p50 {rates.p50_ms}  p99 {rates.p99_ms}  refused {progress.refused:,}  lost {progress.lost:,}  "
         f"attacks {progress.attacks_refused:,} refused, {progress.attacks_accepted:,} accepted  "
-        f"alerts {_alerts(progress)}"
+        f"alerts {_alerts(progress)}{_market_text(progress)}"
+    )
+
+
+def _market_text(progress: Progress) -> str:
+    """Return what agents have done so far; nothing where there are none."""
+    if not (progress.jobs_posted or progress.withdrawals_asked):
+        return ""
+    return (
+        f"  jobs {progress.jobs_posted:,} posted, {progress.jobs_ended:,} seen to end  "
+        f"withdrawals {progress.withdrawals_asked:,} asked for, {progress.withdrawals_settled:,} seen to settle"
     )
 
 
@@ -90,6 +100,8 @@ def _live_view(progress: Progress, rates: _Rates, duration_ns: int, title: str) 
         ),
     ):
         table.add_row(left, right)
+    if market := _market_text(progress).strip():
+        table.add_row(*market.split("  "))
     bar = ProgressBar(total=duration_ns, completed=min(progress.elapsed_ns, duration_ns), width=60)
     time = Text(f" {progress.elapsed_ns / SECOND_NS:.0f}s of {duration_ns / SECOND_NS:.0f}s", style="dim")
     clock = Table.grid()

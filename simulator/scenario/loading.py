@@ -12,19 +12,13 @@ from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
 from simulator.platform.wording import nearest, plural
+from simulator.scenario.kinds import decode_value
+from simulator.scenario.market_problems import market_problems
 from simulator.scenario.server_problems import server_problems
 from simulator.scenario.source_lines import Problem, line_at, lines_of
 from simulator.scenario.substituting import comes_of, known_keys, substitute
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
-from simulator.scenario.values import (
-    FAULTS,
-    LASTING_FAULTS,
-    LOAD_USERS,
-    Expressions,
-    Scenario,
-    SettingValues,
-    decode_value,
-)
+from simulator.scenario.values import FAULTS, LASTING_FAULTS, LOAD_USERS, Expressions, Scenario, SettingValues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,6 +182,7 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _attack_problems(scenario)
     yield from _load_problems(scenario)
     yield from _fault_problems(scenario)
+    yield from market_problems(scenario)
     for metric, expressions in scenario.thresholds.items():
         if not expressions:
             yield f'thresholds."{metric}"', "an empty list checks nothing: add an expression, or remove it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
+from simulator.scenario.market_problems import market_remarks
 from simulator.scenario.source_lines import Problem, line_at, lines_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def _remarks(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"fleet.clocks[{number}]", "without effect: no offset, no drift and no step"
         if not round(clock.share * fleet.machines):
             yield f"fleet.clocks[{number}].share", NOBODY
+    yield from market_remarks(scenario)
     for number, load in enumerate(scenario.load):
         yield from _late_stages(f"load[{number}]", load.stages, end_ns)
 

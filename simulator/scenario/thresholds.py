@@ -12,7 +12,7 @@ import msgspec
 
 from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import REASONS
-from simulator.scenario.values import parse_duration
+from simulator.scenario.kinds import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +38,11 @@ METRICS: dict[str, tuple[str, ...]] = {
     "alerts.worker_auth_failures.fired": ("count",),
     "alerts.worker_auth_failures.cleared": ("count",),
     **{f"auth_failures.{reason}": ("count",) for reason in REASONS.values()},
+    "job.time_to_start": TIMES,
+    "jobs.finished": ("count",),
+    "withdrawal.time_to_settle": TIMES,
+    "withdrawals.settled": ("count",),
+    "market.response_time": TIMES,
     "replay.accepted_twice": ("count",),
     "revocation.violations": ("count",),
     "revocation.time_to_stop": TIMES,
@@ -51,7 +56,14 @@ METRICS: dict[str, tuple[str, ...]] = {
     "machines.connected": ("max",),
     MEMORY: ("max",),
 }
-"""Every metric a threshold may name, with what may be asked of it."""
+"""Every metric a threshold may name, with what may be asked of it.
+
+`job.time_to_start` is from when the server took a job to when it began, by its own times; of one that had not begun
+when its account was read, for how long it had waited until then, and without end of one that expired. So is
+`withdrawal.time_to_settle`. `jobs.finished` counts those that succeeded or failed, `withdrawals.settled` those that
+were paid out, both in the accounts that were read at the end. `market.response_time` is that of every honest request to
+the market.
+"""
 
 SHARES = frozenset(
     {"heartbeat.accepted", "heartbeat.refused", "heartbeat.held_up", "requests.lost", "generator.dropped_starts"}

@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
+from reference_server.wire.units import SECOND_NS
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
+from simulator.scenario.kinds import Duration, Offset, Share, Table
+from simulator.scenario.market_values import MarketOptions  # noqa: TC001 - a Struct resolves its annotations
 
-_UNITS_NS = {"ms": MILLISECOND_NS, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-_OFFSET = re.compile(r"([+-]?)(.+)")
 OWN_RAMP_PER_SECOND = 200
 OWN_RAMP_SECONDS = 5
-
-
-class Duration(int):
-    """A length of time in nanoseconds, written like `250ms`, `30s`, `1.5m`, `2h`."""
-
-
-class Offset(int):
-    """A signed length of time in nanoseconds, written like `+120s` or `-2m`."""
-
-
-def parse_duration(text: str) -> Duration:
-    """Read a duration. Raises ValueError, saying how one is written."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no duration: write it like '250ms', '30s', '1.5m' or '2h'")
-    length_ns = float(match[1]) * _UNITS_NS[match[2]]
-    if length_ns > limits.DURATION_MAX_SECONDS * SECOND_NS:
-        raise ValueError(f"{text!r} is longer than a week")
-    return Duration(round(length_ns))
-
-
-def parse_offset(text: str) -> Offset:
-    """Read a signed duration. Raises ValueError, saying how one is written."""
-    match = _OFFSET.fullmatch(text)
-    sign, rest = (match[1], match[2]) if match else ("", text)
-    return Offset(-parse_duration(rest) if sign == "-" else parse_duration(rest))
-
-
-def decode_value(kind: type, value: Any) -> Any:
-    """Decode the types msgspec does not know."""
-    if kind in (Duration, Offset):
-        if not isinstance(value, str):
-            raise ValueError("a duration is written as text, like '30s'")
-        return parse_duration(value) if kind is Duration else parse_offset(value)
-    raise NotImplementedError(kind)
-
-
 SettingValues = dict[str, str | int | float | bool]
 HEALTH = "/health"
 Expressions = dict[str, tuple[str, ...]]
-Share = Annotated[float, Meta(ge=0, le=1, description="A share from 0 to 1.")]
 Name = Annotated[
     str,
     Meta(
@@ -70,16 +30,12 @@ Name = Annotated[
 ]
 
 
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
 def as_environ(values: SettingValues) -> dict[str, str]:
     """Return values as environment variables hold them."""
     return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
 
 
-class ServerOptions(_Table, frozen=True, kw_only=True):
+class ServerOptions(Table, frozen=True, kw_only=True):
     """The server a run starts for itself; with `--target` none, and the settings say how the target must be set up."""
 
     instances: Annotated[
@@ -97,7 +53,7 @@ class ServerOptions(_Table, frozen=True, kw_only=True):
     settings: Annotated[
         SettingValues,
         Meta(description="The server's environment variables; `hatchfarm serve --help` lists them."),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
     command: Annotated[
         tuple[str, ...],
         Meta(
@@ -109,7 +65,7 @@ class ServerOptions(_Table, frozen=True, kw_only=True):
     env: Annotated[
         SettingValues,
         Meta(description="Variables of the command's environment besides `settings`; `{port}` and its like as above."),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
     health: Annotated[
         str,
         Meta(pattern=r"^/[!-~]*$", description="The path at which the command answers 2xx once it is ready."),
@@ -120,7 +76,7 @@ class ServerOptions(_Table, frozen=True, kw_only=True):
         return as_environ(self.settings)
 
 
-class TargetOptions(_Table, frozen=True, kw_only=True):
+class TargetOptions(Table, frozen=True, kw_only=True):
     """What is known of a deployment that `--target` names; without it none of this counts."""
 
     addresses: Annotated[
@@ -132,21 +88,21 @@ class TargetOptions(_Table, frozen=True, kw_only=True):
     ] = ""
 
 
-class Stage(_Table, frozen=True, kw_only=True):
+class Stage(Table, frozen=True, kw_only=True):
     """Move evenly to `target` machines, or users, within `duration`."""
 
     duration_ns: Annotated[Duration, Meta(description="How long the move takes.")] = msgspec.field(name="duration")
     target: Annotated[int, Meta(ge=0, le=limits.MACHINES_MAX, description="Machines, or users, at the stage's end.")]
 
 
-class ClockStep(_Table, frozen=True, kw_only=True):
+class ClockStep(Table, frozen=True, kw_only=True):
     """A clock that jumps by `by` at `at`."""
 
     at_ns: Annotated[Duration, Meta(description="When, from the start of the run.")] = msgspec.field(name="at")
     by_ns: Annotated[Offset, Meta(description="How far: ahead, or with a minus back.")] = msgspec.field(name="by")
 
 
-class ClockOptions(_Table, frozen=True, kw_only=True):
+class ClockOptions(Table, frozen=True, kw_only=True):
     """A share of the fleet whose clocks are wrong."""
 
     share: Share
@@ -160,7 +116,7 @@ class ClockOptions(_Table, frozen=True, kw_only=True):
     step: Annotated[ClockStep | None, Meta(description="One jump during the run.")] = None
 
 
-class SilenceOptions(_Table, frozen=True, kw_only=True):
+class SilenceOptions(Table, frozen=True, kw_only=True):
     """A share of the fleet that sends nothing for a while."""
 
     share: Share
@@ -168,7 +124,7 @@ class SilenceOptions(_Table, frozen=True, kw_only=True):
     duration_ns: Annotated[Duration, Meta(description="For how long.")] = msgspec.field(name="duration")
 
 
-class FleetOptions(_Table, frozen=True, kw_only=True):
+class FleetOptions(Table, frozen=True, kw_only=True):
     """The machines. Without `stages` all start within five seconds or at 200 a second, whichever takes longer."""
 
     machines: Annotated[int, Meta(ge=1, le=limits.MACHINES_MAX, description="The size of the whole fleet.")]
@@ -203,7 +159,7 @@ class FleetOptions(_Table, frozen=True, kw_only=True):
         return max(OWN_RAMP_SECONDS, self.machines / OWN_RAMP_PER_SECOND) * SECOND_NS
 
 
-class AttackOptions(_Table, frozen=True, kw_only=True):
+class AttackOptions(Table, frozen=True, kw_only=True):
     """One campaign: `rate` requests a second for `duration` from `start`, against a share of the honest machines."""
 
     name: Annotated[
@@ -216,17 +172,20 @@ class AttackOptions(_Table, frozen=True, kw_only=True):
     share: Annotated[Share, Meta(description="The share of the machines with right clocks that are its victims.")] = 0.1
 
 
-LOAD_USERS = ("owner-dashboard", "owner-onboarding")
+MARKET_USERS = ("agent-market", "forum-crowd")
+"""Users that are agents."""
+LOAD_USERS = ("owner-dashboard", "owner-onboarding", *MARKET_USERS)
 
 
-class LoadOptions(_Table, frozen=True, kw_only=True):
+class LoadOptions(Table, frozen=True, kw_only=True):
     """Users of one kind, whom Locust starts and stops: as many as the stages say, each acting `rate` times a second."""
 
     user: Annotated[
         str,
         Meta(
             description="`owner-dashboard` reads what an owner's dashboard shows; `owner-onboarding` registers "
-            "machines, consents, rotates and revokes.",
+            "machines, consents, rotates and revokes; `agent-market` is an agent that looks at prices, posts, watches "
+            "and cancels jobs, and withdraws; `forum-crowd` reads and writes in the forum.",
             extra_json_schema={"enum": [*LOAD_USERS]},
         ),
     ]
@@ -252,7 +211,7 @@ DOWN_FAULTS = frozenset({"server.kill", "server.restart"})
 """Those after which a server begins anew, with what it has kept."""
 
 
-class FaultOptions(_Table, frozen=True, kw_only=True):
+class FaultOptions(Table, frozen=True, kw_only=True):
     """Something that goes wrong with what the run has started for itself."""
 
     kind: Annotated[
@@ -275,7 +234,7 @@ class FaultOptions(_Table, frozen=True, kw_only=True):
         return "Redis" if self.kind.startswith("redis.") else f"server {self.instance}"
 
 
-class Scenario(_Table, frozen=True, kw_only=True):
+class Scenario(Table, frozen=True, kw_only=True):
     """A whole scenario file."""
 
     version: Annotated[int, Meta(ge=1, le=1, description="The version of this format.")]
@@ -295,11 +254,14 @@ class Scenario(_Table, frozen=True, kw_only=True):
     fleet: Annotated[FleetOptions, Meta(description="The machines.")]
     attacks: Annotated[tuple[AttackOptions, ...], Meta(description="Attack campaigns.")] = ()
     faults: Annotated[tuple[FaultOptions, ...], Meta(description="What goes wrong with the run's own server.")] = ()
-    load: Annotated[tuple[LoadOptions, ...], Meta(description="What owners do meanwhile.")] = ()
+    load: Annotated[tuple[LoadOptions, ...], Meta(description="What owners and agents do meanwhile.")] = ()
+    market: Annotated[
+        MarketOptions | None, Meta(description="Agents, jobs and money. Without it no machine offers anything.")
+    ] = None
     thresholds: Annotated[
         Expressions,
         Meta(description="What must hold, by metric: expressions like `p(99)<250ms`, `rate>0.999` or `count==0`."),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
 
 
 def json_schema() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import ScriptAttack
 from simulator.fleet.clocks import PERFECT, ClockError
 from simulator.fleet.machine import Machine
+from simulator.fleet.work import make_work
 from simulator.history.records import CampaignRecord
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from simulator.attacks.catalogue import Attack
+    from simulator.fleet.work import MachineWork
     from simulator.scenario.values import AttackOptions, FleetOptions, Scenario, Stage
 
 
@@ -85,6 +87,17 @@ def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str, first:
         )
         for index in range(machines)
     ]
+
+
+def make_market_work(
+    scenario: Scenario, fleet: list[Machine], rng: np.random.Generator
+) -> dict[int, MachineWork] | None:
+    """Return what machines do on the market, by their numbers; None where there is none."""
+    if scenario.market is None:
+        return None
+    offer = scenario.market.offer
+    order = rng.permutation(len(fleet))[: round(offer.share * len(fleet))]
+    return make_work(sorted(fleet[place].index for place in order), offer.habits(), offer.wrong(), rng)
 
 
 def make_campaigns(scenario: Scenario, fleet: list[Machine], rng: np.random.Generator) -> list[Campaign]:

@@ -27,11 +27,12 @@ from simulator.worlds.recording import record_heartbeat
 from simulator.worlds.waiting import Waits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
     from simulator.client.witness import Witness
+    from simulator.fleet.work import MachineWork
     from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 OK = HTTPStatus.OK
 SWEEP_NS = 500 * MILLISECOND_NS
 VICTIM_TRIES = 8
+SURELY_NOT = frozenset(Answer) - frozenset({Answer.UNEXPECTED, Answer.UNAVAILABLE, Answer.FAILED, Answer.LOST})
+"""Answers after which nothing of what a heartbeat said was taken, but for an acceptance."""
 MOVE_AFTER_ANSWERS = 5
 """Answers after which a machine moves on to another of several instances."""
 
@@ -50,7 +53,8 @@ class Playing:
     """The machines and attackers of one shard against one target, each with the link that carries its requests.
 
     `metrics_of` returns a machine's hardware report as JSON; `call` does a control-plane action of a machine elsewhere,
-    after which `resume` takes it back. A `tape` takes every exchange.
+    after which `resume` takes it back. A `tape` takes every exchange. `work` is what machines do on the market, by
+    number; None where there is none.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class Playing:
         call: Callable[[Machine], None],
         jitter: float,
         tape: Tape | None = None,
+        *,
+        work: Mapping[int, MachineWork] | None = None,
     ) -> None:
         self._target = target
         self._authority = target.authority
@@ -75,6 +81,7 @@ class Playing:
         self._call = call
         self._jitter = jitter
         self._tape = tape
+        self._work = work
         self._witness = witness
         self._order = 0
         self._links: dict[int, Link] = {}
@@ -229,6 +236,8 @@ class Playing:
             progress.attacked(got, expected)
             return keep
         progress.answered(got, now_ns - link.planned_ns)
+        if self._work is not None and machine.index in self._work:
+            self._worked(self._work[machine.index], link, machine, answer, got, now_ns)
         if machine.stopped:
             del self._links[machine.index]
             return False
@@ -245,6 +254,20 @@ class Playing:
             machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))
         self._at(machine.due_ns, machine)
         return keep
+
+    def _worked(
+        self, work: MachineWork, link: Link, machine: Machine, answer: HttpAnswer, got: Answer, now_ns: int
+    ) -> None:
+        """Take what an answer means for a machine's jobs. One that gives them up falls silent for a while."""
+        work.rules = machine.rules
+        if got is Answer.ACCEPTED:
+            if work.accepted(self._history, link.sent_ns, now_ns, answer.body):
+                work.forget()
+                machine.silence += ((now_ns, now_ns + work.silence_ns),)
+        elif got in SURELY_NOT:
+            work.refused(self._history, link.sent_ns, now_ns)
+        else:
+            work.unanswered(self._history, link.sent_ns)
 
     def unasked(self, link: Link, now_ns: int, data: bytes) -> None:
         """Take what came on a connection at rest: bytes that nobody asked for, none where it was closed."""
@@ -274,6 +297,8 @@ class Playing:
         if why:
             what = "connecting" if not sent else "heartbeat" if machine is not None else "attack"
             self._history.trouble(link.sent_ns, what, why)
+        if sent and machine is not None and self._work is not None and machine.index in self._work:
+            self._work[machine.index].unanswered(self._history, link.sent_ns)
         if machine is not None and not machine.stopped:
             self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, NEVER_NS, leaves=False)
             machine.refused(0, now_ns, self._draws.fraction())

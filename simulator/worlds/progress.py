@@ -5,6 +5,9 @@ from __future__ import annotations
 from simulator.contract.answers import ALTERNATIVES, Answer
 from simulator.limits import LATENCIES_KEPT
 
+MARKET_COUNTERS = ("jobs_posted", "jobs_ended", "withdrawals_asked", "withdrawals_settled")
+"""What those who play agents count."""
+
 
 class Progress:
     """Counters of one run, which began at `started_ns` of the system's monotonic clock.
@@ -32,6 +35,10 @@ class Progress:
         self.attacks_accepted = 0
         self.attacks_other = 0
         self.attempts_skipped = 0
+        self.jobs_posted = 0
+        self.jobs_ended = 0
+        self.withdrawals_asked = 0
+        self.withdrawals_settled = 0
         self.elapsed_ns = 0
         self.started_ns = 0
         self.stale_alert = False

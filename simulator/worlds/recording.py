@@ -9,10 +9,11 @@ import msgspec
 
 from simulator.attacks.script import NO_NONCE, Send
 from simulator.client.answers import HttpAnswer, classify_heartbeat
+from simulator.client.target import source_number
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation, operation_name
 from simulator.contract.features import Feature
 from simulator.contract.refusals import failure_of, in_words
-from simulator.history.losses import lost_status
+from simulator.history.losses import Loss, lost_status
 from simulator.history.records import Effect, FailedExchange
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, NONE, History
 from simulator.limits import OUTAGES_KEPT_MAX
@@ -156,15 +157,35 @@ def _reasoning(expect: Expect, status: int) -> str:
 
 
 def record_act(history: History, ask: Ask, exchanged: Exchanged, source: int) -> None:
-    """Add the row of a control-plane request by an honest machine or owner."""
-    reply, got, _ = exchanged
+    """Add the row of a request by an honest machine, owner or agent."""
+    reply, got, _, expected = exchanged
     machine, certificate, consent = NO_MACHINE, NONE, NONE
     if ask.machine is not None and ask.action is not None:
         machine, certificate = ask.machine.index, ask.machine.certificate_number
         consent = ask.machine.consent_number
     history.append(
         reply.sent_ns, reply.sent_ns, reply.answered_ns, NO_NONCE, machine, status_of(reply), ask.call.operation,
-        Answer.ACCEPTED, got, HONEST, source, certificate, consent,
+        expected, got, HONEST, source, certificate, consent,
+    )  # fmt: skip
+
+
+def record_asked(history: History, ask: Ask, exchanged: Exchanged, source: str | None, authority: str) -> None:
+    """Add the row, say what went wrong on the way, and keep the bytes of a wrong answer."""
+    reply, got, *_ = exchanged
+    if got is Answer.LOST and reply.loss is not Loss.ENDED:
+        history.trouble(reply.sent_ns, operation_name(ask.call.operation), reply.why)
+    elif got in {Answer.UNEXPECTED, Answer.FAILED}:
+        keep_wrong_act(history, ask, exchanged, authority)
+    record_act(history, ask, exchanged, source_number(source))
+
+
+def tape_act(tape: Tape, ask: Ask, exchanged: Exchanged, source: str | None, authority: str) -> None:
+    """Put a request of an honest machine, owner or agent on tape."""
+    reply, got, _, expected = exchanged
+    tape.take(
+        reply.sent_ns, reply.sent_ns, reply.answered_ns, source, HONEST,
+        NO_MACHINE if ask.machine is None else ask.machine.index, ask.call.operation,
+        ask.call.message(authority), reply.raw if reply.status else None, expected, got,
     )  # fmt: skip
 
 
@@ -175,7 +196,7 @@ def status_of(reply: Reply) -> int:
 
 def keep_wrong_act(history: History, ask: Ask, exchanged: Exchanged, authority: str) -> None:
     """Keep the bytes of a control-plane request that got a wrong answer."""
-    reply, _, problem = exchanged
+    reply, _, problem, _ = exchanged
     operation = ask.call.operation
     why = problem or f"an honest {operation_name(operation)} is not answered {reply.status}"
     message, wanted = ask.call.message(authority), in_words(Answer.ACCEPTED, operation)

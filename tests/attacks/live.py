@@ -17,7 +17,8 @@ from simulator.checkers.judging import judge_answers
 from simulator.client.target import parse_target
 from simulator.history.rows import History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.scenario.values import AttackOptions, Duration
+from simulator.scenario.kinds import Duration
+from simulator.scenario.values import AttackOptions
 from simulator.worlds.live.scripts import ScriptPlayer
 from simulator.worlds.plan import Campaign
 from simulator.worlds.progress import Progress

@@ -17,7 +17,8 @@ from simulator.deployment.side_servers import side_servers
 from simulator.limits import SLOW_CONNECTIONS_MAX, SLOW_READERS_MAX
 from simulator.running.run import RunRequest
 from simulator.running.scenario_needs import connections_held
-from simulator.scenario.values import Scenario, decode_value
+from simulator.scenario.kinds import decode_value
+from simulator.scenario.values import Scenario
 from simulator.worlds.progress import Progress
 from tests.simulator.conftest import API_TOKEN
 

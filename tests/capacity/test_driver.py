@@ -19,7 +19,8 @@ from simulator.capacity.step import Measured, Plan, Step
 from simulator.client.target import TargetError
 from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS
 from simulator.running.run import RunRequest
-from simulator.scenario.values import Duration, FleetOptions, Scenario
+from simulator.scenario.kinds import Duration
+from simulator.scenario.values import FleetOptions, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable

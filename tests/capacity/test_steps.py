@@ -16,7 +16,8 @@ from simulator.contract.answers import Answer, Operation
 from simulator.history.records import Death, GeneratorSample, Wait
 from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.judging.record import RunRecord
-from simulator.scenario.values import AttackOptions, ClockOptions, Duration, FleetOptions, Scenario
+from simulator.scenario.kinds import Duration
+from simulator.scenario.values import AttackOptions, ClockOptions, FleetOptions, Scenario
 
 FIVE_SECONDS = 5 * SECOND_NS
 

@@ -21,7 +21,8 @@ from simulator.judging.judging import judge_run
 from simulator.judging.verdict_file import RunVerdict, verdict_schema, write_verdict
 from simulator.running import run
 from simulator.running.run import RunRequest
-from simulator.scenario.values import Duration, FleetOptions, Scenario
+from simulator.scenario.kinds import Duration
+from simulator.scenario.values import FleetOptions, Scenario
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:

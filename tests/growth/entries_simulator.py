@@ -15,9 +15,9 @@ from simulator.errors import TraceError
 from simulator.fleet.grants import GrantError, Registration, read_grant
 from simulator.history import evidence
 from simulator.report.text import markdown
+from simulator.scenario.kinds import parse_duration, parse_offset
 from simulator.scenario.loading import ScenarioError, parse_scenario
 from simulator.scenario.thresholds import ThresholdError, parse_threshold
-from simulator.scenario.values import parse_duration, parse_offset
 from simulator.traces import format as trace_format
 from simulator.traces.choosing import Chosen, choose
 from simulator.traces.har_import import from_har

@@ -16,9 +16,6 @@ AGAIN = """Leg("escrow_release", job.account, AVAILABLE, USDT, rest),
 RETURNED_TWICE = """if outcome != SETTLED:
         legs += (Leg(kind, "platform:funding", AVAILABLE, asset, -amount), Leg(kind, account, AVAILABLE, asset, amount))
     market.ledger.post("""
-CLAIMED = """if by_worker:
-        job.metered_ns = duration_ns(job)
-    charge = charge_for(job, None if by_worker else market.pool.offers.get(job.worker_id))"""
 MORE_ROOM = """offer = market.pool.offers[job.worker_id]
     offer.held_cpu -= job.need.cpu
     _leave_worker(market, job, notify=True)"""
@@ -36,7 +33,8 @@ MONEY_FAULTS = (
     fault("a cancelled job is not charged for what ran", "quiet", "metering", "metering.billed",
           (JOBS, "cancel_job", "charge = charge_for(job, market.pool.offers.get(job.worker_id))", "charge = 0")),
     fault("a job is billed for the work that its machine claims", "quiet", "metering", "metering.billed",
-          (WORKING, "_end", "charge = charge_for(job, market.pool.offers.get(job.worker_id))", CLAIMED)),
+          (WORKING, "_end", "charge = charge_for(job,",
+           "if by_worker:\n        job.metered_ns = duration_ns(job)\n    charge = charge_for(job,")),
     fault("escrow is released twice", "busy", "ledger", "ledger.escrow.*released 2 times",
           (CHANGES, "end_job", 'Leg("escrow_release", job.account, AVAILABLE, USDT, rest),', AGAIN)),
     fault("idempotency keys are each instance's own", "busy", "ledger", "ledger.key-twice",

@@ -16,7 +16,8 @@ from simulator.client.checking import check_target
 from simulator.client.target import parse_target
 from simulator.deployment.server_process import own_server
 from simulator.history.rows import History
-from simulator.scenario.values import Scenario, decode_value
+from simulator.scenario.kinds import decode_value
+from simulator.scenario.values import Scenario
 from simulator.worlds.live.world import LiveRun
 from simulator.worlds.progress import Progress
 from tests.prometheus.agreement import (

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TOP_KEYS = (
-    "attacks, description, duration, faults, fleet, load, metrics_interval, name, seed, server, target, thresholds, "
-    "version"
+    "attacks, description, duration, faults, fleet, load, market, metrics_interval, name, seed, server, target, "
+    "thresholds, version"
 )
 FLEET_KEYS = (
     "certificate_rotation, clocks, hardware, heartbeat_interval, jitter, machines, owners, processes, silence, stages"

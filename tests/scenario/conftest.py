@@ -93,6 +93,32 @@ user = "owner-dashboard"
 rate = 0.5
 stages = [{ duration = "2s", target = 7 }]
 
+[market]
+agents = 3
+rate = 0.5
+jobs_per_minute = 4
+minutes = [1, 2]
+max_price_usdt = "0.75"
+gpu_jobs = 0.5
+cancelled = 0.2
+withdrawals_per_minute = 1.5
+withdrawal_usdt = "0.05"
+repeated = 0.3
+posts_per_minute = 2
+
+[market.offer]
+share = 0.5
+cpu_cores = 4
+memory_gb = 16
+gpus = 2
+gpu_model = "a100"
+early = 0.4
+failing = 0.1
+claims_more = 0.1
+foreign = 0.2
+abandons = 0.3
+abandoned_for = "20s"
+
 [thresholds]
 "heartbeat.response_time" = ["p(99)<250ms", "max<1s"]
 "attacks.accepted" = ["count==0"]

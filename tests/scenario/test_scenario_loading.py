@@ -12,16 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reference_server.wire.units import SECOND_NS
+from simulator.scenario.kinds import Duration, Offset
 from simulator.scenario.loading import ScenarioError, parse_scenario
+from simulator.scenario.market_values import MarketOptions, OfferOptions
 from simulator.scenario.values import (
     AttackOptions,
     ClockOptions,
     ClockStep,
-    Duration,
     FaultOptions,
     FleetOptions,
     LoadOptions,
-    Offset,
     Scenario,
     ServerOptions,
     SilenceOptions,
@@ -107,6 +107,32 @@ WHOLE = Scenario(
     load=(
         LoadOptions(
             user="owner-dashboard", rate=0.5, stages=(Stage(duration_ns=Duration(2 * SECOND_NS), target=7),)
+        ),
+    ),
+    market=MarketOptions(
+        agents=3,
+        rate=0.5,
+        jobs_per_minute=4,
+        minutes=(1, 2),
+        max_price_usdt="0.75",
+        gpu_jobs=0.5,
+        cancelled=0.2,
+        withdrawals_per_minute=1.5,
+        withdrawal_usdt="0.05",
+        repeated=0.3,
+        posts_per_minute=2,
+        offer=OfferOptions(
+            share=0.5,
+            cpu_cores=4,
+            memory_gb=16,
+            gpus=2,
+            gpu_model="a100",
+            early=0.4,
+            failing=0.1,
+            claims_more=0.1,
+            foreign=0.2,
+            abandons=0.3,
+            abandoned_for_ns=Duration(20 * SECOND_NS),
         ),
     ),
     thresholds={

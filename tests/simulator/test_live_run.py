@@ -21,7 +21,8 @@ from simulator.checkers.verdict import Status
 from simulator.client.target import Target, machine_source
 from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.history.rows import HONEST, NEVER_NS
-from simulator.scenario.values import Scenario, decode_value
+from simulator.scenario.kinds import decode_value
+from simulator.scenario.values import Scenario
 from simulator.worlds.live import world as live
 from simulator.worlds.live.fleet_player import time_hour
 from simulator.worlds.live.shard import Shard

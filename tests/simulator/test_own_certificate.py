@@ -25,7 +25,8 @@ from simulator.judging.judging import judge_run
 from simulator.load.messages import Begin, Order
 from simulator.load.shard_process import ShardProcess
 from simulator.running.run import RunRequest, observe
-from simulator.scenario.values import Scenario, ServerOptions, decode_value
+from simulator.scenario.kinds import decode_value
+from simulator.scenario.values import Scenario, ServerOptions
 from tests.simulator.conftest import API_TOKEN
 
 if TYPE_CHECKING:

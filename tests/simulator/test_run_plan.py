@@ -13,7 +13,8 @@ from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer
 from simulator.fleet.clocks import PERFECT
 from simulator.limits import LATENCIES_KEPT, VICTIMS_MAX
-from simulator.scenario.values import Scenario, decode_value
+from simulator.scenario.kinds import decode_value
+from simulator.scenario.values import Scenario
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
 from simulator.worlds.progress import Progress
 

@@ -11,7 +11,8 @@ from simulator.attacks import shot_attack
 from simulator.client.target import attacker_source
 from simulator.contract.answers import Answer
 from simulator.history.rows import HONEST
-from simulator.scenario.values import AttackOptions, Duration
+from simulator.scenario.kinds import Duration
+from simulator.scenario.values import AttackOptions
 from simulator.worlds.plan import Campaign
 from tests.simulator.conftest import (
     ACCEPT,

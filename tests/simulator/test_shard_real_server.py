@@ -22,7 +22,8 @@ from simulator.client.target import machine_source
 from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.fleet.machine import Machine
 from simulator.history.rows import HONEST
-from simulator.scenario.values import AttackOptions, Duration
+from simulator.scenario.kinds import Duration
+from simulator.scenario.values import AttackOptions
 from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.plan import Campaign
 from tests.simulator.conftest import ShardUnderTest, WatchedApi, serving

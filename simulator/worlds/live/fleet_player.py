@@ -19,11 +19,11 @@ from simulator.client.target import Target, peers_of
 from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.history.rows import NEVER_NS, History
 from simulator.limits import MACHINES_MAX
-from simulator.scenario.values import Duration
+from simulator.scenario.kinds import Duration
 from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.live.scripts import ScriptPlayer
 from simulator.worlds.live.shard import Shard
-from simulator.worlds.plan import make_campaigns, make_fleet
+from simulator.worlds.plan import make_campaigns, make_fleet, make_market_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,8 +86,8 @@ class FleetPlayer:
         self._prefix = prefix
         self._first = first = share.first_machine
         entropy = (seed, share.shard) if share.shard else seed
-        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, _ = (
-            np.random.default_rng(child) for child in np.random.SeedSequence(entropy).spawn(6)
+        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, _, work_rng = (
+            np.random.default_rng(child) for child in np.random.SeedSequence(entropy).spawn(7)
         )
 
         def wall() -> int:
@@ -105,9 +105,11 @@ class FleetPlayer:
         self._nursery: trio.Nursery | None = None
         self._calling: set[int] = set()
         self._registered = 0
+        self._work = make_market_work(scenario, self.fleet, work_rng)
+        metrics_of = self.metrics_of if self._work is None else self.market_metrics_of
         self._shard = Shard(
-            target, history, progress, shard_rng, self.now, wall, self.metrics_of, self._call,
-            scenario.fleet.jitter, tape,
+            target, history, progress, shard_rng, self.now, wall, metrics_of, self._call,
+            scenario.fleet.jitter, tape, work=self._work,
         )  # fmt: skip
         self._numbers = count(first + len(self.fleet))
         self._player = ScriptPlayer(
@@ -271,6 +273,12 @@ class FleetPlayer:
         index = (index - self._first) % len(self._cpu)
         cpu, memory, gpu = self._cpu[index], self._memory[index], self._gpu[index]
         return f'{{"cpu_percent":{cpu},"memory_percent":{memory},"gpu_percent":{gpu}}}'
+
+    def market_metrics_of(self, index: int) -> str:
+        """Return the same with what the machine says to the market, if it is one that does."""
+        hardware = self.metrics_of(index)
+        work = None if self._work is None else self._work.get(index)
+        return hardware if work is None else f"{hardware[:-1]},{work.metrics(self.now())}}}"
 
     def load_hardware(self, seconds: float) -> None:
         """Move the fleet's load on, held under each machine's policy."""

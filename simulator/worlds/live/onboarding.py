@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import trio
 
-from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import Target, TargetError, machine_source, owner_source, source_number
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer, operation_name
 from simulator.contract.reading import SERVER_ERROR
-from simulator.fleet.acts import Acts, Ask, CutOffError, Reconnect, RenewPolicy, Reply, Sleep
+from simulator.fleet.acts import Acts
 from simulator.fleet.onboarding import PolicyError, PolicyTries, bring_up, make_rules
 from simulator.history.losses import Loss
 from simulator.history.records import Unserved
-from simulator.history.rows import HONEST, NO_MACHINE, History
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
-from simulator.worlds.recording import keep_wrong_act, record_act, status_of
+from simulator.worlds.live.act_player import ActPlayer
+from simulator.worlds.recording import keep_wrong_act, record_act, record_asked, status_of, tape_act
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
 
-    from simulator.fleet.acts import Act, ActStep, Exchanged
+    from simulator.fleet.acts import Ask, Exchanged, RenewPolicy, Reply
     from simulator.fleet.machine import Machine
+    from simulator.history.rows import History
     from simulator.traces.tape import Tape
     from simulator.worlds.progress import Progress
-
-_Result = TypeVar("_Result")
 
 
 class SetUpError(TargetError):
@@ -56,7 +53,7 @@ class Onboarding:
         self._now = now
         self._rng = rng
         self._tape = tape
-        self._witness = Witness(history, now)
+        self._player = ActPlayer(target, now, Witness(history, now), self._renew_policy)
         self._limiter = trio.CapacityLimiter(ONBOARDING_MAX_CONCURRENT)
         self._renewing = trio.Lock()
         self._rotation_ns = rotation_ns
@@ -94,7 +91,7 @@ class Onboarding:
         tries = PolicyTries(acts, owner_id, make_rules(index, self._rng))
         try:
             with trio.move_on_after(POLICY_PATIENCE_SECONDS):
-                return await self._play(tries.script(), source)
+                return await self._player.play(tries.script(), source)
             raise tries.given_up(f"no answer within {POLICY_PATIENCE_SECONDS:g} s")
         except PolicyError as error:
             kind = SetUpError if error.unserved else TargetError
@@ -106,7 +103,7 @@ class Onboarding:
             source = machine_source(self._target, machine.index)
             acts = self._acts(source)
             script = bring_up(acts, machine, self.policies, self._now(), self._jitter, self._failed)
-            await self._play(script, source)
+            await self._player.play(script, source)
 
     async def _renew_policy(self, step: RenewPolicy) -> int:
         """Make an owner another policy for the one that the server has forgotten; returns the time after it."""
@@ -118,45 +115,6 @@ class Onboarding:
                 except TargetError as error:
                     self._history.trouble(self._now(), "policy create", str(error))
         return self._now()
-
-    # --- playing
-
-    async def _play(self, script: Act[_Result], source: str | None) -> _Result:
-        """Play a script on connections from one address."""
-        sent: Any = None
-        async with ControlConnection(self._target, source, self._witness) as connection:
-            while True:
-                try:
-                    step = script.send(sent)
-                except StopIteration as end:
-                    result: _Result = end.value
-                    return result
-                sent = await self._do(script, step, connection)
-
-    async def _do(self, script: Act[_Result], step: ActStep, connection: ControlConnection) -> Any:
-        match step:
-            case Ask():
-                return await self._ask(script, step, connection)
-            case Sleep():
-                await trio.sleep(step.seconds)
-            case Reconnect():
-                await connection.close()
-            case RenewPolicy():
-                return await self._renew_policy(step)
-        return None
-
-    async def _ask(self, script: Act[_Result], ask: Ask, connection: ControlConnection) -> Reply:
-        sent_ns = self._now()
-        try:
-            answer = await connection.call(ask.call)
-        except LostError as error:
-            silent = isinstance(error.__cause__, trio.TooSlowError)
-            return Reply(sent_ns, self._now(), loss=error.loss, why=str(error), silent=silent)
-        except trio.Cancelled:
-            with suppress(CutOffError):
-                script.throw(CutOffError(Reply(sent_ns, self._now(), loss=Loss.ENDED)))
-            raise
-        return Reply(sent_ns, self._now(), answer.status, answer.head, answer.body)
 
     # --- recording
 
@@ -179,26 +137,18 @@ class Onboarding:
 
     def record(self, ask: Ask, exchanged: Exchanged, source: str | None) -> None:
         """Record a machine's request as a row, and what failed of an owner's before the run: that has none."""
-        reply, got, _ = exchanged
-        ended = reply.loss is Loss.ENDED
+        reply, got, *_ = exchanged
+        ended, authority = reply.loss is Loss.ENDED, self._target.authority
         if ask.machine is not None:
-            if got is Answer.LOST and not ended:
-                self._trouble(ask, reply)
-            elif got in {Answer.UNEXPECTED, Answer.FAILED}:
-                keep_wrong_act(self._history, ask, exchanged, self._target.authority)
-            record_act(self._history, ask, exchanged, source_number(source))
+            record_asked(self._history, ask, exchanged, source, authority)
         elif (got is Answer.LOST and not ended) or reply.status >= SERVER_ERROR:
             status = status_of(reply)
             self._history.fail(Unserved(reply.sent_ns, reply.answered_ns, ask.call.operation, status, got))
             if reply.status:
-                keep_wrong_act(self._history, ask, exchanged, self._target.authority)
+                keep_wrong_act(self._history, ask, exchanged, authority)
             self._unserved.append((ask, exchanged, source))
         if self._tape is not None:
-            self._tape.take(
-                reply.sent_ns, reply.sent_ns, reply.answered_ns, source, HONEST,
-                NO_MACHINE if ask.machine is None else ask.machine.index, ask.call.operation,
-                ask.call.message(self._target.authority), reply.raw if reply.status else None, Answer.ACCEPTED, got,
-            )  # fmt: skip
+            tape_act(self._tape, ask, exchanged, source, authority)
 
 
 class _Recorder:

@@ -26,11 +26,12 @@ from simulator.worlds.live.dialling import dial, shake_hands
 from simulator.worlds.playing import Playing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
     from simulator.client.target import Target
+    from simulator.fleet.work import MachineWork
     from simulator.history.rows import History
     from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
@@ -45,7 +46,7 @@ class Shard:
 
     `now` gives nanoseconds since the start of the run and `wall` Unix nanoseconds; `metrics_of` gives a machine's
     hardware report as JSON; `call` does a control-plane action of a machine elsewhere and then calls `resume`. A `tape`
-    takes every exchange.
+    takes every exchange. `work` is what machines do on the market.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Shard:
         call: Callable[[Machine], None],
         jitter: float,
         tape: Tape | None = None,
+        *,
+        work: Mapping[int, MachineWork] | None = None,
     ) -> None:
         self._target = target
         self._progress = progress
@@ -67,7 +70,7 @@ class Shard:
         self._wall = wall
         self._selector = selectors.DefaultSelector()
         witness = Witness(history, now)
-        self.playing = Playing(target, history, progress, rng, witness, metrics_of, call, jitter, tape)
+        self.playing = Playing(target, history, progress, rng, witness, metrics_of, call, jitter, tape, work=work)
 
     def resume(self, machine: Machine, given_up_ns: int = NEVER_NS) -> None:
         """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""

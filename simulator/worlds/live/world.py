@@ -11,6 +11,7 @@ import trio
 
 from reference_server.wire.units import SECOND_NS
 from simulator.worlds.live.fleet_player import FleetPlayer
+from simulator.worlds.live.market_player import MarketPlayer
 from simulator.worlds.live.observing import Observer, watch_generator
 from simulator.worlds.live.onboarding import SetUpError
 from simulator.worlds.plan import machines_wanted
@@ -51,7 +52,9 @@ class LiveRun:
         prefix = owner_prefix(clock_offset_ns)
         self.player = FleetPlayer(scenario, seed, target, history, progress, prefix, tape, sides, clock_offset_ns)
         self.now = self.player.now
-        self._observer = Observer(scenario, seed, target, history, progress, self.now, self.player.owner_ids)
+        owner_ids = self.player.owner_ids
+        self._observer = Observer(scenario, seed, target, history, progress, self.now, owner_ids)
+        self._market = MarketPlayer(scenario, seed, target, history, progress, self.now, prefix, owner_ids, tape)
 
     async def run(self) -> None:
         """Run to the scenario's end; cancel it to end it early. The history holds what is known either way."""
@@ -71,6 +74,7 @@ class LiveRun:
                 )
                 nursery.start_soon(watch_generator, self._history, progress, self.now)
                 nursery.start_soon(self._observer.watch)
+                nursery.start_soon(self._market.play)
                 if self._faults is not None:
                     nursery.start_soon(self._faults.play, self.now)
                 await trio.sleep(scenario.duration_ns / SECOND_NS)
@@ -82,6 +86,7 @@ class LiveRun:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(partial(watch_generator, self._history, progress, self.now, ending=True))
                         await player.finish(LAST_ANSWERS_SECONDS)
+                        await self._market.finish()
                         await self._observer.finish()
                         nursery.cancel_scope.cancel()
             finally:

@@ -1,0 +1,130 @@
+"""What accounts do on the market, each act once: scripts as in `simulator.fleet.acts`, recorded as `MarketExchange`.
+
+What an answer means is decided here: a job or a withdrawal whose answer is lost may have been taken, so it is asked for
+again with the same idempotency key until somebody says which.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from reference_server.wire.units import SECOND_NS
+from simulator.contract.answers import Answer
+from simulator.contract.market import IN_PROGRESS, data_shown, market_answer
+from simulator.contract.reading import MalformedDataError, read_data, retry_after_ns
+from simulator.fleet.acts import Act, Ask, CutOffError, Exchanged, Reconnect, Recorder, Reply, Sleep
+from simulator.fleet.grants import GrantError, read_grant_id, read_key
+from simulator.fleet.market_requests import STRANGER, Caller, agent_caller, register_agent_call
+from simulator.history.market_records import MarketExchange
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulator.fleet.requests import ApiCall
+    from simulator.history.rows import History
+
+TRIES_MAX = 6
+"""How often something is asked for with one key: through a server's restart, and not for ever."""
+WAIT_SECONDS = 0.5
+"""From a lost answer to the next try."""
+WAIT_MAX_SECONDS = 5.0
+_REPLAYED = b"\r\nidempotent-replayed: true"
+_UNKNOWN = frozenset({Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED, Answer.RATE_LIMITED})
+"""What says nothing about what became of a request, or will not say it again."""
+
+
+class MarketReply(NamedTuple):
+    """What a request to the market came to. `data` is that of a success, or a refusal's `message`."""
+
+    got: Answer
+    data: dict[str, Any]
+    reply: Reply
+
+    @property
+    def done(self) -> bool:
+        """Return whether it was granted."""
+        return self.got is Answer.ACCEPTED
+
+
+class MarketActs:
+    """The acts of one player, for a history. `campaign` is that of an attack's own, 0 for honest ones."""
+
+    def __init__(self, history: History, recorder: Recorder) -> None:
+        self._history = history
+        self._recorder = recorder
+
+    def exchange(
+        self, caller: Caller, call: ApiCall, *, object_id: str = "", key: str = "", kept: bool = True
+    ) -> Act[MarketReply]:
+        """Send one request, and return what came of it. What is read to be `AccountShown` is not `kept` by itself."""
+        ask = Ask(call, caller.account, object_id=object_id)
+        try:
+            reply: Reply = yield ask
+        except CutOffError as cut:
+            self._take(ask, cut.reply, key, kept=kept)
+            raise
+        return self._take(ask, reply, key, kept=kept)
+
+    def insist(self, caller: Caller, call: ApiCall, *, object_id: str = "", key: str = "") -> Act[MarketReply]:
+        """Ask for one thing, with the same key, until it is known what became of it."""
+        for attempt in range(TRIES_MAX):
+            answer = yield from self.exchange(caller, call, object_id=object_id, key=key)
+            in_progress = answer.got is Answer.REFUSED and answer.data.get("message") == IN_PROGRESS
+            if answer.got not in _UNKNOWN and not in_progress:
+                break
+            asked_seconds = retry_after_ns(answer.reply.head) / SECOND_NS
+            yield Reconnect()
+            yield Sleep(min(max(asked_seconds, WAIT_SECONDS * (attempt + 1)), WAIT_MAX_SECONDS))
+        return answer
+
+    def register(self, body: Mapping[str, Any]) -> Act[Caller | None]:
+        """Register an agent; return who it is, or None where that was not granted."""
+        answer = yield from self.exchange(STRANGER, register_agent_call(body))
+        if not answer.done:
+            return None
+        data = read_data(answer.reply.status, answer.reply.body)
+        return agent_caller(read_grant_id(data, "agent"), read_key(data))
+
+    def _take(self, ask: Ask, reply: Reply, key: str, *, kept: bool) -> MarketReply:
+        """Decide what an answer is, keep the exchange and have its row recorded."""
+        operation = ask.call.operation
+        got, problem, data = Answer.LOST, "", {}
+        if reply.status:
+            got = reply.got or market_answer(operation, reply.status, reply.body)
+            try:
+                data = data_shown(reply.status, reply.body)
+                if got is Answer.ACCEPTED and ask.owner_id == STRANGER.account:
+                    _see_grant(read_data(reply.status, reply.body))
+            except (MalformedDataError, GrantError) as error:
+                got, problem = Answer.UNEXPECTED, f"its answer is not what the contract says ({error})"
+        expected = Answer.REFUSED if got is Answer.REFUSED else Answer.ACCEPTED
+        if kept:
+            self._history.market_exchanges.append(
+                MarketExchange(
+                    ask.owner_id,
+                    operation,
+                    reply.sent_ns,
+                    reply.answered_ns,
+                    reply.status,
+                    ask.object_id,
+                    key,
+                    _REPLAYED in reply.head.lower(),
+                    _asked(ask.call),
+                    data,
+                )
+            )
+        self._recorder.record(ask, Exchanged(reply, got, problem, expected))
+        return MarketReply(got, data, reply)
+
+
+def _asked(call: ApiCall) -> dict[str, Any]:
+    if call.body is not None:
+        return dict(call.body)
+    return dict(parse_qsl(call.path.partition("?")[2]))
+
+
+def _see_grant(data: dict[str, Any]) -> None:
+    """Raise GrantError for a registration that gives no agent, or no key that a header takes."""
+    read_grant_id(data, "agent")
+    read_key(data)

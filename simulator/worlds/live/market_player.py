@@ -1,0 +1,176 @@
+"""Playing the market's agents over connections under Trio, and reading every account once all of them have ended."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import trio
+
+from simulator.client.target import account_source, agent_source
+from simulator.client.witness import Witness
+from simulator.fleet.accounts import ACCOUNTS, WITHDRAWALS, AccountReader, read_resources
+from simulator.fleet.agents import Agent
+from simulator.fleet.market_acts import MarketActs
+from simulator.fleet.market_requests import owner_caller
+from simulator.fleet.requests import ANY_OWNER
+from simulator.limits import ACCOUNTS_MAX_CONCURRENT, ACCOUNTS_PATIENCE_SECONDS, ACCOUNTS_READ_MAX
+from simulator.worlds.live.act_player import ActPlayer
+from simulator.worlds.recording import record_asked, tape_act
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from simulator.client.target import Target
+    from simulator.fleet.acts import Ask, Exchanged
+    from simulator.fleet.market_requests import Caller
+    from simulator.history.rows import History
+    from simulator.scenario.values import Scenario
+    from simulator.traces.tape import Tape
+    from simulator.worlds.progress import Progress
+
+MARKET = 7
+"""Which child of the seed's sequence agents draw from; the others are the fleet's and the auditor's."""
+RESOURCES_SECONDS = 5.0
+"""From one look at all that is offered to the next."""
+START_SECONDS = 5.0
+"""Within which all agents have begun: no crowd registers at one moment."""
+LAST_ACTS_SECONDS = 3.0
+"""What acts that are under way when the run ends may still take."""
+
+
+class MarketPlayer:
+    """The agents that a run plays by itself, each from an address of its own. Everything random follows from the seed.
+
+    `prefix` begins their names. `owner_ids` are the fleet's, whose accounts are read at the end as well.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        seed: int,
+        target: Target,
+        history: History,
+        progress: Progress,
+        now: Callable[[], int],
+        prefix: str,
+        owner_ids: Sequence[str],
+        tape: Tape | None = None,
+    ) -> None:
+        self._target = target
+        self._history = history
+        self._progress = progress
+        self._now = now
+        self._owner_ids = owner_ids
+        self._tape = tape
+        self._player = ActPlayer(target, now, Witness(history, now))
+        self._options = options = scenario.market
+        rngs = np.random.default_rng(np.random.SeedSequence(seed).spawn(MARKET + 1)[MARKET])
+        self._agents: list[Agent] = []
+        self._acting: set[trio.CancelScope] = set()
+        if options is not None:
+            habits = options.habits()
+            for number, rng in enumerate(rngs.spawn(options.agents)):
+                acts = self._acts(agent_source(target, number))
+                self._agents.append(Agent(f"{prefix}-agent-{number}", acts, habits, rng, progress))
+
+    async def play(self) -> None:
+        """Have all agents act, and look at what is offered now and then, until cancelled."""
+        if self._options is None:
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._end_acts)
+            nursery.start_soon(self._watch_resources)
+            for number, agent in enumerate(self._agents):
+                nursery.start_soon(self._live, number, agent, 1 / self._options.rate)
+
+    async def finish(self) -> None:
+        """Wait until withdrawals are at rest, and read all accounts, within bounds of time and number."""
+        if self._options is None:
+            return
+        readers: list[AccountReader] = []
+        callers: list[tuple[Caller, dict[str, Any]]] = [
+            (agent.caller, agent.withdrawals) for agent in self._agents if agent.caller is not None
+        ]
+        callers += [(owner_caller(self._target.token, owner_id), {}) for owner_id in self._owner_ids]
+        if len(callers) > ACCOUNTS_READ_MAX:
+            left_out = len(callers) - ACCOUNTS_READ_MAX
+            self._history.trouble(self._now(), ACCOUNTS, f"{left_out} of {len(callers)} were not read")
+        limiter = trio.CapacityLimiter(ACCOUNTS_MAX_CONCURRENT)
+        asked_ns, read = self._now(), 0
+        with trio.move_on_after(ACCOUNTS_PATIENCE_SECONDS):
+            async with trio.open_nursery() as nursery:
+                for number, (caller, withdrawals) in enumerate(callers[:ACCOUNTS_READ_MAX]):
+                    reader = AccountReader(self._acts(self._account_source(number)), caller, withdrawals)
+                    readers.append(reader)
+                    nursery.start_soon(self._read, limiter, number, reader)
+            await self._look_at_resources(len(callers))
+        read = len(self._history.accounts_shown)
+        if read < len(readers):
+            self._history.trouble(asked_ns, ACCOUNTS, f"{len(readers) - read} of {len(readers)} could not be read")
+        if unrested := sum(reader.unrested for reader in readers):
+            self._history.trouble(self._now(), WITHDRAWALS, f"{unrested} had not come to rest when the run ended")
+
+    async def _live(self, number: int, agent: Agent, interval_seconds: float) -> None:
+        """Have one agent act again and again, an interval apart."""
+        await trio.sleep(START_SECONDS * number / max(1, len(self._agents)))
+        due = trio.current_time()
+        async with self._player.connection(agent_source(self._target, number)) as connection:
+            while True:
+                with trio.CancelScope(shield=True) as acting:
+                    self._acting.add(acting)
+                    await self._player.play_on(connection, agent.next_act(self._now()))
+                self._acting.discard(acting)
+                due = max(due + interval_seconds, trio.current_time())
+                await trio.sleep_until(due)
+
+    async def _end_acts(self) -> None:
+        """Wait a moment for acts that are under way once the run ends: else the end would cut each of them off."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            for acting in self._acting:
+                acting.deadline = trio.current_time() + LAST_ACTS_SECONDS
+
+    async def _watch_resources(self) -> None:
+        while True:
+            await trio.sleep(RESOURCES_SECONDS)
+            await self._look_at_resources(0)
+
+    async def _look_at_resources(self, number: int) -> None:
+        """Read all that is offered, as any owner is shown it."""
+        source = self._account_source(ACCOUNTS_READ_MAX + number)
+        caller = owner_caller(self._target.token, ANY_OWNER)
+        shown = await self._player.play(read_resources(self._acts(source), caller), source)
+        if shown is not None:
+            self._history.resources_shown.append(shown)
+
+    async def _read(self, limiter: trio.CapacityLimiter, number: int, reader: AccountReader) -> None:
+        async with limiter:
+            shown = await self._player.play(reader.script(), self._account_source(number))
+        if shown is not None:
+            self._history.accounts_shown.append(shown)
+
+    def _account_source(self, number: int) -> str | None:
+        return account_source(self._target, number)
+
+    def _acts(self, source: str | None) -> MarketActs:
+        return MarketActs(self._history, _Recorder(partial(self._record, source)))
+
+    def _record(self, source: str | None, ask: Ask, exchanged: Exchanged) -> None:
+        authority = self._target.authority
+        record_asked(self._history, ask, exchanged, source, authority)
+        if self._tape is not None:
+            tape_act(self._tape, ask, exchanged, source, authority)
+
+
+class _Recorder:
+    """Records what is asked from one address."""
+
+    def __init__(self, keep: Callable[[Ask, Exchanged], None]) -> None:
+        self._keep = keep
+
+    def record(self, ask: Ask, exchanged: Exchanged) -> None:
+        """Record one exchange."""
+        self._keep(ask, exchanged)
