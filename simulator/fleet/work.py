@@ -82,6 +82,8 @@ class MachineWork:
         self, machine: int, habits: WorkHabits, manner: Manner, rng: np.random.Generator, others: deque[str]
     ) -> None:
         self._machine = machine
+        self.rules: dict[str, Any] = {}
+        """Those of the policy that its last heartbeat was sent under."""
         self._habits = habits
         self._manner = manner
         self._rng = rng
@@ -207,7 +209,7 @@ class MachineWork:
         honest = self._capacity is self._habits.capacity
         if self._capacity != self._known or answered_ns == NEVER_NS:
             history.capacity_reports.append(
-                CapacityReport(self._machine, sent_ns, answered_ns, self._capacity, honest=honest)
+                CapacityReport(self._machine, sent_ns, answered_ns, self._capacity, honest, self.rules)
             )
             self._known = self._capacity if accepted else None
         for report in self._reports:

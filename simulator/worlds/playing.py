@@ -259,6 +259,7 @@ class Playing:
         self, work: MachineWork, link: Link, machine: Machine, answer: HttpAnswer, got: Answer, now_ns: int
     ) -> None:
         """Take what an answer means for a machine's jobs. One that gives them up falls silent for a while."""
+        work.rules = machine.rules
         if got is Answer.ACCEPTED:
             if work.accepted(self._history, link.sent_ns, now_ns, answer.body):
                 work.forget()
