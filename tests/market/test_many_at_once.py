@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_server.core.market.conditions import Conditions
-from reference_server.core.market.dear import DearJobs
 from reference_server.core.market.jobs import Job
 from reference_server.core.market.pool import Pool
 from reference_server.core.market.prices import BasePrices, Need
 from reference_server.core.market.resources import Wanted, list_resources
-from reference_server.core.market.waiting import JobClass, Queue, Waiting
+from reference_server.core.market.waiting import DearJobs, JobClass, Queue, Waiting
 from reference_server.core.market.working import next_due, tick
 from reference_server.limits import DUE_AT_ONCE
 from tests.market.small_market import assert_sound, at, beat, data_of, make_market, post
