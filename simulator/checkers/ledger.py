@@ -30,7 +30,8 @@ from simulator.checkers.ledger_entries import (
     wrong_job_moves,
     wrong_withdrawal_moves,
 )
-from simulator.checkers.ledger_keys import made, wrong_keys
+from simulator.checkers.ledger_fees import Fees
+from simulator.checkers.ledger_keys import WITH_KEYS, made, wrong_keys
 from simulator.checkers.ledger_limits import wrong_amounts, wrong_limits
 from simulator.checkers.market_view import (
     NO_MARKET,
@@ -44,8 +45,8 @@ from simulator.checkers.market_view import (
 )
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Operation
-from simulator.contract.pricing import DECIMALS, USDT, asked_units, fee_of, units
-from simulator.history.rows import NEVER_NS
+from simulator.contract.pricing import DECIMALS, USDT, asked_units, units
+from simulator.history.rows import HONEST, NEVER_NS
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -79,19 +80,24 @@ def check_ledger(history: History, facts: Facts) -> Verdict:
         )
         for one in unbalanced
     ]
-    findings += broken_books(ledger.books, ledger.may_change(), ledger.earners)
+    findings += broken_books(ledger.books, ledger.may_change(), ledger.may_earn())
     findings += [*wrong_keys(history), *wrong_amounts(history)]
-    findings += [*ledger.wrong_moves(), *ledger.missing(), *ledger.wrong_states(), *ledger.wrong_fees()]
+    findings += [*ledger.wrong_credits(), *ledger.wrong_moves(), *ledger.missing(), *ledger.wrong_states()]
+    fees, wrong_fees = Fees(history, facts, ledger.books, ledger.earners).wrong(ledger.stories)
+    findings += wrong_fees
     if all_is_known(history, facts):
         findings += ledger.unexplained()
         if facts.market is not None:
             findings += wrong_limits(history, facts.market)
     findings.sort(key=lambda one: one.at_ns)
     entries = sum(len(one.entries) for one in ledger.books)
+    unread = len(ledger.unread())
     figures: dict[str, Any] = {
         "violations": len(findings),
         "accounts": len({one.shown.account for one in ledger.books}),
+        "accounts_not_read": unread,
         "entries": entries,
+        "fees": fees,
         "withdrawals": len(ledger.withdrawals),
         "jobs": sum(one.created is not None for one in ledger.stories.values()),
     }
@@ -99,12 +105,17 @@ def check_ledger(history: History, facts: Facts) -> Verdict:
         shown = one_of_each_first(findings, lambda one: one.rule)
         summary = f"{plural(len(findings), 'fault')} of the ledger; {shown[0].message}."
         return Verdict("ledger", Status.FAIL, summary, kept(shown), figures, len(findings))
-    if not (ledger.books or history.market_exchanges):
-        return Verdict("ledger", Status.INCONCLUSIVE, "No account was shown its money.", (), figures)
+    if not ledger.books:
+        if not unread:
+            return Verdict("ledger", Status.NOT_APPLICABLE, "No account asked for money, or was shown its own.")
+        summary = f"No account was shown its entries; {plural(unread, 'account')} asked for money."
+        return Verdict("ledger", Status.INCONCLUSIVE, summary, (), figures)
     summary = (
         f"The money of {plural(figures['accounts'], 'account')} adds up over {plural(entries, 'entry', 'entries')}, "
         f"with {plural(figures['withdrawals'], 'withdrawal')} and {plural(figures['jobs'], 'job')}."
     )
+    if unread:
+        summary += f" The entries of {plural(unread, 'account')} that asked for money were not read."
     return Verdict("ledger", Status.PASS, summary, (), figures)
 
 
@@ -144,22 +155,53 @@ class _Ledger:
             found.setdefault(book.shown.account, set()).update(book.by_reference.keys() - known)
         return found
 
+    def may_earn(self) -> dict[str, int]:
+        """Return by earning account the most that may come to it between its entries and its balance.
+
+        One server shows the balance first, and so nothing. Of several each may be a little behind another.
+        """
+        found = dict.fromkeys(self.earners, 0)
+        for book in self.books if self._facts.instances > 1 else ():
+            account = book.shown.account
+            if account in found:
+                open_jobs = (one for one in self.stories.values() if one.ended_by_ns() >= book.shown.sent_ns)
+                found[account] = max(found[account], sum(one.maximum or 0 for one in open_jobs))
+        return found
+
+    def unread(self) -> set[str]:
+        """Return the accounts that may have been granted what takes money, and of which no entries were read."""
+        asked = {
+            one.account
+            for one in self._history.market_exchanges
+            if one.operation in WITH_KEYS and one.campaign == HONEST and may_have_been_granted(one)
+        }
+        return asked - {book.shown.account for book in self.books} - {""}
+
     def _ended_ns(self, reference: str) -> int:
         if reference in self.stories:
             return self.stories[reference].ended_by_ns()
         ended = (answered_ns for _, answered_ns, state in self._states[reference] if state in WITHDRAWAL_STATES)
         return min(ended, default=NEVER_NS)
 
+    def wrong_credits(self) -> Iterator[Finding]:
+        """Find accounts that were not credited once what each new one is."""
+        due = self._facts.market.dev_credit if self._facts.market and self._facts.only_client else None
+        for book in self.books:
+            account = book.shown.account
+            credited = [one for one in book.entries if one.type == CREDIT]
+            missing = bool(due) and not credited and book.is_from_the_first
+            if len(credited) > 1 or missing or (due is not None and any(one.amount != due for one in credited)):
+                evidence = {"account": account, "entries": written(credited)}
+                amounts = ", ".join(amount_text(one.amount, one.asset) for one in credited)
+                message = f"{account} was credited {amounts or 'nothing'}"
+                if due is not None:
+                    message += f", due is {amount_text(due, USDT)} once"
+                yield Finding("ledger.credit", message, book.shown.sent_ns, evidence)
+
     def wrong_moves(self) -> Iterator[Finding]:
         """Find jobs and withdrawals that moved money otherwise than once there and once back, or on."""
         for book in self.books:
             account = book.shown.account
-            credited = [one for one in book.entries if one.type == CREDIT]
-            due = self._facts.market.dev_credit if self._facts.market and self._facts.only_client else None
-            if len(credited) > 1 or (due is not None and any(one.amount != due for one in credited)):
-                evidence = {"account": account, "entries": written(credited)}
-                message = f"{account} was credited {', '.join(amount_text(one.amount, one.asset) for one in credited)}"
-                yield Finding("ledger.credit", message, book.shown.sent_ns, evidence)
             for reference, entries in book.by_reference.items():
                 types = {one.type for one in entries}
                 evidence = {"account": account, "reference": reference, "entries": written(entries)}
@@ -239,11 +281,7 @@ class _Ledger:
         """Find jobs and withdrawals in entries that nobody asked for: more than answers were lost."""
         lost: dict[tuple[str, str, int], set[str]] = defaultdict(set)
         for number, one in enumerate(self._history.market_exchanges):
-            if (
-                may_have_been_granted(one)
-                and not granted(one)
-                and one.operation in {Operation.WITHDRAW, Operation.JOB_CREATE}
-            ):
+            if may_have_been_granted(one) and not granted(one) and one.operation in WITH_KEYS:
                 lost[one.account, *_asked_for(one)].add(one.key or str(number))
         for book in self.books:
             unknown: Counter[tuple[str, str, int]] = Counter()
@@ -303,33 +341,6 @@ class _Ledger:
             return False
         since_ns = max([asked.answered_ns, *map(healed_ns, self._history.faults)])
         return at_ns - since_ns > (market.payout_seconds + GATEWAY_PATIENCE_SECONDS) * SECOND_NS
-
-    def wrong_fees(self) -> Iterator[Finding]:
-        """Find jobs of which the worker's owner got more or less than their charges without the platform's fee."""
-        market = self._facts.market
-        last = {book.shown.account: book for book in self.books if book.is_from_the_first}
-        for story in self.stories.values():
-            own = last.get(story.account)
-            if own is None or not self.earners <= last.keys():
-                continue
-            read_from_ns = min(last[account].shown.sent_ns for account in {story.account, *self.earners})
-            if story.ended_by_ns() >= read_from_ns:
-                continue
-            charged = sorted(-amount for amount in own.of(story.id, CHARGE))
-            earned = sorted(amount for account in self.earners for amount in last[account].of(story.id, EARNING))
-            if market is None:
-                right = sum(earned) <= sum(charged)
-            else:
-                parts = (one - fee_of(one, market.fee_basis_points) for one in charged)
-                right = sorted(part for part in parts if part) == earned
-            if not right:
-                message = (
-                    f"job {story.id} was charged {amount_text(sum(charged), USDT)}, of which "
-                    f"{amount_text(sum(earned), USDT)} was earned"
-                    + ("" if market is None else f", at a fee of {market.fee_basis_points} basis points")
-                )
-                evidence = {"account": story.account, "job": story.id, "charged": charged, "earned": earned}
-                yield Finding("ledger.fee", message, own.shown.sent_ns, evidence)
 
 
 def _asked_for(one: MarketExchange) -> tuple[str, int]:

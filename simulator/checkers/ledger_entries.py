@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from simulator.checkers.verdict import Finding
-from simulator.contract.pricing import DECIMALS, PARTS, units
+from simulator.contract.pricing import DECIMALS, PARTS, USDT, units
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,11 +105,11 @@ def books_of(history: History) -> list[Book]:
     return [Book(one) for one in history.accounts_shown if one.transactions_total >= 0 or one.transactions]
 
 
-def broken_books(books: list[Book], may_change: dict[str, set[str]], earners: set[str]) -> Iterator[Finding]:
+def broken_books(books: list[Book], may_change: dict[str, set[str]], may_earn: dict[str, int]) -> Iterator[Finding]:
     """Find entries that do not chain, balances that none of them reaches, and any that is below zero.
 
     `may_change` has by account the jobs and withdrawals that may have moved money by themselves while it was read;
-    `earners` are the accounts that earn by others' jobs.
+    `may_earn` has the accounts that earn by others' jobs, each with the most that can have come after its entries.
     """
     seen: dict[tuple[str, str], tuple[Entry, int]] = {}
     for book in books:
@@ -119,7 +119,7 @@ def broken_books(books: list[Book], may_change: dict[str, set[str]], earners: se
             shown = msgspec.json.encode(raw).decode()[:500]
             yield Finding("ledger.chain", f"{account} has an entry that is none: {shown}", at_ns, evidence)
         yield from _broken_chain(book, evidence)
-        yield from _unreached(book, evidence, may_change.get(account, set()), earns=account in earners)
+        yield from _unreached(book, evidence, may_change.get(account, set()), may_earn.get(account))
         for one in book.entries:
             if one.type == OPENING:
                 continue
@@ -148,7 +148,7 @@ def _broken_chain(book: Book, evidence: dict[str, Any]) -> Iterator[Finding]:
             return
 
 
-def _unreached(book: Book, evidence: dict[str, Any], may_change: set[str], *, earns: bool) -> Iterator[Finding]:
+def _unreached(book: Book, evidence: dict[str, Any], may_change: set[str], may_earn: int | None) -> Iterator[Finding]:
     """Find balances that differ from what the entries come to, however what may have changed meanwhile did."""
     account, at_ns = book.shown.account, book.shown.sent_ns
     balances = balances_of(book.shown.balances)
@@ -161,7 +161,7 @@ def _unreached(book: Book, evidence: dict[str, Any], may_change: set[str], *, ea
     reached: dict[tuple[str, str], int] = dict.fromkeys(balances, 0)
     for one in book.entries:
         reached[one.place] = one.after
-    if _is_reached(book, balances, reached, may_change, earns=earns):
+    if _is_reached(book, balances, reached, may_change, may_earn):
         return
     differs = {place: (balances.get(place, 0), amount) for place, amount in reached.items()}
     shown = "; ".join(
@@ -177,27 +177,29 @@ def _is_reached(
     balances: dict[tuple[str, str], int],
     reached: dict[tuple[str, str], int],
     may_change: set[str],
-    *,
-    earns: bool,
+    may_earn: int | None,
 ) -> bool:
     if {place: amount for place, amount in reached.items() if amount} == _nonzero(balances):
         return True
-    if not may_change and not earns:
+    if not may_change and may_earn is None:
         return False
     # The balances may have been read before what came last.
     before = dict(reached)
     for one in reversed(book.entries):
-        if one.type not in BY_ITSELF or not (one.reference in may_change or (earns and one.type == EARNING)):
+        if one.type not in BY_ITSELF or not (
+            one.reference in may_change or (may_earn is not None and one.type == EARNING)
+        ):
             break
         before[one.place] -= one.amount
         if _nonzero(before) == _nonzero(balances):
             return True
-    # Or after the entries: then what was held or on its way has come back, or is gone.
+    # Or after the entries: then what was held or on its way has come back, or is gone, and a little more was earned.
     for asset in DECIMALS:
         change = {part: balances.get((asset, part), 0) - reached.get((asset, part), 0) for part in PARTS}
         if change["held"] > 0 or change["pending"] > 0 or change["available"] < 0:
             return False
-        if not earns and change["available"] > -change["held"] - change["pending"]:
+        earned = may_earn or 0 if asset == USDT else 0
+        if change["available"] > earned - change["held"] - change["pending"]:
             return False
     return True
 

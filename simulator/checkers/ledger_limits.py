@@ -48,19 +48,24 @@ def wrong_amounts(history: History) -> Iterator[Finding]:
 
 
 def wrong_limits(history: History, market: MarketFacts) -> Iterator[Finding]:
-    """Find withdrawals past a limit or within a cooldown, and refusals for one that cannot have been the reason."""
+    """Find withdrawals past a limit or within a cooldown, and refusals of them or of jobs that nothing can explain."""
     withdrawals: dict[str, list[MarketExchange]] = defaultdict(list)
     others: dict[str, list[MarketExchange]] = defaultdict(list)
     for one in history.market_exchanges:
         (withdrawals if one.operation == Operation.WITHDRAW else others)[_account(one)].append(one)
     credited = _credited(history.accounts_shown)
-    for account, asked in withdrawals.items():
+    for account in [*withdrawals, *(one for one in others if one not in withdrawals)]:
+        asked = withdrawals.get(account, [])
         asked.sort(key=lambda one: one.sent_ns)
-        yield from _cooldowns(account, asked, others[account], market)
+        yield from _cooldowns(account, asked, others.get(account, []), market)
         made = _made(asked)
         yield from _past_limits(account, made, market)
+        own, credit = [*asked, *others.get(account, ())], credited.get(account, 0)
         for one in asked:
-            yield from _refused(one, asked, others[account], market, credit=credited.get(account, 0))
+            yield from _wrongly_limited(one, asked, market)
+        for one in own:
+            if one.status == HTTPStatus.PAYMENT_REQUIRED and message_of(one) == INSUFFICIENT:
+                yield from _wrongly_poor(one, own, credit)
 
 
 def _account(one: MarketExchange) -> str:
@@ -159,46 +164,49 @@ def _surely_within(one: MarketExchange, last: MarketExchange, length_ns: int) ->
     return one.sent_ns <= last.sent_ns and age_ns + slack_ns_of(max(0, age_ns)) < length_ns
 
 
-def _refused(
-    one: MarketExchange, asked: list[MarketExchange], others: list[MarketExchange], market: MarketFacts, *, credit: int
-) -> Iterator[Finding]:
-    """Find a refusal for a limit or a balance that cannot have been the reason."""
-    limited = one.status == HTTPStatus.TOO_MANY_REQUESTS and message_of(one) == LIMIT
-    poor = one.status == HTTPStatus.PAYMENT_REQUIRED and message_of(one) == INSUFFICIENT
-    if not (limited or poor):
+def _wrongly_limited(one: MarketExchange, asked: list[MarketExchange], market: MarketFacts) -> Iterator[Finding]:
+    """Find a refusal for a limit that cannot have been reached."""
+    if one.status != HTTPStatus.TOO_MANY_REQUESTS or message_of(one) != LIMIT:
         return
     asset = str(one.asked.get("asset"))
-    amount = asked_units(one.asked.get("amount"), asset) or 0
-    before = [
+    before = _may_be_before(one, asked)
+    hour = [other for other in before if _may_be_within(other, one, HOUR_NS)]
+    day = [other for other in before if _may_be_within(other, one, DAY_NS) and other.asked.get("asset") == asset]
+    most = sum(asked_units(other.asked.get("amount"), asset) or 0 for other in [one, *day])
+    if len(hour) < market.withdrawals_per_hour and most <= _limit_of(asset, market):
+        message = (
+            f"{one.account} was refused a withdrawal for its limits at {seconds(one.sent_ns)}, with at most "
+            f"{len(hour)} of {market.withdrawals_per_hour} withdrawals in the hour before"
+        )
+        evidence = {"account": one.account, "asked": one.asked, "status": one.status}
+        yield Finding("ledger.refused", message, one.sent_ns, evidence)
+
+
+def _wrongly_poor(one: MarketExchange, own: list[MarketExchange], credit: int) -> Iterator[Finding]:
+    """Find a job or withdrawal in USDT that was refused for lack of money that its account surely had."""
+    if credit and _taken(one) and _taken(one) + sum(_taken(other) for other in _may_be_before(one, own)) <= credit:
+        what = "withdrawal" if one.operation == Operation.WITHDRAW else "job"
+        message = f"{one.account} was refused a {what} at {seconds(one.sent_ns)} for lack of what it surely had"
+        evidence = {"account": one.account, "asked": one.asked, "status": one.status}
+        yield Finding("ledger.refused", message, one.sent_ns, evidence)
+
+
+def _may_be_before(one: MarketExchange, asked: list[MarketExchange]) -> list[MarketExchange]:
+    """Return the requests that may have taken effect before another one was answered."""
+    return [
         other
         for other in asked
         if other is not one and other.sent_ns <= one.answered_ns and may_have_been_granted(other) and not other.replayed
     ]
-    evidence = {"account": one.account, "asked": one.asked, "status": one.status}
-    if limited:
-        hour = [other for other in before if _may_be_within(other, one, HOUR_NS)]
-        day = [other for other in before if _may_be_within(other, one, DAY_NS) and other.asked.get("asset") == asset]
-        most = amount + sum(asked_units(other.asked.get("amount"), asset) or 0 for other in day)
-        if len(hour) < market.withdrawals_per_hour and most <= _limit_of(asset, market):
-            message = (
-                f"{one.account} was refused a withdrawal for its limits at {seconds(one.sent_ns)}, with at most "
-                f"{len(hour)} of {market.withdrawals_per_hour} withdrawals in the hour before"
-            )
-            yield Finding("ledger.refused", message, one.sent_ns, evidence)
-        return
-    if asset != USDT or not credit:
-        return
-    spent = sum(asked_units(other.asked.get("amount"), asset) or 0 for other in before if _place(other)[0] == asset)
-    for other in others:
-        if (
-            other.operation == Operation.JOB_CREATE
-            and other.sent_ns <= one.answered_ns
-            and may_have_been_granted(other)
-        ):
-            spent += _maximum(other)
-    if spent + amount <= credit:
-        message = f"{one.account} was refused a withdrawal at {seconds(one.sent_ns)} for lack of what it surely had"
-        yield Finding("ledger.refused", message, one.sent_ns, evidence)
+
+
+def _taken(one: MarketExchange) -> int:
+    """Return the most that a request takes of the USDT that an account has; `NEVER_NS` where that cannot be read."""
+    if one.operation == Operation.JOB_CREATE:
+        return _maximum(one)
+    if one.operation == Operation.WITHDRAW and one.asked.get("asset") == USDT:
+        return asked_units(one.asked.get("amount"), USDT) or 0
+    return 0
 
 
 def _may_be_within(other: MarketExchange, one: MarketExchange, length_ns: int) -> bool:

@@ -75,8 +75,8 @@ class Prices:
                 if self._workers.may_be_fresh(machine, from_ns, to_ns)
             ]
         )
-        low = _rate(need, self._market, least, may, highest=False)
-        high = _rate(need, self._market, most, surely, highest=True)
+        low = _rate(need, self._market, least, may, list(may.gpus), highest=False)
+        high = _rate(need, self._market, most, surely, list(may.gpus), highest=True)
         why = (
             f"held were {_shown(least)} to {_shown(most)}, offered {_shown_capacity(surely)} to {_shown_capacity(may)}"
         )
@@ -101,12 +101,18 @@ def _columns(pairs: Iterable[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArr
     return table[:, 0], table[:, 1]
 
 
-def _rate(need: Need, market: MarketFacts, held: list[Need], offered: Capacity, *, highest: bool) -> int:
+def _rate(
+    need: Need, market: MarketFacts, held: list[Need], offered: Capacity, may_offer: list[str], *, highest: bool
+) -> int:
+    """Return the rate of a need; of any model of those that may be offered where it names none.
+
+    A model that is not surely offered has none in `offered`, and so its highest price.
+    """
     cpu = current_price(market.price_cpu_hour, sum(one.cpu for one in held), offered.cpu)
     memory = current_price(market.price_memory_gb_hour, sum(one.memory for one in held), offered.memory)
     gpu = 0
     if need.gpus:
-        models = [need.model] if need.model else list(offered.gpus)
+        models = [need.model] if need.model else may_offer
         prices = [_gpu_price(model, market, held, offered, highest=highest) for model in models]
         gpu = max(prices, default=2 * market.price_gpu_hour) if highest else min(prices, default=0)
     return hourly_rate(need, cpu, memory, gpu)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulator.checkers.facts import Facts
+    from simulator.checkers.market_prices import RateBounds
     from simulator.checkers.market_view import JobStory
     from simulator.checkers.market_workers import Beats
     from simulator.history.rows import History
@@ -51,27 +52,56 @@ def check_metering(history: History, facts: Facts) -> Verdict:
     if alone(history, facts) and facts.market is not None:
         prices = Prices(history, stories, workers, facts.market)
     findings: list[Finding] = []
-    billed = priced = 0
-    most_prices = PRICES_JUDGED_MAX // max(1, len(workers.take_part()))
+    billed = [one for one in stories.values() if one.final is not None]
+    priced = [one for one in stories.values() if first_rate(one) is not None]
+    bills = bounded = 0
     for story in stories.values():
-        billed += story.final is not None
-        priced += any(one.rate is not None for one in story.shown)
-        findings += _wrong_price(story, prices if priced <= most_prices else None)
-        findings += meter.wrong_bill(story)
+        findings += _changed_price(story)
+    for story in billed:
+        found = meter.bounds(story)
+        bills += found is not None
+        findings += meter.wrong_bill(story, found)
+    if prices is not None:
+        for story in _spread(priced, max(1, PRICES_JUDGED_MAX // max(1, len(workers.take_part())))):
+            possible = prices.bounds(story)
+            bounded += possible is not None
+            findings += _wrong_price(story, possible)
     findings.sort(key=lambda one: one.at_ns)
-    figures: dict[str, Any] = {"violations": len(findings), "bills": billed, "prices": priced}
+    unjudged = len(billed) - bills, len(priced) - bounded
+    figures: dict[str, Any] = {
+        "violations": len(findings),
+        "bills": bills,
+        "prices": bounded,
+        "bills_not_judged": unjudged[0],
+        "prices_not_judged": unjudged[1],
+    }
     if findings:
         shown = one_of_each_first(findings, lambda one: one.rule)
         summary = f"{plural(len(findings), 'wrong bill or price', 'wrong bills or prices')}; {shown[0].message}."
         return Verdict("metering", Status.FAIL, summary, kept(shown), figures, len(findings))
     if not billed and not priced:
         return Verdict("metering", Status.NOT_APPLICABLE, "No job came so far that it had a price.", (), figures)
-    summary = f"{plural(billed, 'bill')} and {plural(priced, 'price')} lie within their bounds."
-    return Verdict("metering", Status.PASS, summary, (), figures)
+    beyond = f"{plural(unjudged[0], 'bill')} and {plural(unjudged[1], 'price')} could not be judged."
+    if not bills and not bounded:
+        # Of a market that others use too, prices say nothing: only bills do.
+        status = Status.INCONCLUSIVE if billed or prices is not None else Status.NOT_APPLICABLE
+        return Verdict("metering", status, beyond, (), figures)
+    summary = f"{plural(bills, 'bill')} and {plural(bounded, 'price')} lie within their bounds."
+    return Verdict("metering", Status.PASS, f"{summary} {beyond}" if any(unjudged) else summary, (), figures)
 
 
-def _wrong_price(story: JobStory, prices: Prices | None) -> Iterator[Finding]:
-    """Find a price that was not fixed once, or not by the formula."""
+def first_rate(story: JobStory) -> int | None:
+    """Return the price that a job was first assigned at, as it was shown first; None where it was not."""
+    return next((one.rate for one in story.shown if one.rate is not None and not one.attempts), None)
+
+
+def _spread(stories: list[JobStory], most: int) -> list[JobStory]:
+    """Return no more than so many jobs, evenly from the whole run."""
+    return stories[:: -(-len(stories) // most) or 1]
+
+
+def _changed_price(story: JobStory) -> Iterator[Finding]:
+    """Find a price that was not fixed once."""
     rates: dict[int, int] = {}
     for one in story.shown:
         if one.rate is None:
@@ -84,11 +114,12 @@ def _wrong_price(story: JobStory, prices: Prices | None) -> Iterator[Finding]:
             )
             yield Finding("metering.price-changed", message, one.sent_ns, {"job": story.id, "account": story.account})
             return
-    rate = rates.get(0)
-    if prices is None or rate is None:
-        return
-    bounds = prices.bounds(story)
-    if bounds is not None and not bounds.low <= rate <= bounds.high:
+
+
+def _wrong_price(story: JobStory, bounds: RateBounds | None) -> Iterator[Finding]:
+    """Find a price that was not fixed by the formula."""
+    rate = first_rate(story)
+    if bounds is not None and rate is not None and not bounds.low <= rate <= bounds.high:
         message = (
             f"job {story.id} was assigned at {amount_text(rate, USDT)} an hour, possible were "
             f"{amount_text(bounds.low, USDT)} to {amount_text(bounds.high, USDT)}: {bounds.why}"
@@ -102,20 +133,23 @@ class _Meter:
 
     def __init__(self, history: History, facts: Facts, workers: Workers) -> None:
         self._history, self._facts, self._workers = history, facts, workers
+        self._alone = alone(history, facts)
+        self._lost = bool(lost_parts(history))
 
-    def wrong_bill(self, story: JobStory) -> Iterator[Finding]:
+    def wrong_bill(self, story: JobStory, bounds: tuple[int, int] | None) -> Iterator[Finding]:
         """Find a bill that no heartbeats within their times explain."""
         final, maximum = story.final, story.maximum
         billed = None if final is None else units(final.job.get("billed"))
-        if final is None or maximum is None or billed is None or lost_parts(self._history):
+        if final is None or maximum is None or billed is None or self._lost:
             return
         evidence = {"job": story.id, "account": story.account, "billed": billed}
         if billed > maximum:
             message = f"job {story.id} was billed {amount_text(billed, USDT)}, above its maximum of "
             yield Finding("metering.escrow", message + amount_text(maximum, USDT), final.sent_ns, evidence)
             return
-        low, high = self.bounds(story)
-        low, high = min(low, maximum), min(high, maximum)
+        if bounds is None:
+            return
+        low, high = min(bounds[0], maximum), min(bounds[1], maximum)
         if not low <= billed <= high:
             worker = final.worker_id or "nobody"
             message = (
@@ -125,24 +159,30 @@ class _Meter:
             evidence |= {"low": low, "high": high, "rate": final.rate, "worker_id": final.worker_id}
             yield Finding("metering.billed", message, final.sent_ns, evidence)
 
-    def bounds(self, story: JobStory) -> tuple[int, int]:
-        """Return the least and the most that a job that has ended can have cost, whatever its escrow."""
+    def bounds(self, story: JobStory) -> tuple[int, int] | None:
+        """Return the least and the most that a job that has ended can have cost, whatever its escrow.
+
+        None where that is not known: others' machines may have run it, or what it was billed is not shown.
+        """
         final = story.final
-        if final is None:
-            return 0, NEVER_NS
+        if final is None or self._lost or story.maximum is None or units(final.job.get("billed")) is None:
+            return None
         if not final.attempts:
             machine = self._workers.numbers.get(final.worker_id)
             if not final.worker_id:
                 return 0, 0
             if machine is None or final.rate is None:
-                return 0, NEVER_NS
+                return None
             low_ns, high_ns = self._metered(story, machine, once=True)
             return charge_of(low_ns, final.rate), charge_of(high_ns, final.rate)
         rate = self._highest_rate(story)
+        # Whose it was before it was given back is shown by chance only: it may have been a machine that nobody saw.
+        if rate is None or not self._alone:
+            return None
         machines = {one.machine for one in story.assigned} | {one.machine for one in story.reports}
         shown = {self._workers.numbers.get(one.worker_id) for one in story.shown if one.worker_id}
-        if rate is None or None in shown:
-            return 0, NEVER_NS
+        if None in shown:
+            return None
         # Each attempt may have run for as long as its machine was heard.
         high_ns = sum(self._metered(story, one, once=False)[1] for one in machines)
         return 0, charge_of(high_ns, rate) * (

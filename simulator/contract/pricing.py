@@ -28,6 +28,7 @@ FINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 CORES_MAX, MEMORY_GB_MAX, GPUS_MAX = 1_024, 65_536, 64
 _SHOWN = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,18})?")
 _ASKED = re.compile(r"(?:0|[1-9][0-9]{0,18})(?:\.[0-9]{1,18})?")
+_NUMBER = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,18})?")
 _BASIS_POINTS = 10_000
 _PERCENT = 100 * MICRO
 
@@ -60,8 +61,7 @@ def units(shown: Any, asset: str = USDT) -> int | None:
     """Return the units of an amount as an answer shows it, signed; None where it is none of that asset."""
     if not isinstance(shown, str) or asset not in DECIMALS or _SHOWN.fullmatch(shown) is None:
         return None
-    scaled = Decimal(shown).scaleb(DECIMALS[asset])
-    return int(scaled) if scaled == int(scaled) else None
+    return _scaled(shown, DECIMALS[asset])
 
 
 def asked_units(asked: Any, asset: str) -> int | None:
@@ -73,14 +73,18 @@ def asked_units(asked: Any, asset: str) -> int | None:
 
 
 def millionths(number: Any) -> int | None:
-    """Return a JSON number, or a decimal string, in millionths, exact to the last; None for anything else."""
-    if isinstance(number, bool) or not isinstance(number, int | float | str):
+    """Return a JSON number, or a decimal string, in millionths, exact to the last; None for anything else.
+
+    What is finer than a millionth is cut off. None too for what is a million million or more.
+    """
+    if isinstance(number, str):
+        if _NUMBER.fullmatch(number) is None:
+            return None
+        whole, _, rest = number.partition(".")
+        return _scaled(f"{whole}.{rest[:6]}", 6)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) < MICRO * MICRO:
         return None
-    try:
-        value = Decimal(str(number))
-    except ArithmeticError:
-        return None
-    return int(value.scaleb(6)) if value.is_finite() and abs(value) < MICRO * MICRO else None
+    return number * MICRO if isinstance(number, int) else int(Decimal(repr(number)).scaleb(6))
 
 
 def need_of(resources: Any) -> Need | None:
@@ -161,6 +165,12 @@ def charge_of(metered_ns: int, rate: int) -> int:
 def normal_address(address: str) -> str:
     """Return an address in the one spelling by which it is known: bech32 may be written in capitals (BIP 173)."""
     return address.lower() if address[:3].lower() == "bc1" else address
+
+
+def _scaled(decimal: str, places: int) -> int | None:
+    """Return a plain decimal times ten to the number of places, by its digits alone; None where it has more of them."""
+    whole, _, rest = decimal.partition(".")
+    return int(whole + rest.ljust(places, "0")) if len(rest) <= places else None
 
 
 def _half_up(numerator: int, denominator: int) -> int:

@@ -182,6 +182,21 @@ def keyed(play: Play) -> MarketExchange:
     return next(one for one in play.history.market_exchanges if one.replayed)
 
 
+def never_credited(play: Play) -> None:
+    account = last(play, 0)
+    account.transactions[:] = [one for one in account.transactions if one["type"] != "credit"]
+
+
+def surplus_of_an_owner(play: Play) -> None:
+    shown = last(play, 2).balances[0]
+    shown["available"] = plus(shown["available"], 999_999)
+
+
+def poor_for_a_job(play: Play) -> None:
+    one = exchange(play, Operation.JOB_CREATE, 201)
+    replace(play, one, status=402, data={"message": "insufficient balance"})
+
+
 def two_of_a_key(play: Play) -> None:
     one = keyed(play)
     shown = next(iter(one.data.values()))
@@ -344,6 +359,9 @@ LIES = (
     MarketLie("quiet", "ledger.billed", billed_more),
     MarketLie("quiet", "ledger.fee", earned_more),
     MarketLie("quiet", "ledger.credit", credited_again),
+    MarketLie("quiet", "ledger.credit", never_credited),
+    MarketLie("quiet", "ledger.sum", surplus_of_an_owner),
+    MarketLie("quiet", "ledger.refused", poor_for_a_job),
     MarketLie("busy", "ledger.key-twice", two_of_a_key),
     MarketLie("busy", "ledger.key-answer", another_answer),
     MarketLie("busy", "ledger.key-answer", refused_again),
