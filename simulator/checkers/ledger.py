@@ -164,8 +164,13 @@ class _Ledger:
         for book in self.books if self._facts.instances > 1 else ():
             account = book.shown.account
             if account in found:
-                open_jobs = (one for one in self.stories.values() if one.ended_by_ns() >= book.shown.sent_ns)
-                found[account] = max(found[account], sum(one.maximum or 0 for one in open_jobs))
+                from_ns, to_ns = book.shown.sent_ns, book.shown.answered_ns
+                may_end = (
+                    one
+                    for one in self.stories.values()
+                    if one.created_from_ns() <= to_ns and one.ended_by_ns() >= from_ns
+                )
+                found[account] = max(found[account], sum(one.maximum or 0 for one in may_end))
         return found
 
     def unread(self) -> set[str]:

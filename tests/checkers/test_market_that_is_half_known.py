@@ -18,6 +18,8 @@ from tests.checkers.market_play import DONE, Play
 if TYPE_CHECKING:
     import pytest
 
+    from simulator.checkers.facts import Facts
+
 
 def shared(play: Play) -> Play:
     """Return a play on a server that others use too, with settings that are known."""
@@ -117,3 +119,19 @@ def test_a_job_for_any_gpu_may_cost_what_a_model_does_that_is_not_surely_offered
     play.finish()
     verdict = check_metering(play.history, play.facts)
     assert (verdict.status, verdict.figures["prices"]) == (Status.PASS, 2), verdict.summary
+
+
+def test_what_comes_to_an_earner_while_it_is_read_is_bounded() -> None:
+    """Only of several servers, of which each may be a little behind another, and only by jobs that may have ended."""
+    play = DAYS["quiet"]()
+    shown = next(one for one in play.history.accounts_shown if one.account.startswith("owner:"))
+    several = msgspec.structs.replace(play.facts, instances=2)
+    earned = shown.balances[0]["available"]
+
+    def rules(facts: Facts, more: int) -> set[str]:
+        shown.balances[0]["available"] = plus(earned, more)
+        return {one.rule for one in check_ledger(play.history, facts).findings}
+
+    open_at_most = 500_000 + 500_000 + 250_000
+    assert rules(several, 0) == rules(play.facts, 0) == rules(several, open_at_most) == set()
+    assert rules(several, open_at_most + 1) == rules(play.facts, 1) == {"ledger.sum"}
