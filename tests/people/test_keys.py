@@ -13,7 +13,7 @@ from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.adapters.memory.shared_journal import MemorySharedJournal, SharedStorage
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
-from reference_server.limits import NEW_KEY_LIFE_SECONDS
+from reference_server.limits import BROWSERS_A_PERSON_MAX, NEW_KEY_LIFE_SECONDS
 from reference_server.settings import Settings
 from tests.core.server_under_test import with_room
 from tests.logins.browsing import PUBLIC_URL, SAME_ORIGIN, Browser, Site
@@ -139,6 +139,16 @@ async def test_a_key_that_somebody_put_there_is_not_shown(ada: Browser, ben: Bro
         assert page.secret() == ""
         assert planted not in page.source.replace("hfs_…", "").replace("<bdi>", "")
         assert NEW not in ada.cookies
+
+
+async def test_a_key_puts_no_browser_out_and_is_shown(site: Site, ada: Browser) -> None:
+    """From the oldest of as many browsers as there may be, which would be the first to end."""
+    others = [Browser(site) for _ in range(BROWSERS_A_PERSON_MAX - 1)]
+    for browser in others:
+        await browser.log_in("google", "ada", "ada@example.com")
+    key = (await post(ada, KEY)).secret()
+    assert await works(site, key)
+    assert [(await look(browser, KEY)).status for browser in (ada, *others)] == [200] * BROWSERS_A_PERSON_MAX
 
 
 async def test_where_there_is_no_room_for_a_key_the_one_before_stays(site: Site, ada: Browser) -> None:

@@ -43,7 +43,7 @@ def make_token(state: State, call: Call[bytes]) -> Reply:
     session = find_session(state, call.now, call.caller.session)
     if session is None:
         return UNAUTHORIZED
-    if not has_room_for_session(state, call.now, session.owner_id):
+    if not has_room_for_session(state, call.now, session.owner_id, is_token=True):
         return FULL
     token = begin_session(
         state, call.now, session.login, session.owner_id, session.provider, session.email, session.expires_ns
@@ -56,7 +56,7 @@ def replace_token(state: State, call: Call[bytes]) -> Reply:
     session = find_session(state, call.now, call.caller.session)
     if session is None:
         return UNAUTHORIZED
-    if not has_room_for_session(state, call.now, session.owner_id):
+    if not has_room_for_session(state, call.now, session.owner_id, is_token=True):
         return FULL  # before anything has ended
     if tokens_of(state, session.owner_id, session.login):
         end_tokens(state, call.now, session.owner_id, session.login)
