@@ -77,9 +77,12 @@ def _sign_in(state: State, call: Call[bytes], status: int) -> Reply:
 
 
 def _refusal(state: State, call: Call[bytes], reply: Reply) -> Reply:
-    """Show a refusal of the API as a page, with its status."""
-    error = msgspec.json.decode(reply.body)["error"]
-    return page("refusal", reply.status, error=error, **_common(state, call))
+    """Show a refusal of the API as a page, with its status; or how to sign in, where the session is over by now."""
+    try:
+        common = _common(state, call)
+    except RefusedError:
+        return _sign_in(state, call, HTTPStatus.UNAUTHORIZED)
+    return page("refusal", reply.status, error=msgspec.json.decode(reply.body)["error"], **common)
 
 
 def _common(state: State, call: Call[bytes]) -> dict[str, Any]:
