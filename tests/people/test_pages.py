@@ -150,6 +150,18 @@ async def test_a_filter_of_nothing_is_refused_in_the_words_of_the_api(ada: Brows
     assert (page.status, True) == (api.status, api.error[1] in page.text)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(path, name) for path in ("/my/fleet", "/my/jobs", "/my/wallet", "/my/audit") for name in ("", "offset", "state")]
+    + [("/my/audit", "type"), ("/my/wallet", "asset")],
+)
+async def test_a_query_that_is_no_text_is_refused(ada: Browser, path: str, name: str) -> None:
+    for query in (f"{name}=\ud800", f"{name}=all\udcff"):
+        page = await look(ada, path, query)
+        assert (page.status, "invalid request" in page.text) == (400, True)
+    assert (await look(ada, path, f"{name}=%ED%A0%80")).status in {200, 400}
+
+
 # -- what they show
 
 
