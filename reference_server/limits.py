@@ -124,6 +124,9 @@ PAGE_ROWS = 50
 """Rows of a list on a page for people: what fits in a few screens, in 40 KB of HTML."""
 PAGE_ALERTS_MAX = 8
 """Workers and refusals that are named among the alerts; the pages of fleet and audit have the rest."""
+PAGE_WORKERS_MAX = 5_000
+"""Workers that are looked through for those to name among the alerts: 10 pages of the list, some 20 ms. Whoever has
+more, nearly all of them heard from, is told how many are not, and to see the fleet."""
 LOGIN_LIFE_SECONDS = 600
 """How long somebody may take to log in with a provider (contract: Logins)."""
 LOGINS_USED_MAX = 100_000

@@ -16,7 +16,7 @@ from reference_server.core.identity.sessions import Session, digest_of, find_ses
 from reference_server.core.market.jobs import QUEUED, RUNNING, STATES
 from reference_server.core.market.money import ASSETS
 from reference_server.core.views import EVENT_TYPE
-from reference_server.limits import LIST_LIMIT_MAX, NEW_KEY_LIFE_SECONDS, PAGE_ALERTS_MAX, PAGE_ROWS
+from reference_server.limits import LIST_LIMIT_MAX, NEW_KEY_LIFE_SECONDS, PAGE_ALERTS_MAX, PAGE_ROWS, PAGE_WORKERS_MAX
 from reference_server.operations.people.asking import RefusedError, ask, newest
 from reference_server.operations.people.rendering import page, see_other
 from reference_server.wire.timestamps import format_timestamp, parse_timestamp
@@ -125,9 +125,14 @@ def show_overview(state: State, call: Call[bytes]) -> Reply:
 
 
 def _quiet(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
-    """Return a few workers that are not heard from, of the first ones."""
-    workers = ask(state, call, "/workers/statuses", limit=LIST_LIMIT_MAX)["workers"]
-    return [worker for worker in workers if worker["stale"]][:PAGE_ALERTS_MAX]
+    """Return a few workers that are not heard from, of as many as are looked through for them."""
+    found: list[dict[str, Any]] = []
+    for offset in range(0, PAGE_WORKERS_MAX, LIST_LIMIT_MAX):
+        listed = ask(state, call, "/workers/statuses", limit=LIST_LIMIT_MAX, offset=offset)
+        found += [worker for worker in listed["workers"] if worker["stale"]]
+        if len(found) >= PAGE_ALERTS_MAX or offset + LIST_LIMIT_MAX >= listed["total"]:
+            break
+    return found[:PAGE_ALERTS_MAX]
 
 
 def _recent_failures(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
