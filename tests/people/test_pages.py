@@ -264,6 +264,37 @@ async def test_each_page_shows_what_the_api_does(ada: Browser) -> None:
     assert [row[:3] for row in wallet.rows if row[0] == withdrawal] == [[withdrawal, "Pending", "1.500000 USDT-TRC20"]]
 
 
+async def test_the_wallet_says_of_what_it_looks_for_withdrawals_among(ada: Browser) -> None:
+    """Nobody is told that nothing was withdrawn where it only was before what is looked through."""
+    owner_id = await furnished(ada)
+    owner, now = Owner(ada.site.api, owner_id), ada.site.clock.now()
+    (withdrawal_id,) = ada.site.api.state.market.withdrawals.all
+    assert "The newest first; times are UTC." in (await look(ada, "/my/wallet")).text
+
+    def post_jobs(transactions: int) -> None:
+        job = {"type": "x", "resources": {"cpu_cores": 1, "memory_gb": 1}, "duration_minutes": 60}
+        while owner.ask(now, "GET", "/wallet/transactions")["total"] < transactions:
+            posted = owner.ask(now, "POST", "/jobs", {**job, "max_price_usdt": "1.00"})
+            owner.ask(now, "DELETE", f"/jobs/{posted['job']['id']}")
+
+    post_jobs(LIST_LIMIT_MAX - 10)
+    page = await look(ada, "/my/wallet")
+    assert withdrawal_id in page.text
+    assert "among your newest" not in page.text
+    post_jobs(2 * LIST_LIMIT_MAX)
+    page = await look(ada, "/my/wallet")
+    assert "None that is still kept is among your newest 500 transactions." in page.text
+    assert "Nothing was withdrawn" not in page.text
+
+
+async def test_a_withdrawal_that_is_kept_no_more_was_one_all_the_same(ada: Browser) -> None:
+    await furnished(ada)
+    ada.site.api.state.market.withdrawals.all.clear()
+    page = await look(ada, "/my/wallet")
+    assert "None that is still kept is among your newest" in page.text
+    assert "Nothing was withdrawn" not in page.text
+
+
 async def test_the_audit_shows_the_newest_first_and_every_event_once(ada: Browser) -> None:
     owner_id = await furnished(ada)
     furnisher = furnish(ada.site.api, owner_id, ada.site.clock.now())

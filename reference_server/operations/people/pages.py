@@ -191,9 +191,13 @@ def show_wallet(state: State, call: Call[bytes]) -> Reply:
     )
 
 
-def _withdrawals(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
-    """Return the newest withdrawals, which the transactions name; one that is kept no more is left out."""
-    transactions = ask(state, call, "/wallet/transactions", limit=LIST_LIMIT_MAX)["transactions"]
+def _withdrawals(state: State, call: Call[bytes]) -> dict[str, Any]:
+    """Return the newest withdrawals, which the transactions name; one that is kept no more is left out.
+
+    `among` is how many transactions were looked through, where there may be withdrawals that these do not lead to.
+    """
+    read = ask(state, call, "/wallet/transactions", limit=LIST_LIMIT_MAX)
+    transactions = read["transactions"]
     named = dict.fromkeys(one["reference"] for one in transactions if one["type"] == "withdrawal")
     found = []
     for withdrawal_id in list(named)[:PAGE_ROWS]:
@@ -202,7 +206,8 @@ def _withdrawals(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
         except RefusedError as refused:
             if refused.reply.status != HTTPStatus.NOT_FOUND:
                 raise
-    return found
+    all_found = read["total"] == len(transactions) and len(found) == len(named)
+    return {"found": found, "among": 0 if all_found else len(transactions)}
 
 
 @for_who_is_signed_in
