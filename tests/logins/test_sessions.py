@@ -250,7 +250,7 @@ async def test_a_token_of_somebody_with_many_browsers_puts_none_out(site: Site) 
 async def test_a_browser_that_is_put_out_takes_its_own_tokens_along_and_no_others(site: Site) -> None:
     """No page would show them any more, and logging out elsewhere would not end them."""
     browsers = [Browser(site) for _ in range(BROWSERS_A_PERSON_MAX + 1)]
-    tokens = []
+    tokens: list[str] = []
     for browser in browsers:
         await browser.log_in()
         if len(tokens) < 2:
