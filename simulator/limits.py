@@ -69,6 +69,8 @@ FINDINGS_MAX_BYTES = 2 << 20
 WAITS_JUDGED_MAX = 1_000
 """Jobs that waited that are held against what was listed, and against other accounts' jobs, of which there are as many:
 what fails them fails many, and each costs a look at all others."""
+TURNS_JUDGED_MAX = 4_000_000
+"""Looks at one job while another waited, to see whose turn it was: some seconds. What was not looked at is said."""
 PRICES_JUDGED_MAX = 40_000
 """Pairs of a job's price and a machine that offered something then: some seconds of looking."""
 FINDINGS_SHOWN_MAX = 20
@@ -254,7 +256,11 @@ ACCOUNT_WITHDRAWALS_MAX = 12
 ACCOUNT_TRIES_MAX = 5
 """Tries of one reading: where all share an address, others use up its tokens as well."""
 JOBS_AT_WORK_MAX = 64
-"""Jobs that one machine works on: several times what its capacity has room for."""
+"""Jobs that one machine works on: several times what its capacity has room for. Of more it notes that it was told."""
+OTHERS_ASKED_MAX = 20
+"""How often one agent asks for what is another's: enough that every run has some, and little of what is asked."""
+OTHERS_LOOKED_AT_MAX = 200
+"""Exchanges, the last ones, in which an agent finds another's id: a minute of a small market, a second of a large."""
 FOREIGN_JOBS_KNOWN_MAX = 200
 """Jobs of other machines that a wrong one may report the end of."""
 ACCOUNTS_SHOWN_MAX = 100

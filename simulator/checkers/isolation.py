@@ -23,6 +23,8 @@ from simulator.checkers.market_view import (
 )
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Operation, operation_name
+from simulator.contract.features import Feature
+from simulator.contract.market import NOT_FOUND
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -32,12 +34,6 @@ if TYPE_CHECKING:
     from simulator.history.market_records import MarketExchange
     from simulator.history.rows import History
 
-NOT_FOUND = {
-    Operation.JOB_READ: "job not found",
-    Operation.JOB_CANCEL: "job not found",
-    Operation.WALLET_READ: "withdrawal not found",
-}
-"""How an id is refused that is none of the caller's, whether there is such an object or not."""
 TELLS = (HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND)
 """Refusals that would tell of another's object, if they differed from those for an id that is none."""
 OF_OWNERS = ("owner", "owner_id", "account", "agent_id", "api_key", "email")
@@ -48,7 +44,7 @@ def check_isolation(history: History, facts: Facts) -> Verdict:
     """Find what an account was shown that another one made."""
     if not has_market(history):
         return Verdict("isolation", Status.NOT_APPLICABLE, NO_MARKET)
-    owned = _Owned(of_one_market(history, facts))
+    owned = _Owned(of_one_market(history, facts), has_messages=Feature.JSON_404 not in (facts.lacks or ()))
     findings = sorted(owned.findings(), key=lambda one: one.at_ns)
     figures: dict[str, Any] = {
         "violations": len(findings),
@@ -60,6 +56,9 @@ def check_isolation(history: History, facts: Facts) -> Verdict:
         first = one_of_each_first(findings, lambda one: one.rule)
         summary = f"{plural(len(findings), 'answer')} showed what is another's; {first[0].message}."
         return Verdict("isolation", Status.FAIL, summary, kept(first), figures, len(findings))
+    if not owned.answers and not owned.asked_for_foreign:
+        summary = "Nothing was shown to anybody, so nothing tells whether one is shown what is another's."
+        return Verdict("isolation", Status.INCONCLUSIVE, summary, (), figures)
     shown, objects = plural(owned.answers, "answer"), plural(len(owned.account_of), "object")
     asked = plural(owned.asked_for_foreign, "time")
     summary = f"None of {shown} showed one of {objects} to another; {asked} another's was asked for."
@@ -69,8 +68,9 @@ def check_isolation(history: History, facts: Facts) -> Verdict:
 class _Owned:
     """Who made which job and withdrawal, and who owns which machine."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, *, has_messages: bool) -> None:
         self._history = history
+        self._has_messages = has_messages
         self.account_of = {story.id: story.account for story in stories_of(history).values() if story.account}
         for one in history.market_exchanges:
             if one.operation == Operation.WITHDRAW and made(one):
@@ -149,6 +149,10 @@ class _Owned:
         if granted(one):
             if not jobs_in(one):
                 yield Finding("isolation.foreign", f"{asked}, and it was granted", one.sent_ns, evidence)
-        elif one.status in TELLS and (one.status != HTTPStatus.NOT_FOUND or message_of(one) != right):
+        elif one.status in TELLS and not self._is_right(one, right):
             message = f"{asked}, and got {one.status} {message_of(one)!r}: for an id that is none it is 404 {right!r}"
             yield Finding("isolation.refusal", message, one.sent_ns, evidence)
+
+    def _is_right(self, one: MarketExchange, right: str) -> bool:
+        """Return whether a refusal is that of an id which is none; without envelopes there is no message."""
+        return one.status == HTTPStatus.NOT_FOUND and (not self._has_messages or message_of(one) == right)

@@ -22,7 +22,7 @@ from simulator.checkers.market_view import (
     seconds,
     stories_of,
 )
-from simulator.checkers.market_waiting import passed_over, starved_jobs
+from simulator.checkers.market_waiting import Turns, starvation_unjudged, starved_jobs
 from simulator.checkers.market_workers import Workers, most_of
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -51,24 +51,38 @@ def check_matching(history: History, facts: Facts) -> Verdict:
     history = of_one_market(history, facts)
     stories = stories_of(history)
     workers = Workers(history, facts)
-    matching = _Matching(history, facts, stories, workers)
+    matching, turns = _Matching(history, facts, stories, workers), Turns(history, stories)
     findings = [
         *(finding for story in stories.values() for finding in matching.wrong_story(story)),
         *matching.over_capacity(),
         *matching.strangers(),
         *starved_jobs(history, facts, stories, workers),
-        *passed_over(history, stories),
+        *turns.passed_over(),
     ]
     findings.sort(key=lambda one: one.at_ns)
     placed = sum(any(one.worker_id for one in story.shown) or bool(story.assigned) for story in stories.values())
-    figures: dict[str, Any] = {"violations": len(findings), "jobs": len(stories), "placed": placed}
+    unjudged = starvation_unjudged(history, facts)
+    figures: dict[str, Any] = {
+        "violations": len(findings),
+        "jobs": len(stories),
+        "placed": placed,
+        "starvation_judged": not unjudged,
+        "turns_judged_whole": turns.complete,
+    }
     if findings:
         shown = one_of_each_first(findings, lambda one: one.rule)
         summary = f"{plural(len(findings), 'fault')} of matching; {shown[0].message}."
         return Verdict("matching", Status.FAIL, summary, kept(shown), figures, len(findings))
     if not stories:
         return Verdict("matching", Status.NOT_APPLICABLE, "No job was part of this run.", (), figures)
-    summary = f"{plural(placed, 'job')} of {len(stories):,} were placed where there was room, and none was passed over."
+    starved = f"whether one waited though a machine had room was not judged: {unjudged}"
+    if unjudged and not placed:
+        summary = f"None of {plural(len(stories), 'job')} was placed, and {starved}."
+        return Verdict("matching", Status.NOT_APPLICABLE, summary, (), figures)
+    summary = f"{plural(placed, 'job')} of {len(stories):,} were placed where there was room, and none was passed over"
+    summary += f"; {starved}." if unjudged else "."
+    if not turns.complete:
+        summary += " There were more that waited than could be held against all others."
     return Verdict("matching", Status.PASS, summary, (), figures)
 
 
@@ -147,7 +161,8 @@ class _Matching:
         if market is not None and created is not None and not any(one.attempts for one in story.shown):
             timeout_ns = int(market.queue_timeout_seconds * SECOND_NS)
             for one in story.shown:
-                longest_ns, least_ns = one.answered_ns - created.sent_ns, one.sent_ns - created.answered_ns
+                longest_ns = one.answered_ns - story.created_from_ns()
+                least_ns = one.sent_ns - created.answered_ns
                 if one.state == "expired" and longest_ns + slack_ns_of(longest_ns) < timeout_ns:
                     message = f"job {story.id} expired at most {longest_ns / SECOND_NS:.1f} s after it had come"
                     yield Finding("matching.expired", message, one.sent_ns, {"job": story.id})
@@ -168,20 +183,16 @@ class _Matching:
             machine = self._workers.numbers.get(worker_id)
             if machine is None or machine not in self._take_part:
                 continue
-            for one in spans:
-                at_ns = one.from_ns
-                there = [other for other in spans if other.from_ns <= at_ns < other.to_ns]
+            for at_ns, cpu, memory, gpus in loads(spans):
                 room = most_of(self._workers.may_offer(machine, at_ns, at_ns))
-                cpu, memory = sum(other.need.cpu for other in there), sum(other.need.memory for other in there)
-                gpus = sum(other.need.gpus for other in there)
                 if cpu > room.cpu or memory > room.memory or gpus > sum(room.gpus.values()):
+                    there = [one.job_id for one in spans if one.from_ns <= at_ns < one.to_ns]
                     message = (
                         f"{worker_id} had {plural(len(there), 'job')} at {seconds(at_ns)} that need "
                         f"{_quantities(cpu, memory, gpus)}; it offered at most "
                         f"{_quantities(room.cpu, room.memory, sum(room.gpus.values()))}"
                     )
-                    evidence = {"worker_id": worker_id, "jobs": [other.job_id for other in there]}
-                    yield Finding("matching.over-capacity", message, at_ns, evidence)
+                    yield Finding("matching.over-capacity", message, at_ns, {"worker_id": worker_id, "jobs": there})
                     break
 
     def strangers(self) -> Iterator[Finding]:
@@ -197,6 +208,20 @@ class _Matching:
             first = min((one.assigned[0] for one in strange), key=lambda one: one.answered_ns)
             message = f"machine {first.machine} was told of job {first.job_id}, which nobody posted"
             yield Finding("matching.stranger", message, first.sent_ns, {"job": first.job_id, "machine": first.machine})
+
+
+def loads(spans: list[Span]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield what jobs need that are on a machine at once, whenever one comes: the moment, cores, memory and GPUs."""
+    comes, goes = sorted(spans, key=lambda one: one.from_ns), sorted(spans, key=lambda one: one.to_ns)
+    cpu = memory = gpus = gone = 0
+    for place, one in enumerate(comes, start=1):
+        cpu, memory, gpus = cpu + one.need.cpu, memory + one.need.memory, gpus + one.need.gpus
+        while goes[gone].to_ns <= one.from_ns:
+            left = goes[gone].need
+            cpu, memory, gpus = cpu - left.cpu, memory - left.memory, gpus - left.gpus
+            gone += 1
+        if place == len(comes) or comes[place].from_ns > one.from_ns:
+            yield one.from_ns, cpu, memory, gpus
 
 
 def _quantities(cpu: int, memory: int, gpus: int) -> str:

@@ -123,6 +123,8 @@ class JobStory:
     def __init__(self, job_id: str) -> None:
         self.id = job_id
         self.created: MarketExchange | None = None
+        self.asked_from_ns = -NEVER_NS
+        """When it was first asked for: by `created`, or by a request with its key that may have been granted before."""
         self.shown: list[JobShown] = []
         self.assigned: list[Assignment] = []
         self.reports: list[JobReport] = []
@@ -166,9 +168,7 @@ class JobStory:
 
     def created_from_ns(self) -> int:
         """Return from when on it may have been there."""
-        if self.created is not None:
-            return self.created.sent_ns
-        return -NEVER_NS
+        return self.asked_from_ns
 
     def known_final_ns(self) -> int:
         """Return from when on it had surely ended."""
@@ -246,6 +246,7 @@ class _Stories(dict[str, JobStory]):
 def stories_of(history: History) -> dict[str, JobStory]:
     """Return every job of which anything is known, by its id, what was shown of each in order."""
     stories = _Stories()
+    asked_ns = _first_asked(history)
     for one in history.market_exchanges:
         if one.operation == Operation.JOB_CANCEL:
             stories[one.object_id].cancels.append(one)
@@ -253,6 +254,7 @@ def stories_of(history: History) -> dict[str, JobStory]:
             found = stories[job["id"]]
             if one.operation == Operation.JOB_CREATE and one.status == CREATED and found.created is None:
                 found.created = one
+                found.asked_from_ns = min(one.sent_ns, asked_ns.get((one.account, one.key), one.sent_ns))
             # A replayed answer shows the job as it was when the first one was given.
             if not one.replayed:
                 found.shown.append(JobShown(one.sent_ns, one.answered_ns, one.account, job))
@@ -267,6 +269,15 @@ def stories_of(history: History) -> dict[str, JobStory]:
     for each in stories.values():
         each.shown.sort(key=lambda shown: (shown.answered_ns, shown.sent_ns))
     return dict(stories)
+
+
+def _first_asked(history: History) -> dict[tuple[str, str], int]:
+    """Return when each account first sent each key with a job that may have been made then, its answer lost or not."""
+    found: dict[tuple[str, str], int] = {}
+    for one in history.market_exchanges:
+        if one.key and one.operation == Operation.JOB_CREATE and may_have_been_granted(one):
+            found[one.account, one.key] = min(one.sent_ns, found.get((one.account, one.key), one.sent_ns))
+    return found
 
 
 def jobs_in(one: MarketExchange) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +16,7 @@ from simulator.checkers.verdict import Finding
 from simulator.contract.pricing import ON_WORKER, Need, capacity_of, highest_rate, hourly_rate, units
 from simulator.history.rows import NEVER_NS
 from simulator.history.starvation import Starvation
-from simulator.limits import WAITS_JUDGED_MAX
+from simulator.limits import TURNS_JUDGED_MAX, WAITS_JUDGED_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 JOBS_OF_ONE_MAX = 64
 """A machine with so many jobs need not take one more, however much it has left: each of its answers would name it."""
 
+LISTS_MIN = 2
+"""Room is to be seen twice, with a heartbeat between."""
+
 
 class Waited(NamedTuple):
     """A job that surely waited through a time, what it needs, and the highest rate that it may cost."""
@@ -39,13 +44,22 @@ class Waited(NamedTuple):
     to_ns: int
 
 
+def starvation_unjudged(history: History, facts: Facts) -> str:
+    """Return why nobody can say whether a job waited though a machine had room; empty where it is judged."""
+    if facts.market is None:
+        return "the settings of the target's market are not known"
+    if len(history.resources_shown) < LISTS_MIN:
+        return "what was on offer was not listed twice"
+    return ""
+
+
 def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], workers: Workers) -> Iterator[Finding]:
     """Find jobs that stayed queued while a machine was shown with room for them, again after a heartbeat of its own.
 
     Only where any price would have been within their maximum.
     """
     market = facts.market
-    if market is None or len(history.resources_shown) < 2:  # noqa: PLR2004 - room is to be seen twice
+    if market is None or starvation_unjudged(history, facts):
         return
     excused, starvation = Excused(history), Starvation(history)
     listed = [_Listed(shown, workers) for shown in history.resources_shown]
@@ -109,8 +123,7 @@ def _room_twice(
                 continue
             before = first.setdefault(worker_id, one.shown)
             beats = workers.beats(workers.numbers[worker_id])
-            between = (beats.sent_ns >= before.answered_ns) & (beats.answered_ns <= one.shown.sent_ns)
-            if bool(np.any(between)):
+            if beats.one_within(before.answered_ns, one.shown.sent_ns):
                 return worker_id, before, one.shown
     return None
 
@@ -125,47 +138,100 @@ class Placed(NamedTuple):
     to_ns: int
 
 
-def passed_over(history: History, stories: dict[str, JobStory]) -> Iterator[Finding]:
-    """Find accounts that were served twice while another's job waited that would have fitted as well as the second."""
-    restarts = [(one.began_from_ns, one.ended_to_ns) for one in restarts_of(history)]
-    placed: dict[str, list[Placed]] = {}
-    for story in stories.values():
-        one = _placed(story)
-        if one is not None:
-            placed.setdefault(story.account, []).append(one)
-    placed = {account: served[:WAITS_JUDGED_MAX] for account, served in placed.items()}
-    for waited in islice(_all_waited(stories), WAITS_JUDGED_MAX):
-        for account, served in placed.items():
-            if account in {waited.story.account, ""} or any(
-                began_ns <= waited.to_ns and ended_ns >= waited.from_ns for began_ns, ended_ns in restarts
-            ):
+class Turns:
+    """Who was served while whom: what each account's jobs were at, so that not every pair of jobs is looked at."""
+
+    def __init__(self, history: History, stories: dict[str, JobStory]) -> None:
+        self._restarts = [(one.began_from_ns, one.ended_to_ns) for one in restarts_of(history)]
+        self._waits = list(islice(_all_waited(stories), WAITS_JUDGED_MAX + 1))
+        self.complete = len(self._waits) <= WAITS_JUDGED_MAX
+        """Whether every pair was looked at: `passed_over` says so at its end."""
+        self._looks_left = TURNS_JUDGED_MAX
+        self._times: dict[str, list[_Times]] = defaultdict(list)
+        served: dict[str, list[Placed]] = defaultdict(list)
+        for story in stories.values():
+            self._times[story.account].append(_times_of(story))
+            one = _placed(story)
+            if one is not None and story.account:
+                served[story.account].append(one)
+        self._served = {
+            account: _Served(sorted(own, key=lambda one: one.to_ns)) for account, own in sorted(served.items())
+        }
+
+    def passed_over(self) -> Iterator[Finding]:
+        """Find accounts that were served twice while another's job waited that would have fitted as well."""
+        for waited in self._waits[:WAITS_JUDGED_MAX]:
+            if any(began_ns <= waited.to_ns and ended_ns >= waited.from_ns for began_ns, ended_ns in self._restarts):
                 continue
-            inside = [one for one in served if waited.from_ns <= one.from_ns and one.to_ns <= waited.to_ns]
-            fitting = sorted((one for one in inside if _as_easy(waited, one)), key=lambda one: one.to_ns)
-            # The second of two that came one after the other, whichever that is, must not have been before this one.
-            for first, second in pairwise(fitting):
-                from_ns, to_ns = min(first.from_ns, second.from_ns), second.to_ns
-                if _may_be_served(waited.story, stories, from_ns, to_ns):
+            for account, served in self._served.items():
+                if account == waited.story.account:
                     continue
-                message = (
-                    f"{account} was served twice between {seconds(from_ns)} and {seconds(to_ns)}, and not at all "
-                    f"{waited.story.account}, whose job {waited.story.id} waited, needs no more and may cost as much"
-                )
-                evidence = {"job": waited.story.id, "account": account, "before_it": [first.story.id, second.story.id]}
-                yield Finding("matching.turn", message, from_ns, evidence)
-                break
+                if self._looks_left <= 0:
+                    self.complete = False
+                    return
+                found = self._served_twice(waited, served)
+                if found is not None:
+                    yield _passed_over(waited, account, *found)
+
+    def _served_twice(self, waited: Waited, served: _Served) -> tuple[Placed, Placed] | None:
+        """Return the first two that came one after the other: whichever that is, neither need have been first."""
+        inside = served.within(waited.from_ns, waited.to_ns)
+        self._looks_left -= len(inside)
+        fitting = (one for one in inside if _as_easy(waited, one))
+        for first, second in pairwise(fitting):
+            if not self._may_be_served(waited.story, min(first.from_ns, second.from_ns), second.to_ns):
+                return first, second
+        return None
+
+    def _may_be_served(self, waited: JobStory, from_ns: int, to_ns: int) -> bool:
+        """Return whether another job of an account may have been placed between two moments: then it had its turn."""
+        for account in {waited.account, ""}:
+            for one in self._times[account]:
+                self._looks_left -= 1
+                if one.story is waited or one.created_ns > to_ns or one.ended_ns < from_ns:
+                    continue
+                queued = any(began_ns <= from_ns and to_ns <= ended_ns for began_ns, ended_ns in one.queued)
+                if not queued and not any(began_ns < from_ns and to_ns < ended_ns for began_ns, ended_ns in one.placed):
+                    return True
+        return False
 
 
-def _may_be_served(waited: JobStory, stories: dict[str, JobStory], from_ns: int, to_ns: int) -> bool:
-    """Return whether another job of an account may have been placed between two moments: then it had its turn."""
-    for one in stories.values():
-        if one is waited or one.account not in {waited.account, ""}:
-            continue
-        if one.created_from_ns() > to_ns or one.ended_by_ns() < from_ns or one.queued_throughout(from_ns, to_ns):
-            continue
-        if not any(span.from_ns < from_ns and span.to_ns > to_ns for span in one.spans()):
-            return True
-    return False
+class _Times(NamedTuple):
+    """When a job was there, and through which times it surely waited, or was on one worker."""
+
+    story: JobStory
+    created_ns: int
+    ended_ns: int
+    queued: list[tuple[int, int]]
+    placed: list[tuple[int, int]]
+
+
+def _times_of(story: JobStory) -> _Times:
+    placed = [(one.from_ns, one.to_ns) for one in story.spans()]
+    return _Times(story, story.created_from_ns(), story.ended_by_ns(), list(story.queued_spans()), placed)
+
+
+class _Served:
+    """An account's jobs that were placed, in the order of the moments by which they surely were."""
+
+    def __init__(self, placed: list[Placed]) -> None:
+        self._placed = placed
+        self._to_ns = [one.to_ns for one in placed]
+
+    def within(self, from_ns: int, to_ns: int) -> list[Placed]:
+        """Return those that were surely placed between two moments."""
+        first, last = bisect_left(self._to_ns, from_ns), bisect_right(self._to_ns, to_ns)
+        return [one for one in self._placed[first:last] if one.from_ns >= from_ns]
+
+
+def _passed_over(waited: Waited, account: str, first: Placed, second: Placed) -> Finding:
+    from_ns, to_ns = min(first.from_ns, second.from_ns), second.to_ns
+    message = (
+        f"{account} was served twice between {seconds(from_ns)} and {seconds(to_ns)}, and not at all "
+        f"{waited.story.account}, whose job {waited.story.id} waited, needs no more and may cost as much"
+    )
+    evidence = {"job": waited.story.id, "account": account, "before_it": [first.story.id, second.story.id]}
+    return Finding("matching.turn", message, from_ns, evidence)
 
 
 def _placed(story: JobStory) -> Placed | None:
@@ -176,7 +242,7 @@ def _placed(story: JobStory) -> Placed | None:
         return None
     rate = units(on[0].job.get("price_per_hour"))
     queued = [one.sent_ns for one in story.shown if one.state == "queued" and not one.attempts]
-    from_ns = max([story.created.sent_ns, *queued])
+    from_ns = max([story.created_from_ns(), *queued])
     to_ns = min([*(one.answered_ns for one in on), *(one.answered_ns for one in story.assigned)], default=NEVER_NS)
     return None if rate is None else Placed(story, need, rate, from_ns, to_ns)
 

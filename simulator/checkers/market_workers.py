@@ -35,12 +35,19 @@ class Beats(NamedTuple):
 
     sent_ns: NDArray[np.int64]
     answered_ns: NDArray[np.int64]
+    first_answered_ns: NDArray[np.int64]
+    """The earliest answer to each or any later one."""
     maybe_sent_ns: NDArray[np.int64]
     maybe_answered_ns: NDArray[np.int64]
 
     def may_be_between(self, from_ns: int, to_ns: int) -> bool:
         """Return whether a heartbeat may have been heard between two moments of which nobody knows."""
         return bool(np.any((self.maybe_sent_ns <= to_ns) & (self.maybe_answered_ns >= from_ns)))
+
+    def one_within(self, from_ns: int, to_ns: int) -> bool:
+        """Return whether one was sent and accepted between two moments."""
+        first = int(np.searchsorted(self.sent_ns, from_ns))
+        return first < len(self.sent_ns) and bool(self.first_answered_ns[first] <= to_ns)
 
 
 class Workers:
@@ -56,7 +63,9 @@ class Workers:
         for reports in self._reports.values():
             reports.sort(key=lambda one: one.sent_ns)
         rows = history.rows()
-        self._rows = rows[rows["operation"] == Operation.HEARTBEAT]
+        beats = rows[rows["operation"] == Operation.HEARTBEAT]
+        # Sorted once, so that no machine's heartbeats are looked for among all.
+        self._rows = beats[np.lexsort((beats["sent_ns"], beats["machine"]))]
         self._beats: dict[int, Beats] = {}
         revoked = [
             (history.consents[one.consent - 1].machine, one.sent_ns)
@@ -74,11 +83,15 @@ class Workers:
     def beats(self, machine: int) -> Beats:
         """Return a machine's heartbeats."""
         if machine not in self._beats:
-            own = self._rows[self._rows["machine"] == machine]
-            own = own[np.argsort(own["sent_ns"], kind="stable")]
+            machines = self._rows["machine"]
+            own = self._rows[np.searchsorted(machines, machine) : np.searchsorted(machines, machine, side="right")]
             sure, maybe = own[own["got"] == Answer.ACCEPTED], own[np.isin(own["got"], UNSURE)]
             self._beats[machine] = Beats(
-                sure["sent_ns"].copy(), sure["answered_ns"].copy(), maybe["sent_ns"].copy(), maybe["answered_ns"].copy()
+                sure["sent_ns"].copy(),
+                sure["answered_ns"].copy(),
+                np.minimum.accumulate(sure["answered_ns"][::-1])[::-1],
+                maybe["sent_ns"].copy(),
+                maybe["answered_ns"].copy(),
             )
         return self._beats[machine]
 

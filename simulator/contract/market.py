@@ -37,6 +37,12 @@ HONEST_REFUSALS: Mapping[Operation, Mapping[int, frozenset[str]]] = {
 
 Whether it was so is for the checkers of money and matching; every other refusal of an honest request is wrong.
 """
+NOT_FOUND: Mapping[Operation, str] = {
+    Operation.JOB_READ: "job not found",
+    Operation.JOB_CANCEL: "job not found",
+    Operation.WALLET_READ: "withdrawal not found",
+}
+"""How an id is refused that is none of the caller's, whether there is such an object or not."""
 SECRET_FIELDS = frozenset({"api_key", "token"})
 """What an answer shows once and no history keeps."""
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from reference_server.wire.units import SECOND_NS
-from simulator.contract.answers import Answer
+from simulator.contract.answers import Answer, Operation
 from simulator.fleet import market_requests as requests
+from simulator.limits import OTHERS_ASKED_MAX
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +29,8 @@ ADDRESSES = 2
 """That each agent withdraws to: its first use of each is another one's first use of none."""
 POSTS_KNOWN_MAX = 50
 """Posts that an agent has seen and may comment on."""
+OTHERS_SHARE = 0.05
+"""Of what an agent looks at, what is another's: no more than `OTHERS_ASKED_MAX`."""
 ENDED = frozenset({"succeeded", "failed", "cancelled", "expired"})
 UNSETTLED = "pending"
 JOB_TYPES = ("inference", "training", "rendering", "batch")
@@ -87,6 +90,7 @@ class Agent:
         self._keys = 0
         self._registrations = 0
         self._posts: list[str] = []
+        self._others_asked = 0
         self.caller: Caller | None = None
         self.withdrawals: dict[str, dict[str, Any]] = {}
 
@@ -203,6 +207,11 @@ class Agent:
         if self._habits.only_talks:
             yield from self._look_at_the_forum(caller)
             return
+        if self._others_asked < OTHERS_ASKED_MAX and self._rng.random() < OTHERS_SHARE:
+            others = self._acts.ids_of_others(caller.account)
+            if others:
+                yield from self._look_at_anothers(caller, others)
+                return
         looks = [self._look_at_prices, self._look_at_offers, self._look_at_money, self._look_at_the_forum]
         if self._unfinished:
             looks += [self._look_at_a_job] * 4
@@ -232,6 +241,13 @@ class Agent:
         withdrawal_id = pending[int(self._rng.integers(len(pending)))]
         call = requests.read_withdrawal_call(caller, withdrawal_id)
         self._take_withdrawal((yield from self._acts.exchange(caller, call, object_id=withdrawal_id)))
+
+    def _look_at_anothers(self, caller: Caller, others: list[tuple[Operation, str]]) -> Act[None]:
+        """Ask for another's job or withdrawal: it must be as if there were none."""
+        self._others_asked += 1
+        reads, name = others[int(self._rng.integers(len(others)))]
+        read = requests.read_job_call if reads == Operation.JOB_READ else requests.read_withdrawal_call
+        yield from self._acts.ask_for_anothers(caller, read(caller, name), name)
 
     def _look_at_the_forum(self, caller: Caller) -> Act[None]:
         if self._posts and self._rng.random() < 0.5:  # noqa: PLR2004 - as often a post as the list

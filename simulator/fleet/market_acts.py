@@ -6,17 +6,19 @@ again with the same idempotency key until somebody says which.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from reference_server.wire.units import SECOND_NS
-from simulator.contract.answers import Answer
+from simulator.contract.answers import Answer, Operation
 from simulator.contract.market import IN_PROGRESS, data_shown, market_answer
 from simulator.contract.reading import MalformedDataError, read_data, retry_after_ns
 from simulator.fleet.acts import Act, Ask, CutOffError, Exchanged, Reconnect, Recorder, Reply, Sleep
 from simulator.fleet.grants import GrantError, read_grant_id, read_key
 from simulator.fleet.market_requests import STRANGER, Caller, agent_caller, register_agent_call
 from simulator.history.market_records import MarketExchange
+from simulator.limits import OTHERS_LOOKED_AT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +34,12 @@ WAIT_MAX_SECONDS = 5.0
 _REPLAYED = b"\r\nidempotent-replayed: true"
 _UNKNOWN = frozenset({Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED, Answer.RATE_LIMITED})
 """What says nothing about what became of a request, or will not say it again."""
+
+_READ_BY = {
+    Operation.JOB_CREATE: (Operation.JOB_READ, "job"),
+    Operation.WITHDRAW: (Operation.WALLET_READ, "withdrawal"),
+}
+"""What reads that which an operation makes, and under which name an answer shows it."""
 
 
 class MarketReply(NamedTuple):
@@ -55,16 +63,40 @@ class MarketActs:
         self._recorder = recorder
 
     def exchange(
-        self, caller: Caller, call: ApiCall, *, object_id: str = "", key: str = "", kept: bool = True
+        self,
+        caller: Caller,
+        call: ApiCall,
+        *,
+        object_id: str = "",
+        key: str = "",
+        kept: bool = True,
+        expected: Answer = Answer.ACCEPTED,
     ) -> Act[MarketReply]:
-        """Send one request, and return what came of it. What is read to be `AccountShown` is not `kept` by itself."""
+        """Send one request, and return what came of it. What is read to be `AccountShown` is not `kept` by itself.
+
+        What is `expected` to be refused is another's; what is expected to be granted may be refused rightfully as well.
+        """
         ask = Ask(call, caller.account, object_id=object_id)
         try:
             reply: Reply = yield ask
         except CutOffError as cut:
-            self._take(ask, cut.reply, key, kept=kept)
+            self._take(ask, cut.reply, key, expected, kept=kept)
             raise
-        return self._take(ask, reply, key, kept=kept)
+        return self._take(ask, reply, key, expected, kept=kept)
+
+    def ask_for_anothers(self, caller: Caller, call: ApiCall, object_id: str) -> Act[None]:
+        """Ask for what is another account's: as an id that is none, it is not found."""
+        yield from self.exchange(caller, call, object_id=object_id, expected=Answer.REFUSED)
+
+    def ids_of_others(self, account: str) -> list[tuple[Operation, str]]:
+        """Return jobs and withdrawals that other accounts were lately granted, by the operation that reads them."""
+        found = []
+        for one in self._history.market_exchanges[-OTHERS_LOOKED_AT_MAX:]:
+            reads, name = _READ_BY.get(Operation(one.operation), (Operation.OTHER, ""))
+            shown = one.data.get(name) if name and one.account != account else None
+            if isinstance(shown, dict) and isinstance(shown.get("id"), str):
+                found.append((reads, shown["id"]))
+        return found
 
     def insist(self, caller: Caller, call: ApiCall, *, object_id: str = "", key: str = "") -> Act[MarketReply]:
         """Ask for one thing, with the same key, until it is known what became of it."""
@@ -86,19 +118,22 @@ class MarketActs:
         data = read_data(answer.reply.status, answer.reply.body)
         return agent_caller(read_grant_id(data, "agent"), read_key(data))
 
-    def _take(self, ask: Ask, reply: Reply, key: str, *, kept: bool) -> MarketReply:
+    def _take(self, ask: Ask, reply: Reply, key: str, expected: Answer, *, kept: bool) -> MarketReply:
         """Decide what an answer is, keep the exchange and have its row recorded."""
         operation = ask.call.operation
         got, problem, data = Answer.LOST, "", {}
         if reply.status:
             got = reply.got or market_answer(operation, reply.status, reply.body)
+            # Which message it has to have is for the checker of isolation to say.
+            if expected is Answer.REFUSED and reply.status == HTTPStatus.NOT_FOUND:
+                got = Answer.REFUSED
             try:
                 data = data_shown(reply.status, reply.body)
                 if got is Answer.ACCEPTED and ask.owner_id == STRANGER.account:
                     _see_grant(read_data(reply.status, reply.body))
             except (MalformedDataError, GrantError) as error:
                 got, problem = Answer.UNEXPECTED, f"its answer is not what the contract says ({error})"
-        expected = Answer.REFUSED if got is Answer.REFUSED else Answer.ACCEPTED
+        expected = Answer.REFUSED if got is Answer.REFUSED else expected
         if kept:
             self._history.market_exchanges.append(
                 MarketExchange(

@@ -89,6 +89,8 @@ class MachineWork:
         self._rng = rng
         self._others = others
         self._jobs: dict[str, _Job] = {}
+        self._put_off: set[str] = set()
+        """Jobs that the last answer with any told of, and that it does not work on: it has its fill of others."""
         self._beats = 0
         self._known: dict[str, Any] | None = None
         """The capacity that was last noted in the history."""
@@ -177,6 +179,7 @@ class MachineWork:
     def forget(self) -> None:
         """Give up every job in hand."""
         self._jobs.clear()
+        self._put_off.clear()
 
     def _take_notices(self, history: History, sent_ns: int, answered_ns: int, body: bytes) -> None:
         """Take what an answer tells of jobs. One that is malformed tells nothing; the witness says what is wrong."""
@@ -187,10 +190,16 @@ class MachineWork:
         for job_id in notices.cancelled:
             self._jobs.pop(job_id, None)
             history.assignments.append(Assignment(self._machine, sent_ns, answered_ns, job_id, cancelled=True))
+        known, self._put_off = self._put_off, set()
         for one in notices.assignments:
-            if one.job_id in self._jobs or len(self._jobs) >= JOBS_AT_WORK_MAX:
+            if one.job_id in self._jobs or one.job_id in self._put_off:
                 continue
-            self._jobs[one.job_id] = self._new_job(one.duration_minutes)
+            if len(self._jobs) < JOBS_AT_WORK_MAX:
+                self._jobs[one.job_id] = self._new_job(one.duration_minutes)
+            else:
+                self._put_off.add(one.job_id)
+            if one.job_id in known:
+                continue  # what was put off is told again until it is reported
             self._others.append(one.job_id)
             history.assignments.append(
                 Assignment(self._machine, sent_ns, answered_ns, one.job_id, one.resources, one.duration_minutes)

@@ -77,7 +77,7 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
     tallies = []
     for line in np.unique(lines).tolist():
         mine = lines == line
-        method, name = (ATTACK, attacks[line - 256 - 1]) if line >= 256 else name_of(line)  # noqa: PLR2004 - as above
+        method, name = (ATTACK, _attack_name(line - 256, attacks)) if line >= 256 else name_of(line)  # noqa: PLR2004 - as above
         answered = Histogram()
         whole = rows[mine & ~lost]
         answered.record(np.maximum(whole["answered_ns"] - whole["planned_ns"], 0))
@@ -90,6 +90,11 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
             failures[UNKNOWN] = gone
         tallies.append(Tally(method, name, answered.to_wire(), gone, failures))
     return tallies
+
+
+def _attack_name(campaign: int, attacks: Sequence[str]) -> str:
+    """Return a campaign's name. One whose process was lost may have left rows, and no record of itself."""
+    return attacks[campaign - 1] if campaign <= len(attacks) else f"campaign {campaign}"
 
 
 def answer_name(got: int) -> str:

@@ -192,3 +192,11 @@ def test_time_counts_from_the_planned_start_and_is_never_negative() -> None:
     (one,) = tally(np.concatenate([late, early]), ATTACKS)
     buckets, shortest, longest, _ = read(one.answered)
     assert (shortest, longest, buckets.total()) == (0, 20 * MILLISECOND_NS, 2)
+
+
+def test_rows_of_a_campaign_without_a_record_are_counted_under_its_number() -> None:
+    """A process that was lost has told of its rows, and not of the campaign that they belong to."""
+    rows = np.zeros(2, dtype=ROW)
+    rows["campaign"] = [1, 3]
+    rows["expected"] = rows["got"] = Answer.ACCEPTED
+    assert [one.name for one in tally(rows, ["replay.exact"])] == ["replay.exact", "campaign 3"]

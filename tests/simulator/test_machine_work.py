@@ -11,6 +11,7 @@ import pytest
 from reference_server.wire.units import SECOND_NS
 from simulator.fleet.work import WRONG_CAPACITIES, Manner, WorkHabits, make_work
 from simulator.history.rows import NEVER_NS, History
+from simulator.limits import JOBS_AT_WORK_MAX
 from tests.simulator.market_in_process import HABITS, MarketInProcess, Provider, one_work
 
 ACCEPTED = b'{"success":true,"data":{"accepted":true}}'
@@ -130,3 +131,22 @@ def test_shares_of_a_fleet_do_wrong_in_one_way_each_as_the_seed_says() -> None:
     manners = [[one._manner for one in fleet.values()] for fleet in fleets]
     assert manners[0] == manners[1]
     assert Counter(manners[0]) == {Manner.HONEST: 40, Manner.CLAIMS_MORE: 10, Manner.FOREIGN: 20, Manner.ABANDONS: 30}
+
+
+def test_a_machine_notes_each_job_that_it_is_told_of_also_where_it_works_on_fewer() -> None:
+    """What it puts off it is told of again, and works on once it has ended others."""
+    work, history = one_work(Manner.HONEST, msgspec.structs.replace(HABITS, early=1.0, failing=0.0)), History()
+    jobs = [f"job_{number:016x}" for number in range(JOBS_AT_WORK_MAX + 20)]
+    notices = [{"job_id": one, "duration_minutes": 1, "resources": {}} for one in jobs]
+    ended: set[str] = set()
+    for beat in range(200):
+        now_ns = beat * SECOND_NS
+        reports = msgspec.json.decode(f"{{{work.metrics(now_ns)}}}").get("jobs", [])
+        assert len(reports) <= JOBS_AT_WORK_MAX
+        ended |= {one["job_id"] for one in reports if one["state"] == "succeeded"}
+        reported = {one.job_id for one in history.job_reports} | {one["job_id"] for one in reports}
+        left = [one for one in notices if one["job_id"] not in reported]
+        data = {"accepted": True, **({"assignments": left} if left else {})}
+        work.accepted(history, now_ns, now_ns + 1, msgspec.json.encode({"success": True, "data": data}))
+        assert sorted(one.job_id for one in history.assignments) == jobs
+    assert ended == set(jobs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,13 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simulator.checkers.facts import Facts
+from simulator.checkers.isolation import check_isolation
+from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.market import HONEST_REFUSALS, MARKET_OPERATIONS, market_answer
 from simulator.contract.refusals import success_of
 from simulator.fleet.accounts import AccountReader, read_resources
 from simulator.fleet.agents import AgentHabits, usdt
-from simulator.fleet.market_requests import agent_caller, owner_caller, tron_address
+from simulator.fleet.market_requests import agent_caller, owner_caller, read_job_call, tron_address
 from simulator.history.rows import NO_MACHINE
+from simulator.limits import OTHERS_ASKED_MAX
 from tests.simulator.market_in_process import MarketInProcess, Provider
 from tests.support.tiers import examples
 
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
     from simulator.history.market_records import AccountShown
 
 BUSY = AgentHabits(jobs_per_minute=20, withdrawals_per_minute=12, posts_per_minute=6, repeated=0.5, cancelled=0.3)
+
+NO_FACTS = Facts(stale_seconds=None, auth_window_seconds=300, auth_threshold=10, baseline={})
 
 
 def read_account(market: MarketInProcess, agent: Agent) -> AccountShown:
@@ -173,3 +180,35 @@ def test_amounts_and_addresses_are_written_as_the_wire_has_them() -> None:
     assert (
         tron_address(bytes.fromhex("a614f803b6fd780986a42c78ec9c7f77e6ded13c")) == "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"
     )
+
+
+def test_agents_ask_now_and_then_for_what_is_anothers_and_find_nothing() -> None:
+    market = MarketInProcess()
+    agents = [market.agent(BUSY, name, seed) for seed, name in enumerate(("ada", "bob"), start=1)]
+    for _ in range(200):
+        for agent in agents:
+            market.live(agent, 1)
+    own = {agent.caller.account for agent in agents if agent.caller is not None}
+    foreign = [one for one in market.history.market_exchanges if one.status == HTTPStatus.NOT_FOUND]
+    assert {one.account for one in foreign} == own
+    assert {Operation(one.operation) for one in foreign} == {Operation.JOB_READ, Operation.WALLET_READ}
+    assert len(foreign) <= OTHERS_ASKED_MAX * len(agents)
+    assert market.odd == []
+    rows = market.history.rows()
+    of_them = rows[rows["status"] == HTTPStatus.NOT_FOUND]
+    assert set(of_them["expected"].tolist()) == set(of_them["got"].tolist()) == {Answer.REFUSED}
+    verdict = check_isolation(market.history, NO_FACTS)
+    assert (verdict.status, verdict.figures["foreign_ids_asked"]) == (Status.PASS, len(foreign))
+
+
+def test_who_is_shown_what_has_to_be_refused_was_answered_wrongly() -> None:
+    market = MarketInProcess()
+    agent = market.agent(BUSY)
+    market.live(agent, 60)
+    assert agent.caller is not None
+    assert market.acts.ids_of_others(agent.caller.account) == []
+    reads, name = next(one for one in market.acts.ids_of_others("agent:none") if one[0] == Operation.JOB_READ)
+    assert reads == Operation.JOB_READ
+    market.play(market.acts.ask_for_anothers(agent.caller, read_job_call(agent.caller, name), name))
+    row = market.history.rows()[-1]
+    assert (row["expected"], row["got"]) == (Answer.REFUSED, Answer.ACCEPTED)
