@@ -41,7 +41,7 @@ CLAIMS = {
     "wallet.amounts": ["nothing-moved"],
     "wallet.address": ["nothing-moved"],
     "wallet.velocity": ["never-more", "never-fewer", "one-effect"],
-    "wallet.cooldown": ["retry-after", "not-begun-anew", "never-at-once", "nothing-moved"],
+    "wallet.cooldown": ["retry-after", "not-begun-anew", "held-up", "never-at-once", "nothing-moved"],
     "job.inflate": ["covered-only", "covered-paid", "rest-returned", "earned-no-more"],
     "job.foreign": ["same-answer", "own-jobs"] * 2 + ["untouched", "cancelled-once"],
     "forum.script": ["as-given", "same-to-all", "shown-as-json"],
@@ -222,12 +222,12 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
     "billed for all that it might have run": (
         "job.inflate",
         {"covered-only"},
-        (("core.market.metering", "charge_for", "job.metered_ns *", "duration_ns(job) *"),),
+        (("core.market.metering", "charge_for", "metered(job, offer) *", "duration_ns(job) *"),),
     ),
     "billed twice for each heartbeat": (
         "job.inflate",
         {"covered-only"},
-        (("core.market.metering", "meter", "job.metered_ns += ", "job.metered_ns += end - begin + "),),
+        (("core.market.metering", "metered", "+ max(0, end - begin)", "+ 2 * max(0, end - begin)"),),
     ),
     "billed for nothing": (
         "job.inflate",
