@@ -133,12 +133,12 @@ def _hardly_judged(history: History, campaign: CampaignRecord) -> str:
     judged, hostile = _judged(history, campaign)
     if not judged.any():
         return "none of its requests got an answer that says anything"
-    tried, said = int(hostile.sum()), int((judged & hostile).sum())
+    tried, answered = int(hostile.sum()), int((judged & hostile).sum())
     if not tried:
         unknown = undecided(one for one in history.claims if one.campaign == campaign.number)
         return unknown[0].message if unknown else ""
-    if not said:
+    if not answered:
         return f"of {plural(tried, 'hostile request')} none got an answer that says anything"
-    if campaign.scripted and 2 * said < tried:
-        return f"of {plural(tried, 'hostile request')} only {said:,} got an answer that says anything"
+    if campaign.scripted and 2 * answered < tried:
+        return f"of {plural(tried, 'hostile request')} only {answered:,} got an answer that says anything"
     return ""

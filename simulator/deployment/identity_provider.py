@@ -225,8 +225,8 @@ async def _read(stream: trio.abc.ReceiveStream) -> _Asked | None:
         try:
             parser.feed_data(bytes(piece))
         except (HttpParserError, HttpParserUpgrade):
-            return asked if asked.whole else None
-    return asked
+            break
+    return asked if asked.whole else None
 
 
 async def _serve(stream: trio.SocketStream, provider: IdentityProvider) -> None:
