@@ -87,12 +87,16 @@ def undecided(claims: Iterable[ClaimRecord]) -> list[ClaimRecord]:
 def _judged(history: History, campaign: CampaignRecord) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return which of a campaign's requests a server judged, and which of them are hostile: not sure to be granted.
 
-    What a raw connection was left in silence for, only its attack can say: it claims what that means.
+    What a raw connection was left in silence for, only its attack can say: it claims what that means. To an attack that
+    is there to come over a limit, to be over it is an answer.
     """
     rows = history.rows()
     own = rows[rows["campaign"] == campaign.number]
     silent = (own["got"] == Answer.LOST) & (losses_of(own["status"])[0] == Loss.UNKNOWN)
-    return judge_answers(own)[0], (own["expected"] != Answer.ACCEPTED) & ~silent
+    judged, _ = judge_answers(own)
+    if (own["expected"] == Answer.WITHIN_LIMIT).any():
+        judged |= own["got"] == Answer.RATE_LIMITED
+    return judged, (own["expected"] != Answer.ACCEPTED) & ~silent
 
 
 def not_tried(history: History, campaign: CampaignRecord) -> str:

@@ -92,6 +92,12 @@ def claim(*, held: bool | None, message: str = "it holds", rule: str = "claimed"
             ),
         ),
         (
+            [(Answer.WITHIN_LIMIT, ACCEPTED), *[(REPLAYED, Answer.RATE_LIMITED)] * 2],
+            [],
+            {"scripted": True},
+            summary(Status.PASS, sent=3, accepted=1, unjudged=2),
+        ),
+        (
             [(REPLAYED, REPLAYED), (Answer.MAY_BE_REFUSED, ACCEPTED), *[(REPLAYED, Answer.UNAVAILABLE)] * 2],
             [],
             {"scripted": True},
