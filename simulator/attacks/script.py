@@ -264,6 +264,7 @@ class Defences(msgspec.Struct, frozen=True):
     body_seconds: float = 30.0
     withdrawals_per_hour: int = 10
     withdrawal_daily_usdt: str = "10000"
+    stale_seconds: float = 60.0
 
     def allows(self, length_ns: int) -> int:
         """Return how many requests of one client a right server lets through within a time, at most.
@@ -283,6 +284,7 @@ def defences_of(settings: Mapping[str, str | float]) -> Defences:
         float(settings.get("HTTP_BODY_TIMEOUT_SECONDS", contract.body_seconds)),
         int(settings.get("WITHDRAWALS_PER_HOUR", contract.withdrawals_per_hour)),
         str(settings.get("WITHDRAWAL_DAILY_LIMIT_USDT", contract.withdrawal_daily_usdt)),
+        float(settings.get("WORKER_STATUS_STALE_SECONDS", contract.stale_seconds)),
     )
 
 

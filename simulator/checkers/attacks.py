@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from simulator.checkers.judging import SILENT
+from simulator.checkers.judging import judge_answers
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding, Status, Verdict
+from simulator.contract.answers import Answer
+from simulator.history.losses import Loss, losses_of
 from simulator.platform.wording import all_of, plural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
     from simulator.checkers.facts import Facts
     from simulator.history.records import CampaignRecord, ClaimRecord
     from simulator.history.rows import History
@@ -73,11 +77,26 @@ def _finding(claim: ClaimRecord, names: dict[int, str]) -> Finding:
     return Finding(f"attacks.{claim.rule}", f"{attack}: {claim.message}", claim.at_ns, evidence)
 
 
-def _judged(history: History, campaign: CampaignRecord) -> int:
-    """Count the answers of a campaign that say what the server thinks."""
+def undecided(claims: Iterable[ClaimRecord]) -> list[ClaimRecord]:
+    """Return the claims of one campaign that could not be known, of rules that no attempt of it has decided."""
+    of_attempts = [one for one in claims if one.rule not in (*ENDED_EARLY, NOT_TRIED)]
+    decided = {one.rule for one in of_attempts if one.held is not None}
+    return [one for one in of_attempts if one.held is None and one.rule not in decided]
+
+
+def _judged(history: History, campaign: CampaignRecord) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return which of a campaign's requests a server judged, and which of them are hostile: not sure to be granted.
+
+    What a raw connection was left in silence for, only its attack can say: it claims what that means. To an attack that
+    is there to come over a limit, to be over it is an answer.
+    """
     rows = history.rows()
     own = rows[rows["campaign"] == campaign.number]
-    return int((~np.isin(own["got"], SILENT) | (own["got"] == own["expected"])).sum())
+    silent = (own["got"] == Answer.LOST) & (losses_of(own["status"])[0] == Loss.UNKNOWN)
+    judged, _ = judge_answers(own)
+    if (own["expected"] == Answer.WITHIN_LIMIT).any():
+        judged |= own["got"] == Answer.RATE_LIMITED
+    return judged, (own["expected"] != Answer.ACCEPTED) & ~silent
 
 
 def not_tried(history: History, campaign: CampaignRecord) -> str:
@@ -88,9 +107,9 @@ def not_tried(history: History, campaign: CampaignRecord) -> str:
     untried = [claim for claim in claims if claim.rule == NOT_TRIED]
     if untried and not campaign.completed:
         return untried[0].message
-    undecided = [claim for claim in claims if claim.held is None and claim.rule not in ENDED_EARLY]
-    if undecided and len(undecided) == len(claims) and not _judged(history, campaign):
-        return undecided[0].message
+    unknown = [claim for claim in claims if claim.held is None and claim.rule not in ENDED_EARLY]
+    if unknown and len(unknown) == len(claims) and not _judged(history, campaign)[0].any():
+        return unknown[0].message
     return ""
 
 
@@ -106,4 +125,24 @@ def proved_nothing(history: History, campaign: CampaignRecord) -> str:
         return early[-1].message if early else "no attempt played to its end"
     if not campaign.completed:
         return "no victim was ever ready for it"
-    return "" if _judged(history, campaign) else "none of its requests got an answer that says anything"
+    return _hardly_judged(history, campaign)
+
+
+def _hardly_judged(history: History, campaign: CampaignRecord) -> str:
+    """Return why the answers to a campaign prove nothing; nothing when enough of what is hostile in it was judged.
+
+    That what an attempt sets up was granted says nothing about what it tries. Each hostile request of a script is
+    another one, so that most of them must have been judged; shots are all alike, and one of them is enough.
+    """
+    judged, hostile = _judged(history, campaign)
+    if not judged.any():
+        return "none of its requests got an answer that says anything"
+    tried, answered = int(hostile.sum()), int((judged & hostile).sum())
+    if not tried:
+        unknown = undecided(one for one in history.claims if one.campaign == campaign.number)
+        return unknown[0].message if unknown else ""
+    if not answered:
+        return f"of {plural(tried, 'hostile request')} none got an answer that says anything"
+    if campaign.scripted and 2 * answered < tried:
+        return f"of {plural(tried, 'hostile request')} only {answered:,} got an answer that says anything"
+    return ""

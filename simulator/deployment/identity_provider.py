@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from simulator.attacks.logins.forging import CLIENT_ID, CLIENT_SECRET, KEY_ID, Forgery, read_forgery, read_vouching
 from simulator.limits import IDENTITY_REQUEST_MAX_BYTES, IDENTITY_REQUEST_SECONDS
@@ -174,7 +175,7 @@ def redeemed(form: Mapping[str, str]) -> Forgery | None:
 def _vouched(body: bytes) -> Spoken:
     try:
         token = str(msgspec.json.decode(body)["token"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Spoken(HTTPStatus.BAD_REQUEST)
     vouching = read_vouching(token)
     if vouching is None:
@@ -185,27 +186,59 @@ def _vouched(body: bytes) -> Spoken:
     return _shown({"success": True, "valid": True, "agent": agent})
 
 
-async def _serve(stream: trio.SocketStream, provider: IdentityProvider) -> None:
-    """Answer one request, and close."""
-    data = b""
-    while b"\r\n\r\n" not in data or len(data.partition(b"\r\n\r\n")[2]) < _length(data):
+class _Asked:
+    """One request as a parser of HTTP reads it, in pieces; what comes after it is left unread."""
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: dict[str, str] = {}
+        self.body = b""
+        self.whole = False
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the request's target."""
+        self.url += b"" if self.whole else url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header."""
+        if not self.whole:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body, without its framing."""
+        self.body += b"" if self.whole else body
+
+    def on_message_complete(self) -> None:
+        """Note that all of it is here."""
+        self.whole = True
+
+
+async def _read(stream: trio.abc.ReceiveStream) -> _Asked | None:
+    """Read one request; None for what is none, or too long, or ends before its end."""
+    asked, taken = _Asked(), 0
+    parser = HttpRequestParser(asked)
+    while not asked.whole:
         piece = await stream.receive_some(_PIECE_BYTES)
-        data += piece
-        if not piece or len(data) > IDENTITY_REQUEST_MAX_BYTES:
-            return
-    head, _, body = data.partition(b"\r\n\r\n")
-    line, *lines = head.decode("latin-1").split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in lines)}
-    answer = provider.answer(line.split(" ")[1], headers, bytes(body))
+        taken += len(piece)
+        if not piece or taken > IDENTITY_REQUEST_MAX_BYTES:
+            return None
+        try:
+            parser.feed_data(bytes(piece))
+        except (HttpParserError, HttpParserUpgrade):
+            break
+    return asked if asked.whole else None
+
+
+async def _serve(stream: trio.SocketStream, provider: IdentityProvider) -> None:
+    """Answer one request, whatever a server under attack has made of it, and close."""
+    asked = await _read(stream)
+    if asked is None:
+        answer = Spoken(HTTPStatus.BAD_REQUEST)
+    else:
+        answer = provider.answer(asked.url.decode("latin-1"), asked.headers, asked.body)
     if answer.status:
         fields = f"Content-Type: application/json\r\nContent-Length: {len(answer.body)}\r\nConnection: close"
         await stream.send_all(f"HTTP/1.1 {answer.status} \r\n{fields}\r\n\r\n".encode() + answer.body)
-
-
-def _length(data: bytes) -> int:
-    _, found, rest = data.lower().partition(b"\r\ncontent-length:")
-    digits = rest.partition(b"\r\n")[0].strip()
-    return int(digits) if found and digits.isdigit() else 0
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from simulator.attacks import CATALOGUE
-from simulator.checkers.attacks import not_tried, proved_nothing
+from simulator.checkers.attacks import not_tried, proved_nothing, undecided
 from simulator.checkers.judging import Ruling, judge, judge_answers
 from simulator.checkers.outage import blamed
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -123,6 +123,7 @@ def _summary(
     broken = [f"the target stopped answering: {stopped}"] if stopped else []
     broken += [claim.message for claim in claims if claim.held is False]
     status, why = idle
+    unknown = undecided(claims)
     if wrong or broken:
         status = Status.FAIL
         right = getattr(CATALOGUE.get(attack), "verdict", "otherwise")
@@ -130,7 +131,7 @@ def _summary(
     elif why:
         notes = [why]
     else:
-        notes = [claim.message for claim in claims if claim.held is None]
+        notes = [claim.message for claim in unknown] or [claim.message for claim in claims if claim.held is None]
         if accepted.any() and getattr(CATALOGUE.get(attack), "weakness", False):
             notes = [WEAKNESS]
     more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
@@ -144,4 +145,5 @@ def _summary(
         wrong=wrong,
         unjudged=int((~judged).sum()),
         note=f"{notes[0]}{more}" if notes else "",
+        undecided=len(unknown),
     )

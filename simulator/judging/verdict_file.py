@@ -21,7 +21,8 @@ class AttackSummary(msgspec.Struct, frozen=True):
     """What became of one campaign. `sent` = `refused` + `accepted` + `unjudged`; `wrong` of them should not have been.
 
     `unjudged` got an answer that says nothing (over the rate limit, 5xx, none at all). `note` says why it
-    failed or was not tried, or what it found out that no single answer shows.
+    failed or was not tried, or what it found out that no single answer shows. `undecided` counts its claims that could
+    not be known, of rules that none of its attempts decided: a release cannot rest on it then.
     """
 
     campaign: int
@@ -33,6 +34,7 @@ class AttackSummary(msgspec.Struct, frozen=True):
     wrong: int
     unjudged: int
     note: str
+    undecided: int = 0
 
 
 class Advisory(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from simulator.checkers.verdict import Status
 from simulator.contract.answers import REASONS
 from simulator.platform.wording import plural
 from simulator.report.text import markdown
+from simulator.scenario.thresholds import ThresholdError, parse_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +128,18 @@ GATES: tuple[Gate, ...] = (
     Gate("operations", "No secret is in the server's log", ()),
 )
 """In the order in which they are shown. What nothing here can prove yet is named all the same."""
+HAPPENED = frozenset(
+    {
+        "heartbeat.accepted",
+        *(f"auth_failures.{reason}" for reason in REASONS.values()),
+        *(
+            f"alerts.{alert}.{event}"
+            for alert in ("stale_workers", "worker_auth_failures")
+            for event in ("fired", "cleared")
+        ),
+    }
+)
+"""Metrics of what must have happened for a gate to be open: many a bound holds where it never did."""
 ORDER = (Status.FAIL, Status.INCONCLUSIVE, Status.NOT_TRIED, Status.PASS)
 """What a gate is by its proofs: the first that any of them is."""
 
@@ -151,20 +164,43 @@ def found_of(proof: Proof, verdict: RunVerdict) -> Found:
         return _of_campaigns([one for one in verdict.attacks if one.attack == proof.name])
     if proof.kind == CHECKER:
         return _of_verdicts([one for one in verdict.checkers if one.name == proof.name])
-    return _of_verdicts([one for one in verdict.thresholds if one.name.partition(": ")[0] == proof.name])
+    bounds = [one for one in verdict.thresholds if one.name.partition(": ")[0] == proof.name]
+    found = _of_verdicts(bounds)
+    if found.status is Status.PASS and proof.name in HAPPENED and not any(_has_happened(one) for one in bounds):
+        return Found(Status.NOT_TRIED, f"{found.words}: this holds as well where it never happens")
+    return found
+
+
+def _has_happened(bound: Verdict) -> bool:
+    """Return whether a threshold that holds shows that there was any of what it is about."""
+    value = bound.figures.get("value")
+    if isinstance(value, int | float):
+        return value > 0
+    metric, _, expression = bound.name.partition(": ")
+    try:
+        return not parse_threshold(metric, expression).holds(0)
+    except ThresholdError:
+        return False
 
 
 def _of_campaigns(campaigns: list[AttackSummary]) -> Found:
     if not campaigns:
         return Found(Status.NOT_TRIED, "it is no part of this scenario")
-    worst = _worst([one.status for one in campaigns])
-    shown = next(one for one in campaigns if _known(one.status) is worst)
+    statuses = [_of_campaign(one) for one in campaigns]
+    worst = _worst(statuses)
+    shown = next(one for one, status in zip(campaigns, statuses, strict=True) if _known(status) is worst)
     sent, refused = (sum(getattr(one, name) for one in campaigns) for name in ("sent", "refused"))
     wrong = sum(one.wrong for one in campaigns)
     counts = f"{sent:,} sent, {refused:,} refused, {wrong:,} wrong"
     return Found(
         worst, shown.note if worst is Status.NOT_TRIED else f"{counts}{f' ({shown.note})' if shown.note else ''}"
     )
+
+
+def _of_campaign(campaign: AttackSummary) -> Status:
+    """Return what a campaign is for a gate: one that could not find out all that it is there for is no proof."""
+    unsure = campaign.status is Status.PASS and campaign.undecided
+    return Status.INCONCLUSIVE if unsure else campaign.status
 
 
 def _of_verdicts(verdicts: list[Verdict]) -> Found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import httpx
+import msgspec
 import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
@@ -12,7 +13,16 @@ from joserfc.jwk import KeySet
 from reference_server.wire.replies import failure, success
 from simulator.attacks import CATALOGUE
 from simulator.attacks.logins.browsing import LoginAttack
-from simulator.attacks.logins.forging import CLIENT_ID, KEY_ID, Forgery, Vouching, read_forgery, read_vouching, write
+from simulator.attacks.logins.forging import (
+    CLIENT_ID,
+    KEY_ID,
+    PUBLIC_URL,
+    Forgery,
+    Vouching,
+    read_forgery,
+    read_vouching,
+    write,
+)
 from simulator.attacks.script import ScriptAttack
 from simulator.contract.features import Feature
 from simulator.deployment.identity_provider import IdentityProvider, identity_provider, redeemed
@@ -21,10 +31,12 @@ from simulator.scenario.values import ServerOptions
 from simulator.worlds.performing import why_not_tried
 from tests.attacks.login_worlds import PROVIDER, LoginWorld
 from tests.attacks.planting import planted
-from tests.attacks.playing import LOST
+from tests.attacks.playing import LOST, TOKEN
 from tests.attacks.wrong_servers import accepted, broken
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply, Request
     from tests.attacks.playing import Performance
@@ -260,6 +272,85 @@ def test_it_is_not_tried_on_a_server_whose_provider_is_not_the_attackers(name: s
 
     why = why_not_tried(attack, Anybodys(), {}, ServerOptions(), world.context)  # type: ignore[arg-type]
     assert "asks the attacker who people and agents are" in why
+
+
+# --- servers that are busy, or only say things in another way
+
+
+def _is_a_try(request: Request) -> bool:
+    """Return whether a request is one of a session as another owner, by a bearer or a cookie."""
+    headers = dict(request.headers)
+    return "x-owner-id" in headers and ("cookie" in headers or TOKEN not in headers.get("authorization", ""))
+
+
+@pytest.mark.parametrize("lost", [LOST, failure(429, "rate limit exceeded"), failure(503, "state persistence failed")])
+def test_tries_that_nobody_judged_are_missing_from_no_audit_list(lost: Reply) -> None:
+    count = 0
+
+    def busy(_api: Api, request: Request, _now: Instant) -> Reply | None:
+        nonlocal count
+        count += _is_a_try(request)
+        return lost if _is_a_try(request) and count % 5 == 0 else None
+
+    performance = LoginWorld(answer=busy).play("owner.session-as-other")
+    assert count > 10
+    assert [one.held for one in performance.stated if one.rule == "audited"] == [None]
+    assert not performance.broken
+
+
+def test_a_refusal_that_its_owner_is_not_shown_is_found() -> None:
+    def silent(_api: Api, request: Request, _now: Instant) -> Reply | None:
+        return success({"events": []}) if request.path == "/api/v1/audit/events" and not request.query[9:] else None
+
+    performance = LoginWorld(answer=silent).play("owner.session-as-other")
+    assert "audited" in broken(performance)
+
+
+def losing(path: str) -> Callable[[Api, Request, Instant], Reply | None]:
+    """Lose every answer to a request for a path that carries a cookie and no foreign origin, without doing it."""
+
+    def lose(_api: Api, request: Request, _now: Instant) -> Reply | None:
+        return LOST if request.path == path and dict(request.headers).get("origin", PUBLIC_URL) == PUBLIC_URL else None
+
+    return lose
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "why"),
+    [
+        ("owner.session-as-other", "/api/v1/auth/logout", "log out: no whole answer came"),
+        ("oauth.state", "/api/v1/auth/me", "read who is logged in: no whole answer came"),
+    ],
+)
+def test_what_the_rest_builds_on_ends_the_attempt_where_it_is_lost(name: str, path: str, why: str) -> None:
+    performance = LoginWorld(answer=losing(path)).play(name)
+    assert performance.unsettled == why
+    assert not performance.wrong
+    assert not performance.broken
+
+
+@pytest.mark.parametrize(
+    ("cookie", "is_session"),
+    [
+        ("hf_session=; Path=/; Max-Age=0", False),
+        ('hf_session="";path=/;max-age=0', False),
+        ("hf_session=deleted;Max-Age=0", False),
+        ("hf_session=", False),
+        ("other_hf_session=abc", False),
+        ("hf_session=abc", True),
+        ("hf_session=abc; Max-Age=10", True),
+    ],
+)
+def test_a_refusal_may_take_a_session_away_and_give_none(cookie: str, *, is_session: bool) -> None:
+    def setting(api: Api, request: Request, now: Instant) -> Reply | None:
+        reply = world.resolved(api, request, now)
+        more = (*reply.headers, ("Set-Cookie", cookie))
+        return msgspec.structs.replace(reply, headers=more) if reply.status in {400, 401} else reply
+
+    world = LoginWorld(answer=setting)
+    performance = world.play("oauth.state")
+    assert not performance.wrong
+    assert broken(performance) == ({"no-session"} if is_session else set())
 
 
 # --- the provider

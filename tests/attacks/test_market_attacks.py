@@ -11,16 +11,19 @@ from reference_server.wire.replies import failure, success
 from simulator.attacks import CATALOGUE
 from simulator.attacks.agents.accounts import AccountAttack
 from simulator.attacks.script import NotTriedError, PrerequisiteError
-from simulator.checkers.attacks import NOT_TRIED, not_tried, proved_nothing
+from simulator.checkers.attacks import NOT_TRIED, check_attacks, not_tried, proved_nothing
+from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
 from simulator.history.records import CampaignRecord, ClaimRecord
 from simulator.history.rows import History
+from simulator.judging.campaigns import summarise_campaigns
 from simulator.limits import ADDRESS_BURST_REQUESTS
 from simulator.worlds.performing import claim_of_end
 from tests.attacks.planting import planted
 from tests.attacks.playing import LOST, World, served
 from tests.attacks.wrong_servers import accepted, broken
+from tests.checkers.conftest import Story
 
 if TYPE_CHECKING:
     from reference_server.operations.api import Api
@@ -38,7 +41,7 @@ CLAIMS = {
     "wallet.amounts": ["nothing-moved"],
     "wallet.address": ["nothing-moved"],
     "wallet.velocity": ["never-more", "never-fewer", "one-effect"],
-    "wallet.cooldown": ["retry-after", "not-begun-anew", "never-at-once", "nothing-moved"],
+    "wallet.cooldown": ["retry-after", "not-begun-anew", "held-up", "never-at-once", "nothing-moved"],
     "job.inflate": ["covered-only", "covered-paid", "rest-returned", "earned-no-more"],
     "job.foreign": ["same-answer", "own-jobs"] * 2 + ["untouched", "cancelled-once"],
     "forum.script": ["as-given", "same-to-all", "shown-as-json"],
@@ -224,7 +227,7 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
     "billed twice for each heartbeat": (
         "job.inflate",
         {"covered-only"},
-        (("core.market.metering", "metered", "max(0, end - begin)", "2 * max(0, end - begin)"),),
+        (("core.market.metering", "metered", "+ max(0, end - begin)", "+ 2 * max(0, end - begin)"),),
     ),
     "billed for nothing": (
         "job.inflate",
@@ -335,6 +338,24 @@ def test_agents_that_cannot_register_leave_owners_to_try() -> None:
     performance = play("job.foreign", agent_registration="closed")
     assert [one.rule for one in performance.stated].count("own-jobs") == 1
     assert not performance.wrong
+
+
+def test_a_server_that_is_too_busy_for_what_is_hostile_has_proven_nothing() -> None:
+    """Whatever was set up before: a campaign passes by the hostile requests that were judged."""
+
+    def busy(_api: Api, request: Request, _now: Instant) -> Reply | None:
+        return failure(429, "rate limit exceeded") if request.path.endswith("/withdraw") else None
+
+    facts = Story().facts
+    for answer, status in ((busy, Status.INCONCLUSIVE), (None, Status.PASS)):
+        world = World(SETTINGS, answer=answer)
+        performance = world.play("wallet.amounts")
+        world.history.claims += [ClaimRecord(1, 1, one.rule, one.held, one.message) for one in performance.stated]
+        world.history.campaigns.append(CampaignRecord(1, "wallet.amounts", scripted=True, attempts=1, completed=1))
+        (summary,) = summarise_campaigns(world.history, [], facts)
+        assert summary.status is status
+        assert not summary.wrong
+        assert check_attacks(world.history, facts).status is status
 
 
 def test_what_was_not_tried_is_told_from_what_proved_nothing() -> None:

@@ -95,6 +95,35 @@ def test_the_worst_campaign_of_an_attack_counts_and_all_their_requests() -> None
     assert found == (Status.FAIL, "10 sent, 6 refused, 2 wrong (it was let in)")
 
 
+def test_a_campaign_that_left_something_undecided_opens_no_gate() -> None:
+    campaign = AttackSummary(1, "wallet.amounts", Status.PASS, 7, 5, 2, 0, 0, "nobody knows", undecided=1)
+    verdict = msgspec.structs.replace(verdict_of(Status.PASS), attacks=[campaign])
+    found = found_of(Proof(ATTACK, "wallet.amounts"), verdict)
+    assert found == (Status.INCONCLUSIVE, "7 sent, 5 refused, 0 wrong (nobody knows)")
+
+
+FIRED = "alerts.stale_workers.fired"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "figures", "status"),
+    [
+        (["count==0"], {}, Status.NOT_TRIED),
+        (["count>=0"], {}, Status.NOT_TRIED),
+        (["count>=0"], {"value": 0}, Status.NOT_TRIED),
+        (["count>=0"], {"value": 2}, Status.PASS),
+        (["count<9", "count>=1"], {}, Status.PASS),
+        (["no bound"], {}, Status.NOT_TRIED),
+    ],
+)
+def test_what_must_happen_is_not_proven_by_a_bound_that_nothing_at_all_holds(
+    bounds: list[str], figures: dict[str, float], status: Status
+) -> None:
+    thresholds = [Verdict(f"{FIRED}: {bound}", Status.PASS, "so it was", (), figures) for bound in bounds]
+    verdict = msgspec.structs.replace(verdict_of(Status.PASS), thresholds=thresholds)
+    assert found_of(Proof(THRESHOLD, FIRED), verdict).status is status
+
+
 def test_every_proof_is_something_that_there_is() -> None:
     for gate in GATES:
         for proof in gate.proofs:

@@ -44,6 +44,7 @@ COOLDOWN_PATIENCE_NS = 10 * SECOND_NS
 """How long a script waits for an address to cool down: a scenario sets seconds, a target mostly a day."""
 RETRY_MARGIN_NS = SECOND_NS // 2
 """By how much later than told it is tried again: the answer was made before it was read, and replays are less exact."""
+TOO_OFTEN = "withdrawal limit exceeded"
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND
 
 
@@ -180,7 +181,9 @@ def cooled_address(context: ScriptContext, account: Account, clients: Addresses,
     outcome: Outcome = yield withdrawal(
         context, account, shown(balance.available + UNIT), address, expect, client=clients.take()
     )
-    if outcome.got is not Answer.REFUSED:
+    # Who was over the rate limit has not used it: that limit's 429 says something else.
+    busy = outcome.status == HTTPStatus.TOO_MANY_REQUESTS and TOO_OFTEN.encode() not in outcome.body
+    if outcome.got is not Answer.REFUSED or busy:
         raise PrerequisiteError(f"use an address: {answered(outcome)}")
     if outcome.status == FORBIDDEN:
         wait_ns = retry_after_ns(outcome.head)

@@ -120,14 +120,19 @@ class Inflate(AccountAttack):
             f"{billed} were billed at {per_hour} an hour, where what its heartbeats cover costs {most:.6f} at most"
         )
         evidence = {"billed": str(billed), "most": str(most), "least": str(least), "state": str(job.get("state"))}
-        yield Claim("covered-only", billed <= most, message, evidence)
-        yield Claim("covered-paid", billed >= least, f"{message}, and {max(least, Decimal(0)):.6f} at least", evidence)
+        # Nothing is billed between heartbeats too far apart, and a job whose machine was not heard is given back.
+        silent_ns = ended.answered_ns - begun.sent_ns
+        sure = job.get("state") == "succeeded" and silent_ns < context.defences.stale_seconds * SECOND_NS
+        yield Claim("covered-only", False if billed > most else (True if sure else None), message, evidence)
+        at_least = f"{message}, and {max(least, Decimal(0)):.6f} at least"
+        yield Claim("covered-paid", billed >= least if sure else None, at_least, evidence)
         after = yield from read_balance(context, client, addresses.take())
         message = f"of {before.available} {after.available} are left and {after.held} held, where {billed} were billed"
-        yield Claim("rest-returned", before.available - billed == after.available and not after.held, message)
+        returned = before.available - billed == after.available and not after.held
+        yield Claim("rest-returned", returned if sure else None, message)
         wages = (yield from read_balance(context, worker, addresses.take())).available - earned.available
         message = f"{wages} were earned, where {billed} were billed"
-        yield Claim("earned-no-more", wages <= billed, message)
+        yield Claim("earned-no-more", wages <= billed if sure else None, message)
 
 
 def _price(per_hour: Decimal, length_ns: int) -> Decimal:

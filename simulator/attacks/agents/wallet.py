@@ -43,6 +43,8 @@ ACCEPTED, BAD_REQUEST, TOO_MANY = HTTPStatus.ACCEPTED, HTTPStatus.BAD_REQUEST, H
 POOR, CONFLICT, REUSED = HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY
 SPENDERS = 64
 COPIES = 8
+KEYS = 3
+"""How many keys of one account a withdrawal is made under."""
 REPLAYED = b"\r\nidempotent-replayed: true"
 OLD_CHECKSUM = "bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqh2y7hd"
 """An address of version 1 with the checksum of version 0, which BIP 350 gives as invalid."""
@@ -128,6 +130,12 @@ class Idempotency(AccountAttack):
     severity = 8.6
     needs = frozenset({Feature.WALLET})
 
+    def obstacle(self, context: ScriptContext) -> str:
+        """Return why not: an hour allows too few withdrawals for all that is tried."""
+        per_hour = context.defences.withdrawals_per_hour
+        few = f"{plural(per_hour, 'withdrawal')} an hour may be made, and it makes {KEYS}"
+        return few if per_hour < KEYS else ""
+
     def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
         """Yield the steps of one attempt."""
         account = new_owner(context)
@@ -151,11 +159,15 @@ class Idempotency(AccountAttack):
         much = (yield from read_balance(context, account, addresses.take())).available + UNIT
         yield withdrawal(context, account, shown(much), address, poor, key=key, client=addresses.take())
         kept = granted(ACCEPTED, "what was refused uses no key up")
-        yield withdrawal(context, account, shown(UNIT), address, kept, key=key, client=addresses.take())
+        retried: Outcome = yield withdrawal(
+            context, account, shown(UNIT), address, kept, key=key, client=addresses.take()
+        )
         entries = yield from transactions(context, account, addresses.take())
         made = references(entries, "withdrawal")
-        message = f"under three keys {plural(len(made), 'withdrawal')} came about"
-        yield Claim("one-effect", len(made) == 3 if raced else None, message, {"references": sorted(made)})  # noqa: PLR2004
+        granted_to = KEYS - (retried.status != ACCEPTED)
+        message = f"under {KEYS} keys, {granted_to} of them granted, {plural(len(made), 'withdrawal')} came about"
+        held = len(made) == granted_to if raced and retried.known else None
+        yield Claim("one-effect", held, message, {"references": sorted(made)})
         yield from self._of_another(context, key, address, made, addresses)
 
     @staticmethod

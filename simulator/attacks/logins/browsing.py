@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script, ScriptContext, Send
 
 FOUND, NOT_FOUND = HTTPStatus.FOUND, HTTPStatus.NOT_FOUND
-SESSION_COOKIE = b"hf_session="
+SESSION_COOKIES = ("hf_session", "__Host-hf_session")
+"""What a session's cookie is called, over TLS the latter."""
+_GONE = re.compile(r"max-age\s*=\s*(?:0+|-[0-9]+)", re.IGNORECASE)
+"""What an attribute of a cookie says that is over at once."""
 LIFE_SECONDS = 300
 """How long an ID token is good that is right."""
 EMAIL = "ada@example.com"
@@ -69,13 +73,22 @@ class Browser:
 
     def keep(self, outcome: Outcome) -> None:
         """Keep the cookies that an answer sets, and forget those that it takes away."""
-        for value in headers_of(outcome.head).get(b"set-cookie", []):
-            pair, *attributes = value.decode("latin-1").split("; ")
-            name, _, content = pair.partition("=")
-            if content and "Max-Age=0" not in attributes:
+        for name, content in cookies_set(outcome.head):
+            if content:
                 self.cookies[name] = content
             else:
                 self.cookies.pop(name, None)
+
+
+def cookies_set(head: bytes) -> list[tuple[str, str]]:
+    """Return the cookies that the head of an answer sets, in order; empty is what it takes away (RFC 6265, 5.2)."""
+    cookies = []
+    for value in headers_of(head).get(b"set-cookie", []):
+        pair, *attributes = (part.strip() for part in value.decode("latin-1").split(";"))
+        name, _, content = (part.strip() for part in pair.partition("="))
+        gone = any(_GONE.fullmatch(one) for one in attributes)
+        cookies.append((name, "" if gone else content.strip('"')))
+    return cookies
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -147,13 +160,15 @@ def log_in(
     outcome = yield from come_back(context, browser, login, forged(context, login, sub=subject), right)
     if not outcome.right:
         raise PrerequisiteError(f"log in: it got HTTP {outcome.status}")
-    me: Outcome = yield browser.send(context, "GET", "/auth/me", granted(OK, "it is logged in"))
+    me = yield from require(
+        browser.send(context, "GET", "/auth/me", granted(OK, "it is logged in")), "read who is logged in"
+    )
     return me.data()
 
 
 def no_session(outcomes: list[Outcome]) -> Claim:
     """Claim that no refusal came with a session."""
-    given = [one.status for one in outcomes if SESSION_COOKIE in one.head]
+    given = [one.status for one in outcomes if any(map(dict(cookies_set(one.head)).get, SESSION_COOKIES))]
     message = f"of {len(outcomes)} refusals {len(given)} set the cookie of a session"
     return Claim("no-session", not given, message, {"statuses": given})
 

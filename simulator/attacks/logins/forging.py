@@ -69,5 +69,5 @@ def read_vouching(identity: str) -> Vouching | None:
 def _read(text: str, kind: type[_Wanted]) -> _Wanted | None:
     try:
         return msgspec.json.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
