@@ -111,8 +111,12 @@ AUDIT_MARKET_MAX_BYTES = 128 << 20
 
 SESSIONS_MAX = 100_000
 """Sessions, 700 bytes each (contract: Bounds)."""
-SESSIONS_A_PERSON_MAX = 20
-"""Sessions of one person: browsers and programs. Past it the oldest ends, so nobody takes up the room of others."""
+BROWSERS_A_PERSON_MAX = 20
+"""Sessions of one person's browsers: phones, computers, and those that were left signed in within their 12 hours. Past
+it the oldest ends with its tokens, so nobody takes up the room of others."""
+TOKENS_A_PERSON_MAX = 20
+"""Tokens of one person's programs, a few for each of a few programs. Past it one of them ends. They are counted apart
+from browsers: a program, or whoever stole its token, must put no browser out, and no sign-in must fail for them."""
 NEW_KEY_LIFE_SECONDS = 60
 """How long a new key may take to the page that shows it: a redirect on a slow phone. It is in a cookie meanwhile and
 nowhere else, so who does not follow in time makes another."""
@@ -120,6 +124,9 @@ PAGE_ROWS = 50
 """Rows of a list on a page for people: what fits in a few screens, in 40 KB of HTML."""
 PAGE_ALERTS_MAX = 8
 """Workers and refusals that are named among the alerts; the pages of fleet and audit have the rest."""
+PAGE_WORKERS_MAX = 5_000
+"""Workers that are looked through for those to name among the alerts: 10 pages of the list, some 20 ms. Whoever has
+more, nearly all of them heard from, is told how many are not, and to see the fleet."""
 LOGIN_LIFE_SECONDS = 600
 """How long somebody may take to log in with a provider (contract: Logins)."""
 LOGINS_USED_MAX = 100_000

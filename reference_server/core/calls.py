@@ -104,9 +104,10 @@ class Page(msgspec.Struct, frozen=True):
 def query_of(call: Call[Any]) -> dict[str, Any] | Reply:
     """Read the parameters that the operation has from the query, in their order; or return the refusal.
 
-    A query of more fields than any call has is refused.
+    A query of more fields than any call has is refused, and one that is no text: decisions write what they are asked.
     """
     try:
+        call.request.query.encode()
         query = parse_qs(call.request.query, errors="replace", max_num_fields=QUERY_FIELDS_MAX)
     except ValueError:
         return INVALID_REQUEST

@@ -99,6 +99,7 @@ def test_a_server_that_lets_everything_through_is_found(name: str) -> None:
     assert performance.wrong
 
 
+SESSIONS = "core.identity.sessions"
 TOKENS, KEYS, LOGINS = "adapters.identity.id_tokens", "adapters.identity.key_sets", "core.identity.logins"
 OPENID, MOLT, CALLERS = "adapters.identity.openid", "adapters.identity.moltbook", "operations.callers"
 FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] = {
@@ -230,7 +231,7 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
     "tokens that outlive a logout": (
         "owner.session-as-other",
         set(),
-        (("core.identity.sessions", "end_login", "if session.login == login:", "if session.login == session.digest:"),),
+        ((SESSIONS, "Sessions.end_login", "if session.login == login:", "if session.login == session.digest:"),),
     ),
 }  # fmt: skip
 

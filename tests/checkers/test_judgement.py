@@ -14,6 +14,7 @@ from simulator.checkers import run_checkers
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.history.losses import Loss, lost_status
+from simulator.history.market_records import AccountShown, MarketExchange
 from simulator.judging.thresholds import Series, judge_thresholds, measure
 from simulator.scenario.thresholds import METRICS
 from tests.support.tiers import examples
@@ -246,6 +247,8 @@ def test_a_run_with_everything_measures_every_metric_there_is(new_story: type[St
     story = new_story(rate_limit_refill_per_second=5.0, rate_limit_burst=20)
     eventful(story)
     story.scrape(20)
+    story.history.market_exchanges.append(MarketExchange("owner:ada", Operation.PRICES_READ, 1, 2, 200))
+    story.history.accounts_shown.append(AccountShown("owner:ada", 3, 4))
     series = measured(story, connected_max=7, memory_max_bytes=2_500_000)
     assert set(series) == set(METRICS)
     assert judged("max==7", series["machines.connected"], "machines.connected").status is Status.PASS

@@ -34,7 +34,7 @@ from simulator.fleet.requests import ApiCall
 from simulator.history.records import WallReading
 from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.live import auditing, observing, onboarding, statuses
+from simulator.worlds.live import act_player, auditing, observing, statuses
 from simulator.worlds.live.observing import Observer
 from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.progress import Progress
@@ -177,7 +177,7 @@ class LyingWorld:
     def play(self) -> LyingWorld:
         """Play the run to its end."""
         with pytest.MonkeyPatch.context() as patch:
-            for module in (onboarding, observing, auditing, statuses):
+            for module in (act_player, observing, auditing, statuses):
                 patch.setattr(module, "ControlConnection", self._connect)
             trio.run(self._story)
         self.history.wall_readings[:] = [WallReading(0, 0, WALL_START_NS)]

@@ -48,7 +48,8 @@ if "--worker" in sys.orig_argv:
 """
 
 
-NOTHING_TO_CHECK = frozenset({"revocation", "durability", "nonces", "clock"})
+NO_MARKET = frozenset({"ledger", "metering", "matching", "isolation"})
+NOTHING_TO_CHECK = frozenset({"revocation", "durability", "nonces", "clock"}) | NO_MARKET
 """Checkers that have nothing to check where no fault is made, all is on one clock, and revoked machines rest."""
 
 

@@ -14,7 +14,7 @@ from reference_server.core.identity.sessions import digest_of
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.identity_ports import Person
-from reference_server.limits import SESSIONS_A_PERSON_MAX
+from reference_server.limits import BROWSERS_A_PERSON_MAX, TOKENS_A_PERSON_MAX
 from reference_server.settings import Settings
 from reference_server.wire.own_sections import OWN, check_state_file
 from reference_server.wire.state_file import StateFile
@@ -213,12 +213,12 @@ async def test_cookies_may_come_in_several_headers_as_http_2_has_it(site: Site, 
 
 
 async def test_one_person_has_so_many_sessions_and_the_oldest_end(site: Site) -> None:
-    browsers = [Browser(site) for _ in range(SESSIONS_A_PERSON_MAX + 2)]
+    browsers = [Browser(site) for _ in range(BROWSERS_A_PERSON_MAX + 2)]
     for browser in browsers:
         await browser.log_in()
     shown = [(await browser.ask("GET", "/auth/me")).status for browser in browsers]
-    assert shown == [401] * 2 + [200] * SESSIONS_A_PERSON_MAX
-    assert f"hatchfarm_sessions {SESSIONS_A_PERSON_MAX}.0" in site.metrics()
+    assert shown == [401] * 2 + [200] * BROWSERS_A_PERSON_MAX
+    assert f"hatchfarm_sessions {BROWSERS_A_PERSON_MAX}.0" in site.metrics()
 
 
 async def test_programs_tokens_take_the_place_of_such_and_put_no_browser_out(site: Site) -> None:
@@ -228,12 +228,37 @@ async def test_programs_tokens_take_the_place_of_such_and_put_no_browser_out(sit
         await one.log_in()
     kept, stolen = await token_of(other), await token_of(browser)
     tokens = [stolen]
-    for _ in range(2 * SESSIONS_A_PERSON_MAX):
+    for _ in range(2 * TOKENS_A_PERSON_MAX):
         tokens.append(str((await site.ask("POST", "/auth/token", bearer(tokens[-1]))).data["token"]))
     assert [(await one.ask("GET", "/auth/me")).status for one in (browser, other)] == [200, 200]
     assert (await site.ask("GET", "/auth/me", bearer(kept))).status == 200
     alive = [(await site.ask("GET", "/auth/me", bearer(token))).status for token in tokens]
-    assert alive == [401] * (len(tokens) - SESSIONS_A_PERSON_MAX + 3) + [200] * (SESSIONS_A_PERSON_MAX - 3)
+    assert alive == [401] * (len(tokens) - TOKENS_A_PERSON_MAX + 1) + [200] * (TOKENS_A_PERSON_MAX - 1)
+
+
+async def test_a_token_of_somebody_with_many_browsers_puts_none_out(site: Site) -> None:
+    browsers = [Browser(site) for _ in range(BROWSERS_A_PERSON_MAX)]
+    for browser in browsers:
+        await browser.log_in()
+    tokens = [await token_of(browsers[0]) for _ in range(TOKENS_A_PERSON_MAX + 1)]
+    assert [(await browser.ask("GET", "/auth/me")).status for browser in browsers] == [200] * BROWSERS_A_PERSON_MAX
+    alive = [(await site.ask("GET", "/auth/me", bearer(token))).status for token in tokens]
+    assert alive == [401] + [200] * TOKENS_A_PERSON_MAX
+    assert f"hatchfarm_sessions {BROWSERS_A_PERSON_MAX + TOKENS_A_PERSON_MAX}.0" in site.metrics()
+
+
+async def test_a_browser_that_is_put_out_takes_its_own_tokens_along_and_no_others(site: Site) -> None:
+    """No page would show them any more, and logging out elsewhere would not end them."""
+    browsers = [Browser(site) for _ in range(BROWSERS_A_PERSON_MAX + 1)]
+    tokens: list[str] = []
+    for browser in browsers:
+        await browser.log_in()
+        if len(tokens) < 2:
+            tokens.append(await token_of(browser))
+    assert (await browsers[0].ask("GET", "/auth/me")).error == UNAUTHORIZED
+    alive = [(await site.ask("GET", "/auth/me", bearer(token))).status for token in tokens]
+    assert alive == [401, 200]
+    assert f"hatchfarm_sessions {BROWSERS_A_PERSON_MAX + 1}.0" in site.metrics()
 
 
 async def test_there_are_so_many_sessions(mock_clock: trio.testing.MockClock, site: Site) -> None:

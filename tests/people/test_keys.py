@@ -11,10 +11,12 @@ import pytest
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.adapters.memory.shared_journal import MemorySharedJournal, SharedStorage
+from reference_server.core.identity.session_routes import log_out
 from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
-from reference_server.limits import NEW_KEY_LIFE_SECONDS
+from reference_server.limits import BROWSERS_A_PERSON_MAX, NEW_KEY_LIFE_SECONDS
 from reference_server.settings import Settings
+from reference_server.wire.replies import UNAUTHORIZED
 from tests.core.server_under_test import with_room
 from tests.logins.browsing import PUBLIC_URL, SAME_ORIGIN, Browser, Site
 from tests.logins.conftest import served
@@ -23,8 +25,10 @@ from tests.people.reading import PAGES, look, post
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reference_server.core.calls import Call
+    from reference_server.core.state import State
     from reference_server.operations.api import Api
-    from reference_server.wire.values import Headers
+    from reference_server.wire.values import Headers, Reply
 
 KEY = "/my/key"
 NEW, SESSION = "__Host-hf_new_key", "__Host-hf_session"
@@ -139,6 +143,39 @@ async def test_a_key_that_somebody_put_there_is_not_shown(ada: Browser, ben: Bro
         assert page.secret() == ""
         assert planted not in page.source.replace("hfs_…", "").replace("<bdi>", "")
         assert NEW not in ada.cookies
+
+
+async def test_a_key_puts_no_browser_out_and_is_shown(site: Site, ada: Browser) -> None:
+    """From the oldest of as many browsers as there may be, which would be the first to end."""
+    others = [Browser(site) for _ in range(BROWSERS_A_PERSON_MAX - 1)]
+    for browser in others:
+        await browser.log_in("google", "ada", "ada@example.com")
+    key = (await post(ada, KEY)).secret()
+    assert await works(site, key)
+    assert [(await look(browser, KEY)).status for browser in (ada, *others)] == [200] * BROWSERS_A_PERSON_MAX
+
+
+async def test_a_key_in_the_place_of_the_browsers_session_replaces_no_key(site: Site, ada: Browser) -> None:
+    key = (await post(ada, KEY)).secret()
+    program = Browser(site)
+    program.cookies[SESSION] = key
+    page = await post(program, KEY)
+    assert (page.status, "a key replaces no key" in page.text) == (403, True)
+    assert await works(site, key)
+    assert "hatchfarm_sessions 2.0" in site.metrics()
+
+
+async def test_who_is_refused_and_signed_out_by_one_request_is_shown_how_to_sign_in(
+    ada: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace_token(state: State, call: Call[bytes]) -> Reply:
+        log_out(state, call)
+        return UNAUTHORIZED
+
+    monkeypatch.setattr("reference_server.core.identity.session_routes.replace_token", replace_token)
+    page = await post(ada, KEY)
+    assert (page.status, "Continue with Google" in page.text) == (401, True)
+    assert SESSION not in ada.cookies
 
 
 async def test_where_there_is_no_room_for_a_key_the_one_before_stays(site: Site, ada: Browser) -> None:

@@ -11,9 +11,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from reference_server.limits import PAGE_ROWS
+from reference_server.core.identity.session_routes import begin_session
+from reference_server.limits import LIST_LIMIT_MAX, PAGE_ALERTS_MAX, PAGE_ROWS
 from reference_server.operations.outcomes import Admitted
 from reference_server.operations.people.pages import EVENT_TYPES
+from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Request
 from tests.logins.browsing import PROVIDERS, PUBLIC_URL, Browser, Site
 from tests.people.furnished import NAMES, Owner, furnish, signed_in
@@ -150,6 +152,26 @@ async def test_a_filter_of_nothing_is_refused_in_the_words_of_the_api(ada: Brows
     assert (page.status, True) == (api.status, api.error[1] in page.text)
 
 
+async def test_a_provider_of_a_state_file_from_elsewhere_is_shown_as_it_is_named_there(site: Site) -> None:
+    now, browser = site.clock.now(), Browser(site)
+    expires_ns = now.wall_ns + SECOND_NS
+    token = begin_session(site.api.state, now, "", "usr_ada", "<okta>", "ada@example.com", expires_ns)
+    browser.cookies["__Host-hf_session"] = token
+    assert "signed in with <okta> until" in (await look(browser)).text
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(path, name) for path in ("/my/fleet", "/my/jobs", "/my/wallet", "/my/audit") for name in ("", "offset", "state")]
+    + [("/my/audit", "type"), ("/my/wallet", "asset")],
+)
+async def test_a_query_that_is_no_text_is_refused(ada: Browser, path: str, name: str) -> None:
+    for query in (f"{name}=\ud800", f"{name}=all\udcff"):
+        page = await look(ada, path, query)
+        assert (page.status, "invalid request" in page.text) == (400, True)
+    assert (await look(ada, path, f"{name}=%ED%A0%80")).status in {200, 400}
+
+
 # -- what they show
 
 
@@ -174,6 +196,24 @@ async def test_alerts_name_who_is_silent_and_who_was_refused(ada: Browser) -> No
     assert page.text.count("Invalid machine token") == 3
     assert NAMES[2] in page.text
     assert page.source.count('class="note bad"') == 1
+
+
+async def test_the_silent_are_named_wherever_they_stand_in_a_long_list(
+    ada: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api, now, owner_id = ada.site.api, ada.site.clock.now(), await owner_id_of(ada)
+    owner = Owner(api, owner_id)
+    for number in range(LIST_LIMIT_MAX + PAGE_ALERTS_MAX + 2):
+        owner.ask(now, "POST", "/machines/register", {"owner_id": owner_id, "name": f"m{number}"})
+    ids = api.state.owners[owner_id].workers
+    for worker_id in ids[: LIST_LIMIT_MAX + 1]:
+        api.state.fleet.hear(api.state.workers[worker_id], now.monotonic_ns)
+    named = re.findall("<code>(wrk_[0-9a-f]{16})</code>: never", (await look(ada)).source)
+    assert named == ids[LIST_LIMIT_MAX + 1 :][:PAGE_ALERTS_MAX]
+    monkeypatch.setattr("reference_server.operations.people.pages.PAGE_WORKERS_MAX", LIST_LIMIT_MAX)
+    page = await look(ada)
+    assert "9 workers never heard from" in page.text
+    assert ID.search(page.source.partition('id="fleet"')[0].partition('id="alerts"')[2]) is None
 
 
 async def test_refusals_are_an_alert_like_any_others_from_the_threshold_on() -> None:
@@ -222,6 +262,37 @@ async def test_each_page_shows_what_the_api_does(ada: Browser) -> None:
     assert [row[1] for row in wallet.rows[-len(entries) :]] == [f"{one['amount']} {one['asset']}" for one in entries]
     (withdrawal,) = {one["reference"] for one in entries if one["type"] == "withdrawal"}
     assert [row[:3] for row in wallet.rows if row[0] == withdrawal] == [[withdrawal, "Pending", "1.500000 USDT-TRC20"]]
+
+
+async def test_the_wallet_says_of_what_it_looks_for_withdrawals_among(ada: Browser) -> None:
+    """Nobody is told that nothing was withdrawn where it only was before what is looked through."""
+    owner_id = await furnished(ada)
+    owner, now = Owner(ada.site.api, owner_id), ada.site.clock.now()
+    (withdrawal_id,) = ada.site.api.state.market.withdrawals.all
+    assert "The newest first; times are UTC." in (await look(ada, "/my/wallet")).text
+
+    def post_jobs(transactions: int) -> None:
+        job = {"type": "x", "resources": {"cpu_cores": 1, "memory_gb": 1}, "duration_minutes": 60}
+        while owner.ask(now, "GET", "/wallet/transactions")["total"] < transactions:
+            posted = owner.ask(now, "POST", "/jobs", {**job, "max_price_usdt": "1.00"})
+            owner.ask(now, "DELETE", f"/jobs/{posted['job']['id']}")
+
+    post_jobs(LIST_LIMIT_MAX - 10)
+    page = await look(ada, "/my/wallet")
+    assert withdrawal_id in page.text
+    assert "among your newest" not in page.text
+    post_jobs(2 * LIST_LIMIT_MAX)
+    page = await look(ada, "/my/wallet")
+    assert "None that is still kept is among your newest 500 transactions." in page.text
+    assert "Nothing was withdrawn" not in page.text
+
+
+async def test_a_withdrawal_that_is_kept_no_more_was_one_all_the_same(ada: Browser) -> None:
+    await furnished(ada)
+    ada.site.api.state.market.withdrawals.all.clear()
+    page = await look(ada, "/my/wallet")
+    assert "None that is still kept is among your newest" in page.text
+    assert "Nothing was withdrawn" not in page.text
 
 
 async def test_the_audit_shows_the_newest_first_and_every_event_once(ada: Browser) -> None:

@@ -10,6 +10,7 @@ import trio
 
 from simulator.commands.cli import main as hatchfarm
 from tests.planted_bugs import faulty_server
+from tests.planted_bugs.faults import FAULTS
 from tests.support.environment import without_settings
 from tests.support.forked import ForkedServer
 from tests.support.trials import Result, make_trials, run_trial
@@ -34,7 +35,9 @@ class Trial(NamedTuple):
 
 async def make_all(trials: Sequence[Trial], folder: Path) -> dict[Trial, Result]:
     """Make them all; gives each one's result."""
-    return await make_trials(trials, folder, _try, at_once=AT_ONCE)
+    of = {fault.name: fault.caught_by for fault in FAULTS}
+    caught_by = {trial: of.get(trial.fault, frozenset()) for trial in trials}
+    return await make_trials(trials, folder, _try, at_once=AT_ONCE, caught_by=caught_by)
 
 
 async def _try(trial: Trial, out: Path) -> Result:

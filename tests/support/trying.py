@@ -1,10 +1,15 @@
-"""Making trials that a busy machine may leave without a result: several at once, and those again one by one."""
+"""Making trials that a busy machine may leave without a result: several at once, and those again one by one.
+
+Whoever else tests beside this process rests meanwhile.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
+
+from tests.support.alone import ThisMachine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -16,7 +21,7 @@ AGAIN = 2
 
 
 async def try_all(
-    keys: Iterable[K], make: Callable[[K, int], Awaitable[R]], says_something: Callable[[R], bool], *, at_once: int
+    keys: Iterable[K], make: Callable[[K, int], Awaitable[R]], says_something: Callable[[K, R], bool], *, at_once: int
 ) -> dict[K, R]:
     """Return each key's result. `make` is given how often the key was tried before."""
     results: dict[K, R] = {}
@@ -30,6 +35,7 @@ async def try_all(
         for key in keys:
             nursery.start_soon(first, key)
     for attempt in range(1, AGAIN + 1):
-        for key in [key for key, result in results.items() if not says_something(result)]:
-            results[key] = await make(key, attempt)
+        for key in [key for key, result in results.items() if not says_something(key, result)]:
+            with ThisMachine.alone():
+                results[key] = await make(key, attempt)
     return results

@@ -201,7 +201,7 @@ def _log_in(login: _Login, state: State, now: Instant, answer: Person | Denied |
     if isinstance(answer, Denied):
         return _refuse(state, now, login.provider, answer.reason, LOGIN_REFUSED, answer.subject)
     owner_id = person_id(login.provider, answer.subject)
-    if not has_room_for_session(state, now, owner_id):
+    if not has_room_for_session(state, now, owner_id, is_token=False):
         return FULL
     life_seconds = state.settings.session_ttl_seconds
     expires_ns = now.wall_ns + life_seconds * SECOND_NS

@@ -16,7 +16,7 @@ import msgspec
 
 from reference_server.core.changes import change
 from reference_server.core.table import Table
-from reference_server.limits import SESSIONS_A_PERSON_MAX, SESSIONS_MAX
+from reference_server.limits import BROWSERS_A_PERSON_MAX, SESSIONS_MAX, TOKENS_A_PERSON_MAX
 from reference_server.wire.exposition import Figure
 from reference_server.wire.sections import Section, kept_time
 from reference_server.wire.timestamps import format_timestamp
@@ -77,19 +77,31 @@ class Sessions:
         """Return a person's sessions, oldest first."""
         return list(self._of_person.get(owner_id, {}).values())
 
-    def add(self, session: Session) -> None:
-        """Add a session. A person who has as many as there may be loses one: the oldest with a new login.
+    def of_kind(self, owner_id: str, *, is_token: bool) -> list[Session]:
+        """Return a person's sessions of browsers, or the tokens for programs, oldest first."""
+        return [one for one in self.of_person(owner_id) if one.is_token is is_token]
 
-        With a program's token it is the oldest such token of the same login, or of any: one that was stolen can put no
-        browser out.
+    def add(self, session: Session) -> None:
+        """Add a session. A person who has as many of its kind as there may be loses the oldest of that kind.
+
+        So a token puts no browser out. It takes the place of one of the same login first: whoever stole one ends only
+        those that came of it. A browser's session that ends takes its tokens along, which nobody could end otherwise.
         """
-        of_person = self._of_person.setdefault(session.owner_id, {})
-        while len(of_person) >= SESSIONS_A_PERSON_MAX:
-            tokens = [one for one in of_person.values() if one.is_token] if session.is_token else []
-            same_login = (one for one in tokens if one.login == session.login)
-            ended = next(same_login, None) or next(iter(tokens or of_person.values()))
-            del self.by_digest[ended.digest], of_person[ended.digest]
-        self.by_digest[session.digest] = of_person[session.digest] = session
+        alike = self.of_kind(session.owner_id, is_token=session.is_token)
+        if len(alike) >= most_of_kind(is_token=session.is_token):
+            ended = next((one for one in alike if one.login == session.login), alike[0])
+            if ended.is_token:
+                self.remove(ended.digest)
+            else:
+                self.end_login(ended.owner_id, ended.login)
+        self.by_digest[session.digest] = session
+        self._of_person.setdefault(session.owner_id, {})[session.digest] = session
+
+    def end_login(self, owner_id: str, login: str) -> None:
+        """End every session that came of a login."""
+        for session in self.of_person(owner_id):
+            if session.login == login:
+                self.remove(session.digest)
 
     def remove(self, digest: str) -> None:
         """End a session."""
@@ -106,6 +118,11 @@ class Sessions:
             if monotonic_ns < oldest.expires_monotonic_ns:
                 return
             self.remove(oldest.digest)
+
+
+def most_of_kind(*, is_token: bool) -> int:
+    """Return how many sessions of browsers a person may have, or tokens for programs."""
+    return TOKENS_A_PERSON_MAX if is_token else BROWSERS_A_PERSON_MAX
 
 
 def digest_of(token: str) -> str:
@@ -135,10 +152,7 @@ def start_session(
 @change("login_ended")
 def end_login(state: State, _at: Instant, owner_id: str, login: str) -> None:
     """End every session that came of a login."""
-    sessions = TABLE.of(state)
-    for session in sessions.of_person(owner_id):
-        if session.login == login:
-            sessions.remove(session.digest)
+    TABLE.of(state).end_login(owner_id, login)
 
 
 @change("login_tokens_ended")
@@ -151,14 +165,14 @@ def end_tokens(state: State, _at: Instant, owner_id: str, login: str) -> None:
 
 def tokens_of(state: State, owner_id: str, login: str) -> list[Session]:
     """Return the tokens for programs that came of a login, oldest first."""
-    return [one for one in TABLE.of(state).of_person(owner_id) if one.login == login != one.digest]
+    return [one for one in TABLE.of(state).of_kind(owner_id, is_token=True) if one.login == login]
 
 
-def has_room_for_session(state: State, now: Instant, owner_id: str) -> bool:
+def has_room_for_session(state: State, now: Instant, owner_id: str, *, is_token: bool) -> bool:
     """Return whether a person may have another session: there is room, or it takes the place of one of theirs."""
     sessions = TABLE.of(state)
-    mine = len(sessions.of_person(owner_id))
-    if not (TABLE.has_room(state) or mine >= SESSIONS_A_PERSON_MAX):
+    mine = len(sessions.of_kind(owner_id, is_token=is_token))
+    if not (TABLE.has_room(state) or mine >= most_of_kind(is_token=is_token)):
         oldest = next(iter(sessions.by_digest.values()))
         return now.monotonic_ns >= oldest.expires_monotonic_ns and state.has_room_for(owner_id)
     return state.has_room_for(owner_id)

@@ -16,7 +16,7 @@ from reference_server.core.identity.sessions import Session, digest_of, find_ses
 from reference_server.core.market.jobs import QUEUED, RUNNING, STATES
 from reference_server.core.market.money import ASSETS
 from reference_server.core.views import EVENT_TYPE
-from reference_server.limits import LIST_LIMIT_MAX, NEW_KEY_LIFE_SECONDS, PAGE_ALERTS_MAX, PAGE_ROWS
+from reference_server.limits import LIST_LIMIT_MAX, NEW_KEY_LIFE_SECONDS, PAGE_ALERTS_MAX, PAGE_ROWS, PAGE_WORKERS_MAX
 from reference_server.operations.people.asking import RefusedError, ask, newest
 from reference_server.operations.people.rendering import page, see_other
 from reference_server.wire.timestamps import format_timestamp, parse_timestamp
@@ -77,9 +77,12 @@ def _sign_in(state: State, call: Call[bytes], status: int) -> Reply:
 
 
 def _refusal(state: State, call: Call[bytes], reply: Reply) -> Reply:
-    """Show a refusal of the API as a page, with its status."""
-    error = msgspec.json.decode(reply.body)["error"]
-    return page("refusal", reply.status, error=error, **_common(state, call))
+    """Show a refusal of the API as a page, with its status; or how to sign in, where the session is over by now."""
+    try:
+        common = _common(state, call)
+    except RefusedError:
+        return _sign_in(state, call, HTTPStatus.UNAUTHORIZED)
+    return page("refusal", reply.status, error=msgspec.json.decode(reply.body)["error"], **common)
 
 
 def _common(state: State, call: Call[bytes]) -> dict[str, Any]:
@@ -122,9 +125,14 @@ def show_overview(state: State, call: Call[bytes]) -> Reply:
 
 
 def _quiet(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
-    """Return a few workers that are not heard from, of the first ones."""
-    workers = ask(state, call, "/workers/statuses", limit=LIST_LIMIT_MAX)["workers"]
-    return [worker for worker in workers if worker["stale"]][:PAGE_ALERTS_MAX]
+    """Return a few workers that are not heard from, of as many as are looked through for them."""
+    found: list[dict[str, Any]] = []
+    for offset in range(0, PAGE_WORKERS_MAX, LIST_LIMIT_MAX):
+        listed = ask(state, call, "/workers/statuses", limit=LIST_LIMIT_MAX, offset=offset)
+        found += [worker for worker in listed["workers"] if worker["stale"]]
+        if len(found) >= PAGE_ALERTS_MAX or offset + LIST_LIMIT_MAX >= listed["total"]:
+            break
+    return found[:PAGE_ALERTS_MAX]
 
 
 def _recent_failures(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
@@ -183,9 +191,13 @@ def show_wallet(state: State, call: Call[bytes]) -> Reply:
     )
 
 
-def _withdrawals(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
-    """Return the newest withdrawals, which the transactions name; one that is kept no more is left out."""
-    transactions = ask(state, call, "/wallet/transactions", limit=LIST_LIMIT_MAX)["transactions"]
+def _withdrawals(state: State, call: Call[bytes]) -> dict[str, Any]:
+    """Return the newest withdrawals, which the transactions name; one that is kept no more is left out.
+
+    `among` is how many transactions were looked through, where there may be withdrawals that these do not lead to.
+    """
+    read = ask(state, call, "/wallet/transactions", limit=LIST_LIMIT_MAX)
+    transactions = read["transactions"]
     named = dict.fromkeys(one["reference"] for one in transactions if one["type"] == "withdrawal")
     found = []
     for withdrawal_id in list(named)[:PAGE_ROWS]:
@@ -194,7 +206,8 @@ def _withdrawals(state: State, call: Call[bytes]) -> list[dict[str, Any]]:
         except RefusedError as refused:
             if refused.reply.status != HTTPStatus.NOT_FOUND:
                 raise
-    return found
+    all_found = read["total"] == len(transactions) and len(found) == len(named)
+    return {"found": found, "among": 0 if all_found else len(transactions)}
 
 
 @for_who_is_signed_in

@@ -90,7 +90,7 @@ def _environment() -> Environment:
         counted=_counted,
         link=urlencode,
         moment=_moment,
-        provider=PROVIDERS.__getitem__,
+        provider=_provider,
         span=_span,
         words=_words,
     )
@@ -106,6 +106,11 @@ def _link_to(path: str, asked: dict[str, Any], offset: int) -> str:
 def _moment(text: str) -> str:
     """Write a timestamp of the API for people, to the second."""
     return f"{text[:10]} {text[11:19]}"
+
+
+def _provider(name: str) -> str:
+    """Write a provider's name; one of a state file from elsewhere may be any."""
+    return PROVIDERS.get(name, name)
 
 
 def _span(seconds: int) -> str:

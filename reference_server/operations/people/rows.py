@@ -49,6 +49,7 @@ OPERATIONS = (
         pages.make_key,
         "Make a key, or replace it.",
         HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
         HTTPStatus.SERVICE_UNAVAILABLE,
     ),
     _posted("/my/sign-out", pages.sign_out, "Sign out."),
