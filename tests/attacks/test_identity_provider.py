@@ -75,3 +75,7 @@ def test_a_code_that_is_nested_without_end_is_none() -> None:
     deep = "eyJjbGFpbXMiOnsiYSI6" + "W1tb" * 20_000
     answer = IdentityProvider().answer("/github/token", {}, b"code=" + deep.encode())
     assert b"bad_verification_code" in answer.body
+
+
+def test_no_two_providers_have_one_key() -> None:
+    assert IdentityProvider().answer("/jwks", {}, b"").body != IdentityProvider().answer("/jwks", {}, b"").body

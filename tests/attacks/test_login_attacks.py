@@ -25,7 +25,7 @@ from simulator.attacks.logins.forging import (
 )
 from simulator.attacks.script import ScriptAttack
 from simulator.contract.features import Feature
-from simulator.deployment.identity_provider import IdentityProvider, identity_provider, redeemed
+from simulator.deployment.identity_provider import identity_provider, redeemed
 from simulator.limits import ADDRESS_BURST_REQUESTS
 from simulator.scenario.values import ServerOptions
 from simulator.worlds.performing import why_not_tried
@@ -395,7 +395,3 @@ async def test_it_answers_over_http_and_ends_with_its_block() -> None:
     with pytest.raises(httpx.ConnectError):
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             await client.get(provider.settings["GOOGLE_JWKS_URL"])
-
-
-def test_no_two_providers_have_one_key() -> None:
-    assert IdentityProvider().answer("/jwks", {}, b"").body != PROVIDER.answer("/jwks", {}, b"").body

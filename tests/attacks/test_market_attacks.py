@@ -227,7 +227,7 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
     "billed twice for each heartbeat": (
         "job.inflate",
         {"covered-only"},
-        (("core.market.metering", "metered", "+ max(0, end - begin)", "+ 2 * max(0, end - begin)"),),
+        (("core.market.metering", "metered", "max(0, end - begin)", "2 * max(0, end - begin)"),),
     ),
     "billed for nothing": (
         "job.inflate",
