@@ -248,7 +248,7 @@ def test_a_run_with_everything_measures_every_metric_there_is(new_story: type[St
     eventful(story)
     story.scrape(20)
     story.history.market_exchanges.append(MarketExchange("owner:ada", Operation.PRICES_READ, 1, 2, 200))
-    story.history.accounts_shown.append(AccountShown("owner:ada", 3, 4))
+    story.history.accounts_shown.append(AccountShown("owner:ada", 3, 4, transactions_total=0))
     series = measured(story, connected_max=7, memory_max_bytes=2_500_000)
     assert set(series) == set(METRICS)
     assert judged("max==7", series["machines.connected"], "machines.connected").status is Status.PASS
