@@ -12,9 +12,14 @@ class WrongClock:
     """The system's clocks, the wall clock off by some seconds, and each moved on by so many once `jump` was called."""
 
     def __init__(self, off_seconds: float = 0, wall_jump_seconds: float = 0, monotonic_jump_seconds: float = 0) -> None:
-        self._off_ns = int(off_seconds * SECOND_NS)
-        self._monotonic_ns = 0
+        self._began_off_ns = int(off_seconds * SECOND_NS)
         self._jumps_ns = (int(wall_jump_seconds * SECOND_NS), int(monotonic_jump_seconds * SECOND_NS))
+
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Be as before any jump, for another run."""
+        self._off_ns, self._monotonic_ns = self._began_off_ns, 0
 
     def jump(self) -> None:
         """Move on."""

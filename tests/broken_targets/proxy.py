@@ -51,12 +51,23 @@ class Asked(NamedTuple):
 
 
 class Talk:
-    """One request that is being answered: the client's stream, and what the real server would say."""
+    """One request that is being answered: the client's stream, and what the real server would say.
 
-    def __init__(self, asked: Asked, stream: trio.SocketStream, upstream: Upstream, die: Callable[[], None]) -> None:
+    `memory` is what a fault notes in the course of one run; what is played again begins without it.
+    """
+
+    def __init__(
+        self,
+        asked: Asked,
+        stream: trio.SocketStream,
+        upstream: Upstream,
+        die: Callable[[], None],
+        memory: dict[str, float],
+    ) -> None:
         self.asked = asked
         self.stream = stream
         self.die = die
+        self.memory = memory
         self._upstream = upstream
 
     async def real(self) -> bytes:
@@ -113,6 +124,7 @@ class Proxy:
         self._moment = moment
         self._meant = meant
         self._heartbeats = 0
+        self._memory: dict[str, float] = {}
         self._scope = trio.CancelScope()
         self.begun = moment is Moment.CHECK
         self.hit = 0
@@ -137,7 +149,7 @@ class Proxy:
                     asked = Asked(client, method.decode("latin-1"), path.decode("latin-1"), message, fresh)
                     fresh = False
                     self._look(asked)
-                    talk = Talk(asked, stream, upstream, self._scope.cancel)
+                    talk = Talk(asked, stream, upstream, self._scope.cancel, self._memory)
                     if self.begun and self._meant(asked):
                         self.hit += 1
                         if not await self._fault(talk):

@@ -34,7 +34,7 @@ from tests.simulator.conftest import API_TOKEN
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.ports import Clock
+    from tests.broken_targets.clocks import WrongClock
     from tests.broken_targets.proxy import Fault
 
 PASS, FAIL, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
@@ -112,7 +112,7 @@ class Case(NamedTuple):
     codes: tuple[int, ...]
     says: tuple[str, ...] = ()
     meant: Callable[[Asked], bool] = everything
-    clock: Clock | None = None
+    clock: WrongClock | None = None
     scenario: str = SCENARIO
 
 
@@ -170,6 +170,8 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
 
 async def _play(case: Case, folder: Path, ended: dict[str, Ended | BaseException]) -> None:
     try:
+        if case.clock is not None:
+            case.clock.start_anew()
         async with misbehaving(case.fault, case.moment, case.meant, case.clock) as proxy:
             result = await run_against(proxy.url, folder, case.scenario)
             ended[case.name] = result._replace(hit=proxy.hit)

@@ -46,12 +46,10 @@ def leaping(
 ) -> Case:
     """A server one of whose clocks is moved on at a moment of the run."""
     clock = WrongClock(wall_jump_seconds=wall, monotonic_jump_seconds=monotonic)
-    leapt = False
 
     async def fault(talk: Talk) -> bool:
-        nonlocal leapt
-        if not leapt:
-            leapt = True
+        if not talk.memory:
+            talk.memory["leapt"] = True
             clock.jump()
         return await right(talk)
 

@@ -47,12 +47,10 @@ def heartbeats(asked: Asked) -> bool:
 
 def slow_now_and_then() -> Fault:
     """Answer one heartbeat in twenty late."""
-    count = 0
 
     async def fault(talk: Talk) -> bool:
-        nonlocal count
-        count += 1
-        if count % 20 == 7:
+        talk.memory["count"] = talk.memory.get("count", 0) + 1
+        if talk.memory["count"] % 20 == 7:
             await trio.sleep(SLOW_SECONDS)
         await talk.stream.send_all(await talk.real())
         return True
@@ -62,12 +60,9 @@ def slow_now_and_then() -> Fault:
 
 def stands_still_once() -> Fault:
     """Answer nothing for a while, and then everything."""
-    over: list[float] = []
 
     async def fault(talk: Talk) -> bool:
-        if not over:
-            over.append(trio.current_time() + STALL_SECONDS)
-        await trio.sleep_until(over[0])
+        await trio.sleep_until(talk.memory.setdefault("over", trio.current_time() + STALL_SECONDS))
         await talk.stream.send_all(await talk.real())
         return True
 
