@@ -28,7 +28,7 @@ demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks agai
 test: $(READY) ## run the tests
 	@$(RUN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-test-quick: $(READY) ## run the tests that need no process, socket or waiting: under a minute
+test-quick: $(READY) ## run the tests that need no process, socket or waiting: about a minute
 	@HATCHFARM_TESTS_QUICK=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(READY) ## in full what the tests sample: false alarms, broken targets, kills, damaged files, growth and more
