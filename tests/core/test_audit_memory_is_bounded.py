@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +12,7 @@ from reference_server import limits
 from reference_server.core.audit import ROUTINE_EVENT_BYTES, SEGMENT_BYTES, Event, EventStream, Room, RoutineStream
 from tests.core.server_under_test import STARTED, Server, owner_headers
 from tests.core.test_audit_streams_keep_what_matters import assert_chained
+from tests.support.memory import counted_bytes
 from tests.support.tiers import examples
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.long
 EVENT = Event("aud_0123456789abcdef", "owner_access_denied", "owner:o", "pol_1", "{}", STARTED.wall_ns)
 Stream = RoutineStream | EventStream
-OTHERS_BYTES = 16_384
-"""What the thread by which tests are told to this process may take meanwhile: 55 bytes for each of 300 owners."""
-
 
 Made = tuple[Stream, "Callable[[int], None]", int, int]
 """A stream, what adds to it, and the bytes of one event and of what holds a piece of them."""
@@ -149,14 +145,10 @@ def test_what_an_event_is_said_to_take_is_no_less_than_it_takes(text: str) -> No
             assert server.send("POST", path, None, owner_headers(header)).status == 403
 
     fill(10)
-    gc.collect()
-    tracemalloc.start()
-    counted, began = refused.size, tracemalloc.get_traced_memory()[0]
-    fill(150)
-    gc.collect()
-    took = tracemalloc.get_traced_memory()[0] - began
-    tracemalloc.stop()
-    assert took <= 1.1 * (refused.size - counted)
+    counted = refused.size
+    with counted_bytes() as took:
+        fill(150)
+        assert took() <= 1.1 * (refused.size - counted)
 
 
 @pytest.mark.parametrize(("owners", "beats"), [(300, 1), (100, 5), (30, 100), (4, 1000)])
@@ -172,18 +164,11 @@ def test_what_heartbeats_are_said_to_take_is_no_less_than_they_take(owners: int,
                 assert isinstance(stream, RoutineStream)
                 stream.append(f"{number:016x}", "wrk_1", "pol_1", number)
 
-    gc.collect()
-    tracemalloc.start()
-    began = tracemalloc.get_traced_memory()[0]
-    fill(0)
-    gc.collect()
-    took = tracemalloc.get_traced_memory()[0] - began
-    hashes = sum(len(stream.hash) + 200 for stream in streams)  # there is one a stream, and a last digest and number
-    assert took <= room.used + hashes + OTHERS_BYTES
-    for stream in streams:
-        stream.cut(SEGMENT_BYTES + ROUTINE_EVENT_BYTES)
-    gc.collect()
-    took = tracemalloc.get_traced_memory()[0] - began
-    tracemalloc.stop()
-    assert room.used <= owners * (SEGMENT_BYTES + ROUTINE_EVENT_BYTES)
-    assert took <= room.used + hashes + OTHERS_BYTES
+    with counted_bytes() as took:
+        fill(0)
+        hashes = sum(len(stream.hash) + 200 for stream in streams)  # one a stream, and a last digest and number
+        assert took() <= room.used + hashes
+        for stream in streams:
+            stream.cut(SEGMENT_BYTES + ROUTINE_EVENT_BYTES)
+        assert room.used <= owners * (SEGMENT_BYTES + ROUTINE_EVENT_BYTES)
+        assert took() <= room.used + hashes

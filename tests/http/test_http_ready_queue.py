@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import sys
-import tracemalloc
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
 from tests.http.corpus import body_but_a_byte, get
 from tests.http.twins import OWNER, enrol, make_api, written
+from tests.support.memory import counted_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,19 +197,14 @@ async def test_what_waits_is_counted_as_what_it_costs(sent: bytes) -> None:
     lane = Lane()
     clients = [lane.connect("192.0.2.1") for _ in range(20)]
     for _ in range(2):  # pools and caches fill up the first time
-        tracemalloc.start()
-        try:
+        with counted_bytes() as cost:
             for client in clients:
                 rest = memoryview(sent)
                 while rest:
                     with suppress(BlockingIOError):
                         rest = rest[client.send(rest) :]
                     await lane.play()
-            cost = tracemalloc.get_traced_memory()[0]
-        finally:
-            tracemalloc.stop()
-        counted = lane.admission.waiting_bytes
-        assert cost <= 1.5 * counted + 20 * 4_096
+            assert cost() <= 1.5 * lane.admission.waiting_bytes + 20 * 4_096
         lane.close()
         lane = Lane()
         clients = [lane.connect("192.0.2.1") for _ in range(20)]

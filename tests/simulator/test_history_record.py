@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import tracemalloc
 from typing import Any
 
 from hypothesis import given, settings
@@ -9,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.history.rows import NEVER_NS, NO_MACHINE, NO_SOURCE, ROW, History
+from tests.support.memory import counted_bytes
 from tests.support.tiers import examples
 
 BYTES_A_REQUEST = 64
@@ -105,17 +105,15 @@ def test_a_request_costs_no_more_memory_than_is_promised() -> None:
     assert ROW.itemsize <= BYTES_A_REQUEST
     history = History()
 
-    def write(count: int) -> int:
+    def write(count: int) -> None:
         for number in range(count):
             history.append(number, number + 1, number + 2, number.to_bytes(12, "big"), number, 200, 0, 0, 0, 0)
-        return tracemalloc.get_traced_memory()[0]
 
-    tracemalloc.start()
-    try:
-        first = write(8192)
-        assert write(65_536) - first <= BYTES_A_REQUEST * 65_536
-    finally:
-        tracemalloc.stop()
+    with counted_bytes() as taken:
+        write(8192)
+        first = taken()
+        write(65_536)
+        assert taken() - first <= BYTES_A_REQUEST * 65_536
     assert len(history.rows()) == 8192 + 65_536
     assert history.rows().nbytes <= BYTES_A_REQUEST * len(history)
 
