@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import subprocess
 from importlib import metadata
@@ -29,7 +28,6 @@ PACKAGES = (
 )
 """Whose versions a figure may depend on."""
 GIT_SECONDS = 10
-_MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 
 
 class MachineFacts(msgspec.Struct, frozen=True):
@@ -64,10 +62,13 @@ def machine_facts() -> MachineFacts:
 
 def _cpu() -> str:
     try:
-        found = _MODEL.search(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        found = None
-    return found[1].strip() if found else platform.processor()
+        lines = []
+    models = (
+        value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == "model name"
+    )
+    return next(models, platform.processor())
 
 
 def _commit() -> str:
