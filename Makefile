@@ -56,8 +56,8 @@ check: $(READY) ## lint, formatting, types, import directions, dependencies, reg
 	@$(RUN)/deptry .
 	@$(RUN)/python -m tests.growth.backtracking
 
-bench: $(READY) ## measure the heartbeat path against its yardsticks
-	@$(RUN)/hatchfarm bench heartbeat
+bench: $(READY) ## measure every benchmark against its bars
+	@$(RUN)/hatchfarm bench all
 
 lock: ## pin the dependencies anew, with hashes
 	@test -d $(ENVIRONMENT) || $(PYTHON) -m venv $(ENVIRONMENT)

@@ -70,8 +70,8 @@ def blast(
     url: str,
     machines: Sequence[dict[str, str]],
     seconds: float,
-    *,
     rate_max: float = RATE_MAX,
+    *,
     connections: int = 0,
     may_wait_too_long: bool = False,
 ) -> float:

@@ -13,27 +13,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
-from benchmarks.measuring import BenchmarkError
+from benchmarks.measuring import BenchmarkError, Measurement, Subject, as_measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 LOOK_SECONDS = 0.25
 """How often whoever waits is called meanwhile: a clock on a screen moves smoothly enough."""
 
 
-class _Measurement(msgspec.Struct, frozen=True):
-    """What a fresh process says: its values, or why it has none."""
+def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measurement:
+    """Measure a subject in a process forked from this one, which has measured nothing.
 
-    values: tuple[float, ...] = ()
-    problem: str = ""
-
-
-def in_fresh_process(measure: Callable[[], Sequence[float]], meanwhile: Callable[[], object]) -> tuple[float, ...]:
-    """Measure in a process forked from this one, which has measured nothing; return the values.
-
-    `meanwhile` is called a few times a second until it is done. Raises BenchmarkError where the measurement did, ended
-    otherwise than it should, or said nothing.
+    `meanwhile` is called a few times a second until it is done. What it raised, or that it ended otherwise than it
+    should, is the measurement's problem.
     """
     receiving, sending = os.pipe()
     sys.stdout.flush()
@@ -41,7 +34,7 @@ def in_fresh_process(measure: Callable[[], Sequence[float]], meanwhile: Callable
     pid = os.fork()
     if pid == 0:
         os.close(receiving)
-        _measure_and_end(measure, sending)
+        _measure_and_end(subject, sending)
     os.close(sending)
     try:
         written = _read_all(receiving, meanwhile)
@@ -53,11 +46,8 @@ def in_fresh_process(measure: Callable[[], Sequence[float]], meanwhile: Callable
         os.close(receiving)
         _, status = os.waitpid(pid, 0)
     if not written:
-        raise BenchmarkError(f"a measurement ended with {os.waitstatus_to_exitcode(status)} and said nothing")
-    measured = msgspec.json.decode(written, type=_Measurement)
-    if measured.problem:
-        raise BenchmarkError(measured.problem)
-    return measured.values
+        return Measurement(problem=f"a measurement ended with {os.waitstatus_to_exitcode(status)} and said nothing")
+    return msgspec.json.decode(written, type=Measurement)
 
 
 def _read_all(receiving: int, meanwhile: Callable[[], object]) -> bytes:
@@ -72,20 +62,20 @@ def _read_all(receiving: int, meanwhile: Callable[[], object]) -> bytes:
         meanwhile()
 
 
-def _measure_and_end(measure: Callable[[], Sequence[float]], sending: int) -> NoReturn:
+def _measure_and_end(subject: Subject, sending: int) -> NoReturn:
     """Measure, say what came of it, and end without what a process does at its end: that is the parent's to do."""
     code = 1
     try:
         gc.collect()
         gc.freeze()  # what the parent made is not this measurement's
         try:
-            measured = _Measurement(tuple(measure()))
+            measured = as_measurement(subject.measure())
             code = 0
         except BenchmarkError as error:
-            measured = _Measurement(problem=str(error))
+            measured = Measurement(problem=str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the other measurements still count
             traceback.print_exc()
-            measured = _Measurement(problem=f"{type(error).__name__}: {error}")
+            measured = Measurement(problem=f"{type(error).__name__}: {error}")
         os.write(sending, msgspec.json.encode(measured))
     finally:
         os._exit(code)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE = 0.95
+SURE = 0.9
+"""How sure a miss has to be: five rounds are, four are not."""
 RESAMPLES = 4000
 """Enough that the ends of an interval hardly move with the seed: they are quantiles at 2.5%, of a hundred resamples."""
 SEED = 14
@@ -70,15 +72,16 @@ def _enclosing(count: int, rank: int) -> float:
     return max(0.0, 1.0 - 2.0 * fewer / float(1 << count))
 
 
-def judge(low: float, high: float, at_least: float | None, at_most: float | None) -> Outcome | None:
+def judge(interval: Interval, at_least: float | None, at_most: float | None) -> Outcome | None:
     """Return what an interval says of the bars; None where there is none.
 
-    A single value is an interval of no width: it decides.
+    A miss has to be sure: of too few rounds nobody knows what is noise.
     """
+    low, high, confidence = interval
     if at_least is None and at_most is None:
         return None
     if (at_least is not None and high < at_least) or (at_most is not None and low > at_most):
-        return "missed"
+        return "missed" if confidence >= SURE else "noise"
     if (at_least is None or low >= at_least) and (at_most is None or high <= at_most):
         return "held"
     return "noise"

@@ -21,6 +21,11 @@ HELD, MISSED, UNKNOWN = 0, 1, 3
 """Exit codes, as a run's: every bar held; one was missed beyond noise; noise hides one, or it could not be measured.
 2 is a usage error."""
 
+BYTES = " bytes"
+"""The unit of sizes, which no busy neighbour changes."""
+BUSY_SHARE = 0.1
+"""Of the time that a server was ready to run and had no core: on a quiet machine it is a hundredth."""
+
 
 class BenchmarkError(Exception):
     """A measurement could not be made, or measured something else than it was meant to."""
@@ -35,14 +40,26 @@ class Figure(msgspec.Struct, frozen=True):
     at_most: float | None = None
 
 
-class Subject(msgspec.Struct, frozen=True):
-    """What is measured: `measure` returns one value for each figure. `once` is for what takes minutes.
+class Measurement(msgspec.Struct, frozen=True):
+    """What one measurement came to: a value for each figure, or the problem for which there are none.
 
-    It is called in a fresh process each time, so it starts there what it measures, and ends it.
+    `waited` is the share of its time that what was measured was ready to run and had no core.
+    """
+
+    values: tuple[float, ...] = ()
+    problem: str = ""
+    waited: float = 0.0
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What is measured: `measure` returns one value for each figure.
+
+    It is called in a fresh process each time, so it starts there what it measures, and ends it. `once` is for what
+    takes minutes and hardly differs from time to time: its one value decides.
     """
 
     figures: tuple[Figure, ...]
-    measure: Callable[[], Sequence[float]]
+    measure: Callable[[], Sequence[float] | Measurement]
     once: bool = False
 
 
@@ -87,13 +104,22 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What came of one benchmark. `problem` says why it could not be measured: then there are no figures."""
+    """What came of one benchmark. `problem` says why it could not be measured: then there are no figures.
+
+    `waited` is the median share of its time that what was measured had no core.
+    """
 
     name: str
     figures: dict[str, Measured] = {}
     ratios: dict[str, Measured] = {}
     exit_code: int = UNKNOWN
     problem: str = ""
+    waited: float = 0.0
+
+
+def as_measurement(measured: Sequence[float] | Measurement) -> Measurement:
+    """Return what a subject measured; of plain values nothing else is known."""
+    return measured if isinstance(measured, Measurement) else Measurement(tuple(measured))
 
 
 def alternate(subjects: Sequence[Subject], rounds: int) -> Iterator[Subject]:
@@ -107,7 +133,7 @@ def alternate(subjects: Sequence[Subject], rounds: int) -> Iterator[Subject]:
 def measure(
     benchmark: Benchmark,
     rounds: int,
-    measurer: Callable[[Callable[[], Sequence[float]]], Sequence[float]],
+    measurer: Callable[[Subject], Measurement],
     *,
     margin: float = 0.0,
     note: Callable[[Figure, float, float], object] = lambda _figure, _value, _share: None,
@@ -117,32 +143,53 @@ def measure(
     Bars are eased by `margin`, a share of each.
     """
     values: defaultdict[str, list[float]] = defaultdict(list)
+    waits = []
     try:
         with benchmark.open_subjects() as subjects:
             turns = list(alternate(subjects, rounds))
             for number, subject in enumerate(turns, 1):
-                for figure, value in zip(subject.figures, measurer(subject.measure), strict=True):
+                measurement = measurer(subject)
+                if measurement.problem:
+                    return Result(benchmark.name, problem=measurement.problem)
+                waits.append(measurement.waited)
+                for figure, value in zip(subject.figures, measurement.values, strict=True):
                     values[figure.name].append(value)
                     note(figure, value, number / len(turns))
-        figures = [figure for subject in subjects for figure in subject.figures]
-        return conclude(benchmark, figures, values, margin)
+        return conclude(benchmark, subjects, values, margin, statistics.median(waits) if waits else 0.0)
     except BenchmarkError as error:
         return Result(benchmark.name, problem=str(error))
 
 
 def conclude(
-    benchmark: Benchmark, figures: Sequence[Figure], values: Mapping[str, Sequence[float]], margin: float = 0.0
+    benchmark: Benchmark,
+    subjects: Sequence[Subject],
+    values: Mapping[str, Sequence[float]],
+    margin: float,
+    waited: float,
 ) -> Result:
     """Return the result of what was measured. Raises BenchmarkError for a ratio to nothing."""
-    measured = {
-        one.name: _measured(one.title, one.unit, values[one.name], median_interval(values[one.name]), margin, one)
-        for one in figures
-    }
+    measured = {}
+    for subject in subjects:
+        for figure in subject.figures:
+            interval = median_interval(values[figure.name])
+            if subject.once:
+                interval = interval._replace(confidence=1.0)
+            measured[figure.name] = _measured(figure.title, figure.unit, values[figure.name], interval, margin, figure)
     ratios = {}
     for one in benchmark.yardsticks:
         rounds = _ratios(values[one.over], values[one.under])
         ratios[one.name] = _measured(one.name, "", rounds, bootstrap_interval(rounds), margin, one)
-    return Result(benchmark.name, measured, ratios, exit_code_of((*measured.values(), *ratios.values())))
+    if waited > BUSY_SHARE:
+        measured, ratios = ({name: _doubted(one) for name, one in all_.items()} for all_ in (measured, ratios))
+    exit_code = exit_code_of((*measured.values(), *ratios.values()))
+    return Result(benchmark.name, measured, ratios, exit_code, waited=waited)
+
+
+def _doubted(one: Measured) -> Measured:
+    """Return what is left of a figure of a busy machine: what was missed may be the machine's, but for sizes."""
+    if one.outcome != "missed" or one.unit == BYTES:
+        return one
+    return msgspec.structs.replace(one, outcome="noise")
 
 
 def exit_code_of(measured: Sequence[Measured]) -> int:
@@ -166,5 +213,5 @@ def _measured(
     at_least = bar.at_least if isinstance(bar, Yardstick) else None
     at_most = None if at_most is None else at_most * (1 + margin)
     at_least = None if at_least is None else at_least * (1 - margin)
-    outcome = judge(interval.low, interval.high, at_least, at_most)
+    outcome = judge(interval, at_least, at_most)
     return Measured(title, unit, tuple(values), statistics.median(values), *interval, at_least, at_most, outcome)

@@ -13,7 +13,7 @@ import psutil
 import trio
 
 from benchmarks import bars
-from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject
+from benchmarks.measuring import BYTES, Benchmark, BenchmarkError, Figure, Subject
 from benchmarks.processes import TOKEN, benchmark_server
 from simulator.client.checking import check_target
 from simulator.client.target import parse_target
@@ -36,13 +36,13 @@ stages = [{{ duration = "{ramp}s", target = {machines} }}]
 STEADY_SECONDS = 50
 IDLE_MACHINES = 20_000
 CONNECTED = (
-    Figure("server", "the server, for each connected machine", " bytes", bars.CONNECTED_SERVER_BYTES),
-    Figure("simulator", "the simulator, for each of them", " bytes", bars.CONNECTED_SIMULATOR_BYTES),
-    Figure("server_base", "the server without any", " bytes"),
-    Figure("simulator_base", "the simulator without any", " bytes"),
-    Figure("request", "the history, for each request", " bytes"),
+    Figure("server", "the server, for each connected machine", BYTES, bars.CONNECTED_SERVER_BYTES),
+    Figure("simulator", "the simulator, for each of them", BYTES, bars.CONNECTED_SIMULATOR_BYTES),
+    Figure("server_base", "the server without any", BYTES),
+    Figure("simulator_base", "the simulator without any", BYTES),
+    Figure("request", "the history, for each request", BYTES),
 )
-IDLE = (Figure("idle", "the server, for each machine that is registered alone", " bytes", bars.IDLE_MACHINE_BYTES),)
+IDLE = (Figure("idle", "the server, for each machine that is registered alone", BYTES, bars.IDLE_MACHINE_BYTES),)
 
 
 def _measure_idle() -> tuple[float]:
@@ -51,7 +51,7 @@ def _measure_idle() -> tuple[float]:
     for machines in (0, IDLE_MACHINES):
         with benchmark_server("lane", machines) as server:
             server.settle()
-            resident.append(server.resident_bytes())
+            resident.append(server.memory_bytes())
     return ((resident[1] - resident[0]) / IDLE_MACHINES,)
 
 

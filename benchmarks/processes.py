@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psutil
 
-from benchmarks.measuring import BenchmarkError
+from benchmarks.measuring import BenchmarkError, Measurement
+from simulator.platform.cpu_waits import read_waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,9 +38,12 @@ ENVIRONMENT = {
 class Server:
     """A server on its own core, which says where it listens in its first line, or after one with credentials."""
 
-    def __init__(self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool) -> None:
+    def __init__(
+        self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool, root: Path = ROOT
+    ) -> None:
+        self._started_ns = time.monotonic_ns()
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **ENVIRONMENT, **settings}
+            command, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ, **ENVIRONMENT, **settings}
         )
         pin(self._process.pid, SERVER_CORE)
         if self._process.stdout is None:
@@ -49,6 +53,7 @@ class Server:
             self.machines = json.loads(self._process.stdout.readline() or "[]")
         self.url = self._process.stdout.readline().strip().rpartition(" ")[2]
         if not self.url:
+            self.__exit__()
             raise BenchmarkError(f"{' '.join(command[1:])} did not start")
 
     def __enter__(self) -> Self:
@@ -66,8 +71,13 @@ class Server:
         """Return the CPU time that it has had: what others on its core take is not in it."""
         return sum(psutil.Process(self._process.pid).cpu_times()[:2])
 
-    def resident_bytes(self) -> int:
-        """Return the memory that it has in use."""
+    def waited_share(self) -> float:
+        """Return the share of its life that it was ready to run and had no core."""
+        waited_ns = max(read_waits([self._process.pid]).values(), default=0)
+        return waited_ns / (time.monotonic_ns() - self._started_ns)
+
+    def memory_bytes(self) -> int:
+        """Return what it has resident."""
         return int(psutil.Process(self._process.pid).memory_info().rss)
 
     def __exit__(self, *_: object) -> None:
@@ -96,13 +106,13 @@ def benchmark_server(
 
 def measuring(
     start: Callable[[], AbstractContextManager[AServer]], measure: Callable[[AServer], Sequence[float]]
-) -> Callable[[], Sequence[float]]:
+) -> Callable[[], Measurement]:
     """Return what starts a server, measures it from the client's core, and ends it."""
 
-    def begin() -> Sequence[float]:
+    def begin() -> Measurement:
         pin(0, CLIENT_CORE)
         with start() as server:
-            return measure(server)
+            return Measurement(tuple(measure(server)), waited=server.waited_share())
 
     return begin
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks import formats
 from benchmarks.fresh import in_fresh_process
 from benchmarks.machine_facts import MachineFacts, machine_facts
-from benchmarks.measuring import HELD, MISSED, UNKNOWN, Benchmark, Figure, Measured, Result, measure
+from benchmarks.measuring import BUSY_SHARE, HELD, MISSED, UNKNOWN, Benchmark, Figure, Measured, Result, measure
 from simulator.platform.output_files import write_whole
 
 if TYPE_CHECKING:
@@ -149,6 +149,10 @@ def show(result: Result, console: Console) -> None:
         )
         table.add_row(one.title, f"{one.median:,.4g}{one.unit}", interval, _bar(one))
     console.print(table)
+    if result.waited > BUSY_SHARE:
+        console.print(
+            f"The servers had no core for {result.waited:.0%} of their time: this machine is busy.", markup=False
+        )
 
 
 def _bar(one: Measured) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
-from benchmarks.measuring import HELD, measure
+from benchmarks.measuring import HELD, as_measurement, measure
 from reference_server.core.snapshots import snapshot
 from reference_server.core.tables import TABLES
 from reference_server.operations.routing import Routes
@@ -151,5 +151,5 @@ def test_a_scenario_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     example = built("A benchmark", monkeypatch)
-    result = measure(example.benchmark(0.1), 3, lambda measurement: measurement())
+    result = measure(example.benchmark(0.1), 3, lambda subject: as_measurement(subject.measure()))
     assert (result.exit_code, result.ratios["long/short"].median) == (HELD, 4)

@@ -19,7 +19,11 @@ Names = Annotated[
 ]
 Rounds = Annotated[
     int | None,
-    typer.Option(help="Rounds of every subject: 5, or 3 quick ones.", envvar="HATCHFARM_BENCH_ROUNDS", min=1),
+    typer.Option(
+        help="Rounds of every subject, 5 if not said: fewer cannot be sure of a miss.",
+        envvar="HATCHFARM_BENCH_ROUNDS",
+        min=1,
+    ),
 ]
 MeasuredSeconds = Annotated[
     float | None,
@@ -30,7 +34,7 @@ Quick = Annotated[
     bool,
     typer.Option(
         "--quick",
-        help="Few short rounds against eased bars; of what changes most often, where no name is given.",
+        help="Short rounds against eased bars; of what changes most often, where no name is given.",
         envvar="HATCHFARM_BENCH_QUICK",
     ),
 ]

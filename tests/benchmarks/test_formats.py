@@ -21,9 +21,11 @@ from benchmarks.measuring import (
     Benchmark,
     BenchmarkError,
     Figure,
+    Measurement,
     Result,
     Subject,
     Yardstick,
+    as_measurement,
     measure,
 )
 from benchmarks.suite import Chosen, Outputs, run, suite_schema, worst
@@ -51,15 +53,20 @@ def benchmark(at_least: float = 2.0) -> Benchmark:
     return Benchmark("fake", lambda: nullcontext(subjects), (Yardstick("lane", "bare", at_least),))
 
 
+def at_once(subject: Subject) -> Measurement:
+    """Measure in this process."""
+    return as_measurement(subject.measure())
+
+
 def result() -> Result:
     """Measure it."""
-    return measure(benchmark(), 3, lambda measurement: measurement())
+    return measure(benchmark(), 5, at_once)
 
 
 def test_github_action_benchmark_is_given_each_direction_alone() -> None:
     """As its README has it: name, unit and value; range and extra are shown beside them."""
     bigger = json.loads(formats.github_action_benchmark([result()], bigger=True))
-    extra = "\n3 rounds, 75% sure"
+    extra = "\n5 rounds, 94% sure"
     assert bigger == [
         {"name": "fake lane", "unit": "/s", "value": 30.0, "range": "30 - 30", "extra": f"express lane{extra}"},
         {"name": "fake bare", "unit": "/s", "value": 10.0, "range": "10 - 10", "extra": f"bare loop{extra}"},
@@ -92,7 +99,7 @@ def test_junit_has_a_case_for_each_bar_and_an_error_for_what_is_not_known(tmp_pa
     )
     results = [
         result(),
-        measure(noisy, 3, lambda measurement: measurement()),
+        measure(noisy, 3, at_once),
         Result("wrk", problem="there is no wrk on the PATH"),
     ]
     path = tmp_path / "junit.xml"
@@ -136,7 +143,7 @@ def test_a_suite_measures_what_it_can_and_writes_one_document(tmp_path: Path) ->
         name: tmp_path / "deep" / name for name in ("json", "junit", "bigger_is_better", "smaller_is_better", "bencher")
     }
     console = Console(file=io.StringIO(), width=200)
-    chosen = [Chosen(unmeasured, 2), Chosen(benchmark(), 3)]
+    chosen = [Chosen(unmeasured, 2), Chosen(benchmark(), 5)]
     assert run(chosen, Outputs(**paths), console, AT, margin=0.1) == MISSED
     document = json.loads(paths["json"].read_text(encoding="utf-8"))
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))

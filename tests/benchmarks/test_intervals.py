@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.intervals import CONFIDENCE, bootstrap_interval, judge, median_interval
+from benchmarks.intervals import CONFIDENCE, SURE, Interval, bootstrap_interval, judge, median_interval
 
 VALUES = st.lists(st.floats(0.01, 1e6), min_size=1, max_size=12)
 
@@ -76,7 +76,7 @@ def test_a_bootstrap_interval_covers_the_true_median_about_as_often_as_it_says(
         (4.0, 6.0, None, 5.0, "noise"),
         (5.0, 6.0, None, 5.0, "noise"),
         (5.5, 6.0, None, 5.0, "missed"),
-        (7.0, 7.0, None, 5.0, "missed"),  # measured once: it decides
+        (7.0, 7.0, None, 5.0, "missed"),
         (5.0, 5.0, None, 5.0, "held"),
         (1.0, 2.0, 0.5, 3.0, "held"),
         (1.0, 4.0, 0.5, 3.0, "noise"),
@@ -86,4 +86,12 @@ def test_a_bootstrap_interval_covers_the_true_median_about_as_often_as_it_says(
 def test_a_bar_is_held_missed_or_hidden_by_noise(
     low: float, high: float, at_least: float | None, at_most: float | None, outcome: str | None
 ) -> None:
-    assert judge(low, high, at_least, at_most) == outcome
+    assert judge(Interval(low, high, SURE), at_least, at_most) == outcome
+    unsure = "noise" if outcome == "missed" else outcome
+    assert judge(Interval(low, high, 0.89), at_least, at_most) == unsure
+
+
+@pytest.mark.parametrize(("rounds", "sure"), [(1, False), (3, False), (4, False), (5, True), (9, True)])
+def test_a_miss_of_few_rounds_is_not_sure(rounds: int, *, sure: bool) -> None:
+    for interval in (median_interval, bootstrap_interval):
+        assert judge(interval([1.0] * rounds), 2.0, None) == ("missed" if sure else "noise")

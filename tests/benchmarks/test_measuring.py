@@ -8,26 +8,29 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.measuring import (
+    BUSY_SHARE,
+    BYTES,
     HELD,
     MISSED,
     UNKNOWN,
     Benchmark,
-    BenchmarkError,
     Figure,
+    Measurement,
     Result,
     Subject,
     Yardstick,
     alternate,
+    as_measurement,
     measure,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 
-def at_once(measurement: Callable[[], Sequence[float]]) -> Sequence[float]:
+def at_once(subject: Subject) -> Measurement:
     """Measure in this process."""
-    return measurement()
+    return as_measurement(subject.measure())
 
 
 class Fakes:
@@ -100,8 +103,29 @@ def test_the_exit_code_says_what_is_known_of_the_bars(
     at_least: float | None, slow_at_most: float | None, margin: float, code: int
 ) -> None:
     """Ratios from 2 to 3, and a figure from 4 to 6."""
-    fakes = Fakes([12, 12.5, 12], [4, 5, 6], slow_at_most=slow_at_most)
-    assert measured(fakes, 3, at_least, margin).exit_code == code
+    fakes = Fakes([12, 12.5, 12, 12.5, 12.5], [4, 5, 6, 5, 5], slow_at_most=slow_at_most)
+    assert measured(fakes, 5, at_least, margin).exit_code == code
+
+
+def busy(waited: float, *figures: Figure) -> Result:
+    """Measure figures, each of which comes to 2, while what is measured has no core for a share of its time."""
+    benchmark = Benchmark("fake", lambda: nullcontext((Subject(figures, tuple),)))
+    return measure(benchmark, 5, lambda _subject: Measurement((2.0,) * len(figures), waited=waited))
+
+
+def test_what_a_busy_machine_misses_is_noise_but_for_sizes() -> None:
+    slow, fast = Figure("slow", "slow", " ms", 1.0), Figure("fast", "fast", " ms", 3.0)
+    size = Figure("size", "size", BYTES, 1.0)
+    assert busy(BUSY_SHARE, slow, fast).exit_code == MISSED
+    doubted = busy(0.11, slow, fast)
+    assert (doubted.exit_code, doubted.waited) == (UNKNOWN, 0.11)
+    assert [one.outcome for one in doubted.figures.values()] == ["noise", "held"]
+    assert busy(0.11, slow, fast, size).exit_code == MISSED
+
+
+def test_what_is_measured_once_decides() -> None:
+    subject = Subject((Figure("x", "x", BYTES, 1.0),), lambda: (2.0,), once=True)
+    assert measure(Benchmark("fake", lambda: nullcontext((subject,))), 5, at_once).exit_code == MISSED
 
 
 def test_the_bar_that_was_applied_is_written() -> None:
@@ -111,11 +135,8 @@ def test_the_bar_that_was_applied_is_written() -> None:
 
 
 def test_a_measurement_that_fails_is_no_result() -> None:
-    def broken() -> tuple[float]:
-        raise BenchmarkError("the server stopped answering")
-
-    subjects = (Subject((Figure("x", "x"),), broken),)
-    result = measure(Benchmark("fake", lambda: nullcontext(subjects)), 1, at_once)
+    benchmark = Benchmark("fake", lambda: nullcontext((Subject((Figure("x", "x"),), tuple),)))
+    result = measure(benchmark, 1, lambda _subject: Measurement(problem="the server stopped answering"))
     assert result == Result("fake", problem="the server stopped answering")
     assert result.exit_code == UNKNOWN
 

@@ -51,8 +51,8 @@ RUN = {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCHFA
         (["heartbeat"], RUN, (["heartbeat"], 2, "x/bench-heartbeat.json", 0.0)),
         ([], {**RUN, "HATCHFARM_BENCH": "memory redis"}, (["redis", "memory"], 2, "x/bench.json", 0.0)),
         (["conduct"], {"HATCHFARM_BENCH_JSON": "y/z.json"}, (["conduct"], 5, "y/z.json", 0.0)),
-        (["--quick"], {}, (["heartbeat", "mixed", "limited"], 3, "results/bench.json", 0.3)),
-        (["tls"], {"HATCHFARM_BENCH_QUICK": "1"}, (["tls"], 3, "results/bench-tls.json", 0.3)),
+        (["--quick"], {}, (["heartbeat", "mixed", "limited"], 5, "results/bench.json", 0.3)),
+        (["tls"], {"HATCHFARM_BENCH_QUICK": "1"}, (["tls"], 5, "results/bench-tls.json", 0.3)),
     ],
 )
 def test_the_suite_takes_its_flags_from_the_environment_too(
