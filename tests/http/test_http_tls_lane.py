@@ -1,8 +1,8 @@
-"""HTTP/1.1 over TLS: what its session has beyond the conversation that it shares with the lane."""
+"""HTTP/1.1 over TLS: what the lane has to do beyond what it does for plain connections."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -10,11 +10,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from reference_server.adapters.memory.clocks import LoopClock
-from reference_server.http.guests import Guests
+from reference_server.http.express_lane import ExpressLane
 from reference_server.http.hypercorn_front import HypercornFront
-from reference_server.limits import HTTP11_ANSWERS_AT_ONCE
 from tests.http.corpus import get
-from tests.http.serving import PATIENCE_SECONDS, serving
+from tests.http.serving import serving
 from tests.http.twins import enrol, make_api, written
 
 if TYPE_CHECKING:
@@ -22,31 +21,6 @@ if TYPE_CHECKING:
 
 HEALTH = get("/health")
 NEVER = 3600.0
-
-
-async def test_a_client_that_pipelines_lets_all_others_run_after_a_few_answers(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A task that is always ready has its turn after each batch: never more than the two around it are decided."""
-    api = make_api(**pair.settings)
-    decided = seen = most = 0
-    complete = api.complete
-
-    def counting(*given: Any) -> Any:
-        nonlocal decided
-        decided += 1
-        return complete(*given)
-
-    monkeypatch.setattr(api, "complete", counting)
-    many = 40 * HTTP11_ANSWERS_AT_ONCE
-    async with serving(api, LoopClock(), express_lane=True) as server, server.client() as client:
-        await client.send(many * written(HEALTH))
-        with trio.fail_after(PATIENCE_SECONDS):
-            while decided < many:
-                await trio.lowlevel.checkpoint()
-                most, seen = max(most, decided - seen), decided
-        assert [(await client.answer()).status for _ in range(many)] == [200] * many
-    assert 0 < most <= 2 * HTTP11_ANSWERS_AT_ONCE
 
 
 @pytest.mark.parametrize("express_lane", [True, False])
@@ -65,7 +39,7 @@ async def test_a_request_that_arrives_as_the_server_stops_is_answered(
     """What is there to be read when the stop comes has begun."""
     api = make_api(shutdown_grace_seconds=NEVER, **pair.settings)
     machine = enrol(api)
-    stop_front = Guests.stop
+    finish = ExpressLane.finish
     async with serving(api, LoopClock(), express_lane=True) as server, server.client() as client:
         await wait_all_tasks_blocked()
         socket = client.socket_stream.socket
@@ -79,11 +53,11 @@ async def test_a_request_that_arrives_as_the_server_stops_is_answered(
             patched.setattr(trio.SocketStream, "send_all", keep)  # what TLS makes of it, to be sent at a moment
             await client.send(written(machine.heartbeat("n")))
 
-        def send_at_the_last_moment(front: Guests, deadline: float) -> None:
+        async def send_at_the_last_moment(lane: ExpressLane, deadline: float) -> None:
             socket._sock.send(b"".join(sent))  # type: ignore[attr-defined]
-            stop_front(front, deadline)
+            await finish(lane, deadline)
 
-        monkeypatch.setattr(Guests, "stop", send_at_the_last_moment)
+        monkeypatch.setattr(ExpressLane, "finish", send_at_the_last_moment)
         server.stop.set()
         answer = await client.answer("POST")
         assert (answer.status, answer.header("connection")) == (200, "close")
