@@ -24,12 +24,12 @@ from reference_server.http.conversation import Answer
 from reference_server.http.framing import Waiting
 from reference_server.http.lane_clients import Answers, Connection, Pending
 from reference_server.http.patience import Patience
+from reference_server.http.plain_heads import plain_head
 from reference_server.http.ready_queue import READ, WRITE, ReadyQueue
 from reference_server.http.rendering import CONTINUE, Renderer
 from reference_server.limits import (
     LANE_ANSWERS_AT_ONCE,
     LANE_ANSWERS_MAX_BYTES,
-    LANE_HEAD_MAX_BYTES,
     LINGER_MAX_BYTES,
     TLS_RECORD_BYTES,
 )
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reference_server.http.admission import Admission
-    from reference_server.http.lane_clients import PlainHead
+    from reference_server.http.plain_heads import PlainHead
     from reference_server.operations.api import Api
     from reference_server.pipeline.resolving import Resolver
     from reference_server.ports import Clock
@@ -151,18 +151,18 @@ class ExpressLane:
         answers = Answers()
         start = 0
         if connection.conversation is None:
-            end = data.find(b"\r\n\r\n", 0, LANE_HEAD_MAX_BYTES) + 4
-            head = connection.head
-            if head is not None and end + head.body_bytes == len(data) and data[:end] == connection.head_bytes:
-                self._serve_one(connection, head, data[end:])
-                return 1
-            start = self._answer_plain(connection, data, answers)
+            head = plain_head(data)
+            if head is not None:
+                if head.end + head.body_bytes == len(data):
+                    self._serve_one(connection, head, data[head.end :])
+                    return 1
+                start = self._answer_plain(connection, data, answers)
         if start < len(data):
             connection.begin_conversation(self._answerer).receive(data[start:] if start else data)
         return self._converse(connection, answers)
 
     def _serve_one(self, connection: Connection, head: PlainHead, body: bytes) -> None:
-        """Answer a heartbeat that came alone, after another, as nearly all do: there is nothing else to note."""
+        """Answer a heartbeat that came alone, as nearly all do: there is nothing else to note."""
         now = self._clock.now()
         reply = self._decide_heartbeat(connection, head, body, now)
         if isinstance(reply, Deferred):
@@ -178,16 +178,12 @@ class ExpressLane:
         """Answer the complete, plain heartbeats that the bytes begin with. Return where they end."""
         start, size = 0, len(data)
         while start < size and len(answers.parts) < LANE_ANSWERS_AT_ONCE:
-            end = data.find(b"\r\n\r\n", start, start + LANE_HEAD_MAX_BYTES) + 4
-            if end == 3:  # noqa: PLR2004 - not found
+            head = plain_head(data, start)
+            if head is None or head.end + head.body_bytes > size:
                 break
-            head_bytes = data[start:end]
-            head = connection.head if head_bytes == connection.head_bytes else connection.read_head(head_bytes)
-            if head is None or end + head.body_bytes > size:
-                break
-            body_end = end + head.body_bytes
+            body_end = head.end + head.body_bytes
             now = self._clock.now()
-            reply = self._decide_heartbeat(connection, head, data[end:body_end], now)
+            reply = self._decide_heartbeat(connection, head, data[head.end : body_end], now)
             if isinstance(reply, Deferred):
                 answers.defer(Pending(len(answers.parts), reply, True, Answer(reply, size=len(data))))  # noqa: FBT003
             else:
@@ -197,10 +193,13 @@ class ExpressLane:
         return start
 
     def _decide_heartbeat(self, connection: Connection, head: PlainHead, body: bytes, now: Instant) -> Reply:
+        api, client, secure, proxied = self._api, connection.client, connection.secure, not connection.address
         try:
-            return self._api.handle_heartbeat(
-                head.worker_id, head.token, head.certificate_id, body, connection.client, now, connection.secure
-            )
+            if proxied:
+                client = api.proxies.client_of(client, head.forwarded_for)
+            if head.forwarded_proto:
+                secure = secure or api.believes_https(head.forwarded_proto, proxied=proxied)
+            return api.handle_heartbeat(head.worker_id, head.token, head.certificate_id, body, client, now, secure)
         except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
             return internal_error("a heartbeat")
 

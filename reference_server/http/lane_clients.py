@@ -1,4 +1,4 @@
-"""A client of the express lane: its connection, and the plain heartbeats it may send there."""
+"""A client of the express lane: its connection, and what is to be sent on it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from ssl import SSLSocket
 from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.http.conversation import Conversation
-from reference_server.http.heads import parse_head
-from reference_server.limits import LANE_BODY_MAX_BYTES
 
 if TYPE_CHECKING:
     import socket as stdlib_socket
@@ -17,60 +15,6 @@ if TYPE_CHECKING:
     from reference_server.http.express_lane import ExpressLane
     from reference_server.operations.outcomes import Deferred
     from reference_server.pipeline.answering import Answerer
-
-_PLAIN_HEADERS = frozenset(
-    {
-        b"host",
-        b"user-agent",
-        b"accept",
-        b"accept-encoding",
-        b"content-type",
-        b"content-length",
-        b"x-machine-token",
-        b"x-machine-certificate-id",
-    },
-)
-"""What a plain heartbeat may carry. Any other header might ask for something, which takes a `Conversation`."""
-_PATH_PARTS = ((b"/api/v1/workers/", 16), (b"/v1/workers/", 12))
-
-
-class PlainHead:
-    """The head of a plain heartbeat. A machine repeats its head, so each connection keeps its last."""
-
-    __slots__ = ("body_bytes", "certificate_id", "token", "worker_id")
-
-    def __init__(self, worker_id: str, token: str, certificate_id: str, body_bytes: int) -> None:
-        self.worker_id = worker_id
-        self.token = token
-        self.certificate_id = certificate_id
-        self.body_bytes = body_bytes
-
-
-def plain_head(data: bytes) -> PlainHead | None:
-    """Read a whole head; None unless it is a plain heartbeat's."""
-    if not data.startswith(b"POST /"):
-        return None
-    head = parse_head(data)
-    if head is None or head.method != b"POST" or head.version != "1.1" or not head.target.endswith(b"/heartbeat"):
-        return None
-    for prefix, length in _PATH_PARTS:
-        if head.target.startswith(prefix):
-            worker_id = head.target[length:-10]
-            break
-    else:
-        return None
-    fields = dict(head.headers)
-    if len(fields) != len(head.headers) or not fields.keys() <= _PLAIN_HEADERS or b"content-length" not in fields:
-        return None
-    body_bytes = head.content_length
-    if not worker_id or b"/" in worker_id or b"?" in worker_id or body_bytes > LANE_BODY_MAX_BYTES:
-        return None
-    return PlainHead(
-        worker_id.decode(),
-        fields.get(b"x-machine-token", b"").decode("latin-1"),
-        fields.get(b"x-machine-certificate-id", b"").decode("latin-1"),
-        body_bytes,
-    )
 
 
 class Pending(NamedTuple):
@@ -122,8 +66,6 @@ class Connection:
         "deferred",
         "deferred_bytes",
         "events",
-        "head",
-        "head_bytes",
         "lane",
         "limited",
         "lingering",
@@ -153,8 +95,6 @@ class Connection:
         self.client = client
         self.address = address
         self.since_ns = since_ns
-        self.head_bytes = b""
-        self.head: PlainHead | None = None
         self.conversation: Conversation | None = None
         self.open = True
         self.limited = self.postponed = self.more = False
@@ -166,11 +106,6 @@ class Connection:
         self.events = 0
         self.closing = False
         self.lingering = 0
-
-    def read_head(self, head_bytes: bytes) -> PlainHead | None:
-        """Read a head other than the last one, and keep it."""
-        self.head, self.head_bytes = plain_head(head_bytes), head_bytes
-        return self.head
 
     def begin_conversation(self, answerer: Answerer) -> Conversation:
         """Return its conversation; one is begun where there is none."""

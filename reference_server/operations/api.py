@@ -181,7 +181,7 @@ class Api:
         now: Instant,
         secure: bool = False,  # noqa: FBT001, FBT002 - as arguments by name cost more
     ) -> Reply:
-        """Answer a plain heartbeat: no `Origin` or duplicate headers, body within bounds. `secure` says it is over TLS.
+        """Answer a plain heartbeat: no `Origin` or duplicate headers, body within bounds. `secure`: it is over HTTPS.
 
         The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Deferred`, as there.
         """

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.heartbeats import decode_heartbeat, malformed
-from reference_server.http.lane_clients import plain_head
+from reference_server.http.plain_heads import plain_head
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.units import SECOND_NS
