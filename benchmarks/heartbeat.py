@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import trio
-
 from benchmarks.blaster import blast
-from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject, Yardstick
-from benchmarks.processes import CLIENT_CORE, ROOT, benchmark_server, pin
-from simulator.client.target import parse_target
-from simulator.worlds.live.drive import drive
+from benchmarks.measuring import Benchmark, Figure, Subject, Yardstick
+from benchmarks.processes import CLIENT_CORE, benchmark_server, pin
+from benchmarks.rivals.clients import run_locust, run_shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MACHINES = 1000
 REGISTERED_MANY = 100_000
-LOCUST_USERS = 100
-LOCUST_MAX_SECONDS = 120
 RATE_MAX = 60_000.0
 RATE_MAX_ALONE = 8_000.0
 """Of Hypercorn and Quart; requests are signed beforehand, and more would only take time."""
@@ -46,25 +37,6 @@ YARDSTICKS = (
 )
 
 
-def run_locust(url: str, seconds: float) -> float:
-    """Run Locust headless against a server; return requests a second."""
-    command = [
-        sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("locustfile.py")), "--headless",
-        "-u", str(LOCUST_USERS), "-r", str(LOCUST_USERS), "-t", f"{max(1, round(seconds))}s", "--host", url,
-        "--loglevel", "ERROR", "--only-summary",
-    ]  # fmt: skip
-    done = subprocess.run(  # noqa: S603 - our own command
-        command, capture_output=True, text=True, check=False, timeout=LOCUST_MAX_SECONDS, cwd=ROOT
-    )
-    results = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if not results:
-        raise BenchmarkError(f"Locust showed no result: {done.stderr[-300:]}")
-    result = json.loads(results[-1])
-    if result["failures"]:
-        raise BenchmarkError(f"Locust had {result['failures']} failures")
-    return float(result["requests"] / result["seconds"])
-
-
 @contextmanager
 def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
     pin(0, CLIENT_CORE)
@@ -77,7 +49,6 @@ def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
             "d": stack.enter_context(benchmark_server("lane", REGISTERED_MANY)),
         }
         constant = stack.enter_context(benchmark_server("reactor"))
-        target = parse_target(constant.url, "none")
 
         def blasted(name: str) -> tuple[float]:
             server = servers[name]
@@ -88,8 +59,8 @@ def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
 
         blasted("b")  # Quart answers its first requests slowly; the others have nothing to warm
         clients = {
-            "shard": lambda: (trio.run(drive, target, MACHINES, seconds),),
-            "locust": lambda: (run_locust(constant.url, seconds),),
+            "shard": lambda: (run_shard(constant.url, MACHINES, seconds).by_clock,),
+            "locust": lambda: (run_locust(constant.url, "HeartbeatUser", seconds).by_clock,),
         }
         yield [
             *(Subject((Figure(name, TITLES[name]),), partial(blasted, name)) for name in servers),

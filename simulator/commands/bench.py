@@ -109,3 +109,13 @@ def bench_conduct(
     from benchmarks.conducted import benchmark  # noqa: PLC0415 - as above
 
     _run(benchmark(seconds), rounds, out, json)
+
+
+@bench_app.command("rivals")
+def bench_rivals(
+    rounds: Rounds = 5, seconds: MeasuredSeconds = 2.0, out: Figures = RESULTS, json: JsonFile = None
+) -> None:
+    """Measure the server against others that do the same, and the shard against other clients, in alternation."""
+    from benchmarks.rivals.measured import benchmark  # noqa: PLC0415 - as above
+
+    _run(benchmark(seconds), rounds, out, json)

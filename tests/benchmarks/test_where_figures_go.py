@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("name", ["heartbeat", "durable", "memory", "redis", "conduct"])
+@pytest.mark.parametrize("name", ["heartbeat", "durable", "memory", "redis", "conduct", "rivals"])
 @pytest.mark.parametrize(
     ("flag", "place", "why"),
     [

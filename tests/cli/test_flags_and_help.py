@@ -59,6 +59,7 @@ def test_the_commands_are_these() -> None:
         "bench market",
         "bench memory",
         "bench redis",
+        "bench rivals",
         "state check",
         "state show",
     }
@@ -154,6 +155,7 @@ BENCH = {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCH
         ("market", BENCH, (0.5, 2, "x/bench-market.json")),
         ("redis", {**BENCH, "HATCHFARM_BENCH_JSON": "y/z.json"}, (0.5, 2, "y/z.json")),
         ("durable", {}, (2.0, 5, "results/bench-durable.json")),
+        ("rivals", BENCH, (0.5, 2, "x/bench-rivals.json")),
         ("conduct", {}, (8.0, 5, "results/bench-conduct.json")),
         ("memory", {}, (5000, 1, "results/bench-memory.json")),
         ("memory", {"HATCHFARM_MACHINES": "300", "HATCHFARM_OUT": "x"}, (300, 1, "x/bench-memory.json")),
@@ -178,7 +180,7 @@ def test_benchmarks_take_their_flags_from_the_environment(
         calls.append((*sizes, rounds, str(path)))
         return 4
 
-    module = {"conduct": "conducted"}.get(command, command)
+    module = {"conduct": "conducted", "rivals": "rivals.measured"}.get(command, command)
     monkeypatch.setattr(f"benchmarks.{module}.benchmark", benchmark)
     monkeypatch.setattr("benchmarks.measuring.run", run)
     assert hatchfarm.invoke("bench", command, env=env).code == 4
