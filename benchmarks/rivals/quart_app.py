@@ -23,7 +23,7 @@ def make_quart(decisions: Decisions) -> QuartTrio:
 
     async def heartbeat(worker_id: str) -> Response:
         headers = request.headers
-        body = await request.get_data(as_text=False)
+        body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         token, certificate_id = headers.get(TOKEN, ""), headers.get(CERTIFICATE, "")
         return _respond(decisions.heartbeat(worker_id, token, certificate_id, body))
 

@@ -190,14 +190,15 @@ class Twin:
 
 def test_what_rivals_ask_leaves_the_same_audit_chain_as_what_the_lane_asks() -> None:
     rival, ours = Twin(), Twin()
-    ours.clock = rival.clock
     decisions = Decisions(rival.api.state, rival.clock)
     assert rival.machines == ours.machines
     before = rival.heads()
     for asked in heartbeats(rival.machines, rival.clock.now().wall_ns):
-        given = (asked.path.split("/")[4], *asked.headers.values(), asked.body)
-        expected = ours.api.handle_heartbeat(*given, "127.0.0.1", rival.clock.now())
-        assert decisions.heartbeat(*given) == expected
+        worker_id, (token, certificate_id) = asked.path.split("/")[4], asked.headers.values()
+        expected = ours.api.handle_heartbeat(
+            worker_id, token, certificate_id, asked.body, "127.0.0.1", rival.clock.now()
+        )
+        assert decisions.heartbeat(worker_id, token, certificate_id, asked.body) == expected
     assert rival.heads() == ours.heads() != before
 
 
