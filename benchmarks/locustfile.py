@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets  # noqa: TID251 - fresh nonces
 import sys
 import time
 from typing import Any
 
+import gevent
 from locust import FastHttpUser, HttpUser, events, task
 
 from reference_server.wire.timestamps import format_timestamp
 from simulator.fleet.machine import signed_heartbeat
 
+SECONDS = "BENCHMARK_SECONDS"
+"""The environment variable that says for how long to measure."""
 TOKEN = "0" * 48
 WORKER_ID = "wrk_0123456789abcdef"
 POLICY_ID = "pol_0123456789abcdef"
@@ -50,24 +54,26 @@ class RequestsUser(HttpUser):
         send_heartbeat(self.client)
 
 
-class _Cpu:
-    """What the process has used before its users start, which is mostly for imports."""
+@events.init.add_listener  # type: ignore[untyped-decorator]
+def _measure(environment: Any, **_: Any) -> None:
+    """End the test so many seconds after all users are there, and say what they did in that time."""
+    cpu_start = 0.0
 
-    before = 0.0
+    def begin(**_: Any) -> None:
+        nonlocal cpu_start
+        environment.stats.reset_all()
+        cpu_start = time.process_time()
+        gevent.spawn_later(float(os.environ[SECONDS]), environment.runner.quit)
 
+    def end(**_: Any) -> None:
+        total = environment.stats.total
+        figures = {
+            "requests": total.num_requests,
+            "failures": total.num_failures,
+            "seconds": (total.last_request_timestamp or total.start_time) - total.start_time,
+            "cpu_seconds": time.process_time() - cpu_start,
+        }
+        sys.stdout.write(json.dumps(figures) + "\n")
 
-@events.test_start.add_listener  # type: ignore[untyped-decorator]
-def _begin(**_: Any) -> None:
-    _Cpu.before = time.process_time()
-
-
-@events.quitting.add_listener  # type: ignore[untyped-decorator]
-def _say_rate(environment: Any, **_: Any) -> None:
-    total = environment.stats.total
-    figures = {
-        "requests": total.num_requests,
-        "failures": total.num_failures,
-        "seconds": total.last_request_timestamp - total.start_time,
-        "cpu_seconds": time.process_time() - _Cpu.before,
-    }
-    sys.stdout.write(json.dumps(figures) + "\n")
+    environment.events.spawning_complete.add_listener(begin)
+    environment.events.quitting.add_listener(end)

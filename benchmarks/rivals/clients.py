@@ -6,6 +6,7 @@ Each returns its rate by the clock, and by its own CPU time: where the server ho
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -47,10 +48,11 @@ def run_locust(url: str, user: str, seconds: float) -> Rates:
     shown = _run(
         [
             sys.executable, "-m", "locust", "-f", str(LOCUST_FILE), user, "--headless",
-            "-u", str(LOCUST_USERS), "-r", str(LOCUST_USERS), "-t", f"{max(1, round(seconds))}s", "--host", url,
+            "-u", str(LOCUST_USERS), "-r", str(LOCUST_USERS), "--host", url,
             "--loglevel", "ERROR", "--only-summary",
         ],
         "Locust",
+        BENCHMARK_SECONDS=str(seconds),
     )  # fmt: skip
     return Rates(shown["requests"] / shown["seconds"], shown["requests"] / shown["cpu_seconds"])
 
@@ -77,10 +79,16 @@ def _children_cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def _run(command: Sequence[str], name: str) -> dict[str, Any]:
+def _run(command: Sequence[str], name: str, **environment: str) -> dict[str, Any]:
     """Run a client that shows its result as a line of JSON. Raises BenchmarkError where it shows none, or failures."""
     done = subprocess.run(  # noqa: S603 - our own command
-        command, capture_output=True, text=True, check=False, timeout=PROGRAM_MAX_SECONDS, cwd=ROOT
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PROGRAM_MAX_SECONDS,
+        cwd=ROOT,
+        env={**os.environ, **environment},
     )
     results = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not results:
