@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from benchmarks.blaster import sign_requests
-from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject, Yardstick
-from benchmarks.processes import CLIENT_CORE, TOKEN, Server, benchmark_server, pin
-from benchmarks.rivals.asking import WARM_SECONDS, Rates, ask
-from benchmarks.rivals.clients import run_locust, run_shard, run_wrk
+from benchmarks import bars, shard
+from benchmarks.blaster import answered_with, host_of, send_all, signed_heartbeats
+from benchmarks.measuring import Benchmark, BenchmarkError, Subject
+from benchmarks.processes import TOKEN, Server, benchmark_server, measuring
+from benchmarks.rivals.clients import Rates
+from benchmarks.shard import both, with_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,9 @@ MACHINES = 1000
 MIXED_CONNECTIONS = 64
 """What a load balancer's pool may come to: each carries heartbeats of any machine."""
 START_SECONDS = 20.0
+WARM_SECONDS = 0.3
+"""Not counted: a fresh server answers its first requests more slowly."""
+SAMPLE_SECONDS = 0.05
 PROGRAMS = ("starlette", "uvicorn", "uvloop", "httptools", "fastapi", "granian")
 """What has to be importable for the rivals to run."""
 SERVERS = {
@@ -45,33 +49,29 @@ ROUTES = {
     "statuses": "GET the first page of an owner's workers",
 }
 HEARTBEATS = ("own", "mixed")
-CLIENTS = {
-    "shard": "the shard, signing",
-    "fast": "Locust's FastHttpUser, signing",
-    "http": "Locust's HttpUser, signing",
-    "wrk": "wrk, signed before",
+HEARTBEAT_BARS = {
+    "starlette": bars.HEARTBEATS_OF_STARLETTE,
+    "fastapi": bars.HEARTBEATS_OF_FASTAPI,
+    "quart": bars.HEARTBEATS_OF_QUART,
 }
-WRK_SIGNED = 20_000
-"""Heartbeats that wrk sends in turn: the constant server does not mind to have seen them."""
-HEARTBEAT_BARS = {"starlette": 2.0, "fastapi": 2.5, "quart": 15.0}
-ROUTE_BAR = 1.5
-CLIENT_BARS = {"fast": 4.0, "http": None, "wrk": 0.6}
-BY_CPU = "_cpu"
-"""What ends the names of figures by CPU time. Their ratios have no bars: they say whether a miss is the machine's."""
-
-
-def _yardsticks() -> list[Yardstick]:
-    pairs: list[tuple[str, str, float | None]] = [
-        (f"lane_{route}", f"{rival}_{route}", bar) for route in HEARTBEATS for rival, bar in HEARTBEAT_BARS.items()
-    ]
-    pairs += [(f"lane_{route}", f"starlette_{route}", ROUTE_BAR) for route in ROUTES if route not in HEARTBEATS]
-    pairs += [("lane_own", "ceiling_own", None), ("starlette_own", "ceiling_own", None)]
-    pairs += [("shard", client, bar) for client, bar in CLIENT_BARS.items()]
-    return [
-        yardstick
-        for over, under, bar in pairs
-        for yardstick in (Yardstick(over, under, bar), Yardstick(over + BY_CPU, under + BY_CPU))
-    ]
+YARDSTICKS = tuple(
+    yardstick
+    for pair in (
+        *(
+            with_cpu(f"lane_{route}", f"{rival}_{route}", bar)
+            for route in HEARTBEATS
+            for rival, bar in HEARTBEAT_BARS.items()
+        ),
+        *(
+            with_cpu(f"lane_{route}", f"starlette_{route}", bars.ROUTES_OF_STARLETTE)
+            for route in ROUTES
+            if route not in HEARTBEATS
+        ),
+        with_cpu("lane_own", "ceiling_own"),
+        shard.YARDSTICKS,
+    )
+    for yardstick in pair
+)
 
 
 class Rival(Server):
@@ -108,11 +108,41 @@ class Rival(Server):
         return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
 
 
+class Meter:
+    """Counts whole answers of 200, and looks at a server's CPU time now and then, once it is warm."""
+
+    def __init__(self, cpu_seconds: Callable[[], float], warm_seconds: float = WARM_SECONDS) -> None:
+        self._is_whole = answered_with(200)
+        self._cpu_seconds = cpu_seconds
+        self.answers = 0
+        self._next = time.perf_counter() + warm_seconds
+        self._samples: list[tuple[int, float]] = []
+
+    def __call__(self, answer: bytes) -> bool | None:
+        """Return whether an answer counts; None of a part of one."""
+        whole = self._is_whole(answer)
+        if whole:
+            self.answers += 1
+            now = time.perf_counter()
+            if now >= self._next:
+                self._samples.append((self.answers, self._cpu_seconds()))
+                self._next = now + SAMPLE_SECONDS
+        return whole
+
+    def rate(self) -> float:
+        """Return answers a second of CPU time, from the first look to the last: connecting and leaving is not in it."""
+        if len(self._samples) > 1:
+            (answers, used), (all_answers, all_used) = self._samples[0], self._samples[-1]
+            if all_used > used:
+                return (all_answers - answers) / (all_used - used)
+        raise BenchmarkError("the server did nothing in the time of a measurement")
+
+
 def requests_of(route: str, url: str, machines: Sequence[dict[str, str]], count: int) -> list[bytes]:
     """Write so many requests, or a few more, to a route: of each machine in turn, heartbeats stamped now."""
-    host, each = urlsplit(url).netloc, -(-count // len(machines))
+    host = host_of(url)
     if route in HEARTBEATS:
-        return [request for turn in zip(*sign_requests(host, [*machines], each), strict=True) for request in turn]
+        return signed_heartbeats(host, machines, count)
     requests = []
     for machine in machines:
         path = route if route == "statuses" else f"{machine['worker_id']}/{route}"
@@ -120,63 +150,38 @@ def requests_of(route: str, url: str, machines: Sequence[dict[str, str]], count:
         if route == "policy":
             headers = f"X-Machine-Token: {machine['token']}\r\nX-Machine-Certificate-Id: {machine['certificate_id']}"
         requests.append(f"GET /api/v1/workers/{path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n\r\n".encode())
-    return requests * each
+    return requests * -(-count // len(machines))
 
 
-def measure_server(kind: str, routes: Iterable[str], seconds: float) -> list[float]:
-    """Start a server, ask each route in turn for so long, and return its rates by the clock and by CPU time."""
-    pin(0, CLIENT_CORE)
-    rates: list[float] = []
-    with benchmark_server(kind, MACHINES) if kind == "lane" else Rival(kind, MACHINES) as server:
-        for route in routes:
-            connections = MACHINES if route == "own" else MIXED_CONNECTIONS
-            requests = requests_of(route, server.url, server.machines, int(RATE_MAX[kind] * (seconds + WARM_SECONDS)))
-            rates += ask(server.url, requests, seconds, connections, server.cpu_seconds)
-            server.settle()
-    return rates
+def ask(server: Server, route: str, seconds: float, rate_max: float) -> Rates:
+    """Return how fast a server answers a route; `rate_max` is how fast it could at most."""
+    requests = requests_of(route, server.url, server.machines, int(rate_max * (seconds + WARM_SECONDS)))
+    connections = len(server.machines) if route == "own" else MIXED_CONNECTIONS
+    meter = Meter(server.cpu_seconds)
+    rate = send_all(server.url, requests, seconds, connections, meter, WARM_SECONDS)
+    server.settle()
+    return Rates(rate, meter.rate())
 
 
-def measure_client(client: Callable[[str], Rates]) -> Rates:
-    """Start the constant server, and return what a client comes to with it."""
-    pin(0, CLIENT_CORE)
-    with benchmark_server("reactor") as constant:
-        return client(constant.url)
+def _ask_all(server: Server, routes: Iterable[str], seconds: float, rate_max: float) -> list[float]:
+    return [rate for route in routes for rate in ask(server, route, seconds, rate_max)]
 
 
-def _with_wrk(url: str, seconds: float) -> Rates:
-    made_up = [
-        {
-            "worker_id": f"wrk_{number:016x}",
-            "token": f"{number:048x}",
-            "certificate_id": f"mcert_{number:020x}",
-            "policy_id": f"pol_{number:016x}",
-        }
-        for number in range(MACHINES)
-    ]
-    return run_wrk(url, requests_of("own", url, made_up, WRK_SIGNED), seconds, MACHINES)
-
-
-def _both(name: str, title: str) -> tuple[Figure, Figure]:
-    return Figure(name, title), Figure(name + BY_CPU, "the same, by CPU time", "/s of CPU")
+def start(kind: str, machines: int = MACHINES) -> Server:
+    """Start this server or a rival, with so many machines."""
+    return benchmark_server(kind, machines) if kind == "lane" else Rival(kind, machines)
 
 
 def _subjects(seconds: float) -> list[Subject]:
     subjects = []
     for kind, title in SERVERS.items():
         routes = {"own": ROUTES["own"]} if kind == "ceiling" else ROUTES
-        figures = (figure for route, what in routes.items() for figure in _both(f"{kind}_{route}", f"{title}: {what}"))
-        subjects.append(Subject(tuple(figures), partial(measure_server, kind, tuple(routes), seconds)))
-    clients: dict[str, Callable[[str], Rates]] = {
-        "shard": partial(run_shard, machines=MACHINES, seconds=seconds),
-        "fast": partial(run_locust, user="HeartbeatUser", seconds=seconds),
-        "http": partial(run_locust, user="RequestsUser", seconds=seconds),
-        "wrk": partial(_with_wrk, seconds=seconds),
-    }
-    return subjects + [
-        Subject(_both(name, CLIENTS[name]), partial(measure_client, client)) for name, client in clients.items()
-    ]
+        figures = (figure for route, what in routes.items() for figure in both(f"{kind}_{route}", f"{title}: {what}"))
+        measure = partial(_ask_all, routes=tuple(routes), seconds=seconds, rate_max=RATE_MAX[kind])
+        subjects.append(Subject(tuple(figures), measuring(partial(start, kind), measure)))
+    return subjects + shard.client_subjects(seconds)
 
 
 def benchmark(seconds: float) -> Benchmark:
     """Return the benchmark, each measurement of which takes so many seconds."""
-    return Benchmark("rivals", lambda: nullcontext(_subjects(seconds)), tuple(_yardsticks()))
+    return Benchmark("rivals", lambda: nullcontext(_subjects(seconds)), YARDSTICKS)

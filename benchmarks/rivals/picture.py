@@ -17,8 +17,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from benchmarks.measuring import Result
-from benchmarks.rivals.measured import BY_CPU, CLIENTS, ROUTES, SERVERS
+from benchmarks.rivals.measured import ROUTES, SERVERS
+from benchmarks.shard import BY_CPU, CLIENTS
+from benchmarks.suite import Suite
 from simulator.platform.output_files import write_whole
 from simulator.report.plots import COLOURS, WIDE, finish, style_of
 
@@ -122,7 +123,8 @@ def draw(figures: Mapping[str, Measured]) -> str:
 
 def main(result: Path, picture: Path) -> None:
     """Draw the picture of a result."""
-    figures = msgspec.json.decode(result.read_bytes(), type=Result).figures
+    suite = msgspec.json.decode(result.read_bytes(), type=Suite)
+    (figures,) = (one.figures for one in suite.benchmarks if one.name == "rivals")
     picture.parent.mkdir(parents=True, exist_ok=True)
     write_whole(picture, [draw(figures).encode()])
 

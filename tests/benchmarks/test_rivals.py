@@ -17,13 +17,16 @@ import msgspec
 import pytest
 from packaging.requirements import Requirement
 
-from benchmarks.measuring import Measured, Result
+from benchmarks.blaster import send_all
+from benchmarks.machine_facts import MachineFacts
+from benchmarks.measuring import BenchmarkError, Measured, Result
 from benchmarks.processes import ENVIRONMENT, TOKEN, benchmark_server
 from benchmarks.registering import register_machines
-from benchmarks.rivals.asking import ask
 from benchmarks.rivals.decisions import Decisions
-from benchmarks.rivals.measured import CLIENTS, PROGRAMS, ROUTES, SERVERS, Rival, requests_of
+from benchmarks.rivals.measured import PROGRAMS, ROUTES, SERVERS, Meter, Rival, requests_of, start
 from benchmarks.rivals.picture import main
+from benchmarks.shard import CLIENTS
+from benchmarks.suite import SCHEMA_VERSION, Suite
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.memory.clocks import SetClock
 from reference_server.adapters.memory.entropy import SeededEntropy
@@ -163,11 +166,27 @@ def test_a_rival_answers_as_this_server_does(ours: dict[str, tuple[int, str, byt
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["lane", pytest.param("ceiling", marks=needs_rivals)])
 def test_what_is_measured_is_what_was_answered(kind: str) -> None:
-    with benchmark_server(kind, MACHINES) if kind == "lane" else Rival(kind, MACHINES) as server:
+    with start(kind, MACHINES) as server:
         for route in ROUTES if kind == "lane" else ("own", "mixed"):
-            requests = requests_of(route, server.url, server.machines, 20_000)
-            rates = ask(server.url, requests, 0.05, 4, count().__next__)
-            assert rates.by_cpu >= rates.by_clock * 0.05
+            requests = requests_of(route, server.url, server.machines, 100)
+            meter = Meter(count().__next__, 0)
+            send_all(server.url, requests, 60, 4, meter, 0)
+            assert meter.answers == len(requests) == 100
+
+
+def test_answers_by_cpu_time_are_those_between_the_first_look_at_it_and_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds, used = iter([0.0, 0.1, 0.4, 0.42, 0.5]), iter([2.0, 2.5])
+    monkeypatch.setattr("benchmarks.rivals.measured.time.perf_counter", lambda: next(seconds))
+    meter = Meter(used.__next__, 0.3)
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+    with pytest.raises(BenchmarkError, match="did nothing"):
+        meter.rate()
+    assert [meter(part) for part in (answer[:20], answer[:-1], answer, answer, answer, answer)] == [None] * 2 + [
+        True
+    ] * 4
+    assert (meter.answers, meter.rate()) == (4, 2 / 0.5)
 
 
 class Twin:
@@ -242,8 +261,10 @@ def measured_as(rates: dict[str, float]) -> dict[str, Measured]:
 
 def test_the_picture_says_what_it_shows_in_words_and_in_colours_of_its_reader(tmp_path: Path) -> None:
     figures = measured_as({"lane_own_cpu": 30_000.0, "starlette_own_cpu": 12_000.0, "wrk_cpu": 40.0})
-    result = Result(1, "rivals", "2026-01-02T03:04:05+00:00", figures, {}, 0)
-    (tmp_path / "result.json").write_bytes(msgspec.json.encode(result))
+    machine = MachineFacts("", 2, 1, "", "", {}, "", 0.5)
+    results = (Result("heartbeat"), Result("rivals", figures))
+    suite = Suite(SCHEMA_VERSION, "2026-01-02T03:04:05+00:00", 0.0, machine, results, 0)
+    (tmp_path / "result.json").write_bytes(msgspec.json.encode(suite))
     main(tmp_path / "result.json", tmp_path / "docs/picture.svg")
     text = (tmp_path / "docs/picture.svg").read_text(encoding="utf-8")
     picture = ET.fromstring(text)  # noqa: S314 - our own drawing
