@@ -14,7 +14,7 @@ from rich.table import Table
 
 from simulator.commands import traces
 from simulator.commands.attacks import attack_app
-from simulator.commands.bench import bench_app
+from simulator.commands.bench import bench
 from simulator.commands.capacity import capacity
 from simulator.commands.failing import USAGE_ERROR, exit_with, fail
 from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption
@@ -43,7 +43,6 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(attack_app, name="attack")
-app.add_typer(bench_app, name="bench")
 app.add_typer(state_app, name="state")
 
 Reports = Annotated[
@@ -206,10 +205,11 @@ def validate(
 @app.command()
 def schema(
     of: Annotated[
-        str, typer.Argument(help="scenario, verdict, trace, capacity or openapi", envvar="HATCHFARM_SCHEMA_OF")
+        str, typer.Argument(help="scenario, verdict, trace, capacity, bench or openapi", envvar="HATCHFARM_SCHEMA_OF")
     ] = "scenario",
 ) -> None:
-    """Print the JSON Schema of scenario, verdict.json, trace lines or capacity.json, or the API in OpenAPI."""
+    """Print the JSON Schema of scenario, verdict, trace lines, capacity or bench results, or the API in OpenAPI."""
+    from benchmarks.suite import suite_schema  # noqa: PLC0415 - as above
     from reference_server.about import described_api  # noqa: PLC0415
     from simulator.capacity.result import capacity_schema  # noqa: PLC0415 - as above
     from simulator.judging.verdict_file import verdict_schema  # noqa: PLC0415 - as above
@@ -221,6 +221,7 @@ def schema(
         "verdict": verdict_schema,
         "trace": trace_schema,
         "capacity": capacity_schema,
+        "bench": suite_schema,
         "openapi": described_api,
     }
     if of not in schemas:
@@ -273,6 +274,7 @@ def doctor(
 
 
 traces.register(app)
+app.command()(bench)
 app.command()(capacity)
 app.command()(worker)
 app.command()(report)
