@@ -35,9 +35,11 @@ ENVIRONMENT = {
 class Server:
     """A server on its own core, which says where it listens in its first line, or after one with credentials."""
 
-    def __init__(self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool) -> None:
+    def __init__(
+        self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool, root: Path = ROOT
+    ) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **settings}
+            command, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ, **settings}
         )
         pin(self._process.pid, SERVER_CORE)
         if self._process.stdout is None:
@@ -47,6 +49,7 @@ class Server:
             self.machines = json.loads(self._process.stdout.readline() or "[]")
         self.url = self._process.stdout.readline().strip().rpartition(" ")[2]
         if not self.url:
+            self.__exit__()
             raise BenchmarkError(f"{' '.join(command[1:])} did not start")
 
     def __enter__(self) -> Self:
@@ -63,6 +66,10 @@ class Server:
     def cpu_seconds(self) -> float:
         """Return the CPU time that it has had: what others on its core take is not in it."""
         return sum(psutil.Process(self._process.pid).cpu_times()[:2])
+
+    def memory_bytes(self) -> int:
+        """Return what it has resident."""
+        return int(psutil.Process(self._process.pid).memory_info().rss)
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
