@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
@@ -25,10 +25,20 @@ from simulator.history.schedule import (
 )
 from simulator.history.starvation import starved
 from simulator.judging.market_shown import market_seconds, shown_of
-from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, TIMES, Threshold, parse_threshold
+from simulator.judging.parts import Series, heartbeat_rates, measure_parts
+from simulator.scenario.thresholds import (
+    MEGABYTE,
+    MEMORY,
+    METRICS,
+    RATES,
+    TIMES,
+    Threshold,
+    aggregates_of,
+    parse_threshold,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,18 +59,17 @@ VIOLATIONS = (
 """Checkers that count violations."""
 
 
-class Series(msgspec.Struct, frozen=True):
-    """What one metric measured: `values` in seconds for times, megabytes for memory; `count` of `total` for events."""
-
-    values: NDArray[np.float64] | None = None
-    count: float = 0
-    total: float = 0
-
-
 def measure(
-    history: History, verdicts: Sequence[Verdict], connected_max: int, memory_max_bytes: int | None = None
+    history: History,
+    verdicts: Sequence[Verdict],
+    connected_max: int,
+    memory_max_bytes: int | None = None,
+    parts: Iterable[str] = (),
+    campaigns: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Series]:
-    """Measure every metric a threshold may name. A lost answer counts as an endless wait, never as no wait.
+    """Measure every metric of a whole run, and those of its `parts`. A lost answer is an endless wait, never no wait.
+
+    `campaigns` names attacks by their number.
 
     What crossed the close of a connection that had rested was never asked, and nobody is to blame: it counts as sent,
     and neither as lost nor as due.
@@ -82,6 +91,7 @@ def measure(
     series = {
         "heartbeat.response_time": Series(values=taken[counted]),
         "heartbeat.service_time": Series(values=seconds_to_answer(history, heartbeats[asked], "sent_ns")),
+        "heartbeat.rate": Series(values=heartbeat_rates(history)),
         "heartbeat.accepted": Series(count=accepted, total=len(due)),
         "heartbeat.held_up": Series(count=held_up, total=len(heartbeats) + held_up),
         "heartbeat.refused": Series(count=refused, total=len(heartbeats)),
@@ -92,6 +102,7 @@ def measure(
         "machines.connected": Series(values=np.array([connected_max], dtype=np.float64)),
     }
     series |= _measure_market(history)
+    series |= measure_parts(history, parts, campaigns)
     if memory_max_bytes is not None:
         series[MEMORY] = Series(values=np.array([memory_max_bytes / MEGABYTE_BYTES]))
     for metric, figure in (
@@ -131,7 +142,8 @@ HARNESS_METRICS = ("generator.",)
 """What is about the harness alone: a threshold on it says nothing about the server."""
 LATE_METRICS = (
     "requests.", "machines.", "job.", "jobs.", "withdrawal.", "withdrawals.", "market.",
-    "heartbeat.accepted", "heartbeat.held_up", "attacks.sent", "alerts.stale_workers.",
+    "heartbeat.accepted", "heartbeat.held_up", "heartbeat.rate", "operation.", "attack.", "campaign.",
+    "attacks.sent", "alerts.stale_workers.",
     "alerts.worker_auth_failures.", "auth_failures.",
 )  # fmt: skip
 """What a harness that cannot keep its schedule does not see, or bring about, as it was to be: who is heard too late is
@@ -221,7 +233,7 @@ def _value(threshold: Threshold, series: Series) -> float | None:
         match threshold.aggregate:
             case "p":
                 return percentile_of(values, threshold.percentile or 0)
-            case "med":
+            case "med" | "median":
                 return percentile_of(values, 50)
             case "min":
                 return float(values.min())
@@ -235,8 +247,11 @@ def _value(threshold: Threshold, series: Series) -> float | None:
 
 
 def _shown(threshold: Threshold, value: float, series: Series) -> str:
-    if METRICS[threshold.metric] is TIMES:
+    aggregates = aggregates_of(threshold.metric)
+    if aggregates is TIMES:
         return f"{value * 1000:.3f} ms"
+    if aggregates is RATES:
+        return f"{value:.5g} a second"
     if threshold.metric == MEMORY:
         return f"{value:.1f} {MEGABYTE}"
     if threshold.aggregate == "rate":

@@ -51,7 +51,7 @@ def result(path: Path, rate: float, yardstick: float, memory: float, *, rounds: 
 def compared(tmp_path: Path, *after: float, rounds: int = ROUNDS) -> dict[str, Says]:
     comparison = compare_results(
         result(tmp_path / "a.json", 1000, 1500, 10_000, rounds=rounds),
-        result(tmp_path / "b.json", *after, rounds=rounds),  # type: ignore[call-arg]
+        result(tmp_path / "b.json", *after, rounds=rounds),
         AT,
         Tolerance(),
     )
