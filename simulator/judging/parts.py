@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.history.rows import History
-    from simulator.scenario.thresholds import Part
+    from simulator.scenario.thresholds import RunPart
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -62,7 +62,7 @@ def measure_parts(history: History, metrics: Iterable[str], campaigns: Mapping[i
     return series
 
 
-def _chosen(rows: NDArray[Any], part: Part, campaigns: Mapping[int, str]) -> NDArray[np.bool_]:
+def _chosen(rows: NDArray[Any], part: RunPart, campaigns: Mapping[int, str]) -> NDArray[np.bool_]:
     chosen: NDArray[np.bool_]
     if part.kind == "operation":
         chosen = (rows["operation"] == OPERATIONS[part.name]) & (rows["campaign"] == HONEST)
@@ -73,7 +73,7 @@ def _chosen(rows: NDArray[Any], part: Part, campaigns: Mapping[int, str]) -> NDA
     return chosen
 
 
-def _series(history: History, rows: NDArray[Any], part: Part) -> Series:
+def _series(history: History, rows: NDArray[Any], part: RunPart) -> Series:
     got = rows["got"]
     lost = (got == Answer.LOST) | (rows["answered_ns"] == NEVER_NS)
     match part.what:

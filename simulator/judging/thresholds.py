@@ -67,12 +67,10 @@ def measure(
     parts: Iterable[str] = (),
     campaigns: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Series]:
-    """Measure every metric of a whole run, and those of its `parts`. A lost answer is an endless wait, never no wait.
+    """Measure every metric, of the whole run and of its `parts`; `campaigns` are attacks by their number.
 
-    `campaigns` names attacks by their number.
-
-    What crossed the close of a connection that had rested was never asked, and nobody is to blame: it counts as sent,
-    and neither as lost nor as due.
+    A lost answer counts as an endless wait, never as no wait. What crossed the close of a connection that had
+    rested was never asked, and nobody is to blame: it counts as sent, and neither as lost nor as due.
     """
     rows = history.rows()
     heartbeats = honest_heartbeats(history)
@@ -83,9 +81,7 @@ def measure(
     lost = int(((rows["got"] == Answer.LOST) & ~crossed_closes(history, rows)).sum())
     held_up = sum(one.count for one in history.waits)
     figures = {verdict.name: verdict.figures for verdict in verdicts}
-    answers, alerts = figures.get("answers", {}), figures.get("alerts", {})
-    generator, replay = figures.get("generator", {}), figures.get("replay", {})
-    dropped = generator.get("dropped_starts", 0)
+    dropped = figures.get("generator", {}).get("dropped_starts", 0)
     taken = response_times(history)[1]
     counted = np.concatenate([asked, np.ones(len(taken) - len(asked), dtype=np.bool_)])
     series = {
@@ -105,6 +101,13 @@ def measure(
     series |= measure_parts(history, parts, campaigns)
     if memory_max_bytes is not None:
         series[MEMORY] = Series(values=np.array([memory_max_bytes / MEGABYTE_BYTES]))
+    return series | _measure_checked(figures)
+
+
+def _measure_checked(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Series]:
+    """Measure what the checkers have counted, each in its figures."""
+    answers, alerts, replay = (figures.get(name, {}) for name in ("answers", "alerts", "replay"))
+    series = {}
     for metric, figure in (
         ("attacks.accepted", answers.get("attacks_accepted")),
         ("attacks.sent", answers.get("attacks")),

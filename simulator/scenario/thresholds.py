@@ -117,7 +117,7 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
 PERCENT_MAX = 100
 
 
-class Part(msgspec.Struct, frozen=True):
+class RunPart(msgspec.Struct, frozen=True):
     """What a metric of a part of a run is about: an operation's, attack's or campaign's `name`, and `what` of it."""
 
     kind: str
@@ -125,14 +125,14 @@ class Part(msgspec.Struct, frozen=True):
     what: str
 
 
-def part_of(metric: str) -> Part | None:
+def part_of(metric: str) -> RunPart | None:
     """Return the part of a run that a metric is about; None for one that is about all of it, or is none."""
     kind, _, rest = metric.partition(".")
     name, _, what = rest.rpartition(".")
     if what not in PARTS.get(kind, {}):
         return None
     known = {"operation": name in OPERATIONS, "attack": name in CATALOGUE, "campaign": _is_number(name)}
-    return Part(kind, name, what) if known[kind] else None
+    return RunPart(kind, name, what) if known[kind] else None
 
 
 def _is_number(text: str) -> bool:
