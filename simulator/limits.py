@@ -269,3 +269,11 @@ IDENTITY_REQUEST_MAX_BYTES = 64 * 1024
 """What a server asks of a provider that an attack plays: the longest identity that is tried has 5,000 characters."""
 IDENTITY_REQUEST_SECONDS = 30.0
 """How long such a request may take to come: a server that is under attack gives up long before."""
+LOG_KEPT_MAX_BYTES = 16 << 20
+"""Of what one server logs: a line for each request of a long run; of more it is said that it was not kept."""
+SECRETS_KNOWN_MAX = 200_000
+"""Secrets that are looked for in logs: a token and a cookie of each of the most machines that one process plays."""
+SECRET_LOOKED_FOR_MIN_BYTES = 8
+"""Of a secret that is looked for: a shorter one is a word that any log may hold."""
+LEAKS_SHOWN_MAX = 20
+"""Places in logs that are named; more of them say nothing else about what writes secrets there."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from simulator.checkers.facts import Facts  # noqa: TC001 - decoding needs the annotations
+from simulator.checkers.server_log import LogSearch  # noqa: TC001 - decoding needs the annotations
 from simulator.contract.profiles import Profile
 from simulator.errors import BundleError
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
@@ -50,6 +51,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     memory_max_bytes: int | None = None
     profile: Profile = Profile.HARDENED
     """By which it is judged; the contract as a whole, as all were before there were two measures."""
+    log: LogSearch | None = None
+    """What was found in the logs of the servers that the run had started; None where nobody looked."""
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

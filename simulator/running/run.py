@@ -21,6 +21,7 @@ from simulator.client.access import Access
 from simulator.client.addresses import with_known_addresses
 from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
+from simulator.client.known_secrets import KnownSecrets
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, is_on_this_machine, parse_target
 from simulator.contract.metrics import WORKERS
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.checkers.facts import ClockFacts
+    from simulator.checkers.server_log import LogSearch
     from simulator.contract.features import Feature
     from simulator.contract.profiles import Profile
     from simulator.deployment.own import Deployment
@@ -122,6 +124,8 @@ class _RunState(msgspec.Struct):
     """Whether the server tells the run's addresses apart."""
     failure: Exception | None = None
     """What the harness itself failed by."""
+    secrets: KnownSecrets = msgspec.field(default_factory=KnownSecrets)
+    log: LogSearch | None = None
 
 
 def execute(request: RunRequest, console: Console) -> int:
@@ -232,6 +236,8 @@ async def _work(request: RunRequest, console: Console, outcome: _RunState) -> No
             outcome.history.deaths += watch.deaths
             outcome.history.cpu_waits += watch.cpu_waits()
             outcome.interrupted = outcome.interrupted or watch.why_down or None
+    if request.target is None:
+        outcome.log = watch.search_logs(outcome.secrets, others_play=request.conducted_by is not None)
 
 
 async def _set_up_and_play(
@@ -260,8 +266,9 @@ async def _set_up_and_play(
         outcome.addresses = addresses_of(target)
         outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
     outcome.lacks = await look_for_features(target, outcome.baseline)
-    target = msgspec.structs.replace(target, lacks=outcome.lacks)
-    sides = {name: msgspec.structs.replace(side, lacks=outcome.lacks) for name, side in sides.items()}
+    noted = {"lacks": outcome.lacks, "secrets": None if deployment is None else outcome.secrets}
+    target = msgspec.structs.replace(target, **noted)
+    sides = {name: msgspec.structs.replace(side, **noted) for name, side in sides.items()}
     if deployment is not None:
         target = msgspec.structs.replace(target, others=deployment.other_ports)
         faults = FaultPlayer(scenario, deployment, target, outcome.history)
@@ -377,16 +384,16 @@ def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
         warnings=tuple(outcome.warnings),
         options=(*(() if request.conducted_by is None else request.conducted_by.options), *request.aim.options),
         profile=profile_of(request.profile, given_target=request.target is not None),
+        log=outcome.log,
     )
 
 
 def _origin(request: RunRequest, outcome: _RunState) -> Origin:
     scenario = request.scenario
-    attacks = tuple(attack.name for attack in scenario.attacks)
-    settings = scenario.server.environ()
     return Origin(
-        scenario.name, request.seed, outcome.target, outcome.authority, attacks=attacks, server_settings=settings
-    )
+        scenario.name, request.seed, outcome.target, outcome.authority,
+        attacks=tuple(attack.name for attack in scenario.attacks), server_settings=scenario.server.environ(),
+    )  # fmt: skip
 
 
 USER_ERRORS = (RunError, ConductorError, TargetError, ServerError, OutputError)
