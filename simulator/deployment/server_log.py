@@ -41,7 +41,7 @@ class ServerLog:
         """Return what was kept."""
         return bytes(self._kept)
 
-    def take(self, part: bytes) -> None:
+    def take(self, part: bytes | bytearray) -> None:
         """Keep a part as far as there is room."""
         room = LOG_KEPT_MAX_BYTES - len(self._kept)
         self._kept += part[:room]

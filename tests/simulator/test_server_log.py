@@ -23,10 +23,11 @@ from simulator.limits import LOG_KEPT_MAX_BYTES, SECRETS_KNOWN_MAX
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SECRETS = st.binary(min_size=8, max_size=80)
-ENCODINGS = {
+ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
     "as it is": lambda text: text,
     "in hex": lambda text: text.hex().encode(),
     "in capital hex": lambda text: text.hex().upper().encode(),

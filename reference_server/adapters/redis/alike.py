@@ -55,7 +55,7 @@ class AlikeSettings:
         self._link = link
         self._own = {variable: _text(getattr(settings, field)) for variable, field in _ALIKE.items()}
         self._stated = msgspec.json.encode(self._own, order="sorted")
-        self._told = ""
+        self._logged_trouble = ""
 
     async def look(self) -> None:
         """State it where nobody has. Raises SettingsDiffer where others have it otherwise, else SharedDown."""
@@ -74,11 +74,11 @@ class AlikeSettings:
             try:
                 await self.look()
                 await self._link.ask([(b"SET", (KEY, self._stated, "PX", _TTL_MS))])
-                self._told = ""
+                self._logged_trouble = ""
             except SettingsDiffer as error:
-                if self._told != str(error):
+                if self._logged_trouble != str(error):
                     _log.error("%s", error)
-                self._told = str(error)
+                self._logged_trouble = str(error)
             except (SharedDown, RedisDown):
                 pass  # whoever needs it now says so
             await trio.sleep(SHARED_SETTINGS_AGAIN_SECONDS)
