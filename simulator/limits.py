@@ -211,6 +211,8 @@ SHARD_OTHER_MACHINES_MAX = 10_000
 """Machines that a shard's scripts register, and as many that its worker's owners do, before numbers meet the next's."""
 WORKER_WAIT_MAX_SECONDS = 3600.0
 """How long a worker may be told to wait for its master: one that is forgotten shall not stay for ever."""
+WORKER_SILENCE_MAX_SECONDS = 20
+"""Without a word from a worker until it counts as lost: one among many busy programs may not run for some seconds."""
 SHARDS_MAX = 32
 """Workers of one run, those that come after others were lost among them."""
 USER_RATE_MAX = 100.0
