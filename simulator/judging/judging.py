@@ -10,6 +10,7 @@ import numpy as np
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers import as_known, run_checkers
 from simulator.checkers.causes import causes_first
+from simulator.checkers.server_log import check_log
 from simulator.checkers.unknown import undecided
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.contract.answers import Answer
@@ -41,6 +42,8 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     checkers = run_checkers(history, record.facts)
     if history.parts:  # several processes played it
         checkers.append(check_statistics(history))
+    if record.log is not None:
+        checkers.append(check_log(record.log))
     judged = judge_by(record.profile, checkers, campaign_names(history, record.attacks), history.exchanges)
     checkers = [undecided(history, one) for one in judged.checkers]
     # Of a server that somebody else has started nobody here sees the memory.

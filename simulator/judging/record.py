@@ -10,6 +10,7 @@ import msgspec
 
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.facts import Facts  # noqa: TC001 - decoding needs the annotations
+from simulator.checkers.server_log import LogSearch  # noqa: TC001 - decoding needs the annotations
 from simulator.contract.profiles import Profile
 from simulator.errors import BundleError
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
@@ -67,6 +68,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     profile: Profile = Profile.HARDENED
     """By which it is judged; the contract as a whole, as all were before there were two measures."""
     ended_early: EndedEarly | None = None
+    log: LogSearch | None = None
+    """What was found in the logs of the servers that the run had started; None where nobody looked."""
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

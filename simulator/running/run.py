@@ -21,6 +21,7 @@ from simulator.client.access import Access
 from simulator.client.addresses import with_known_addresses
 from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
+from simulator.client.known_secrets import KnownSecrets
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, is_on_this_machine, parse_target
 from simulator.contract.metrics import WORKERS
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.checkers.facts import ClockFacts
+    from simulator.checkers.server_log import LogSearch
     from simulator.contract.features import Feature
     from simulator.contract.profiles import Profile
     from simulator.deployment.own import Deployment
@@ -126,6 +128,8 @@ class _RunState(msgspec.Struct):
     """Returns what is known so far of a run that is conducted."""
     failure: Exception | None = None
     """What the harness itself failed by."""
+    secrets: KnownSecrets = msgspec.field(default_factory=KnownSecrets)
+    log: LogSearch | None = None
 
     def known(self) -> History:
         """Return what is known so far."""
@@ -236,6 +240,8 @@ async def _work(request: RunRequest, console: Console, outcome: _RunState) -> No
             outcome.history.deaths += watch.deaths
             outcome.history.cpu_waits += watch.cpu_waits()
             outcome.interrupted = outcome.interrupted or watch.why_down or None
+    if request.target is None:
+        outcome.log = watch.search_logs(outcome.secrets, others_play=request.conducted_by is not None)
 
 
 async def _set_up_and_play(
@@ -264,8 +270,9 @@ async def _set_up_and_play(
         outcome.addresses = addresses_of(target)
         outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
     outcome.lacks = await look_for_features(target, outcome.baseline)
-    target = msgspec.structs.replace(target, lacks=outcome.lacks)
-    sides = {name: msgspec.structs.replace(side, lacks=outcome.lacks) for name, side in sides.items()}
+    noted = {"lacks": outcome.lacks, "secrets": None if deployment is None else outcome.secrets}
+    target = msgspec.structs.replace(target, **noted)
+    sides = {name: msgspec.structs.replace(side, **noted) for name, side in sides.items()}
     if deployment is not None:
         target = msgspec.structs.replace(target, others=deployment.other_ports)
         faults = FaultPlayer(scenario, deployment, target, outcome.history)
@@ -385,6 +392,7 @@ def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
         warnings=tuple(outcome.warnings),
         options=(*(() if request.conducted_by is None else request.conducted_by.options), *request.aim.options),
         profile=profile_of(request.profile, given_target=request.target is not None),
+        log=outcome.log,
     )
 
 
