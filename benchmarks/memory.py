@@ -51,7 +51,7 @@ def _measure_idle() -> tuple[float]:
     for machines in (0, IDLE_MACHINES):
         with benchmark_server("lane", machines) as server:
             server.settle()
-            resident.append(server.memory_bytes())
+            resident.append(server.resident_bytes())
     return ((resident[1] - resident[0]) / IDLE_MACHINES,)
 
 

@@ -76,7 +76,7 @@ class Server:
         waited_ns = max(read_waits([self._process.pid]).values(), default=0)
         return waited_ns / (time.monotonic_ns() - self._started_ns)
 
-    def memory_bytes(self) -> int:
+    def resident_bytes(self) -> int:
         """Return what it has resident."""
         return int(psutil.Process(self._process.pid).memory_info().rss)
 
