@@ -100,7 +100,7 @@ def test_the_help_of_serve_lists_every_setting_with_its_default_and_purpose(hatc
     for setting in SETTINGS:
         default = getattr(defaults, setting.field)
         output = str(default).lower() if isinstance(default, bool) else str(default)
-        shown = {"": "unset", ("http://localhost:3000",): "http://localhost:3000"}.get(default, output)
+        shown = {"": "unset", (): "unset", ("http://localhost:3000",): "http://localhost:3000"}.get(default, output)
         assert f"  {setting.variable} ({shown}): {setting.purpose}" in lines
     listed = [line for line in lines if re.match(r"  [A-Z_]+ \(", line)]
     assert len(listed) == len(SETTINGS)
