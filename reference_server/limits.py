@@ -112,6 +112,8 @@ UNKNOWN_ID_MAX_CHARACTERS = 64
 """How much of an unknown worker's id is kept in the stream that no owner sees."""
 UNATTRIBUTED_EVENTS_MAX = 5_000
 """Events that concern no owner: kept for the operator, bounded apart from every owner's streams."""
+MARKET_OF_AGENTS_EVENTS_MAX = 50_000
+"""What agents did on the market, who see no audit: for the operator, some of each of the jobs and payouts of a day."""
 AUDIT_ROUTINE_MAX_BYTES = 1 << 30
 """Accepted heartbeats in the streams of all owners: 14 million, or what 2,900 owners keep by default, or the newest 67
 of each of 200,000 owners: the first of every 256 costs 500 bytes more."""
@@ -236,6 +238,12 @@ SHARED_ELECTION_SECONDS = 1.0
 """How long a lost journal waits for the instance that knows most: four ticks of the slowest."""
 SHARED_TERM_START_SECONDS = 10
 """How long the one that was elected may take to write its snapshot, before there is another election."""
+SHARED_SETTINGS_SECONDS = 6.0
+"""How long what instances must be set to stands in Redis after the last of them said it, three times over."""
+SHARED_SETTINGS_AGAIN_SECONDS = 2.0
+"""How often each of them says it again: who is set otherwise is refused within as long."""
+SHARED_SETTINGS_POLL_SECONDS = 0.1
+"""How often one that starts, and is set otherwise, looks whether anybody says it again."""
 SHARED_GROUPS_AT_ONCE = 64
 """Groups of changes read in one answer: 5 MB at most, which take 10 ms to send."""
 SHARED_REPEAT_SECONDS = 60

@@ -75,7 +75,7 @@ def test_a_heartbeat_reads_and_verifies_with_the_servers_own_wire_functions(
     machine.fetched_policy("pol_0123456789abcdef", {}, 0)
     heartbeat = decode_heartbeat(machine.heartbeat(10**15 + wall_ns, elapsed_ns, nonce, METRICS))
     assert heartbeat is not None
-    assert not malformed(heartbeat)
+    assert not malformed(heartbeat.nonce, heartbeat.policy_id, bytes(heartbeat.metrics))
     assert (heartbeat.nonce, heartbeat.policy_id) == (nonce, machine.policy_id)
     assert bytes(heartbeat.metrics) == METRICS.encode()
     text = f"{machine.worker_id}|{heartbeat.timestamp}|{nonce}|{machine.policy_id}"
