@@ -103,7 +103,7 @@ async def test_tls_goes_through_to_this_server(version: str, pair: Pair) -> None
 async def test_a_proxy_that_looks_whether_the_server_lives_is_answered(version: str) -> None:
     """Such a look has a header that names nobody, or one of the proxy's own address."""
     api = make_api(**KNOWN)
-    look = f"check inter 20ms {version} check-send-proxy"
+    look = f"check inter 100ms fall 1000 {version} check-send-proxy"
     async with (
         serving(api, SetClock(), express_lane=True) as server,
         haproxy((f"{POOL}\n    option httpchk GET /health", f"{option(server)} {look}")) as (proxy,),

@@ -26,6 +26,7 @@ defaults
     timeout connect 60s
     timeout client 60s
     timeout server 60s
+    timeout check 60s
 """
 POOL = "mode http\n    option forwardfor\n    http-reuse always"
 """Requests of all clients go through connections that are kept, each with the client's address in a header."""
