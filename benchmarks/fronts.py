@@ -21,6 +21,8 @@ TRUSTING = {"TRUSTED_PROXIES": "127.0.0.1"}
 """With these settings a server counts requests for whom the proxy brings, as one behind a proxy is to."""
 POOL_CONNECTIONS = 64
 """To the server, whatever comes from clients."""
+CLIENTS_MAX = 2_000
+"""Connections of clients, each of which takes two files: HAProxy does not start where it may not open so many."""
 END_SECONDS = 10.0
 
 
@@ -35,7 +37,7 @@ def behind_haproxy(url: str) -> Iterator[str]:
     with TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
         config = Path(folder) / "haproxy.cfg"
         config.write_text(
-            "global\n  maxconn 10000\n  nbthread 1\n"
+            f"global\n  maxconn {CLIENTS_MAX}\n  nbthread 1\n"
             "defaults\n  mode http\n  timeout connect 60s\n  timeout client 60s\n  timeout server 60s\n"
             f"listen front\n  bind fd@{listener.fileno()}\n  option forwardfor\n  http-reuse always\n"
             f"  server behind {urlsplit(url).netloc} maxconn {POOL_CONNECTIONS}\n",
