@@ -4,8 +4,6 @@ ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/.ready
 RIVALS := $(ENVIRONMENT)/.rivals
 RUN := $(ENVIRONMENT)/bin
-# What is sampled otherwise takes a test an hour at most (tests/conftest.py); its process has to live longer than that.
-SOAKING := --override-ini faulthandler_timeout=4000
 # Where this is set, each of the hundreds of processes that tests start compiles all of this project anew: a second of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -38,21 +36,22 @@ test-quick: $(READY) ## run the tests that need no process, socket or waiting: a
 	@HATCHFARM_TESTS_QUICK=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(READY) ## in full what the tests sample: false alarms, broken targets, kills, damaged files, growth and more
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/false_alarms
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/broken_targets
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/cases
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/contract
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/core
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/description
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/durability
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/growth
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/payouts
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/people
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/planted_bugs
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/published
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/redis
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/shared_state
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/false_alarms
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/broken_targets
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/cases
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/comparing
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/contract
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/core
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/description
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/durability
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/growth
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/http
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/payouts
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/people
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/planted_bugs
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/published
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/redis
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/shared_state
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies, regular expressions that backtrack
 	@$(RUN)/ruff check .

@@ -37,9 +37,11 @@ ENVIRONMENT = {
 class Server:
     """A server on its own core, which says where it listens in its first line, or after one with credentials."""
 
-    def __init__(self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool) -> None:
+    def __init__(
+        self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool, root: Path = ROOT
+    ) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **ENVIRONMENT, **settings}
+            command, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ, **ENVIRONMENT, **settings}
         )
         pin(self._process.pid, SERVER_CORE)
         if self._process.stdout is None:
@@ -49,6 +51,7 @@ class Server:
             self.machines = json.loads(self._process.stdout.readline() or "[]")
         self.url = self._process.stdout.readline().strip().rpartition(" ")[2]
         if not self.url:
+            self.__exit__()
             raise BenchmarkError(f"{' '.join(command[1:])} did not start")
 
     def __enter__(self) -> Self:
