@@ -47,6 +47,7 @@ KINDS = ("starlette", "fastapi", "quart")
 needs_rivals = pytest.mark.skipif(
     any(find_spec(name) is None for name in PROGRAMS), reason="the rivals are not installed: make rivals"
 )
+MACHINE = MachineFacts("", 2, 1, "", "", {}, "", 0.5)
 METRICS = '{"cpu_percent":1}'
 CHANGES = re.compile(rb'(wrk|pol|con)_[0-9a-f]{16}|"20[0-9-]+T[^"]+Z"|"age_seconds":\d+')
 """What is each server's own, or the moment's."""
@@ -261,9 +262,8 @@ def measured_as(rates: dict[str, float]) -> dict[str, Measured]:
 
 def test_the_picture_says_what_it_shows_in_words_and_in_colours_of_its_reader(tmp_path: Path) -> None:
     figures = measured_as({"lane_own_cpu": 30_000.0, "starlette_own_cpu": 12_000.0, "wrk_cpu": 40.0})
-    machine = MachineFacts("", 2, 1, "", "", {}, "", 0.5)
     results = (Result("heartbeat"), Result("rivals", figures))
-    suite = Suite(SCHEMA_VERSION, "2026-01-02T03:04:05+00:00", 0.0, machine, results, 0)
+    suite = Suite(SCHEMA_VERSION, "2026-01-02T03:04:05+00:00", 0.0, MACHINE, results, 0)
     (tmp_path / "result.json").write_bytes(msgspec.json.encode(suite))
     main(tmp_path / "result.json", tmp_path / "docs/picture.svg")
     text = (tmp_path / "docs/picture.svg").read_text(encoding="utf-8")
@@ -278,3 +278,11 @@ def test_the_picture_says_what_it_shows_in_words_and_in_colours_of_its_reader(tm
     assert "prefers-color-scheme: dark" in style
     assert set(re.findall(r"var\(--(\w+)\)", text)) <= {*re.findall(r"--(\w+):", style)}
     assert not re.search(r"#0000[0-9a-f]{2}", text)
+
+
+def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
+    suite = Suite(SCHEMA_VERSION, "", 0.0, MACHINE, (Result("rivals", problem="there is no granian here"),), 3)
+    (tmp_path / "result.json").write_bytes(msgspec.json.encode(suite))
+    with pytest.raises(SystemExit, match="nothing to draw"):
+        main(tmp_path / "result.json", tmp_path / "picture.svg")
+    assert not (tmp_path / "picture.svg").exists()
