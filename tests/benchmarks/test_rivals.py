@@ -170,7 +170,7 @@ def test_what_is_measured_is_what_was_answered(kind: str) -> None:
     with start(kind, MACHINES) as server:
         for route in ROUTES if kind == "lane" else ("own", "mixed"):
             requests = requests_of(route, server.url, server.machines, 100)
-            meter = Meter(count().__next__, 0)
+            meter = Meter(count().__next__, 4, 0)
             send_all(server.url, requests, 60, 4, meter, 0)
             assert meter.answers == len(requests) == 100
 
@@ -178,16 +178,14 @@ def test_what_is_measured_is_what_was_answered(kind: str) -> None:
 def test_answers_by_cpu_time_are_those_between_the_first_look_at_it_and_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seconds, used = iter([0.0, 0.1, 0.4, 0.42, 0.5]), iter([2.0, 2.5])
+    seconds, used = iter([0.0, 0.1, 0.4, 0.41, 0.42, 0.5]), iter([2.0, 2.5])
     monkeypatch.setattr("benchmarks.rivals.measured.time.perf_counter", lambda: next(seconds))
-    meter = Meter(used.__next__, 0.3)
+    meter = Meter(used.__next__, 3, 0.3)
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
     with pytest.raises(BenchmarkError, match="did nothing"):
         meter.rate()
-    assert [meter(part) for part in (answer[:20], answer[:-1], answer, answer, answer, answer)] == [None] * 2 + [
-        True
-    ] * 4
-    assert (meter.answers, meter.rate()) == (4, 2 / 0.5)
+    assert [meter(part) for part in (answer[:20], answer[:-1], *[answer] * 5)] == [None] * 2 + [True] * 5
+    assert (meter.answers, meter.rate()) == (5, 2 / 0.5)
 
 
 class Twin:
