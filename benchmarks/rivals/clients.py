@@ -31,6 +31,8 @@ LOCUST_FILE = Path(__file__).parent.with_name("locustfile.py")
 LOCUST_USERS = 100
 """More make it slower."""
 WRK_SCRIPT = Path(__file__).with_name("heartbeats.lua")
+WRK_SECONDS_MIN = 2
+"""It counts from its start, and has a thousand connections to make first."""
 PROGRAM_MAX_SECONDS = 120
 
 
@@ -72,7 +74,7 @@ def run_wrk(url: str, requests: Iterable[bytes], seconds: float, connections: in
     with tempfile.NamedTemporaryFile(prefix="hatchfarm-bench-") as file:
         file.write(b"\0".join(requests))
         file.flush()
-        length = f"{max(1, round(seconds))}s"
+        length = f"{max(WRK_SECONDS_MIN, round(seconds))}s"
         shown = _run(
             [program, "-t", "1", "-c", str(connections), "-d", length, "-s", str(WRK_SCRIPT), url, "--", file.name],
             "wrk",

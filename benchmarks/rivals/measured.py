@@ -109,11 +109,15 @@ class Rival(Server):
 
 
 class Meter:
-    """Counts whole answers of 200, and looks at a server's CPU time now and then, once it is warm."""
+    """Counts whole answers of 200, and looks at a server's CPU time now and then, once it is warm.
 
-    def __init__(self, cpu_seconds: Callable[[], float], warm_seconds: float = WARM_SECONDS) -> None:
+    It is so after a while, and once there were as many answers as connections: to make those is not in it.
+    """
+
+    def __init__(self, cpu_seconds: Callable[[], float], connections: int, warm_seconds: float = WARM_SECONDS) -> None:
         self._is_whole = answered_with(200)
         self._cpu_seconds = cpu_seconds
+        self._connections = connections
         self.answers = 0
         self._next = time.perf_counter() + warm_seconds
         self._samples: list[tuple[int, float]] = []
@@ -124,7 +128,7 @@ class Meter:
         if whole:
             self.answers += 1
             now = time.perf_counter()
-            if now >= self._next:
+            if now >= self._next and self.answers >= self._connections:
                 self._samples.append((self.answers, self._cpu_seconds()))
                 self._next = now + SAMPLE_SECONDS
         return whole
@@ -157,7 +161,7 @@ def ask(server: Server, route: str, seconds: float, rate_max: float) -> Rates:
     """Return how fast a server answers a route; `rate_max` is how fast it could at most."""
     requests = requests_of(route, server.url, server.machines, int(rate_max * (seconds + WARM_SECONDS)))
     connections = len(server.machines) if route == "own" else MIXED_CONNECTIONS
-    meter = Meter(server.cpu_seconds)
+    meter = Meter(server.cpu_seconds, connections)
     rate = send_all(server.url, requests, seconds, connections, meter, WARM_SECONDS)
     server.settle()
     return Rates(rate, meter.rate())

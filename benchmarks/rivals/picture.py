@@ -122,9 +122,11 @@ def draw(figures: Mapping[str, Measured]) -> str:
 
 
 def main(result: Path, picture: Path) -> None:
-    """Draw the picture of a result."""
+    """Draw the picture of what a suite measured. Raises SystemExit where it could not be measured."""
     suite = msgspec.json.decode(result.read_bytes(), type=Suite)
-    (figures,) = (one.figures for one in suite.benchmarks if one.name == "rivals")
+    figures = next((one.figures for one in suite.benchmarks if one.name == "rivals"), {})
+    if not figures:
+        raise SystemExit(f"{result} has no figures of rivals: there is nothing to draw")
     picture.parent.mkdir(parents=True, exist_ok=True)
     write_whole(picture, [draw(figures).encode()])
 

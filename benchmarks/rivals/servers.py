@@ -12,7 +12,6 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks.processes import ENVIRONMENT
 from benchmarks.registering import register_machines
 from benchmarks.rivals.decisions import Decisions
 from reference_server.adapters.clock import SystemClock
@@ -123,8 +122,8 @@ RIVALS: dict[str, Callable[[Decisions], None]] = {
 
 
 def main(kind: str, machines: int) -> None:
-    """Serve until terminated."""
-    api = make_api({**os.environ, **ENVIRONMENT}, SystemEntropy(), clock := SystemClock())
+    """Serve until terminated, with the settings of the environment."""
+    api = make_api(os.environ, SystemEntropy(), clock := SystemClock())
     sys.stdout.write(json.dumps(register_machines(api, machines)) + "\n")
     sys.stdout.flush()
     RIVALS[kind](Decisions(api.state, clock))

@@ -47,6 +47,7 @@ KINDS = ("starlette", "fastapi", "quart")
 needs_rivals = pytest.mark.skipif(
     any(find_spec(name) is None for name in PROGRAMS), reason="the rivals are not installed: make rivals"
 )
+MACHINE = MachineFacts("", 2, 1, "", "", {}, "", 0.5)
 METRICS = '{"cpu_percent":1}'
 CHANGES = re.compile(rb'(wrk|pol|con)_[0-9a-f]{16}|"20[0-9-]+T[^"]+Z"|"age_seconds":\d+')
 """What is each server's own, or the moment's."""
@@ -169,7 +170,7 @@ def test_what_is_measured_is_what_was_answered(kind: str) -> None:
     with start(kind, MACHINES) as server:
         for route in ROUTES if kind == "lane" else ("own", "mixed"):
             requests = requests_of(route, server.url, server.machines, 100)
-            meter = Meter(count().__next__, 0)
+            meter = Meter(count().__next__, 4, 0)
             send_all(server.url, requests, 60, 4, meter, 0)
             assert meter.answers == len(requests) == 100
 
@@ -177,16 +178,14 @@ def test_what_is_measured_is_what_was_answered(kind: str) -> None:
 def test_answers_by_cpu_time_are_those_between_the_first_look_at_it_and_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seconds, used = iter([0.0, 0.1, 0.4, 0.42, 0.5]), iter([2.0, 2.5])
+    seconds, used = iter([0.0, 0.1, 0.4, 0.41, 0.42, 0.5]), iter([2.0, 2.5])
     monkeypatch.setattr("benchmarks.rivals.measured.time.perf_counter", lambda: next(seconds))
-    meter = Meter(used.__next__, 0.3)
+    meter = Meter(used.__next__, 3, 0.3)
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
     with pytest.raises(BenchmarkError, match="did nothing"):
         meter.rate()
-    assert [meter(part) for part in (answer[:20], answer[:-1], answer, answer, answer, answer)] == [None] * 2 + [
-        True
-    ] * 4
-    assert (meter.answers, meter.rate()) == (4, 2 / 0.5)
+    assert [meter(part) for part in (answer[:20], answer[:-1], *[answer] * 5)] == [None] * 2 + [True] * 5
+    assert (meter.answers, meter.rate()) == (5, 2 / 0.5)
 
 
 class Twin:
@@ -261,9 +260,8 @@ def measured_as(rates: dict[str, float]) -> dict[str, Measured]:
 
 def test_the_picture_says_what_it_shows_in_words_and_in_colours_of_its_reader(tmp_path: Path) -> None:
     figures = measured_as({"lane_own_cpu": 30_000.0, "starlette_own_cpu": 12_000.0, "wrk_cpu": 40.0})
-    machine = MachineFacts("", 2, 1, "", "", {}, "", 0.5)
     results = (Result("heartbeat"), Result("rivals", figures))
-    suite = Suite(SCHEMA_VERSION, "2026-01-02T03:04:05+00:00", 0.0, machine, results, 0)
+    suite = Suite(SCHEMA_VERSION, "2026-01-02T03:04:05+00:00", 0.0, MACHINE, results, 0)
     (tmp_path / "result.json").write_bytes(msgspec.json.encode(suite))
     main(tmp_path / "result.json", tmp_path / "docs/picture.svg")
     text = (tmp_path / "docs/picture.svg").read_text(encoding="utf-8")
@@ -278,3 +276,11 @@ def test_the_picture_says_what_it_shows_in_words_and_in_colours_of_its_reader(tm
     assert "prefers-color-scheme: dark" in style
     assert set(re.findall(r"var\(--(\w+)\)", text)) <= {*re.findall(r"--(\w+):", style)}
     assert not re.search(r"#0000[0-9a-f]{2}", text)
+
+
+def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
+    suite = Suite(SCHEMA_VERSION, "", 0.0, MACHINE, (Result("rivals", problem="there is no granian here"),), 3)
+    (tmp_path / "result.json").write_bytes(msgspec.json.encode(suite))
+    with pytest.raises(SystemExit, match="nothing to draw"):
+        main(tmp_path / "result.json", tmp_path / "picture.svg")
+    assert not (tmp_path / "picture.svg").exists()
