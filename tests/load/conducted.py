@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
 import trio
 
+from tests.support.served import COMMAND
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ async def conducted(
     (folder / "conducted.toml").write_text(text, encoding="utf-8")
     with (folder / "out.txt").open("wb") as out, (folder / "err.txt").open("wb") as err:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "simulator.commands.cli", "run", "conducted.toml", "--no-reports", *flags],
+            [*COMMAND, "run", "conducted.toml", "--no-reports", *flags],
             cwd=folder,
             env=hatchfarm.environ(env),
             stdin=subprocess.DEVNULL,
