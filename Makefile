@@ -2,12 +2,13 @@
 PYTHON ?= python3
 ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/.ready
+RIVALS := $(ENVIRONMENT)/.rivals
 RUN := $(ENVIRONMENT)/bin
 # Where this is set, each of the hundreds of processes that tests start compiles all of this project anew: a second of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick soak check bench lock format clean
+.PHONY: help demo test test-quick soak check bench rivals lock format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -18,6 +19,11 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv $(ENVIRONMENT)
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(RIVALS): $(READY) requirements-rivals.lock
+	@echo "Adding the servers to compare with to $(ENVIRONMENT) ..."
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-rivals.lock
 	@touch $@
 
 demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks against the reference server
@@ -33,6 +39,7 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/false_alarms
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/broken_targets
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/cases
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/comparing
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/contract
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/core
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/description
@@ -57,10 +64,15 @@ check: $(READY) ## lint, formatting, types, import directions, dependencies, reg
 bench: $(READY) ## measure the heartbeat path against its yardsticks
 	@$(RUN)/hatchfarm bench heartbeat
 
+rivals: $(RIVALS) ## measure the server and the shard against what others would use, and draw the picture of the docs
+	@code=0; $(RUN)/hatchfarm bench rivals --json results/bench-rivals.json || code=$$?; \
+	$(RUN)/python -m benchmarks.rivals.picture results/bench-rivals.json results/bench-rivals.svg; exit $$code
+
 lock: ## pin the dependencies anew, with hashes
 	@test -d $(ENVIRONMENT) || $(PYTHON) -m venv $(ENVIRONMENT)
 	@$(RUN)/python -m pip install --quiet uv
 	@$(RUN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
+	@$(RUN)/uv pip compile --group rivals --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements-rivals.lock
 
 format: $(READY) ## format the code and mend what the linter can
 	@$(RUN)/ruff format .
