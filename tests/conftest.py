@@ -45,11 +45,12 @@ WHOLE_RUNS = frozenset(
         "load",
         "planted_bugs",
         "prometheus",
+        "report",
         "traces",
     }
 )
-"""Folders in which a fixture makes whole runs or counts each step of a program, or a test starts servers again and
-again; each ends by itself."""
+"""Folders in which a fixture makes whole runs, draws many plots or counts each step of a program, or a test starts
+servers again and again; each ends by itself."""
 WHOLE_RUNS_SECONDS = 900
 LONGEST = (
     "planted_bugs/test_planted_bugs.py",

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from simulator.scenario.values import json_schema
 from tests.logins.real_server import of_process
 from tests.support.ports import free_port
 from tests.support.provider_process import provider_process
+from tests.support.served import served
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -45,15 +45,8 @@ NEEDS_A_SHELL = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("b
 
 def walked(block: str, **settings: str) -> str:
     """Run a shell block of the README against a server of its own; return what it prints, an answer a line."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "simulator.commands.cli", "serve"],
-        env={**os.environ, "PORT": "0", "HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "100", **settings},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert server.stdout is not None
-        address = server.stdout.readline().split()[-1]
+    environ = {**os.environ, "PORT": "0", "HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "100", **settings}
+    with served(environ) as (server, address):
         # `-w` puts a line end after each answer, so that the answers can be told apart.
         script = shell_block(block).replace("curl -s ", "curl -s -w '\\n' ")
         walk = subprocess.run(
@@ -65,11 +58,9 @@ def walked(block: str, **settings: str) -> str:
             timeout=60,
         )
         assert (walk.returncode, walk.stderr) == (0, "")
-        return walk.stdout
-    finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=60) == 0
-        server.stdout.close()  # type: ignore[union-attr]
+    return walk.stdout
 
 
 def test_every_operation_is_walked() -> None:

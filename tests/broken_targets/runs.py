@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +31,7 @@ from simulator.worlds.players import fleet_run as live
 from simulator.worlds.progress import Progress
 from tests.broken_targets.proxy import Asked, Moment, misbehaving
 from tests.simulator.conftest import API_TOKEN
+from tests.support.alone import ThisMachine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +185,7 @@ def play_all(cases: list[Case], folder: Path) -> dict[str, Ended | BaseException
     """Play every case, some at once; gives what came of each by its name.
 
     On a busy machine a run may not get to where its case needs it within its few seconds. So what did not end as it
-    must is played again, with less beside it; what is really wrong goes wrong each time.
+    must is played again, with less beside it and nobody else testing; what is really wrong goes wrong each time.
     """
     ended: dict[str, Ended | BaseException] = {}
 
@@ -204,7 +205,8 @@ def play_all(cases: list[Case], folder: Path) -> dict[str, Ended | BaseException
         for at_once in AT_ONCE:
             again = [case for case in cases if case.name not in ended or not _ended_well(case, ended[case.name])]
             if again:
-                trio.run(play, again, at_once, trio.Path(folder / str(at_once)))
+                with ThisMachine.alone() if ended else nullcontext():
+                    trio.run(play, again, at_once, trio.Path(folder / str(at_once)))
     return ended
 
 

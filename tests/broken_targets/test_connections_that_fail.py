@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -24,10 +23,11 @@ from tests.broken_targets.runs import (
     impatient,
     run_against,
 )
-from tests.cli.conftest import COMMAND, Hatchfarm
+from tests.cli.conftest import Hatchfarm
 from tests.simulator.conftest import API_TOKEN
 from tests.simulator.conftest import serving as serving_in_loop
 from tests.support.certificates import make_pair
+from tests.support.served import COMMAND, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,13 +78,9 @@ async def test_a_plain_target_is_not_taken_for_one_with_tls(tmp_path: Path) -> N
 @contextmanager
 def serving(env: Mapping[str, str], *command: str) -> Iterator[str]:
     """Run a server in a process of its own; gives its URL."""
-    given = Hatchfarm.environ({"PORT": "0", "HATCHFARM_API_TOKEN": API_TOKEN, **env})
-    with subprocess.Popen([*(command or COMMAND), "serve"], env=given, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.kill()
+    given = Hatchfarm.environ({"HATCHFARM_API_TOKEN": API_TOKEN, **env})
+    with served(given, command=command or COMMAND) as (_, url):
+        yield url
 
 
 async def test_a_target_with_tls_is_not_taken_for_a_plain_one(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import http.server
 import os
 import signal
 import subprocess
-import sys
 import termios
 import threading
 from contextlib import chdir, contextmanager, suppress
@@ -21,12 +20,13 @@ from reference_server.about import setting_names
 from simulator.commands.cli import app, main
 from tests.support import alone
 from tests.support.forked import Finished, finish_forked
+from tests.support.served import COMMAND, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-COMMAND = (sys.executable, "-m", "simulator.commands.cli")
 TIMEOUT_SECONDS = 180.0
 TERMINAL_VARIABLES = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES", "TERM"}
 TINY = """\
@@ -177,22 +177,9 @@ class Deployment:
         return ("--target", self.url, "--token", self.token)
 
 
-@contextmanager
-def serve_until_stopped(env: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serve_until_stopped(env: Mapping[str, str]) -> AbstractContextManager[tuple[subprocess.Popen[str], str]]:
     """Run `hatchfarm serve` on a free port, with its URL; nothing is left of it afterwards."""
-    with subprocess.Popen(
-        [*COMMAND, "serve"],
-        env=Hatchfarm.environ({"PORT": "0", **env}),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process, process.stdout.readline().split()[-1]
-        finally:
-            process.kill()
+    return served(Hatchfarm.environ(env), stderr=subprocess.PIPE)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ from simulator.capacity.result import SearchRequest, conclude
 from simulator.capacity.search import Bounds, Search
 from simulator.platform.interruptions import signals_held, stop_signals
 from simulator.platform.standard_streams import SteadyStream
-from tests.cli.conftest import COMMAND, TIMEOUT_SECONDS
+from tests.cli.conftest import TIMEOUT_SECONDS
+from tests.support.served import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

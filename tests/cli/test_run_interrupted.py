@@ -63,7 +63,9 @@ class Started:
 
 
 async def fleet_is_up(server: psutil.Process) -> bool:
-    ports = [at.laddr.port for at in server.net_connections("tcp4") if at.status == psutil.CONN_LISTEN]
+    ports = []
+    with suppress(psutil.NoSuchProcess):
+        ports = [at.laddr.port for at in server.net_connections("tcp4") if at.status == psutil.CONN_LISTEN]
     if not ports:
         return False
     async with await trio.open_tcp_stream("127.0.0.1", ports[0]) as stream:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -14,12 +13,13 @@ import trio
 from reference_server.adapters.clock import SystemClock
 from tests.http.serving import Client, Server
 from tests.http.twins import API_TOKEN, Machine, data_of, enrolment
+from tests.support.served import COMMAND
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 INHERITED = ("HOME", "LANG", "PATH", "PYTHONPATH", "SYSTEMROOT", "VIRTUAL_ENV")
-SERVE = (sys.executable, "-m", "simulator.commands.cli", "serve")
+SERVE = (*COMMAND, "serve")
 SETTINGS = {
     "PORT": "0",
     "HATCHFARM_API_TOKEN": API_TOKEN,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import trio
 
+from tests.support.served import COMMAND
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Run:
         ports = [
             at.laddr.port
             for server in self.started_with("reference_server")
-            for at in server.net_connections("tcp4")
+            for at in connections(server)
             if at.status == psutil.CONN_LISTEN
         ]
         if not ports:
@@ -168,9 +168,8 @@ class Run:
         """
         with trio.fail_after(WAIT_SECONDS):
             while True:
-                held = sum(
-                    at.status == psutil.CONN_ESTABLISHED for shard in shards for at in shard.net_connections("tcp4")
-                )
+                assert self.process.poll() is None, self.out + self.err
+                held = sum(at.status == psutil.CONN_ESTABLISHED for shard in shards for at in connections(shard))
                 shown = await self.metrics()
                 if held == MACHINES and shown["hatchfarm_workers_unknown_total"] == 0:
                     return int(shown["hatchfarm_workers_total"])
@@ -179,11 +178,11 @@ class Run:
     def owners(self) -> int:
         """Count the owners who have a connection to the server: each has one, in a worker."""
         (server,) = self.started_with("reference_server")
-        ports = {at.laddr.port for at in server.net_connections("tcp4") if at.status == psutil.CONN_LISTEN}
+        ports = {at.laddr.port for at in connections(server) if at.status == psutil.CONN_LISTEN}
         return sum(
             at.status == psutil.CONN_ESTABLISHED and at.raddr.port in ports
             for worker in self.workers
-            for at in worker.net_connections("tcp4")
+            for at in connections(worker)
         )
 
     async def end(self, seconds: float = WAIT_SECONDS) -> int:
@@ -201,6 +200,13 @@ def arguments(process: psutil.Process) -> list[str]:
     with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         found: list[str] = process.cmdline()
         return found
+    return []
+
+
+def connections(process: psutil.Process) -> list[Any]:
+    """Return what a process listens on and is connected to; nothing for one that is gone."""
+    with suppress(psutil.NoSuchProcess):
+        return [*process.net_connections("tcp4")]
     return []
 
 
@@ -223,7 +229,7 @@ async def conducted(
     (folder / "conducted.toml").write_text(text, encoding="utf-8")
     with (folder / "out.txt").open("wb") as out, (folder / "err.txt").open("wb") as err:
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "simulator.commands.cli", "run", "conducted.toml", "--no-reports", *flags],
+            [*COMMAND, "run", "conducted.toml", "--no-reports", *flags],
             cwd=folder,
             env=hatchfarm.environ(env),
             stdin=subprocess.DEVNULL,

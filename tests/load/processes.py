@@ -13,15 +13,22 @@ from typing import TYPE_CHECKING
 from urllib.request import Request, urlopen
 
 from tests.support.alone import until_conclusive
+from tests.support.served import COMMAND, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parent.parent.parent
-HATCHFARM = (sys.executable, "-m", "simulator.commands.cli")
+HATCHFARM = COMMAND
 LOCUST = (sys.executable, "-m", "locust", "-f", str(ROOT / "simulator" / "load" / "locustfile.py"))
 TOKEN = "token-of-the-tests-of-conducted-load"
 SAMPLE = re.compile(r"^(\w+(?:\{[^}]*\})?) (\S+)$", re.MULTILINE)
+
+
+def environ(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return this process's environment without settings of ours, and with what is given."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HATCHFARM_", "LOCUST_"))}
+    return {**kept, "HATCHFARM_API_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), **(more or {})}
 
 
 @contextmanager
@@ -29,11 +36,10 @@ def running(
     command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = ROOT
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a program whose environment is this one's without settings of ours; nothing is left of it afterwards."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HATCHFARM_", "LOCUST_"))}
     with subprocess.Popen(
         command,
         cwd=cwd,
-        env={**kept, "HATCHFARM_API_TOKEN": TOKEN, "PYTHONPATH": str(ROOT), **(env or {})},
+        env=environ(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -48,11 +54,10 @@ def running(
 
 
 @contextmanager
-def serving(settings: Mapping[str, str], within: Sequence[str] = ()) -> Iterator[str]:
+def serving(settings: Mapping[str, str]) -> Iterator[str]:
     """Run `hatchfarm serve` on a free port; gives its URL."""
-    with running([*within, *HATCHFARM, "serve"], {"PORT": "0", **settings}) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().split()[-1]
+    with served(environ(settings), stderr=subprocess.STDOUT) as (_, url):
+        yield url
 
 
 def conclusively(run: Callable[[], int]) -> int:

@@ -169,7 +169,7 @@ def spread(fresh: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> 
     the conductor's, and that of the other far ahead.
     """
     boots = {"host-1": 0, "host-2": AHEAD_SECONDS}
-    return play(fresh, tmp_path_factory.mktemp("spread"), "5s", TIGHT, workers=3, boots=boots)
+    return play(fresh, tmp_path_factory.mktemp("spread"), "8s", TIGHT, workers=3, boots=boots)
 
 
 def test_machines_are_split_over_hosts_of_which_each_is_a_client(spread: Run) -> None:
@@ -204,7 +204,7 @@ def test_hosts_with_clocks_of_their_own_play_by_bounds_that_hold_the_truth(sprea
 
 def test_a_lost_host_loses_its_share_and_the_other_takes_over(fresh: tuple[str, ...], tmp_path: Path) -> None:
     """The verdict is open, and says of how many machines it does not know from when on what they sent."""
-    run = play(fresh, tmp_path, "14s", AMPLE, kill_at=200)
+    run = play(fresh, tmp_path, "20s", AMPLE, kill_at=200)
     assert (run.played.code, run.played.workers) == (INCONCLUSIVE, [0, -9]), run.played.output
     lost = [one for one in run.history.parts if one.known_until_ns != NEVER_NS]
     (lost_host,) = {one.host for one in lost}

@@ -11,7 +11,7 @@ from reference_server.ports import Reservation
 from tests.redis.instances import fails_closed, instance, make_older
 from tests.support.ports import free_port
 from tests.support.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, redis_server
-from tests.support.waiting import PATIENCE_SECONDS, until
+from tests.support.waiting import PATIENCE_SECONDS, TURNS_MAX, TURNS_MIN, until
 
 RESERVED, REPLAYED, UNAVAILABLE = Reservation.RESERVED, Reservation.REPLAYED, Reservation.UNAVAILABLE
 TWICE_SKEW_SECONDS = 181
@@ -23,13 +23,16 @@ async def test_a_redis_that_hangs_is_unavailable_in_time_and_heals_by_itself() -
     async with redis_server() as redis, instance(redis.port, wait_seconds=REDIS_WAIT_SECONDS) as a:
         assert await a.reserve_one("n") is RESERVED
         took_seconds = []
-        for turn in range(3):
+        for turn in range(TURNS_MAX):
             redis.pause()
             took_seconds += [await fails_closed(a, f"m{turn}"), await fails_closed(a, f"o{turn}")]
             redis.resume()
             await until(lambda: a.nonces.sharing)
             assert await a.reserve_one("n") is REPLAYED
-        # The test's own machine may be busy: once in three is enough to show how long is waited.
+            in_time = min(took_seconds[::2]) <= FAIL_CLOSED_SECONDS
+            at_once = min(took_seconds[1::2]) <= FAIL_CLOSED_SECONDS / 10
+            if turn + 1 >= TURNS_MIN and in_time and at_once:
+                break
         assert min(took_seconds[::2]) <= FAIL_CLOSED_SECONDS
         assert min(took_seconds[1::2]) <= FAIL_CLOSED_SECONDS / 10
 
@@ -38,7 +41,8 @@ async def test_a_redis_that_dies_is_unavailable_in_time() -> None:
     async with redis_server() as redis, instance(redis.port) as a:
         assert await a.reserve_one("n") is RESERVED
         await redis.kill()
-        assert min([await fails_closed(a, name) for name in ("n", "m", "o")]) <= FAIL_CLOSED_SECONDS / 10
+        took_seconds = [await fails_closed(a, f"m{turn}") for turn in range(TURNS_MAX)]
+        assert min(took_seconds) <= FAIL_CLOSED_SECONDS / 10
         assert not a.nonces.sharing
 
 

@@ -47,7 +47,7 @@ async def test_what_is_refused_does_not_count() -> None:
             while await a.take(["c"]) != [0]:
                 refused += 1
         assert refused > 5
-        assert 0.9 < trio.current_time() - began < 1.9
+        assert trio.current_time() - began > 0.9
 
 
 async def test_the_wait_it_tells_is_when_the_next_request_passes() -> None:

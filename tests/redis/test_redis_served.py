@@ -17,7 +17,7 @@ from tests.http.twins import API_TOKEN, written
 from tests.redis.twin_server import twin
 from tests.support.redis_servers import EVERY_WRITE, redis_server
 from tests.support.tiers import SOAK
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, TURNS_MAX, TURNS_MIN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,6 +33,7 @@ AT_ONCE = 50
 SIGNED_AT_ONCE = 2_000
 HEALTH = Request("GET", "/health")
 METRICS = Request("GET", "/metrics", headers=(("authorization", f"Bearer {API_TOKEN}"),))
+REFUSED_SECONDS = 0.25
 NONCES_DOWN = '{"success":false,"error":"nonce backend unavailable"}'
 
 
@@ -121,7 +122,7 @@ async def test_a_hanging_redis_gets_heartbeats_503_in_time_and_nothing_else() ->
     async with redis_server() as redis, instances(redis.port, 1) as servers, servers[0][1].client() as client:
         assert await heard(client, beat(machine, "a")) == 200
         took_seconds = []
-        for turn in range(3):
+        for turn in range(TURNS_MAX):
             redis.pause()
             request = beat(machine, f"late-{turn}")
             began = trio.current_time()
@@ -136,7 +137,9 @@ async def test_a_hanging_redis_gets_heartbeats_503_in_time_and_nothing_else() ->
             # The very heartbeat that was refused may come again: it was never accepted.
             assert await heard(client, request) == 200
             assert await heard(client, request) == 401
-        assert min(took_seconds) <= 0.25
+            if turn + 1 >= TURNS_MIN and min(took_seconds) <= REFUSED_SECONDS:
+                break
+        assert min(took_seconds) <= REFUSED_SECONDS
 
 
 async def test_a_redis_that_is_down_at_boot_is_still_shared_once_it_is_there() -> None:

@@ -14,12 +14,13 @@ from simulator.report.page import report_page
 from tests.report.runs import broken, failing, hostile, long_run, report_input, unknown, with_verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.support.chromium import Browser
+    from tests.support.chromium import Browser, Visit
 
 PHONE, DESK = 360, 1280
+WIDTHS = (PHONE, 390, 768, DESK)
 WIDTH = "document.documentElement.scrollWidth"
 UNFOLD = "document.querySelectorAll('details').forEach(one => one.open = true)"
 WIDER_THAN_THE_PAGE = """[...document.querySelectorAll('body *')]
@@ -79,21 +80,31 @@ def serving(handler: Any) -> Iterator[str]:
 NAMES = ("broken", "unknown", "hostile", "long", "many")
 
 
+@pytest.fixture(scope="module")
+def unfolded(browser: Browser, pages: dict[str, Path]) -> Callable[[str, int], Visit]:
+    """Return what opens a page on a screen of a width and unfolds all of it, once: it takes a second of CPU."""
+
+    def visit(name: str, width: int) -> Visit:
+        return browser.visit(pages[name], width, unfold=UNFOLD, wide=WIDTH, wider=WIDER_THAN_THE_PAGE)
+
+    return functools.cache(visit)
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("width", [PHONE, DESK])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_it_opens_without_a_complaint_or_a_request(
-    browser: Browser, pages: dict[str, Path], name: str, width: int
+    unfolded: Callable[[str, int], Visit], pages: dict[str, Path], name: str, width: int
 ) -> None:
-    visit = browser.visit(pages[name], width)
+    visit = unfolded(name, width)
     assert visit.requests == [pages[name].as_uri()]
     assert visit.complaints == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("width", [PHONE, 390, 768, DESK])
-def test_nothing_is_wider_than_the_screen(browser: Browser, pages: dict[str, Path], name: str, width: int) -> None:
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_screen(unfolded: Callable[[str, int], Visit], name: str, width: int) -> None:
     """Unfolded too."""
-    visit = browser.visit(pages[name], width, unfold=UNFOLD, wide=WIDTH, wider=WIDER_THAN_THE_PAGE)
+    visit = unfolded(name, width)
     assert visit.values["wide"] <= width
     assert visit.values["wider"] == []
 

@@ -13,7 +13,7 @@ from reference_server.limits import SHARED_LEASE_SECONDS
 from reference_server.ports import SharedBounds
 from tests.shared_state.members import HEALTH, SUMMARY, enrol_at, members, names_at, registration, revocation
 from tests.support.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
-from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS, TURNS_MAX, TURNS_MIN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +27,9 @@ REFUSED_SECONDS = 0.25
 
 
 async def refused_in_time(one: Member, request: Request) -> None:
-    """Ask three times, which a busy machine is not too slow for each time."""
-    took = []
-    for _ in range(3):
+    """Ask until one answer comes in time: a busy machine is not too slow each time."""
+    took: list[float] = []
+    while len(took) < TURNS_MIN or (len(took) < TURNS_MAX and min(took) >= REFUSED_SECONDS):
         began = trio.current_time()
         assert (await one.ask(request)).status == 503
         took.append(trio.current_time() - began)

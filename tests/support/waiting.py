@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 60.0
 """How long a test waits for what must happen before it calls it lost; nothing waits this long when all is well."""
 POLL_SECONDS = 0.005
+TURNS_MIN, TURNS_MAX = 3, 40
+"""How often something is tried that must be quick: one turn that is shows how long is waited. A busy machine may hold
+up any of them, and hardly all."""
 
 
 async def until(
