@@ -58,6 +58,11 @@ def stream_of(kind: str) -> str:
     return MARKET if kind in MARKET_TYPES else NOTABLE
 
 
+def is_granted(kind: str) -> bool:
+    """Return whether events of a type say that something was granted on the market, or at a login."""
+    return kind in MARKET_TYPES and kind != "login_denied"
+
+
 class Stream(Protocol):
     """What a room asks of each stream in it."""
 

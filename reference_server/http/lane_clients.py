@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from ssl import SSLSocket
 from typing import TYPE_CHECKING, NamedTuple
 
-from reference_server.core.rate_limit import client_key
+from reference_server.http.conversation import Conversation
 
 if TYPE_CHECKING:
     import socket as stdlib_socket
+    from collections.abc import Callable
 
-    from reference_server.http.conversation import Answer, Conversation
+    from reference_server.http.conversation import Answer
     from reference_server.http.express_lane import ExpressLane
     from reference_server.operations.outcomes import Deferred
+    from reference_server.pipeline.answering import Answerer
 
 
 class Pending(NamedTuple):
@@ -50,8 +53,9 @@ class Connection:
     deferred, in order; `deferred` counts those, and `deferred_bytes` what their requests keep. `unsent` is what the
     client has not taken yet. While there is either, nothing is read. `limited` says that it was over its rate limit the
     last time, `postponed` that it waits for another round, and `more` that there is more to be answered then.
-    `events` is what the lane waits for on its socket. `closing` says that nothing follows what is pending or unsent;
-    `lingering` counts the bytes dropped since, from 1.
+    `receive` and `transmit` read and write its socket, inside TLS where it is `secure`; `address` is what it is counted
+    for (`Admission`). `events` is what the lane waits for on its socket. `closing` says that nothing follows what is
+    pending or unsent; `lingering` counts the bytes dropped since, from 1.
     """
 
     __slots__ = (
@@ -70,17 +74,26 @@ class Connection:
         "pending",
         "postponed",
         "proven",
+        "receive",
+        "secure",
         "since_ns",
         "socket",
+        "transmit",
         "unsent",
         "waiting_bytes",
     )
 
-    def __init__(self, lane: ExpressLane, socket: stdlib_socket.socket, client: str, since_ns: int) -> None:
+    def __init__(
+        self, lane: ExpressLane, socket: stdlib_socket.socket, client: str, address: str, since_ns: int
+    ) -> None:
         self.lane = lane
         self.socket = socket
+        self.secure = isinstance(socket, SSLSocket)
+        # OpenSSL gives a whole record at a time, and `READ_BYTES` is more: so it never keeps one that is read in part.
+        self.receive: Callable[[int], bytes] = socket.read if isinstance(socket, SSLSocket) else socket.recv
+        self.transmit: Callable[[bytes | memoryview], int] = socket.send
         self.client = client
-        self.address = client_key(client)
+        self.address = address
         self.since_ns = since_ns
         self.conversation: Conversation | None = None
         self.open = True
@@ -93,6 +106,22 @@ class Connection:
         self.events = 0
         self.closing = False
         self.lingering = 0
+
+    def begin_conversation(self, answerer: Answerer) -> Conversation:
+        """Return its conversation; one is begun where there is none."""
+        if self.conversation is None:
+            self.conversation = Conversation(answerer, self.client, "https" if self.secure else "http")
+        return self.conversation
+
+    @property
+    def held_bytes(self) -> int:
+        """Return how many bytes wait here: of requests that are not whole or not answered, and of answers."""
+        size = self.deferred_bytes + sum(map(len, self.pending))
+        if self.conversation is not None:
+            size += self.conversation.waiting_bytes
+        if self.unsent is not None:
+            size += memoryview(self.unsent.obj).nbytes  # all of it is kept until the last byte is out
+        return size
 
     def evict(self) -> None:
         """Close at once."""

@@ -17,10 +17,17 @@ _PLAIN = re.compile(  # backtracking: each line is read in one way only, by its 
     rb"(?(3)(?!)|[Cc]ontent-[Ll]ength:[\t ]?([0-9]{1,5}+)\r\n)|"
     rb"(?(4)(?!)|[Xx]-[Mm]achine-[Tt]oken:[\t ]?([!-~]*+)\r\n)|"
     rb"(?(5)(?!)|[Xx]-[Mm]achine-[Cc]ertificate-[Ii][Dd]:[\t ]?([!-~]*+)\r\n)|"
-    rb"(?:[Uu]ser-[Aa]gent|[Aa]ccept(?:-[Ee]ncoding)?+|[Cc]ontent-[Tt]ype):[\t -~]*+\r\n"
-    rb"){2,16}\r\n"
+    rb"(?:[Uu]ser-[Aa]gent|[Aa]ccept(?:-[Ee]ncoding)?+|[Cc]ontent-[Tt]ype):[\t -~]*+\r\n|"
+    rb"(?(6)(?!)|[Xx]-[Ff]orwarded-[Ff]or:([\t -~]*+)\r\n)|"
+    rb"(?(7)(?!)|[Xx]-[Ff]orwarded-[Pp]roto:([\t -~]*+)\r\n)|"
+    rb"[Cc]onnection:[\t ]?[Kk]eep-[Aa]live\r\n|"
+    rb"(?!(?i:host|content-length|x-machine-token|x-machine-certificate-id|x-forwarded-for|x-forwarded-proto|"
+    rb"transfer-encoding|connection|proxy-connection|expect|origin|authorization|x-owner-id|x-moltbook-identity):)"
+    rb"[0-9A-Za-z-]++:[\t -~]*+\r\n"
+    rb"){2,32}\r\n"
 )
-"""Its groups are the worker, and the headers that may be there once only. Others might ask for something."""
+"""Its groups are the worker, and the headers that may be there once only. The last lines are any header that
+asks for nothing of what answers a machine: they name all that do, or that may be there once only."""
 
 
 class PlainHead(msgspec.Struct, frozen=True, gc=False):
@@ -31,6 +38,8 @@ class PlainHead(msgspec.Struct, frozen=True, gc=False):
     certificate_id: str
     body_bytes: int
     end: int
+    forwarded_for: str
+    forwarded_proto: str
 
 
 def plain_head(data: bytes, start: int = 0) -> PlainHead | None:
@@ -38,7 +47,7 @@ def plain_head(data: bytes, start: int = 0) -> PlainHead | None:
     found = _PLAIN.match(data, start, start + LANE_HEAD_MAX_BYTES)
     if found is None:
         return None
-    worker_id, host, length, token, certificate_id = found.groups()
+    worker_id, host, length, token, certificate_id, forwarded_for, forwarded_proto = found.groups()
     if host is None or length is None:
         return None
     body_bytes = int(length)
@@ -50,4 +59,6 @@ def plain_head(data: bytes, start: int = 0) -> PlainHead | None:
         "" if certificate_id is None else certificate_id.decode(),
         body_bytes,
         found.end(),
+        "" if forwarded_for is None else forwarded_for.decode(),
+        "" if forwarded_proto is None else forwarded_proto.decode(),
     )

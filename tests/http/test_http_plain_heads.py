@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from reference_server.http.heads import parse_head
 from reference_server.http.plain_heads import plain_head
 from reference_server.limits import LANE_BODY_MAX_BYTES, LANE_HEAD_MAX_BYTES
+from reference_server.operations.routing import ROUTES
 
 LINE = b"POST /api/v1/workers/wrk_0123456789abcdef/heartbeat HTTP/1.1\r\n"
 HOST, LENGTH = b"Host: hatchfarm.example:8080\r\n", b"Content-Length: 300\r\n"
@@ -43,6 +44,20 @@ PIECES = (
     *(b"Accept: a\rb\r\n", b"Accept: a\nb\r\n", b"Accept: a\x00\r\n", b"Accept: a\r\n b\r\n", b"Accept: \xff\r\n"),
     *(b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Connection: close\r\n", b"Origin: a\r\n"),
     *(b"Accept\r\n", b": x\r\n", b"\r\n", b"\n", b"Accept: x\n", b"Accept", b"X-Forwarded-For: 1.2.3.4\r\n"),
+    *(
+        b"x-forwarded-proto: https\r\n",
+        b"Via: 1.1 a, 1.1 b\r\n",
+        b"Connection: keep-alive\r\n",
+        b"X_Y: z\r\n",
+        b"A:\r\n",
+    ),
+    *(
+        b"Proxy-Connection: close\r\n",
+        b"Upgrade: h2c\r\n",
+        b"TE: trailers\r\n",
+        b"AUTHORIZATION: a\r\n",
+        b"ORIGIN: a\r\n",
+    ),
 )
 LINES = (
     *(LINE, LINE.replace(b"/api", b""), LINE.replace(b"POST", b"post"), LINE.replace(b"1.1", b"1.0"), b"\r\n" + LINE),
@@ -65,10 +80,17 @@ def test_what_is_read_at_a_glance_is_read_as_the_parser_reads_it(
     assert head.target.decode().removeprefix("/api") == f"/v1/workers/{plain.worker_id}/heartbeat"
     assert not any((head.closes, head.chunked, head.expects_continue))
     assert head.content_length == plain.body_bytes
-    for name, read in ((b"x-machine-token", plain.token), (b"x-machine-certificate-id", plain.certificate_id)):
+    for name, read in (
+        (b"x-machine-token", plain.token),
+        (b"x-machine-certificate-id", plain.certificate_id),
+        (b"x-forwarded-for", plain.forwarded_for.strip(" \t")),
+        (b"x-forwarded-proto", plain.forwarded_proto.strip(" \t")),
+    ):
         values = head.values(name)
         assert len(values) <= 1, "said twice, it is not known who calls"
         assert b"".join(values).decode() == read
+    names = [name.decode() for name, _ in head.headers]
+    assert not {"origin", "authorization", "x-owner-id", "x-moltbook-identity"} & set(names)
     assert len(head.values(b"host")) == len(head.values(b"content-length")) == 1
 
 
@@ -103,3 +125,29 @@ def test_long_heads_and_bodies_are_read_as_any_other() -> None:
     longest = LENGTH.replace(b"300", b"%d" % LANE_BODY_MAX_BYTES)
     assert plain_head(PLAIN.replace(LENGTH, longest)) is not None
     assert plain_head(PLAIN.replace(LENGTH, LENGTH.replace(b"300", b"%d" % (LANE_BODY_MAX_BYTES + 1)))) is None
+
+
+@pytest.mark.parametrize("name", sorted({*ROUTES.single_headers, "origin", "x-forwarded-for", "x-forwarded-proto"}))
+def test_what_is_read_of_any_request_is_no_header_like_others(name: str) -> None:
+    """Said twice, or to no machine's answer, it takes the way that every request takes."""
+    lines = [f"{written}: x\r\n".encode() for written in (name, name.title(), name.upper())]
+    for line in lines:
+        assert plain_head(PLAIN[:-2] + line + lines[0] + b"\r\n") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"Via: 1.1 varnish\r\n", b"X-Real-IP: 192.0.2.1\r\n", b"traceparent: 00-0-0-01\r\n", b"Forwarded: for=a\r\n"),
+        *(b"Connection: keep-alive\r\n", b"Connection: Keep-Alive\r\n", b"X-Request-ID: a\r\n", b"Cookie: a=b\r\n"),
+    ],
+)
+def test_what_proxies_and_clients_add_is_read_at_a_glance(line: bytes) -> None:
+    assert plain_head(PLAIN[:-2] + line + b"\r\n") is not None
+    assert plain_head(LINE + line + PLAIN.removeprefix(LINE)) is not None
+
+
+def test_what_a_proxy_says_of_a_request_is_read() -> None:
+    head = plain_head(PLAIN[:-2] + b"X-Forwarded-For: 192.0.2.1, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n\r\n")
+    assert head is not None
+    assert (head.forwarded_for, head.forwarded_proto) == (" 192.0.2.1, 10.0.0.1", " https")

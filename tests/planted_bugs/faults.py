@@ -131,7 +131,7 @@ AUDIT_FAULTS = (
     fault("registrations audited under the worker's name", "owners", "audit", "machine_registered",
           (MACHINES, "register", 'f"owner:{owner_id}", worker_id, {', 'f"worker:{worker_id}", worker_id, {')),
     fault("failures of unknown workers in every owner's stream", "heartbeats", "audit", "worker_auth_failed|foreign",
-          (STATE, "State.add_event", "streams or [self.unattributed]",
+          (STATE, "State.add_event", "streams or [self.market_of_agents if granted else self.unattributed]",
            "streams or [owner.refused for owner in self.owners.values()]")),
     fault("events evicted by a neighbour", "owners", "audit", "evicted|missing|sequence",
           (AUDIT, "EventStream.append", "if len(kept) < self._events_max:", "if len(kept) < 6:")),
