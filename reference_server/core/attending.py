@@ -26,11 +26,12 @@ def concerns_market(market: Market, offer: Offer | None, metrics: bytes) -> bool
     Most machines offer nothing and say nothing of it, and of the others most have nothing new: these cost as little as
     can be. What other machines have to be looked at for is done when it is looked what is due.
     """
+    part = working.market_part(metrics)
     if offer is None:
-        return working.speaks(metrics)
+        return bool(part)
     if offer.assigned or offer.cancelled or offer.worker_id in market.unsettled:
         return True
-    return working.speaks(metrics) and not working.repeats(offer, metrics)
+    return bool(part) and not working.repeats(offer, metrics, part)
 
 
 def end_what_is_over(state: State, now: Instant, offer: Offer) -> None:
@@ -64,7 +65,7 @@ def bring_up(state: State, now: Instant, worker_id: str = "") -> None:
 
 
 def take_payouts(state: State, now: Instant, outcomes: Mapping[str, PayoutOutcome]) -> None:
-    """Take what the payout gateway said of withdrawals, by id."""
+    """Take what the payout gateway part of withdrawals, by id."""
     for withdrawal_id, outcome in outcomes.items():
         apply_payout(state.market, now, withdrawal_id, outcome)
     audit_happenings(state, now)

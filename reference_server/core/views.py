@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server.core.audit import stream_of
+from reference_server.core.audit import ROUTINE, stream_of
 from reference_server.core.authentication import authenticate_machine
 from reference_server.core.calls import Call, Parameter, page_of, paged
 from reference_server.core.policies import show_policy
@@ -19,6 +19,9 @@ from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Reply
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from reference_server.core.audit import EventStream, RoutineStream
     from reference_server.core.records import Worker
     from reference_server.core.state import State
     from reference_server.wire.schema1 import StatusRecord
@@ -134,6 +137,18 @@ def workers_statuses(state: State, call: Call[bytes]) -> Reply:
     return success(paged("workers", shown, len(ids), page, stale_threshold=state.settings.stale_seconds))
 
 
+def _keys(which: int, stream: RoutineStream | EventStream, kind: str) -> Iterator[tuple[int, int, int]]:
+    """Yield by what an owner's events are merged: when each was, its stream's number, and its position there."""
+    return ((when, which, at) for when, at in stream.moments() if not kind or stream.type_of(at) == kind)
+
+
+def _count_events(stream: RoutineStream | EventStream, kind: str) -> int:
+    """Count the events of a type, or all of them. Those of the routine stream have one type."""
+    if not kind or stream.name == ROUTINE:
+        return len(stream)
+    return sum(stream.type_of(at) == kind for at in range(len(stream)))
+
+
 def audit_events(state: State, call: Call[bytes]) -> Reply:
     """`GET /audit/events`: the streams of the owner merged by time, oldest first, and their heads."""
     if not call.owner_id:
@@ -146,15 +161,12 @@ def audit_events(state: State, call: Call[bytes]) -> Reply:
     if owner is None:
         return success(paged("events", [], 0, page, heads={}))
     streams = owner.streams
-    keys_of = [
-        [(when, which, at) for when, at in stream.moments() if not kind or stream.type_of(at) == kind]
-        for which, stream in enumerate(streams)
-        if not kind or stream.name == stream_of(kind)
-    ]
-    total = sum(map(len, keys_of))
+    looked_at = [(which, one) for which, one in enumerate(streams) if not kind or one.name == stream_of(kind)]
+    total = sum(_count_events(stream, kind) for _, stream in looked_at)
     start = min(page.offset, total)  # an offset may be longer than what islice() can count
-    merged = islice(heapq.merge(*keys_of), start, start + page.limit)
-    events = [streams[which].event(at) for _, which, at in merged]
+    # Lazily: of thousands of events the first page unpacks a hundred.
+    merged = heapq.merge(*(_keys(which, stream, kind) for which, stream in looked_at))
+    events = [streams[which].event(at) for _, which, at in islice(merged, start, start + page.limit)]
     heads = {stream.name: {"sequence": stream.sequence, "hash": stream.hash} for stream in streams if stream.sequence}
     return success(paged("events", events, total, page, heads=heads))
 

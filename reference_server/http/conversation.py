@@ -142,7 +142,7 @@ class Conversation:
             method=head.method.decode("ascii"),
             path=path,
             query=query,
-            headers=tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers),
+            headers=tuple([(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]),
             client=self._client,
             scheme=self._scheme,
             body_too_large=too_large,

@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from reference_server.http.heads import Head, HeadReader
+from reference_server.http.heads import Head, HeadReader, parse_head
 from reference_server.limits import BODY_MAX_BYTES, CHUNKS_AT_ONCE, HEAD_COPIES, HEAD_MAX_BYTES, HEADER_FIELD_BYTES
 
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n\x00]*)?")
@@ -75,7 +75,7 @@ class RequestReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._seen_bytes = 0  # of the buffer: they are in the reader, or hold no end of a line
-        self._reader = HeadReader()
+        self._reader: HeadReader | None = None  # of a head that came in parts
         self._body = bytearray()
         self._in_body = False
         self._discarding = False
@@ -105,7 +105,8 @@ class RequestReader:
     @property
     def waiting_bytes(self) -> int:
         """Return how many bytes wait in here, a head with what it costs to have been read."""
-        return len(self._buffer) + len(self._body) + self._head_cost + head_cost(self._seen_bytes, self._reader.lines)
+        lines = 0 if self._reader is None else self._reader.lines
+        return len(self._buffer) + len(self._body) + self._head_cost + head_cost(self._seen_bytes, lines)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client."""
@@ -134,7 +135,7 @@ class RequestReader:
         self.ended = True
         self._in_body = False
         self._head_cost = self._seen_bytes = 0
-        self._reader = HeadReader()
+        self._reader = None
         self._buffer = bytearray()
         self._body = bytearray()
 
@@ -155,6 +156,12 @@ class RequestReader:
         end = buffer.find(b"\r\n\r\n", max(0, self._seen_bytes - 3))
         size = len(buffer) if end < 0 else end + 4
         readable = min(size, HEAD_MAX_BYTES)
+        if self._seen_bytes == 0 and 0 <= end < HEAD_MAX_BYTES - 3:
+            head = parse_head(bytes(buffer[:size]))
+            if head is not None:
+                return self._end_head(head, size, len(head.headers) + 2)
+        if self._reader is None:
+            self._reader = HeadReader()
         # Refuse early what can no longer become well-formed, rather than wait for an end that may never come.
         if not self._reader.feed(bytes(buffer[self._seen_bytes : readable])):
             return self._refuse(HTTPStatus.BAD_REQUEST)
@@ -166,8 +173,11 @@ class RequestReader:
         head = self._reader.finish(bytes(buffer[:size]))
         if head is None:
             return self._refuse(HTTPStatus.BAD_REQUEST)
-        self._head_cost = head_cost(size, self._reader.lines)
-        self._reader = HeadReader()
+        return self._end_head(head, size, self._reader.lines)
+
+    def _end_head(self, head: Head, size: int, lines: int) -> Head | Refusal:
+        self._head_cost = head_cost(size, lines)
+        self._reader = None
         self._drop(size)
         return self._begin_body(head)
 

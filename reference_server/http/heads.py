@@ -17,6 +17,7 @@ _AUTHORITY = re.compile(
 )
 """`uri-host [ ":" port ]` (RFC 3986 §3.2, RFC 9110 §7.2). An empty host is allowed."""
 _AUTHORITY_END = re.compile(rb"[/?#]")
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
 AUTHORITY_MAX_BYTES = 1024
 """A host name has 255 bytes at most, a bracketed address fewer; there is no reason for more."""
 _LINES_MAX = HEADER_FIELDS_MAX + 2
@@ -26,9 +27,25 @@ _LENGTH_DIGITS_MAX = 15
 
 
 class Head:
-    """A request's head as llhttp read it; header names in lower case, values without the white space around them."""
+    """A request's head as llhttp read it; header names in lower case, values without the white space around them.
 
-    __slots__ = ("headers", "method", "target", "target_parts", "version")
+    Once it is finished, `content_length` is the length that it names, in bytes, 0 without one; one past any bound is
+    cut to 10^15. `chunked` says that the body comes in chunks, `closes` that the connection ends with this request
+    (HTTP/1.0 is not kept alive here), `expects_continue` that the client waits to be told that it may send its body
+    (RFC 9110 §10.1.1).
+    """
+
+    __slots__ = (
+        "chunked",
+        "closes",
+        "content_length",
+        "expects_continue",
+        "headers",
+        "method",
+        "target",
+        "target_parts",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
@@ -36,6 +53,8 @@ class Head:
         self.target = b""
         self.method = b""
         self.version = ""
+        self.content_length = 0
+        self.chunked = self.closes = self.expects_continue = False
 
     def on_url(self, part: bytes) -> None:
         """Collect the target; its parts are joined when all are there, each byte once."""
@@ -49,29 +68,28 @@ class Head:
         """Return a header's values, in order."""
         return [value for header, value in self.headers if header == name]
 
-    @property
-    def content_length(self) -> int:
-        """Return the length that the head names, in bytes, 0 without one; one past any bound is cut to 10^15."""
-        digits = next((value for name, value in self.headers if name == b"content-length"), b"0").lstrip(b"0")
-        return int(digits or b"0") if len(digits) <= _LENGTH_DIGITS_MAX else 10**_LENGTH_DIGITS_MAX
-
-    @property
-    def chunked(self) -> bool:
-        """Return whether the body comes in chunks."""
-        return any(name == b"transfer-encoding" for name, _ in self.headers)
-
-    @property
-    def closes(self) -> bool:
-        """Return whether the connection ends with this request: HTTP/1.0 is not kept alive here."""
-        if self.version == "1.0":
+    def frame(self) -> bool:
+        """Read the headers that say how the request is framed. Return whether they say one thing only."""
+        modern = self.version == "1.1"
+        framing = [header for header in self.headers if header[0] in _FRAMING]
+        hosts = [value for name, value in framing if name == b"host"]
+        if len(hosts) > 1 or (modern and not hosts) or not all(map(is_authority, hosts)):
+            return False
+        self.closes = not modern
+        if len(framing) == len(hosts):
             return True
-        options = [value for name, value in self.headers if name == b"connection"]
-        return any(option.strip().lower() == b"close" for value in options for option in value.split(b","))
-
-    @property
-    def expects_continue(self) -> bool:
-        """Return whether the client waits to be told that it may send its body (RFC 9110 §10.1.1)."""
-        return self.version == "1.1" and b"100-continue" in (value.lower() for value in self.values(b"expect"))
+        codings = [value.lower() for name, value in framing if name == b"transfer-encoding"]
+        if codings and (codings != [b"chunked"] or not modern):
+            return False
+        self.chunked = bool(codings)
+        digits = next((value for name, value in framing if name == b"content-length"), b"0").lstrip(b"0")
+        self.content_length = int(digits or b"0") if len(digits) <= _LENGTH_DIGITS_MAX else 10**_LENGTH_DIGITS_MAX
+        options = b",".join([value for name, value in framing if name == b"connection"]).lower().split(b",")
+        self.closes = not modern or b"close" in [option.strip() for option in options]
+        self.expects_continue = modern and (b"expect", b"100-continue") in [
+            (name, value.lower()) for name, value in framing
+        ]
+        return True
 
 
 class HeadReader:
@@ -130,37 +148,37 @@ class HeadReader:
         return data[: end + 1]
 
     def _parse(self, data: bytes) -> bool:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # a request to change the protocol may be ignored (RFC 9110 §7.8); what follows is read as HTTP/1.1
-        except httptools.HttpParserError:
-            return False
-        return True
+        return _feed(self._parser, data)
 
     def finish(self, data: bytes) -> Head | None:
         """Return the head when all of it, which is `data`, has been fed. None when it is malformed or ambiguous."""
-        head = self._head
-        head.target = b"".join(head.target_parts)
-        head.method = self._parser.get_method()
-        head.version = self._parser.get_http_version()
-        if _REQUEST_LINE.fullmatch(data.lstrip(b"\r\n").partition(b"\r\n")[0]) is None:
-            return None  # llhttp reads RTSP and HTTP/0.9 too
-        scheme, separator, rest = head.target.partition(b"://")
-        if separator and scheme.lower() in {b"http", b"https"}:
-            if not _read_absolute_form(head, rest):
-                return None
-        elif head.target == b"*" and head.method == b"OPTIONS":
-            head.target = b"/"
-        hosts = head.values(b"host")
-        if len(hosts) > 1 or (not hosts and head.version == "1.1") or not all(map(is_authority, hosts)):
+        return _finished(self._head, self._parser, data)
+
+
+def _feed(parser: httptools.HttpRequestParser, data: bytes) -> bool:
+    """Feed llhttp. Return False once it takes what came for no head."""
+    try:
+        parser.feed_data(data)
+    except httptools.HttpParserUpgrade:
+        pass  # a request to change the protocol may be ignored (RFC 9110 §7.8); what follows is read as HTTP/1.1
+    except httptools.HttpParserError:
+        return False
+    return True
+
+
+def _finished(head: Head, parser: httptools.HttpRequestParser, data: bytes) -> Head | None:
+    head.target = b"".join(head.target_parts)
+    head.method = parser.get_method()
+    head.version = parser.get_http_version()
+    if _REQUEST_LINE.fullmatch(data.lstrip(b"\r\n").partition(b"\r\n")[0]) is None:
+        return None  # llhttp reads RTSP and HTTP/0.9 too
+    scheme, separator, rest = head.target.partition(b"://")
+    if separator and scheme.lower() in {b"http", b"https"}:
+        if not _read_absolute_form(head, rest):
             return None
-        codings = [coding.lower() for coding in head.values(b"transfer-encoding")]
-        if codings and (codings != [b"chunked"] or head.version == "1.0"):
-            return None
-        if not (head.target.startswith(b"/") and head.target.isascii()):
-            return None
-        return head
+    elif head.target == b"*" and head.method == b"OPTIONS":
+        head.target = b"/"
+    return head if head.target.startswith(b"/") and head.target.isascii() and head.frame() else None
 
 
 def is_authority(text: bytes) -> bool:
@@ -178,6 +196,13 @@ def _read_absolute_form(head: Head, rest: bytes) -> bool:
 
 
 def parse_head(data: bytes) -> Head | None:
-    """Parse one whole head, up to and including its empty line. None when it is malformed or ambiguous."""
-    reader = HeadReader()
-    return reader.finish(data) if reader.feed(data) else None
+    """Parse one whole head, up to and including its empty line. None when it is not one that is served.
+
+    llhttp gets it at once, as nearly all heads come; why one is refused, and with which status, `HeadReader` knows.
+    """
+    lines = data.count(b"\r\n")
+    if lines > _LINES_MAX or data.count(b"\n") != lines or data.count(b"\r") != lines:
+        return None
+    head = Head()
+    parser = httptools.HttpRequestParser(head)
+    return _finished(head, parser, data) if _feed(parser, data) else None

@@ -58,7 +58,10 @@ class Routes:
 
 
 def _others(parts: list[str], places: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(part for at, part in enumerate(parts) if at not in places)
+    others = parts.copy()
+    for at in reversed(places):
+        del others[at]
+    return tuple(others)
 
 
 ROUTES = Routes(OPERATIONS)

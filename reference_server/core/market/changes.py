@@ -162,7 +162,7 @@ def note_capacity(
         hear_worker(market, at, worker_id, policy_id, rules, consented=consented)
     offer.reported_raw = bytes(reported)
     offer.reported = read_capacity(offer.reported_raw)
-    offer.reported_hash = None
+    offer.reported_hash = offer.repeated_hash = None
     market.unsettled[worker_id] = None
 
 

@@ -39,7 +39,8 @@ class Offer:
 
     `total` is what it offers, nothing while it is not open; `held_*` is what its jobs hold, in the order in which they
     were assigned; `assigned` are those of them that it has not reported yet. `reported_hash` is that of the text in
-    which it last said what is reported. `heard_on_from_ns` is from when on it was never silent for too long between two
+    which it last said what is reported, `repeated_hash` of all that it last said to the market, if that is known still.
+    `heard_on_from_ns` is from when on it was never silent for too long between two
     heartbeats (monotonic). `cancelled` are jobs it has to be told not to go on with, `look_ns` is when its policy's
     hours are looked at again (Unix ns).
     """
@@ -63,6 +64,7 @@ class Offer:
         "opening",
         "owner_id",
         "policy_id",
+        "repeated_hash",
         "reported",
         "reported_hash",
         "reported_raw",
@@ -81,6 +83,7 @@ class Offer:
         self.reported: Capacity | None = None
         self.reported_raw = b""
         self.reported_hash: int | None = None
+        self.repeated_hash: int | None = None
         self.opening = Opening(is_open=False, until_ns=None)
         self.look_ns = 0
         self.is_open = False
@@ -225,6 +228,7 @@ class Pool:
         """Give back what a job held."""
         del offer.jobs[job.id]
         offer.assigned.pop(job.id, None)
+        offer.repeated_hash = None
         self._hold(offer, job, -1)
 
     def _hold(self, offer: Offer, job: Job, sign: int) -> None:

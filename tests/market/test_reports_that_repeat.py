@@ -1,0 +1,81 @@
+"""What machines say again and again costs little, and nothing that is new in it is ever missed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reference_server.core.market.jobs import RUNNING
+from reference_server.core.market.pool import Offer
+from reference_server.core.market.working import market_part, repeats
+
+CAPACITY = {"cpu_cores": 2, "memory_gb": 4}
+RUNS = {"job_id": "job_1", "state": RUNNING}
+VALUES: tuple[Any, ...] = (
+    *(CAPACITY, {"cpu_cores": 3, "memory_gb": 4}, [RUNS], [RUNS, RUNS], [{"job_id": "job_2", "state": RUNNING}], []),
+    *(
+        [{**RUNS, "state": "succeeded"}],
+        [{**RUNS, "result": None}],
+        [{**RUNS, "error": "x"}],
+        [{**RUNS, "progress": 1}],
+    ),
+    *(None, 1, "jobs", "capacity", '"jobs"', "\\", {"jobs": [RUNS]}, {"capacity": CAPACITY}),
+)
+METRICS = st.lists(
+    st.tuples(st.sampled_from(("jobs", "capacity", "a", '"jobs', "\\")), st.sampled_from(VALUES)), max_size=4
+)
+
+
+def offer() -> Offer:
+    """Return a machine that reported what it has, and runs one job."""
+    made = Offer("w", "ada")
+    made.reported_hash = hash(written(CAPACITY))
+    made.jobs["job_1"] = cast("Any", None)  # only that it is there counts
+    return made
+
+
+def written(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def metrics_of(fields: list[tuple[str, Any]]) -> bytes:
+    """Write metrics, in which a name may stand twice."""
+    return b"{" + b",".join(written(name) + b":" + written(value) for name, value in fields) + b"}"
+
+
+def says_again(one: Offer, metrics: bytes) -> bool:
+    part = market_part(metrics)
+    return bool(part) and repeats(one, metrics, part)
+
+
+@given(first=METRICS, others=st.lists(METRICS, max_size=3))
+def test_what_came_before_changes_nothing_of_what_is_found(
+    first: list[tuple[str, Any]], others: list[list[tuple[str, Any]]]
+) -> None:
+    known = offer()
+    for fields in (
+        first,
+        *others,
+        *(first[:at] for at in range(len(first))),
+        *(first[at:] for at in range(len(first))),
+    ):
+        metrics = metrics_of(fields)
+        assert says_again(known, metrics) == says_again(offer(), metrics)
+
+
+def test_what_comes_before_it_makes_no_difference() -> None:
+    part = b',"capacity":' + written(CAPACITY) + b',"jobs":' + written([RUNS]) + b"}"
+    first, second = b'{"cpu_percent":1' + part, b'{"a":{"b":[]}' + part
+    assert market_part(first) == market_part(second) == part
+    known = offer()
+    assert says_again(known, first)
+    known.reported_hash = None
+    assert says_again(known, second), "it was not read again"
+
+
+def test_reports_may_come_before_the_capacity() -> None:
+    jobs = b'{"jobs":' + written([RUNS])
+    assert market_part(jobs + b',"capacity":{}}').startswith(jobs)
