@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _GIVEN = re.compile(rb'"(machine_token|api_key|token)"[ \t]*:[ \t]*"([^"\\]{1,4096})"')
 _SHOWN = re.compile(rb"\b(hf[sk]_[0-9a-f]{64})\b")
-_COOKIE = re.compile(rb"(?im)^set-cookie:[ \t]*[^=;\r\n]{1,200}=([^;\r\n]{1,4096})")
+_COOKIE = re.compile(rb"(?im)^set-cookie:[ \t]*[^ \t=;\r\n][^=;\r\n]{0,199}=([^;\r\n]{1,4096})")
 _IDENTITY = re.compile(rb"(?im)^x-moltbook-identity:[ \t]*([^\r\n]{1,8192})")
 _SUCCESS = range(200, 300)
 _KINDS = {b"machine_token": "machine token", b"api_key": "API key", b"token": "session token"}
