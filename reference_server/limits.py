@@ -28,6 +28,21 @@ CONNECTIONS_MAX = 100_000
 """Open connections; past it those that have proven nothing make room. One idle connection costs about 2 KB."""
 FILES_KEPT = 64
 """Open files that connections leave for all else: state files, Redis, listening sockets, and room to spare."""
+PROXY_HEADER_MAX_BYTES = 1024
+"""A header of the PROXY protocol: 232 bytes with the longest addresses, and what proxies add of TLS and of clouds."""
+FORWARDED_HOPS_MAX = 16
+"""Addresses of `X-Forwarded-For` that are looked at, from the right; a request that passes more proxies is counted for
+the last of these."""
+FORWARDED_ADDRESS_MAX_CHARACTERS = 64
+"""One of them: the longest IPv6 address with brackets and a port has 53."""
+FORWARDED_ADDRESSES_KEPT = 4096
+"""Addresses that are remembered as they were read, 300 bytes each: reading one takes as long as five look-ups."""
+TRUSTED_PROXIES_MAX = 1_000
+"""Networks of proxies; the largest clouds name a few hundred."""
+TRUSTED_PROXIES_WIDEST_BITS = {4: 8, 6: 7}
+"""The shortest prefixes of such networks: the widest that belong to one site, 10.0.0.0/8 and fc00::/7."""
+TLS_RECORD_BYTES = 16_384 + 512
+"""What OpenSSL keeps of a TLS record of which a part has come: up to the longest one (RFC 8446 §5.2)."""
 LINGER_SECONDS = 2.0
 LINGER_MAX_BYTES = 8 * BODY_MAX_BYTES
 """After a last answer the client may still be sending; reading on for a moment lets it see that answer."""
@@ -242,8 +257,6 @@ SHARED_COMPACTION_SECONDS = 10
 SHARED_PART_SECONDS = 120
 """How long a part of a snapshot waits for the rest: a writer that died leaves nothing behind."""
 
-HTTP11_ANSWERS_AT_ONCE = 8
-"""Answers on one HTTP/1.1 connection over TLS before the others have their turn: lists take a millisecond each."""
 HTTP2_STREAMS_MAX = 100
 """Requests at once on one HTTP/2 connection: what RFC 9113 §6.5.2 calls the least that is of use."""
 HTTP2_FRAME_MAX_BYTES = 16_384

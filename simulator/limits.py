@@ -271,6 +271,12 @@ IDENTITY_REQUEST_MAX_BYTES = 64 * 1024
 """What a server asks of a provider that an attack plays: the longest identity that is tried has 5,000 characters."""
 IDENTITY_REQUEST_SECONDS = 30.0
 """How long such a request may take to come: a server that is under attack gives up long before."""
+COMPARED_ROUNDS_MAX = 200
+"""Rounds of one measurement that are compared: twenty thousand averages, and the chances of each sum of their ranks."""
+COMPARED_PARTS = 20
+"""Parts of a run that stand for rounds: enough to be sure, and each long enough that noise does not last over two."""
+BENCH_RESULT_MAX_BYTES = 4 << 20
+"""A benchmark's result: a few kilobytes, with hundreds of rounds of dozens of figures a megabyte."""
 LOG_KEPT_MAX_BYTES = 16 << 20
 """Of what one server logs: a line for each request of a long run; of more it is said that it was not kept."""
 SECRETS_KNOWN_MAX = 200_000

@@ -42,15 +42,16 @@ from simulator.judging.facts import (
     settings_warnings,
 )
 from simulator.judging.judging import judge_run
-from simulator.judging.record import RunRecord
+from simulator.judging.record import EndedEarly, RunRecord
 from simulator.load.conductor import Conductor
 from simulator.load.options import ConductorError, ConductorOptions, see_that_the_web_ui_can_be_served
 from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
+from simulator.running.aborting import end_early
 from simulator.running.doctor import check_open_files
 from simulator.running.leaving import leave_and_show
-from simulator.running.scenario_needs import connections_held, target_warnings
+from simulator.running.scenario_needs import connections_held, faults_problem, target_warnings
 from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
@@ -62,7 +63,7 @@ from simulator.worlds.live.world import run_fleet
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from rich.console import Console
@@ -122,15 +123,28 @@ class _RunState(msgspec.Struct):
     """What the target was found not to have; None before anybody looked."""
     addresses: str = APART
     """Whether the server tells the run's addresses apart."""
+    ended_early: EndedEarly | None = None
+    conducted: Callable[[], History] | None = None
+    """Returns what is known so far of a run that is conducted."""
     failure: Exception | None = None
     """What the harness itself failed by."""
     secrets: KnownSecrets = msgspec.field(default_factory=KnownSecrets)
     log: LogSearch | None = None
 
+    def known(self) -> History:
+        """Return what is known so far."""
+        return self.history if self.conducted is None else self.conducted()
+
+    def note_end(self, ended: EndedEarly) -> None:
+        """Note what ended the run before its time."""
+        self.ended_early = ended
+        self.warnings.append(f"ended early: {ended}")
+
 
 def execute(request: RunRequest, console: Console) -> int:
     """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
-    _see_that_faults_can_happen(request)
+    if request.target is not None and (problem := faults_problem(request.scenario)):
+        raise RunError(problem)
     see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
     see_writable(request.out / request.scenario.name)
     if request.conducted_by is not None and (web := see_that_the_web_ui_can_be_served(request.conducted_by)):
@@ -174,16 +188,6 @@ def _write_others(request: RunRequest, outcome: _RunState, folder: Path) -> list
     if outcome.tape is None:
         return []
     return write_tape(folder, outcome.tape, _origin(request, outcome), request.token, request.record)
-
-
-def _see_that_faults_can_happen(request: RunRequest) -> None:
-    """Raise RunError for faults of a target that the run did not start."""
-    if request.target is not None and request.scenario.faults:
-        kinds = ", ".join(dict.fromkeys(fault.kind for fault in request.scenario.faults))
-        raise RunError(
-            f"the scenario's faults ({kinds}) happen to processes that the run has started itself: leave --target "
-            "away, or take [[faults]] out of a copy of the scenario"
-        )
 
 
 async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunState:
@@ -288,7 +292,9 @@ async def _set_up_and_play(
         outcome.clock = clock_facts(await read_target_clock(target))
     clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
+        progress = outcome.progress
+        nursery.start_soon(show_progress, console, progress, scenario.duration_ns, scenario.name)
+        nursery.start_soon(end_early, scenario, outcome.known, progress, outcome.note_end, nursery.cancel_scope)
         await _play(request, outcome, target, sides, clock_offset_ns, faults)
         nursery.cancel_scope.cancel()
     if outcome.clock is not None:
@@ -314,6 +320,7 @@ async def _play(
         scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conducted_by,
         sides, clock_offset_ns, faults,
     )  # fmt: skip
+    outcome.conducted = conductor.merged
     try:
         await conductor.run()
     finally:
@@ -371,7 +378,7 @@ def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
         scenario_file=str(request.path),
         seed=request.seed,
         machines=scenario.fleet.machines,
-        thresholds=scenario.thresholds,
+        thresholds=scenario.judged_thresholds,
         attacks=tuple(attack.name for attack in scenario.attacks),
         facts=facts,
         target=outcome.target,
@@ -381,6 +388,7 @@ def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
         connected_max=outcome.progress.connected_max,
         memory_max_bytes=outcome.progress.memory_max_bytes,
         interrupted=outcome.interrupted,
+        ended_early=outcome.ended_early,
         warnings=tuple(outcome.warnings),
         options=(*(() if request.conducted_by is None else request.conducted_by.options), *request.aim.options),
         profile=profile_of(request.profile, given_target=request.target is not None),

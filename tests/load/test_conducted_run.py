@@ -185,8 +185,8 @@ async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: 
         with suppress(trio.TooSlowError):
             await until(lambda: run.owners() <= 2, seconds_max=15)
         run.process.send_signal(signal.SIGINT)
-        assert await run.end(60.0) == 3
-        await run.nothing_is_left(30.0)
+        assert await run.end() == 3
+        await run.nothing_is_left()
     assert run.err == ""
     left = left_of(hatchfarm, 3, run.out)
     assert left.verdict["interrupted"].startswith("SIGINT after ")
@@ -210,8 +210,8 @@ async def test_ctrl_c_while_locust_starts_ends_the_run_with_what_is_known_which_
     async with conducted(hatchfarm, plain("10m"), "--workers", "2") as run:
         await until(lambda: len(run.workers) == 2)
         run.process.send_signal(signal.SIGINT)
-        assert await run.end(60.0) == 3
-        await run.nothing_is_left(30.0)
+        assert await run.end() == 3
+        await run.nothing_is_left()
     assert run.err == ""
     verdict = hatchfarm.verdict(scenario="conducted")
     assert verdict["interrupted"].startswith("SIGINT after ")
