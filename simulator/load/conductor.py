@@ -33,12 +33,14 @@ from simulator.load.messages import (
     frame,
 )
 from simulator.load.options import ConductorError
-from simulator.worlds.live.market_player import MarketPlayer
-from simulator.worlds.live.observing import Observer, watch_generator
-from simulator.worlds.live.onboarding import Onboarding, SetUpError
-from simulator.worlds.live.world import owner_prefix
+from simulator.worlds.live.watching import watch_generator
+from simulator.worlds.live.world import LIVE
 from simulator.worlds.plan import machines_wanted
+from simulator.worlds.players.market_player import MarketPlayer
+from simulator.worlds.players.observing import Observer
+from simulator.worlds.players.onboarding import Onboarding, SetUpError
 from simulator.worlds.progress import MARKET_COUNTERS, Progress
+from simulator.worlds.world import owner_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -99,11 +101,13 @@ class Conductor:
         self._sides = sides
         self._clock_offset_ns = clock_offset_ns
         self._start_ns = progress.started_ns = time.monotonic_ns()
-        prefix = self._prefix = owner_prefix(clock_offset_ns)
+        prefix = self._prefix = owner_prefix(LIVE.clock.wall_ns() + clock_offset_ns)
         self._owner_ids = [f"{prefix}-{index}" for index in range(scenario.fleet.owners)]
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
         self._onboarding = Onboarding(target, history, progress, self.now, rng, scenario.fleet.certificate_rotation_ns)
-        self._observer = Observer(scenario, seed, target, history, progress, self.now, self._owner_ids)
+        self._observer = Observer(
+            scenario, seed, target, history, progress, self.now, self._owner_ids, LIVE.clock.wall_ns
+        )
         self._own = Progress()
         self._market = MarketPlayer(scenario, seed, target, history, self._own, self.now, prefix, self._owner_ids)
         self._processes = LocustProcesses(wanted, target)

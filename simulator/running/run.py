@@ -58,8 +58,8 @@ from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
 from simulator.worlds.harness_failure import describe_failure, leaf_errors, write_failure
 from simulator.worlds.live.faults import FaultPlayer
-from simulator.worlds.live.onboarding import SetUpError
 from simulator.worlds.live.world import run_fleet
+from simulator.worlds.players.onboarding import SetUpError
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:

@@ -25,8 +25,9 @@ from simulator.running import run
 from simulator.running.terminal import show_verdict
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.harness_failure import leaf_errors
-from simulator.worlds.live import auditing, onboarding, shard
-from simulator.worlds.live import world as live
+from simulator.worlds.live import shard
+from simulator.worlds.players import auditing, onboarding
+from simulator.worlds.players import fleet_run as live
 from simulator.worlds.progress import Progress
 from tests.broken_targets.proxy import Asked, Moment, misbehaving
 from tests.simulator.conftest import API_TOKEN
