@@ -14,9 +14,20 @@ from simulator.checkers.audit_chain import check_chain, check_list, check_looks
 from simulator.checkers.audit_dropped import dropped
 from simulator.checkers.audit_events import check_events, check_policies, check_totals, compare_events
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
-from simulator.checkers.audit_lists import OK, REFUSED, STREAMS, OwnerAudit, chained, gather, kept_from_the_first
+from simulator.checkers.audit_lists import (
+    MARKET,
+    OK,
+    REFUSED,
+    STREAMS,
+    OwnerAudit,
+    chained,
+    gather,
+    kept_from_the_first,
+)
+from simulator.checkers.audit_market import check_market_events
 from simulator.checkers.incarnations import each_incarnation
 from simulator.checkers.keeping import kept, one_of_each_first
+from simulator.checkers.market_view import stories_of
 from simulator.checkers.possible import unexplained
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.features import Feature
@@ -110,6 +121,7 @@ class _Judged:
         refusals = sum(heads[REFUSED].sequence for heads in latest if REFUSED in heads)
         self._bounded = STREAMS if refusals < REFUSALS_KEPT_MIN else tuple(name for name in STREAMS if name != REFUSED)
         until_ns = max(owner.looks[-1].answered_ns for owner in owners.values())
+        self._stories = stories_of(history)
         self._expected: Expected = expect(history, [*self.whole, *self.counted], settled_ns, until_ns)
 
     def findings(self) -> Iterator[Finding]:
@@ -129,17 +141,19 @@ class _Judged:
                 yield from check_looks(owner)
             if owner.owner_id in self.whole:
                 yield from self._whole_list(owner, compared[owner.owner_id], whose, policy_of, closed=closed)
+                if self._has_all(owner, MARKET):
+                    yield from check_market_events(owner, self._stories.values(), whose)
             elif owner.owner_id in self.counted and not self.restarted:
                 yield from check_totals(owner, self._expected, STREAMS, closed=closed)
 
     def _complete(self, owner: OwnerAudit) -> list[str]:
         """Name the streams of a list that were kept from their first event on."""
+        return [stream for stream in STREAMS if self._has_all(owner, stream)]
+
+    def _has_all(self, owner: OwnerAudit, stream: str) -> bool:
+        """Return whether a list has all that was ever in a stream."""
         most = self._facts.audit_events_per_stream
-        return [
-            stream
-            for stream in STREAMS
-            if not self.restarted and kept_from_the_first(owner, stream, chained=self.chained, events_max=most)
-        ]
+        return not self.restarted and kept_from_the_first(owner, stream, chained=self.chained, events_max=most)
 
     def _whole_list(
         self,

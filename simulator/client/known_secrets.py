@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _GIVEN = re.compile(rb'"(machine_token|api_key|token)"[ \t]*:[ \t]*"([^"\\]{1,4096})"')
 _SHOWN = re.compile(rb"\b(hf[sk]_[0-9a-f]{64})\b")
-_COOKIE = re.compile(rb"(?im)^set-cookie:[ \t]*[^ \t=;\r\n][^=;\r\n]{0,199}=([^;\r\n]{1,4096})")
+_COOKIE = re.compile(rb"(?im)^set-cookie:([^\r\n]{1,8192})")
 _IDENTITY = re.compile(rb"(?im)^x-moltbook-identity:[ \t]*([^\r\n]{1,8192})")
 _SUCCESS = range(200, 300)
 _KINDS = {b"machine_token": "machine token", b"api_key": "API key", b"token": "session token"}
@@ -53,8 +53,8 @@ class KnownSecrets:
         if b"hfk_" in body or b"hfs_" in body:
             for secret in _SHOWN.findall(body):
                 self.add(secret, "API key" if secret.startswith(b"hfk_") else "session token")
-        for secret in _COOKIE.findall(answer.head):
-            self.add(secret.strip(b'"'), "cookie")
+        for cookie in _COOKIE.findall(answer.head):
+            self.add(cookie.partition(b"=")[2].partition(b";")[0].strip(b' "'), "cookie")
         if answer.status in _SUCCESS:
             for secret in _IDENTITY.findall(request):
                 self.add(secret.strip(), "Moltbook identity")

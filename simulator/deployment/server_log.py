@@ -23,7 +23,7 @@ _NO_SECRET = ("_URL", "_FILE", "_SECONDS")
 """How the names of settings end that only speak of secrets: where tokens are asked for, and how long one is good."""
 _KEY_FILE = re.compile("_KEY_FILE$")
 _KEY_FILE_MAX_BYTES = 1 << 16
-_PEM = re.compile(rb"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----([A-Za-z0-9+/=\s]{1,60000})-----END")
+_PEM_BEGIN, _PEM_END = b"PRIVATE KEY-----", b"-----END"
 _ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 """What stands before the 32 bytes of a key in PKCS #8 (RFC 8410 §7)."""
 _WINDOWS_AT_ONCE = 1 << 16
@@ -68,7 +68,7 @@ def _keys_in(path: Path) -> Iterator[bytes]:
             text = file.read(_KEY_FILE_MAX_BYTES)
     except OSError:
         return  # the server will say what is wrong with it
-    for body in _PEM.findall(text):
+    for body in (part.partition(_PEM_END)[0] for part in text.split(_PEM_BEGIN)[1:]):
         yield from (line.strip() for line in body.splitlines() if line.strip())
         try:
             key = base64.b64decode(b"".join(body.split()), validate=True)

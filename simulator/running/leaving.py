@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from simulator.running.terminal import show_verdict, show_written
+from simulator.traces.recording import write_tape
+from simulator.worlds.harness_failure import write_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
     from simulator.judging.verdict_file import RunVerdict
     from simulator.report.files import WriteResult
+    from simulator.running.run import RunRequest
+    from simulator.traces.tape import Tape
+    from simulator.traces.writing import Origin
 
 NOT_WRITTEN = 2
 
@@ -43,3 +48,12 @@ def leave_and_show(
         show_written(console, folder, written)
     console.print(f"Reproduce with: {verdict.reproduce}", markup=False)
     return NOT_WRITTEN if written is None else verdict.exit_code
+
+
+def write_others(
+    failure: Exception | None, tape: Tape | None, origin: Origin, request: RunRequest, folder: Path
+) -> list[str]:
+    """Write what only some runs have: what the harness failed by, and their trace; return lines for people."""
+    if failure is not None:
+        write_failure(folder, failure)
+    return [] if tape is None else write_tape(folder, tape, origin, request.token, request.record)

@@ -50,13 +50,13 @@ from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
 from simulator.running.aborting import end_early
 from simulator.running.doctor import check_open_files
-from simulator.running.leaving import leave_and_show
+from simulator.running.leaving import leave_and_show, write_others
 from simulator.running.scenario_needs import connections_held, faults_problem, target_warnings
 from simulator.running.terminal import show_progress
-from simulator.traces.recording import Recording, write_tape
+from simulator.traces.recording import Recording
 from simulator.traces.tape import Tape
 from simulator.traces.writing import Origin
-from simulator.worlds.harness_failure import describe_failure, leaf_errors, write_failure
+from simulator.worlds.harness_failure import describe_failure, leaf_errors
 from simulator.worlds.live.faults import FaultPlayer
 from simulator.worlds.live.world import run_fleet
 from simulator.worlds.players.onboarding import SetUpError
@@ -172,22 +172,13 @@ def _report(request: RunRequest, outcome: _RunState, console: Console) -> int:
     record = _record(request, outcome)
     verdict = judge_run(record, outcome.history)
     folder = folder_of(request.out, request.scenario.name, outcome.started_at)
-    others = partial(_write_others, request, outcome)
+    others = partial(write_others, outcome.failure, outcome.tape, _origin(request, outcome), request)
     return leave_and_show(
         console, request.out, folder, verdict,
         lambda: write_bundle(
             folder, verdict, record, outcome.history, request.scenario_text, reports=request.reports, others=others
         ),
     )  # fmt: skip
-
-
-def _write_others(request: RunRequest, outcome: _RunState, folder: Path) -> list[str]:
-    """Write what only some runs have; return lines for people."""
-    if outcome.failure is not None:
-        write_failure(folder, outcome.failure)
-    if outcome.tape is None:
-        return []
-    return write_tape(folder, outcome.tape, _origin(request, outcome), request.token, request.record)
 
 
 async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunState:

@@ -100,7 +100,7 @@ def test_the_verdict_file_says_what_was_run_and_what_held(verdict: dict[str, Any
     assert (verdict["scenario"], verdict["seed"], verdict["target"]) == ("tiny", 9, "its own server")
     assert (verdict["status"], verdict["exit_code"], verdict["interrupted"]) == ("pass", 0, None)
     assert verdict["warnings"] == []
-    assert [one["name"] for one in verdict["checkers"]] == [*CHECKERS, "features"]
+    assert [one["name"] for one in verdict["checkers"]] == [*CHECKERS, "features", "log"]
     assert len(verdict["thresholds"]) == THRESHOLDS.count("\n")
     assert {one["status"] for one in [*verdict["checkers"], *verdict["thresholds"]]} == {"pass", "n/a"}
     idle = [one["name"] for one in verdict["checkers"] if one["status"] == "n/a"]

@@ -41,11 +41,18 @@ class SharedMismatch(SharedDown):
 
 
 class SettingsDiffer(SharedMismatch):
-    """They are set otherwise than this one. `left_ms` is how long that stands unless one of them says it again."""
+    """They are set otherwise than this one. `stated` is what they said: each time that they say it, it is another."""
 
-    def __init__(self, message: str, left_ms: int) -> None:
+    def __init__(self, message: str, stated: bytes) -> None:
         super().__init__(message)
-        self.left_ms = left_ms
+        self.stated = stated
+
+
+class _Stated(msgspec.Struct):
+    """What stands in Redis: what the one that said it last is set to, and how often it has said so."""
+
+    settings: dict[str, str]
+    times: int
 
 
 class AlikeSettings:
@@ -54,18 +61,18 @@ class AlikeSettings:
     def __init__(self, link: RedisLink, settings: Settings) -> None:
         self._link = link
         self._own = {variable: _text(getattr(settings, field)) for variable, field in _ALIKE.items()}
-        self._stated = msgspec.json.encode(self._own, order="sorted")
+        self._times = 0
         self._logged_trouble = ""
 
     async def look(self) -> None:
         """State it where nobody has. Raises SettingsDiffer where others have it otherwise, else SharedDown."""
-        state = (b"SET", (KEY, self._stated, "NX", "PX", _TTL_MS))
+        state = (b"SET", (KEY, self._encoded(), "NX", "PX", _TTL_MS))
         try:
-            _, others, left_ms = await self._link.ask([state, (b"GET", (KEY,)), (b"PTTL", (KEY,))])
+            _, stated = await self._link.ask([state, (b"GET", (KEY,))])
         except RedisDown as error:
             raise SharedDown(str(error)) from None
-        if others is not None and (difference := self._difference(others)):
-            raise SettingsDiffer(difference, left_ms)
+        if stated is not None and (difference := self._difference(stated)):
+            raise SettingsDiffer(difference, stated)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """State it again and again, so that it stands while this instance lives."""
@@ -73,7 +80,7 @@ class AlikeSettings:
         while True:
             try:
                 await self.look()
-                await self._link.ask([(b"SET", (KEY, self._stated, "PX", _TTL_MS))])
+                await self._link.ask([(b"SET", (KEY, self._encoded(), "PX", _TTL_MS))])
                 self._logged_trouble = ""
             except SettingsDiffer as error:
                 if self._logged_trouble != str(error):
@@ -83,12 +90,16 @@ class AlikeSettings:
                 pass  # whoever needs it now says so
             await trio.sleep(SHARED_SETTINGS_AGAIN_SECONDS)
 
+    def _encoded(self) -> bytes:
+        self._times += 1
+        return msgspec.json.encode(_Stated(self._own, self._times))
+
     def _difference(self, stated: bytes) -> str:
         """Return in words what the others are set to otherwise; empty for nothing.
 
         What only one of them knows is of another version, and none of the other's business.
         """
-        others = msgspec.json.decode(stated, type=dict[str, str])
+        others = msgspec.json.decode(stated, type=_Stated).settings
         differing = [name for name, value in self._own.items() if others.get(name, value) != value]
         if not differing:
             return ""
@@ -101,14 +112,14 @@ class AlikeSettings:
 
 async def until_alike(look: Callable[[], Awaitable[object]]) -> None:
     """Look until nobody is set otherwise any more. Raises SettingsDiffer once one of those shows that it lives."""
-    least_ms = _TTL_MS
+    first = b""
     while True:
         try:
             await look()
         except SettingsDiffer as error:
-            if error.left_ms > least_ms:
+            if first and error.stated != first:
                 raise
-            least_ms = error.left_ms
+            first = error.stated
             await trio.sleep(SHARED_SETTINGS_POLL_SECONDS)
         else:
             return
