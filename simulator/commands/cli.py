@@ -14,7 +14,7 @@ from rich.table import Table
 
 from simulator.commands import traces
 from simulator.commands.attacks import attack_app
-from simulator.commands.bench import bench_app
+from simulator.commands.bench import bench
 from simulator.commands.capacity import capacity
 from simulator.commands.compare import compare
 from simulator.commands.failing import USAGE_ERROR, exit_with, fail
@@ -44,7 +44,6 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(attack_app, name="attack")
-app.add_typer(bench_app, name="bench")
 app.add_typer(state_app, name="state")
 
 Reports = Annotated[
@@ -208,10 +207,13 @@ def validate(
 def schema(
     of: Annotated[
         str,
-        typer.Argument(help="scenario, verdict, trace, capacity, comparison or openapi", envvar="HATCHFARM_SCHEMA_OF"),
+        typer.Argument(
+            help="scenario, verdict, trace, capacity, comparison, bench or openapi", envvar="HATCHFARM_SCHEMA_OF"
+        ),
     ] = "scenario",
 ) -> None:
-    """Print the JSON Schema of scenarios, verdicts, trace lines, capacities or comparisons, or the API in OpenAPI."""
+    """Print the JSON Schema of scenarios, verdicts, trace lines, capacities, comparisons or bench, or the API's."""
+    from benchmarks.suite import suite_schema  # noqa: PLC0415 - as above
     from reference_server.about import described_api  # noqa: PLC0415
     from simulator.capacity.result import capacity_schema  # noqa: PLC0415 - as above
     from simulator.comparing.outcome import comparison_schema  # noqa: PLC0415 - as above
@@ -225,6 +227,7 @@ def schema(
         "trace": trace_schema,
         "capacity": capacity_schema,
         "comparison": comparison_schema,
+        "bench": suite_schema,
         "openapi": described_api,
     }
     if of not in schemas:
@@ -277,6 +280,7 @@ def doctor(
 
 
 traces.register(app)
+app.command()(bench)
 app.command()(capacity)
 app.command()(compare)
 app.command()(worker)

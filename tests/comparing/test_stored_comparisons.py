@@ -12,7 +12,9 @@ import jsonschema
 import msgspec
 import pytest
 
-from benchmarks.measuring import Benchmark, Figure, Yardstick, conclude
+from benchmarks.machine_facts import MachineFacts
+from benchmarks.measuring import Benchmark, Figure, Result, Yardstick, conclude
+from benchmarks.suite import Suite
 from reference_server.wire.units import MILLISECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.comparing.deciding import Says, Tolerance
@@ -32,7 +34,7 @@ SCHEMA = Path(__file__).parents[2] / "simulator/comparing/comparison.schema.json
 ROUNDS = 8
 
 
-def result(path: Path, rate: float, yardstick: float, memory: float, *, rounds: int = ROUNDS) -> Path:
+def result(path: Path, rate: float, yardstick: float, memory: float, *, rounds: int = ROUNDS, cores: int = 2) -> Path:
     """Write a benchmark's result as `hatchfarm bench` does."""
     figures = (
         Figure("rate", "the lane"),
@@ -44,7 +46,9 @@ def result(path: Path, rate: float, yardstick: float, memory: float, *, rounds: 
         name: [value * (1 + at / 1000) for at in range(rounds)]
         for name, value in (("rate", rate), ("constant", yardstick), ("memory", memory))
     }
-    path.write_bytes(msgspec.json.encode(conclude(benchmark, figures, values, AT)))
+    machine = MachineFacts("a cpu", cores, 1, "", "", {}, "", 0.0)
+    suite = Suite(2, AT, 0.0, machine, (conclude(benchmark, figures, values), Result("other", problem="x")), 0)
+    path.write_bytes(msgspec.json.encode(suite))
     return path
 
 
@@ -59,7 +63,7 @@ def compared(tmp_path: Path, *after: float, rounds: int = ROUNDS) -> dict[str, S
     slower = any(line.decision.says is Says.SLOWER for line in comparison.lines)
     unknown = any(line.decision.says is Says.CANNOT_TELL for line in comparison.lines)
     assert comparison.exit_code == (1 if slower else 3 if unknown else 0)
-    return {line.title: line.decision.says for line in comparison.lines}
+    return {line.title.removeprefix("heartbeat: "): line.decision.says for line in comparison.lines}
 
 
 SAME = {
@@ -116,12 +120,14 @@ def test_what_is_no_result_is_refused_with_its_name(tmp_path: Path, content: byt
         compare_results(good, tmp_path / "bad.json", AT, Tolerance())
 
 
-def test_results_of_two_benchmarks_are_not_compared(tmp_path: Path) -> None:
+def test_of_two_benchmarks_nothing_is_in_both_and_another_machine_is_named(tmp_path: Path) -> None:
     good = result(tmp_path / "good.json", 1000, 1500, 10_000)
-    other = tmp_path / "other.json"
-    other.write_bytes(good.read_bytes().replace(b'"benchmark":"heartbeat"', b'"benchmark":"market"'))
-    with pytest.raises(BundleError, match="of `bench market`"):
-        compare_results(good, other, AT, Tolerance())
+    other = result(tmp_path / "other.json", 1000, 1500, 10_000, cores=4)
+    assert compare_results(good, other, AT, Tolerance()).notes == ["two machines: a cpu, 2 cores and a cpu, 4 cores"]
+    other.write_bytes(good.read_bytes().replace(b'"name":"heartbeat"', b'"name":"market"'))
+    comparison = compare_results(good, other, AT, Tolerance())
+    assert (comparison.exit_code, comparison.summary) == (3, "nothing is in both")
+    assert "heartbeat: the lane is in one of them only" in comparison.notes
 
 
 def a_run(name: str, made: Any) -> Run:
