@@ -12,7 +12,6 @@ import jsonschema
 import msgspec
 import pytest
 
-from benchmarks.machine_facts import MachineFacts
 from benchmarks.measuring import Benchmark, Figure, Result, Yardstick, conclude
 from benchmarks.suite import Suite
 from reference_server.wire.units import MILLISECOND_NS
@@ -26,6 +25,7 @@ from simulator.comparing.runs import Run, compare_runs
 from simulator.comparing.showing import junit
 from simulator.errors import BundleError
 from simulator.judging.judging import judge_run
+from simulator.platform.machine_facts import MachineFacts
 from tests.report.conftest import five_checkers
 from tests.report.runs import HOSTILE, long_run, uneventful
 
