@@ -50,3 +50,11 @@ SHARD_OF_WRK = 0.6
 """Against wrk, which is C and signs nothing."""
 CONDUCTED_OF_DIRECT = 0.9
 """A shard beside Locust, which reports everything."""
+HEARTBEATS_OF_STARLETTE = 2.0
+"""On Uvicorn, with the same checks: else a framework would do."""
+HEARTBEATS_OF_FASTAPI = 2.5
+"""On Granian: it finds out what a handler needs, at each request."""
+HEARTBEATS_OF_QUART = 15.0
+"""On Hypercorn, which this server began as."""
+ROUTES_OF_STARLETTE = 1.5
+"""Every other route is of less weight, and decided as a rival decides it; what is left is transport and routing."""

@@ -68,6 +68,11 @@ CATALOGUE = (
         "memory", "Memory that a machine costs the server, idle and connected, and the simulator.", sized_by="machines"
     ),
     Entry("shard", "The simulator's client against Locust and wrk.", seconds=2.0),
+    Entry(
+        "rivals",
+        "The server against others that do the same, the shard against other clients.",
+        module="rivals.measured",
+    ),
     Entry("conduct", "What it costs that Locust conducts the fleet.", module="conducted", seconds=6.0),
     Entry("checkers", "How many rows the checkers judge in a second.", seconds=2.0),
 )

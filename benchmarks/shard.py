@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
-import sys
-import tempfile
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import trio
 
 from benchmarks import bars
 from benchmarks.blaster import host_of, made_up_machines, signed_heartbeats
-from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject, Yardstick
-from benchmarks.processes import ROOT, benchmark_server, measuring
-from simulator.client.target import parse_target
-from simulator.worlds.live.drive import drive
+from benchmarks.measuring import Benchmark, Figure, Subject, Yardstick
+from benchmarks.processes import benchmark_server, measuring
+from benchmarks.rivals.clients import Rates, run_locust, run_shard, run_wrk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,92 +18,60 @@ if TYPE_CHECKING:
     from benchmarks.processes import Server
 
 MACHINES = 1000
-LOCUST_USERS = 100
-CLIENT_MAX_SECONDS = 120
 WRK_SIGNED = 20_000
 """Heartbeats that wrk sends in turn: the server, being constant, does not mind to have seen them."""
-WRK_SCRIPT = """\
-local file = assert(io.open("{path}", "rb"))
-local requests, number = {{}}, 0
-for length in file:lines() do
-  requests[#requests + 1] = file:read(tonumber(length))
-end
-function request()
-  number = number % #requests + 1
-  return requests[number]
-end
-"""
-_WRK_RATE = re.compile(r"^Requests/sec: +([0-9.]+)$", re.MULTILINE)
+CLIENTS = {
+    "shard": "the shard, signing",
+    "locust": "Locust's FastHttpUser, signing",
+    "locust_http": "Locust's HttpUser, signing",
+    "wrk": "wrk, signed before",
+}
+BY_CPU = "_cpu"
+"""What ends the names of figures by CPU time. Their ratios have no bars: they say whether a miss is the machine's."""
+
+
+def with_cpu(over: str, under: str, bar: float | None = None) -> tuple[Yardstick, Yardstick]:
+    """Return the ratio of two figures by the clock, which has the bar, and by CPU time."""
+    return Yardstick(over, under, bar), Yardstick(over + BY_CPU, under + BY_CPU)
+
+
+def both(name: str, title: str) -> tuple[Figure, Figure]:
+    """Return a figure by the clock and by CPU time."""
+    return Figure(name, title), Figure(name + BY_CPU, f"{title}, by CPU time", "/s of CPU")
+
+
 YARDSTICKS = (
-    Yardstick("shard", "locust", bars.SHARD_OF_LOCUST),
-    Yardstick("shard", "wrk", bars.SHARD_OF_WRK),
+    *with_cpu("shard", "locust", bars.SHARD_OF_LOCUST),
+    *with_cpu("shard", "locust_http"),
+    *with_cpu("shard", "wrk", bars.SHARD_OF_WRK),
 )
 
 
-def run_locust(url: str, seconds: float) -> float:
-    """Run Locust headless against a server; return requests a second."""
-    command = [
-        sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("locustfile.py")), "--headless",
-        "-u", str(LOCUST_USERS), "-r", str(LOCUST_USERS), "-t", f"{max(1, round(seconds))}s", "--host", url,
-        "--loglevel", "ERROR", "--only-summary",
-    ]  # fmt: skip
-    done = _run(command)
-    results = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if not results:
-        raise BenchmarkError(f"Locust showed no result: {done.stderr[-300:]}")
-    result = json.loads(results[-1])
-    if result["failures"]:
-        raise BenchmarkError(f"Locust had {result['failures']} failures")
-    return float(result["requests"] / result["seconds"])
-
-
-def run_wrk(url: str, seconds: float) -> float:
-    """Run wrk against a server, with heartbeats signed before; return requests a second."""
-    program = shutil.which("wrk")
-    if program is None:
-        raise BenchmarkError("there is no wrk on the PATH: install it (Debian's package wrk)")
+def _with_wrk(url: str, seconds: float) -> Rates:
     requests = signed_heartbeats(host_of(url), made_up_machines(MACHINES), WRK_SIGNED)
-    with tempfile.TemporaryDirectory() as folder:
-        written, script = Path(folder) / "requests", Path(folder) / "wrk.lua"
-        written.write_bytes(b"".join(b"%d\n%b" % (len(one), one) for one in requests))
-        script.write_text(WRK_SCRIPT.format(path=written), encoding="utf-8")
-        length = f"{max(1, round(seconds))}s"
-        done = _run([program, "-t", "1", "-c", str(MACHINES), "-d", length, "-s", str(script), url])
-    rate = _WRK_RATE.search(done.stdout)
-    if rate is None or "Non-2xx" in done.stdout:
-        raise BenchmarkError(f"wrk showed no rate: {done.stdout[-300:]}{done.stderr[-300:]}")
-    return float(rate[1])
+    return run_wrk(url, requests, seconds, MACHINES)
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - our own command
-        command, capture_output=True, text=True, check=False, timeout=CLIENT_MAX_SECONDS, cwd=ROOT
-    )
+def _measure(server: Server, client: Callable[[str], Rates]) -> Rates:
+    return client(server.url)
 
 
-def run_shard(url: str, seconds: float) -> float:
-    """Drive a shard; return accepted heartbeats a second."""
-    return trio.run(drive, parse_target(url, "none"), MACHINES, seconds)
-
-
-CLIENTS: dict[str, tuple[str, Callable[[str, float], float]]] = {
-    "shard": ("the shard, signing", run_shard),
-    "locust": ("Locust FastHttpUser, signing", run_locust),
-    "wrk": ("wrk, signed before", run_wrk),
-}
-
-
-def _rate(server: Server, run: Callable[[str, float], float], seconds: float) -> tuple[float]:
-    return (run(server.url, seconds),)
+def client_subjects(seconds: float) -> list[Subject]:
+    """Return the clients, each with a constant server of its own."""
+    clients: dict[str, Callable[[str], Rates]] = {
+        "shard": partial(run_shard, machines=MACHINES, seconds=seconds),
+        "locust": partial(run_locust, user="HeartbeatUser", seconds=seconds),
+        "locust_http": partial(run_locust, user="RequestsUser", seconds=seconds),
+        "wrk": partial(_with_wrk, seconds=seconds),
+    }
+    return [
+        Subject(
+            both(name, CLIENTS[name]), measuring(partial(benchmark_server, "reactor"), partial(_measure, client=client))
+        )
+        for name, client in clients.items()
+    ]
 
 
 def benchmark(seconds: float) -> Benchmark:
     """Return the benchmark, each measurement of which takes so many seconds."""
-    subjects = [
-        Subject(
-            (Figure(name, title),),
-            measuring(partial(benchmark_server, "reactor"), partial(_rate, run=run, seconds=seconds)),
-        )
-        for name, (title, run) in CLIENTS.items()
-    ]
-    return Benchmark("shard", lambda: nullcontext(subjects), YARDSTICKS)
+    return Benchmark("shard", lambda: nullcontext(client_subjects(seconds)), YARDSTICKS)

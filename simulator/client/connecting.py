@@ -1,17 +1,23 @@
-"""Connections to a target under Trio: to whichever of its addresses takes one first (RFC 8305 §5)."""
+"""Connections to a target over sockets under Trio: to whichever of its addresses takes one first (RFC 8305 §5)."""
 
 from __future__ import annotations
 
 import socket
+import struct
 from typing import TYPE_CHECKING
 
 import trio
 
 from simulator.client.resolving import ATTEMPT_DELAY_SECONDS
 from simulator.client.target import bound_socket
+from simulator.client.witness import waiting_bytes
 
 if TYPE_CHECKING:
+    from simulator.client.network import Network
     from simulator.client.target import Target
+
+RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+"""SO_LINGER on, zero seconds: closing sends RST instead of FIN."""
 
 
 async def connected_socket(
@@ -66,3 +72,35 @@ async def _connect(
         sock.close()
         raise
     return sock
+
+
+class Sockets:
+    """The network that this machine is in (`Network`)."""
+
+    async def connect(
+        self, target: Target, source: str | None, port: int, receive_buffer_bytes: int = 0
+    ) -> trio.abc.HalfCloseableStream:
+        """Connect a socket. Raises OSError."""
+        return trio.SocketStream(await connected_socket(target, source, port, receive_buffer_bytes))
+
+    def waiting(self, stream: trio.abc.HalfCloseableStream) -> bytes | None:
+        """Read what waits in a socket."""
+        return waiting_bytes(_socket_of(stream).fileno())
+
+    def break_off(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Have closing a socket send a reset."""
+        _socket_of(stream).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+
+
+def _socket_of(stream: trio.abc.HalfCloseableStream) -> trio.socket.SocketType:
+    if not isinstance(stream, trio.SocketStream):
+        raise TypeError(f"{type(stream).__name__} is no socket's")
+    return stream.socket
+
+
+SOCKETS = Sockets()
+
+
+def network_of(target: Target) -> Network:
+    """Return what a target is reached through."""
+    return target.network or SOCKETS

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import trio
 
 from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
-from simulator.client.connecting import connected_socket
+from simulator.client.connecting import network_of
 from simulator.client.target import Target, port_of, source_number
-from simulator.client.witness import waiting_bytes
 from simulator.contract.answers import Operation
 from simulator.fleet.requests import ApiCall
 from simulator.history.losses import Loss, loss_of_close
@@ -98,6 +97,8 @@ class ControlConnection:
         self._source = source
         self._witness = witness
         self._answer_seconds = answer_seconds or ANSWER_TIMEOUT_SECONDS
+        self._network = network_of(target)
+        self._plain: trio.abc.HalfCloseableStream | None = None
         self._stream: trio.abc.Stream | None = None
         self._free_since = 0.0
         self._last = b"", 0
@@ -127,9 +128,9 @@ class ControlConnection:
 
         What nobody asked for would be taken for the next answer. Under TLS it cannot be told from what TLS itself says.
         """
-        if not isinstance(self._stream, trio.SocketStream) or not self._last[0]:
+        if self._plain is None or self._stream is not self._plain or not self._last[0]:
             return True
-        data = waiting_bytes(self._stream.socket.fileno())
+        data = self._network.waiting(self._plain)
         if data and self._witness is not None:
             self._witness.unasked(self._last[0], data, self._last[1])
         return data is None
@@ -137,14 +138,13 @@ class ControlConnection:
     async def _connect(self) -> trio.abc.Stream:
         target = self._target
         try:
-            sock = await connected_socket(target, self._source, port_of(target, self._turn))
+            self._plain = await self._network.connect(target, self._source, port_of(target, self._turn))
         except BaseException:
             self._turn += 1  # another instance may be there
             raise
-        stream: trio.abc.Stream = trio.SocketStream(sock)
-        if target.tls is not None:
-            stream = trio.SSLStream(stream, target.tls, server_hostname=target.host, https_compatible=True)
-        return stream
+        if target.tls is None:
+            return self._plain
+        return trio.SSLStream(self._plain, target.tls, server_hostname=target.host, https_compatible=True)
 
     async def request(
         self,
@@ -201,6 +201,8 @@ class ControlConnection:
             raise LostError(cause_of(error, self._target, self._answer_seconds), loss) from error
         self._free_since = trio.current_time()
         self._last = message, sent_ns
+        if self._target.secrets is not None:
+            self._target.secrets.see(message, answer)
         if self._witness is not None:
             self._witness.saw(message, answer, sent_ns)
         elif answer.surplus:

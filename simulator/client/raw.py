@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import socket
-import struct
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import trio
 
 from simulator.attacks.script import Expect, Wire, WireAnswer, WireOutcome
-from simulator.client.connecting import connected_socket
+from simulator.client.connecting import network_of
 from simulator.client.target import HTTP2, Target
 from simulator.contract.answers import Answer
 from simulator.limits import ANSWER_MAX_BYTES, ANSWER_TIMEOUT_SECONDS
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 READ_BYTES = 65_536
 SLOW_BUFFER_BYTES = 4_096
 """What the kernel may hold for a slow reader, in place of megabytes that would hide how slowly it reads."""
-RESET_AT_CLOSE = struct.pack("ii", 1, 0)
-"""SO_LINGER on, zero seconds: closing sends RST instead of FIN."""
 SWITCHING_PROTOCOLS, INTERIM_MAX = HTTPStatus.SWITCHING_PROTOCOLS, 199
 BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?")
@@ -167,13 +163,13 @@ class _RawExchange:
         self.sent_ns = now()
         self.parts_ns: list[int] = []
 
-    async def do(self, sock: trio.socket.SocketType) -> None:
+    async def do(self, plain: trio.abc.HalfCloseableStream) -> None:
         """Write and read. Raises OSError or a resource error of Trio's when the connection breaks."""
         target, step = self._target, self._step
-        stream: trio.abc.Stream = trio.SocketStream(sock)
+        stream: trio.abc.Stream = plain
         context = target.http2 if step.http2 else target.tls
         if context is not None:
-            secure = trio.SSLStream(stream, context, server_hostname=target.host, https_compatible=True)
+            secure = trio.SSLStream(plain, context, server_hostname=target.host, https_compatible=True)
             await secure.do_handshake()
             if step.http2 and secure.selected_alpn_protocol() != HTTP2:
                 return  # its bytes would mean something else
@@ -187,7 +183,7 @@ class _RawExchange:
             if step.then == "reset":
                 while self._received < step.reset_after_bytes:
                     await self._arrived.wait()
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)
+                network_of(target).break_off(plain)
                 nursery.cancel_scope.cancel()
 
     def _parts(self) -> list[bytes]:
@@ -203,7 +199,7 @@ class _RawExchange:
                 await stream.send_all(part)
                 if pause_seconds:
                     await trio.sleep(pause_seconds)
-            if step.then == "half-close" and isinstance(stream, trio.SocketStream):
+            if step.then == "half-close" and isinstance(stream, trio.abc.HalfCloseableStream):
                 await stream.send_eof()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.closed = True  # what it has said before can still be read
@@ -237,15 +233,15 @@ async def exchange_raw(target: Target, source: str | None, step: Wire, now: Call
     with trio.move_on_after(step.patience_seconds):
         try:
             buffer_bytes = SLOW_BUFFER_BYTES if step.then == "read-slowly" else 0
-            sock = await connected_socket(target, source, target.port, buffer_bytes)
+            plain = await network_of(target).connect(target, source, target.port, buffer_bytes)
         except OSError:
             return WireOutcome(sent_ns=exchange.sent_ns, closed_ns=now())
         try:
-            await exchange.do(sock)
+            await exchange.do(plain)
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             exchange.closed = exchange.connected
         finally:
-            sock.close()
+            await trio.aclose_forcefully(plain)
     return WireOutcome(
         tuple(exchange.answers.whole),
         exchange.answers.rest,

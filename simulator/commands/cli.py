@@ -188,6 +188,7 @@ def validate(
     scenarios: Annotated[list[Path], typer.Argument(help="Scenario files.", envvar="HATCHFARM_SCENARIO")],
 ) -> None:
     """Check scenario files offline, and say what is wrong where."""
+    from simulator.running.in_ci import problems_of  # noqa: PLC0415 - as above
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415 - as above
     from simulator.scenario.remarks import remarks  # noqa: PLC0415
 
@@ -200,6 +201,8 @@ def validate(
         except ScenarioError as error:
             wrong += 1
             typer.echo(str(error), err=True)
+            for line in problems_of(error.problems, path, os.environ):
+                typer.echo(line)
     raise typer.Exit(USAGE_ERROR if wrong else 0)
 
 
@@ -208,11 +211,11 @@ def schema(
     of: Annotated[
         str,
         typer.Argument(
-            help="scenario, verdict, trace, capacity, comparison, bench or openapi", envvar="HATCHFARM_SCHEMA_OF"
+            help="scenario, verdict, trace, capacity, bench, comparison or openapi", envvar="HATCHFARM_SCHEMA_OF"
         ),
     ] = "scenario",
 ) -> None:
-    """Print the JSON Schema of scenarios, verdicts, trace lines, capacities, comparisons or bench, or the API's."""
+    """Print the JSON Schema of scenarios, verdicts, trace lines, results, comparisons, or the API in OpenAPI."""
     from benchmarks.suite import suite_schema  # noqa: PLC0415 - as above
     from reference_server.about import described_api  # noqa: PLC0415
     from simulator.capacity.result import capacity_schema  # noqa: PLC0415 - as above
@@ -226,8 +229,8 @@ def schema(
         "verdict": verdict_schema,
         "trace": trace_schema,
         "capacity": capacity_schema,
-        "comparison": comparison_schema,
         "bench": suite_schema,
+        "comparison": comparison_schema,
         "openapi": described_api,
     }
     if of not in schemas:

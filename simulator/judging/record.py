@@ -10,9 +10,11 @@ import msgspec
 
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.facts import Facts  # noqa: TC001 - decoding needs the annotations
+from simulator.checkers.server_log import LogSearch  # noqa: TC001 - decoding needs the annotations
 from simulator.contract.profiles import Profile
 from simulator.errors import BundleError
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
+from simulator.platform.machine_facts import MachineFacts  # noqa: TC001 - as above
 from simulator.scenario.thresholds import parse_threshold
 
 if TYPE_CHECKING:
@@ -67,6 +69,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     profile: Profile = Profile.HARDENED
     """By which it is judged; the contract as a whole, as all were before there were two measures."""
     ended_early: EndedEarly | None = None
+    host: MachineFacts | None = None
+    """What the run was made on, and by which version; nothing in bundles of before."""
+    log: LogSearch | None = None
+    """What was found in the logs of the servers that the run had started; None where nobody looked."""
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -13,9 +13,11 @@ import trio
 
 from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, Operation
+from simulator.history.histogram import Histogram
 from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import LocustCount
 from simulator.history.rows import NEVER_NS, History
+from simulator.judging.tally import tally
 from simulator.load.deltas import apply_delta
 from simulator.load.locust_processes import START_SECONDS, LocustProcesses
 from simulator.load.messages import (
@@ -31,12 +33,14 @@ from simulator.load.messages import (
     frame,
 )
 from simulator.load.options import ConductorError
-from simulator.worlds.live.market_player import MarketPlayer
-from simulator.worlds.live.observing import Observer, watch_generator
-from simulator.worlds.live.onboarding import Onboarding, SetUpError
-from simulator.worlds.live.world import owner_prefix
+from simulator.worlds.live.watching import watch_generator
+from simulator.worlds.live.world import LIVE
 from simulator.worlds.plan import machines_wanted
+from simulator.worlds.players.market_player import MarketPlayer
+from simulator.worlds.players.observing import Observer
+from simulator.worlds.players.onboarding import Onboarding, SetUpError
 from simulator.worlds.progress import MARKET_COUNTERS, Progress
+from simulator.worlds.world import owner_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -97,11 +101,13 @@ class Conductor:
         self._sides = sides
         self._clock_offset_ns = clock_offset_ns
         self._start_ns = progress.started_ns = time.monotonic_ns()
-        prefix = self._prefix = owner_prefix(clock_offset_ns)
+        prefix = self._prefix = owner_prefix(LIVE.clock.wall_ns() + clock_offset_ns)
         self._owner_ids = [f"{prefix}-{index}" for index in range(scenario.fleet.owners)]
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(4)[3])
         self._onboarding = Onboarding(target, history, progress, self.now, rng, scenario.fleet.certificate_rotation_ns)
-        self._observer = Observer(scenario, seed, target, history, progress, self.now, self._owner_ids)
+        self._observer = Observer(
+            scenario, seed, target, history, progress, self.now, self._owner_ids, LIVE.clock.wall_ns
+        )
         self._own = Progress()
         self._market = MarketPlayer(scenario, seed, target, history, self._own, self.now, prefix, self._owner_ids)
         self._processes = LocustProcesses(wanted, target)
@@ -215,13 +221,12 @@ class Conductor:
             if not part.complete and not part.lost:
                 part.lost = "it had not said everything when the run ended"
             self._history.owners += part.history.owners
-        if self._counted is not None:
-            self._history.locust_counts = [
-                LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts
-            ]
         if self._playing:
             await self._market.finish()
             await self._observer.finish()
+        if self._counted is not None:
+            counted = [LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts]
+            self._history.locust_counts = counted + _counts_of(self._history)
         progress.phase = "done"
 
     async def _show(self) -> None:
@@ -319,6 +324,16 @@ class Conductor:
             addresses="" if self._target.own_addresses else "shared",
             addresses_known=self._target.addresses_known,
         )
+
+
+def _counts_of(history: History) -> list[LocustCount]:
+    """Count what this process has asked itself, which Locust does not know: owners' accounts, and what is offered."""
+    return [
+        LocustCount(
+            one.method, one.name, Histogram.from_wire(one.answered).count + one.lost, sum(one.failures.values())
+        )
+        for one in tally(history.rows(), ())
+    ]
 
 
 def _response_times(rows: NDArray[Any]) -> list[int]:

@@ -27,9 +27,10 @@ from simulator.load.messages import Begin, Failed, Finish, FrameError, Frames, L
 from simulator.load.ordered import scenario_of, sides_of, target_of
 from simulator.scenario.loading import ScenarioError
 from simulator.worlds.harness_failure import leaf_errors
-from simulator.worlds.live.fleet_player import FleetPlayer, ShardRange
-from simulator.worlds.live.observing import watch_generator
-from simulator.worlds.live.world import LAST_ANSWERS_SECONDS
+from simulator.worlds.live.watching import watch_generator
+from simulator.worlds.live.world import LIVE
+from simulator.worlds.players.fleet_player import FleetPlayer, ShardRange
+from simulator.worlds.players.fleet_run import LAST_ANSWERS_SECONDS
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class ShardProcess:
         ]
         self._kept: list[NDArray[Any]] = []
         self._player = FleetPlayer(
+            LIVE,
             scenario,
             order.seed,
             target_of(order, token, access),

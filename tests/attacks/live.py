@@ -19,8 +19,8 @@ from simulator.history.rows import History
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.scenario.kinds import Duration
 from simulator.scenario.values import AttackOptions
-from simulator.worlds.live.scripts import ScriptPlayer
 from simulator.worlds.plan import Campaign
+from simulator.worlds.players.scripts import ScriptPlayer
 from simulator.worlds.progress import Progress
 from tests.attacks.playing import read_request, script_attack
 from tests.simulator.conftest import API_TOKEN, WatchedApi, sockets_closed_after

@@ -17,7 +17,7 @@ from simulator.deployment.sandbox import open_sandbox
 from simulator.deployment.server_watch import SandboxGauges, ServerWatch
 from simulator.history.rows import History
 from simulator.scenario.values import ServerOptions
-from simulator.worlds.live.scripts import play_watched
+from simulator.worlds.players.scripts import play_watched
 from tests.simulator.conftest import API_TOKEN
 
 if TYPE_CHECKING:

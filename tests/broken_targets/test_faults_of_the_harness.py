@@ -16,11 +16,13 @@ from simulator.client.target import TargetError, parse_target
 from simulator.deployment.server_watch import ServerWatch
 from simulator.history.rows import History
 from simulator.running import run
+from simulator.running.run_state import RunState
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.harness_failure import FAILURE_FILE, leaf_errors, write_failure
-from simulator.worlds.live import world as live
-from simulator.worlds.live.fleet_player import FleetPlayer
-from simulator.worlds.live.world import LiveRun
+from simulator.worlds.live.world import LIVE
+from simulator.worlds.players import fleet_run as live
+from simulator.worlds.players.fleet_player import FleetPlayer
+from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.progress import Progress
 from tests.broken_targets.proxy import Moment, misbehaving
 from tests.broken_targets.runs import (
@@ -47,9 +49,9 @@ def broken(*_: Any) -> Any:
     raise LookupError(BROKEN)
 
 
-def nothing_yet() -> run._RunState:
+def nothing_yet() -> RunState:
     """A run that has not begun."""
-    return run._RunState(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+    return RunState(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 async def played(folder: Path, scenario: str = SCENARIO) -> Ended:
@@ -79,7 +81,7 @@ async def test_an_error_of_the_live_world_ends_the_run_and_keeps_its_verdict(
 async def test_an_error_in_what_comes_after_the_run_is_told_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simulator.worlds.live.auditing.Auditor._order", broken)
+    monkeypatch.setattr("simulator.worlds.players.auditing.Auditor._order", broken)
     result = await played(tmp_path / "run")
     assert result.code == INCONCLUSIVE
     assert "the harness itself failed" in result.output
@@ -105,7 +107,8 @@ async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_it
     with impatient():
         async with misbehaving(right, Moment.CHECK, everything) as proxy:
             outcome = nothing_yet()
-            whole = LiveRun(
+            whole = FleetRun(
+                LIVE,
                 parse_scenario(SCENARIO),
                 5,
                 parse_target(proxy.url, API_TOKEN),

@@ -11,7 +11,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.checkers import outage
 from simulator.client.target import parse_target
 from simulator.running.doctor import check_the_target
-from simulator.worlds.live import observing
+from simulator.worlds.players import observing
 from tests.broken_targets.proxy import Moment, misbehaving
 from tests.broken_targets.runs import FAIL, UNUSABLE, impatient, run_against, scenario
 from tests.simulator.conftest import API_TOKEN

@@ -149,8 +149,8 @@ def test_validate_takes_several_files_from_the_environment(hatchfarm: Hatchfarm)
         ("scenario", SCENARIO_SCHEMA),
         ("verdict", "simulator/judging/verdict.schema.json"),
         ("capacity", "simulator/capacity/capacity.schema.json"),
-        ("comparison", "simulator/comparing/comparison.schema.json"),
         ("bench", "benchmarks/bench.schema.json"),
+        ("comparison", "simulator/comparing/comparison.schema.json"),
     ],
 )
 def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm, of: str, published: str) -> None:
@@ -162,5 +162,5 @@ def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm
 def test_schema_of_anything_else_exits_with_2(hatchfarm: Hatchfarm) -> None:
     refused = hatchfarm.invoke("schema", "farm")
     assert (refused.code, refused.out) == (2, "")
-    known = "scenario and of verdict and of trace and of capacity and of comparison and of bench and of openapi"
+    known = "scenario and of verdict and of trace and of capacity and of bench and of comparison and of openapi"
     assert refused.err == f"hatchfarm schema: there is a schema of {known}, not of 'farm'\n"

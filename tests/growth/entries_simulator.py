@@ -25,7 +25,7 @@ from simulator.traces.messages import escape, references, resolve, split_answer,
 from simulator.traces.redaction import Secrets
 from simulator.traces.resign import Resigner
 from simulator.traces.rewriting import redacted_lines
-from simulator.worlds.live.auditing import _reading
+from simulator.worlds.players.auditing import _reading
 from tests.growth.entries_server import JSONS, TEXTS, quietly
 
 if TYPE_CHECKING:

@@ -34,9 +34,9 @@ from simulator.fleet.requests import ApiCall
 from simulator.history.records import WallReading
 from simulator.history.rows import HONEST, NEVER_NS, History
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.live import act_player, auditing, observing, statuses
-from simulator.worlds.live.observing import Observer
-from simulator.worlds.live.onboarding import Onboarding
+from simulator.worlds.players import act_player, auditing, observing, statuses
+from simulator.worlds.players.observing import Observer
+from simulator.worlds.players.onboarding import Onboarding
 from simulator.worlds.progress import Progress
 from simulator.worlds.recording import record_heartbeat
 from tests.attacks.playing import read_request as read_for_server
@@ -147,7 +147,9 @@ class LyingWorld:
     async def _story(self) -> None:
         progress, rng = Progress(), np.random.default_rng(3)
         owners = Onboarding(self.target, self.history, progress, self.now, rng, 3600 * SECOND_NS)
-        observer = Observer(SCENARIO, 3, self.target, self.history, progress, self.now, OWNERS)
+        observer = Observer(
+            SCENARIO, 3, self.target, self.history, progress, self.now, OWNERS, lambda: self.instant.wall_ns
+        )
         await owners.create_policies(list(OWNERS))
         for machine in self.machines:
             await owners.serve(machine)

@@ -10,7 +10,8 @@ from simulator.client.target import parse_target
 from simulator.fleet.clocks import PERFECT
 from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.live.fleet_player import WHOLE_FLEET, FleetPlayer, ShardRange
+from simulator.worlds.live.world import LIVE
+from simulator.worlds.players.fleet_player import WHOLE_FLEET, FleetPlayer, ShardRange
 from simulator.worlds.progress import Progress
 from tests.support.tiers import examples
 
@@ -45,7 +46,7 @@ rate = 1
 
 def player(seed: int, share: ShardRange) -> FleetPlayer:
     target = parse_target("http://127.0.0.1:9", "token-of-nobody")
-    return FleetPlayer(SCENARIO, seed, target, History(), Progress(), "owner", share=share)
+    return FleetPlayer(LIVE, SCENARIO, seed, target, History(), Progress(), "owner", share=share)
 
 
 @settings(deadline=None, max_examples=examples(30))

@@ -18,7 +18,8 @@ from simulator.deployment.server_process import own_server
 from simulator.history.rows import History
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.values import Scenario
-from simulator.worlds.live.world import LiveRun
+from simulator.worlds.live.world import LIVE
+from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.progress import Progress
 from tests.prometheus.agreement import (
     AUTH_GAUGE,
@@ -124,7 +125,7 @@ async def watch_a_run(rules: Path, folder: Path) -> Watched:
         target = parse_target(server.url, TOKEN)
         facts = Facts(stale_seconds=2, auth_window_seconds=5, auth_threshold=5, baseline=await check_target(target))
         async with prometheus_watching(server.url, TOKEN, rules, folder) as prometheus:
-            run = LiveRun(SCENARIO, SEED, target, history, Progress())
+            run = FleetRun(LIVE, SCENARIO, SEED, target, history, Progress())
             began = read_clocks()
             await run.run()
             before, now_ns, ended = read_clocks(), run.now(), read_clocks()

@@ -18,8 +18,8 @@ from simulator.client.connection import LostError
 from simulator.client.target import parse_target
 from simulator.history.rows import History
 from simulator.limits import AUDIT_READING_MIN_SECONDS
-from simulator.worlds.live import auditing
-from simulator.worlds.live.auditing import Auditor
+from simulator.worlds.players import auditing
+from simulator.worlds.players.auditing import Auditor
 from tests.simulator.conftest import (
     HANG_UP,
     SILENT,

@@ -23,10 +23,11 @@ from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.history.rows import HONEST, NEVER_NS
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.values import Scenario
-from simulator.worlds.live import world as live
-from simulator.worlds.live.fleet_player import time_hour
 from simulator.worlds.live.shard import Shard
-from simulator.worlds.live.world import LiveRun, run_fleet
+from simulator.worlds.live.world import LIVE, run_fleet
+from simulator.worlds.players import fleet_run as live
+from simulator.worlds.players.fleet_player import time_hour
+from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.progress import Progress
 from tests.simulator.conftest import (
     ACCEPT,
@@ -291,7 +292,7 @@ async def test_the_same_seed_makes_the_same_run(scripted: ScriptedServer) -> Non
     )
 
     def made(seed: int) -> tuple[Any, ...]:
-        run = LiveRun(plan, seed, scripted.target, WatchedHistory(), Progress())
+        run = FleetRun(LIVE, plan, seed, scripted.target, WatchedHistory(), Progress())
         return (
             [(machine.clock, machine.silence) for machine in run.player.fleet],
             [[victim.index for victim in campaign.victims] for campaign in run.player.campaigns],
@@ -305,7 +306,7 @@ async def test_the_same_seed_makes_the_same_run(scripted: ScriptedServer) -> Non
 
 async def test_machines_obey_their_policies_in_what_they_report(scripted: ScriptedServer) -> None:
     """Maxima hold, and outside the allowed hours of its own time zone a machine works at nothing."""
-    run = LiveRun(scenario("1s", {"hardware": "gpu-server"}), 1, scripted.target, WatchedHistory(), Progress())
+    run = FleetRun(LIVE, scenario("1s", {"hardware": "gpu-server"}), 1, scripted.target, WatchedHistory(), Progress())
     unix_seconds = SystemClock().now().wall_ns / 1e9
     here, elsewhere = (
         [hour, (hour + 1) % 24] for hour in (time_hour(zone, unix_seconds) for zone in ("Asia/Seoul", "UTC"))

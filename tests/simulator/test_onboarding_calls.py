@@ -23,7 +23,7 @@ from simulator.fleet.onboarding import POLICY_TRIES, make_rules
 from simulator.history.losses import Loss, losses_of
 from simulator.history.rows import NEVER_NS
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
-from simulator.worlds.live.onboarding import Onboarding, SetUpError
+from simulator.worlds.players.onboarding import Onboarding, SetUpError
 from tests.simulator.conftest import (
     API_TOKEN,
     HANG_UP,

@@ -24,8 +24,8 @@ from simulator.fleet.machine import Machine
 from simulator.history.rows import HONEST
 from simulator.scenario.kinds import Duration
 from simulator.scenario.values import AttackOptions
-from simulator.worlds.live.onboarding import Onboarding
 from simulator.worlds.plan import Campaign
+from simulator.worlds.players.onboarding import Onboarding
 from tests.simulator.conftest import ShardUnderTest, WatchedApi, serving
 from tests.support.waiting import until
 

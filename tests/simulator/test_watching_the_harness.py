@@ -14,7 +14,7 @@ from simulator.checkers.generator import check_generator
 from simulator.checkers.verdict import Status
 from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
-from simulator.worlds.live.observing import watch_generator
+from simulator.worlds.live.watching import watch_generator
 from simulator.worlds.progress import Progress
 
 

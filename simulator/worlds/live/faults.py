@@ -12,7 +12,7 @@ from simulator.deployment.own import begin, undo
 from simulator.deployment.server_process import ServerError
 from simulator.history.records import Fault
 from simulator.scenario.values import DOWN_FAULTS
-from simulator.worlds.live.statuses import StatusReader
+from simulator.worlds.players.statuses import StatusReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

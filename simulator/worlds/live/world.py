@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import trio
-
-from reference_server.wire.units import SECOND_NS
-from simulator.worlds.live.fleet_player import FleetPlayer
-from simulator.worlds.live.market_player import MarketPlayer
-from simulator.worlds.live.observing import Observer, watch_generator
-from simulator.worlds.live.onboarding import SetUpError
-from simulator.worlds.plan import machines_wanted
+from simulator.worlds.live.shard import Shard
+from simulator.worlds.live.watching import watch_generator
+from simulator.worlds.players.fleet_run import FleetRun
+from simulator.worlds.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,77 +21,20 @@ if TYPE_CHECKING:
     from simulator.worlds.live.faults import FaultPlayer
     from simulator.worlds.progress import Progress
 
-LAST_ANSWERS_SECONDS = 3.0
+
+class SystemClock:
+    """This machine's own clocks."""
+
+    def monotonic_ns(self) -> int:
+        """Return the system's monotonic clock."""
+        return time.monotonic_ns()
+
+    def wall_ns(self) -> int:
+        """Return Unix time."""
+        return time.time_ns()  # noqa: TID251 - the live world runs on the real clock
 
 
-class LiveRun:
-    """One run of a scenario against a target, all in this process. Times count from its start."""
-
-    def __init__(
-        self,
-        scenario: Scenario,
-        seed: int,
-        target: Target,
-        history: History,
-        progress: Progress,
-        tape: Tape | None = None,
-        sides: Mapping[str, Target] = MappingProxyType({}),
-        clock_offset_ns: int = 0,
-        faults: FaultPlayer | None = None,
-    ) -> None:
-        self._faults = faults
-        self._scenario = scenario
-        self._history = history
-        self._progress = progress
-        self._tape = tape
-        prefix = owner_prefix(clock_offset_ns)
-        self.player = FleetPlayer(scenario, seed, target, history, progress, prefix, tape, sides, clock_offset_ns)
-        self.now = self.player.now
-        owner_ids = self.player.owner_ids
-        self._observer = Observer(scenario, seed, target, history, progress, self.now, owner_ids)
-        self._market = MarketPlayer(scenario, seed, target, history, progress, self.now, prefix, owner_ids, tape)
-
-    async def run(self) -> None:
-        """Run to the scenario's end; cancel it to end it early. The history holds what is known either way."""
-        player, progress, scenario = self.player, self._progress, self._scenario
-        try:
-            await player.create_policies()
-        except* SetUpError:
-            await self._observer.ask_for_health()
-            raise
-        if self._tape is not None:
-            self._tape.start(player.now(), player.wall())
-        player.begin(time.monotonic_ns())
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(
-                    player.play, lambda now_ns: machines_wanted(scenario.fleet, now_ns), player.campaigns
-                )
-                nursery.start_soon(watch_generator, self._history, progress, self.now)
-                nursery.start_soon(self._observer.watch)
-                nursery.start_soon(self._market.play)
-                if self._faults is not None:
-                    nursery.start_soon(self._faults.play, self.now)
-                await trio.sleep(scenario.duration_ns / SECOND_NS)
-                nursery.cancel_scope.cancel()
-        finally:
-            progress.phase = "last answers"
-            try:
-                with trio.CancelScope(shield=True):
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(partial(watch_generator, self._history, progress, self.now, ending=True))
-                        await player.finish(LAST_ANSWERS_SECONDS)
-                        await self._market.finish()
-                        await self._observer.finish()
-                        nursery.cancel_scope.cancel()
-            finally:
-                player.conclude(self._history.rows())
-                progress.phase = "done"
-
-
-def owner_prefix(clock_offset_ns: int = 0) -> str:
-    """Begin the names of a run's owners: its own, so that a target that has seen runs before is no different."""
-    return f"owner-{time.time_ns() + clock_offset_ns:x}"  # noqa: TID251 - the live world runs on the real clock
+LIVE = World(SystemClock(), Shard, watch_generator)
 
 
 async def run_fleet(
@@ -115,4 +53,4 @@ async def run_fleet(
     `sides` are servers for attacks that need one of their own, by the attack's name. `clock_offset_ns` is what machines
     and attackers add to this machine's wall clock, so as to go by the target's. `faults` go wrong meanwhile.
     """
-    await LiveRun(scenario, seed, target, history, progress, tape, sides, clock_offset_ns, faults).run()
+    await FleetRun(LIVE, scenario, seed, target, history, progress, tape, sides, clock_offset_ns, faults).run()

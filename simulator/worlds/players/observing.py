@@ -1,8 +1,7 @@
-"""Observing a target during a run: its metrics once in a while, its audit heads, and how the harness itself does."""
+"""Observing a target during a run: its metrics once in a while, and its audit heads."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,9 +22,8 @@ from simulator.limits import (
     STATUS_PATIENCE_SECONDS,
     TROUBLE_MAX_CHARACTERS,
 )
-from simulator.worlds.live.auditing import Auditor
-from simulator.worlds.live.statuses import AT_THE_END, StatusReader
-from simulator.worlds.own_health import LAG_PROBE_SECONDS, OwnHealth
+from simulator.worlds.players.auditing import Auditor
+from simulator.worlds.players.statuses import AT_THE_END, StatusReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -42,7 +40,10 @@ AUDITOR = 5
 
 
 class Observer:
-    """Reads a target's metrics and audit into the history while others load it. `owner_ids` are the honest fleet's."""
+    """Reads a target's metrics and audit into the history while others load it.
+
+    `owner_ids` are the honest fleet's; `wall` gives Unix nanoseconds by this machine's own clock.
+    """
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Observer:
         progress: Progress,
         now: Callable[[], int],
         owner_ids: Collection[str],
+        wall: Callable[[], int],
     ) -> None:
         self._scenario = scenario
         # Uptime and counters are each instance's own.
@@ -60,6 +62,7 @@ class Observer:
         self._history = history
         self._progress = progress
         self._now = now
+        self._wall = wall
         self._witness = Witness(history, now, reads=True)
         self._statuses = StatusReader(target, history, now, AT_THE_END, STATUS_PATIENCE_SECONDS)
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(AUDITOR + 1)[AUDITOR])
@@ -132,7 +135,7 @@ class Observer:
         """Read the metrics into the history, and this machine's clock; returns whether anything was answered."""
         progress = self._progress
         sent_ns = self._now()
-        unix_ns = time.time_ns()  # noqa: TID251 - judging times that the target shows
+        unix_ns = self._wall()
         self._history.wall_readings.append(WallReading(sent_ns, self._now(), unix_ns))
         try:
             samples = await read_metrics(connection, self._target)
@@ -146,25 +149,3 @@ class Observer:
         progress.stale_alert = samples.get("hatchfarm_alert_stale_workers", 0) > 0
         progress.auth_alert = samples.get("hatchfarm_alert_worker_auth_failures", 0) > 0
         return True
-
-
-async def watch_generator(
-    history: History, progress: Progress, now: Callable[[], int], *, ending: bool = False, apart: bool = False
-) -> None:
-    """Once a second, and when cancelled, record how the harness itself is doing; `ending` says that its run is over.
-
-    `apart` is a process that the run's own watch does not measure.
-    """
-    health = OwnHealth(history, now, lambda: (progress.dropped_starts, progress.held_up), ending=ending, apart=apart)
-    while True:
-        health.begin()
-        before = trio.current_time()
-        try:
-            while health.seconds < 1:
-                before = trio.current_time()
-                await trio.sleep(LAG_PROBE_SECONDS)
-                health.woke(trio.current_time() - before)
-        finally:
-            # What stood still until the end of a run is woken by its end.
-            health.woke(trio.current_time() - before)
-            health.note()

@@ -1,8 +1,7 @@
-"""Playing a fleet, or one shard of it: its machines and campaigns on real sockets, started and stopped as wanted."""
+"""Playing a fleet, or one shard of it: its machines and campaigns, started and stopped as wanted."""
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, tzinfo
 from itertools import count
 from types import MappingProxyType
@@ -13,6 +12,7 @@ import msgspec
 import numpy as np
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import ScriptContext, defences_of
 from simulator.client.target import Target, peers_of
@@ -20,10 +20,9 @@ from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.history.rows import NEVER_NS, History
 from simulator.limits import MACHINES_MAX
 from simulator.scenario.kinds import Duration
-from simulator.worlds.live.onboarding import Onboarding
-from simulator.worlds.live.scripts import ScriptPlayer
-from simulator.worlds.live.shard import Shard
 from simulator.worlds.plan import make_campaigns, make_fleet, make_market_work
+from simulator.worlds.players.onboarding import Onboarding
+from simulator.worlds.players.scripts import ScriptPlayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
+    from simulator.worlds.world import World
 
 TICK_SECONDS = 0.05
 HARDWARE_TICK_SECONDS = 1.0
@@ -59,12 +59,13 @@ class FleetPlayer:
     """A scenario's machines and campaigns against a target. Everything random follows from the seed and the shard.
 
     `prefix` begins the owners' names. Times count from `begin`. `clock_offset_ns` is what machines and attackers add to
-    this machine's wall clock, so as to go by the target's; `sides` are servers for attacks that need one of their own,
+    the world's wall clock, so as to go by the target's; `sides` are servers for attacks that need one of their own,
     by the attack's name.
     """
 
     def __init__(
         self,
+        world: World,
         scenario: Scenario,
         seed: int,
         target: Target,
@@ -74,8 +75,10 @@ class FleetPlayer:
         tape: Tape | None = None,
         sides: Mapping[str, Target] = MappingProxyType({}),
         clock_offset_ns: int = 0,
+        *,
         share: ShardRange = WHOLE_FLEET,
     ) -> None:
+        self._clock = clock = world.clock
         self._scenario = scenario
         self._sides = sides
         self._peers = peers_of(target)
@@ -91,14 +94,14 @@ class FleetPlayer:
         )
 
         def wall() -> int:
-            return time.time_ns() + clock_offset_ns  # noqa: TID251 - the live world runs on the real clock
+            return clock.wall_ns() + clock_offset_ns
 
         self._wall = wall
         self.fleet = make_fleet(scenario, fleet_rng, prefix, first)
         self.campaigns = make_campaigns(scenario, self.fleet[: share.machines], fleet_rng)
         self._early: list[int] = []
         self._hardware = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
-        self._start_ns = progress.started_ns = time.monotonic_ns()
+        self._start_ns = progress.started_ns = clock.monotonic_ns()
         rotation_ns = scenario.fleet.certificate_rotation_ns
         self._onboarding = Onboarding(target, history, progress, self.now, call_rng, rotation_ns, tape)
         self.owner_ids = sorted({machine.owner_id for machine in self.fleet})
@@ -107,7 +110,7 @@ class FleetPlayer:
         self._registered = 0
         self._work = make_market_work(scenario, self.fleet, work_rng)
         metrics_of = self.metrics_of if self._work is None else self.market_metrics_of
-        self._shard = Shard(
+        self._shard = world.make_shard(
             target, history, progress, shard_rng, self.now, wall, metrics_of, self._call,
             scenario.fleet.jitter, tape, work=self._work,
         )  # fmt: skip
@@ -122,7 +125,7 @@ class FleetPlayer:
 
     def now(self) -> int:
         """Return nanoseconds since the start of the run."""
-        return time.monotonic_ns() - self._start_ns
+        return self._clock.monotonic_ns() - self._start_ns
 
     def wall(self) -> int:
         """Return Unix nanoseconds by the clock that machines go by."""
@@ -138,7 +141,7 @@ class FleetPlayer:
         self._onboarding.policies.update(policies)
 
     def begin(self, start_ns: int) -> None:
-        """Count the run's time from a moment of the system's monotonic clock."""
+        """Count the run's time from a moment of the world's monotonic clock."""
         self._history.shift_effects(self._start_ns - start_ns)
         self._start_ns = self._progress.started_ns = start_ns
 
@@ -283,7 +286,7 @@ class FleetPlayer:
     def load_hardware(self, seconds: float) -> None:
         """Move the fleet's load on, held under each machine's policy."""
         hardware, fleet = self._hardware, self.fleet
-        unix_seconds = time.time()  # noqa: TID251 - the live world runs on the real clock
+        unix_seconds = self._clock.wall_ns() / SECOND_NS
         hardware.advance(seconds, unix_seconds / 3600 % 24)
         hours = {zone: time_hour(zone, unix_seconds) for zone in {m.rules.get("timezone", "UTC") for m in fleet}}
 

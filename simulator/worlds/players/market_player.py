@@ -16,7 +16,7 @@ from simulator.fleet.market_acts import MarketActs
 from simulator.fleet.market_requests import owner_caller
 from simulator.fleet.requests import ANY_OWNER
 from simulator.limits import ACCOUNTS_MAX_CONCURRENT, ACCOUNTS_PATIENCE_SECONDS, ACCOUNTS_READ_MAX
-from simulator.worlds.live.act_player import ActPlayer
+from simulator.worlds.players.act_player import ActPlayer
 from simulator.worlds.recording import record_asked, tape_act
 
 if TYPE_CHECKING:

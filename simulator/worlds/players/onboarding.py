@@ -15,7 +15,7 @@ from simulator.fleet.onboarding import PolicyError, PolicyTries, bring_up, make_
 from simulator.history.losses import Loss
 from simulator.history.records import Unserved
 from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
-from simulator.worlds.live.act_player import ActPlayer
+from simulator.worlds.players.act_player import ActPlayer
 from simulator.worlds.recording import keep_wrong_act, record_act, record_asked, status_of, tape_act
 
 if TYPE_CHECKING:

@@ -1,0 +1,62 @@
+"""What a world gives to those who play in it: its clocks, what carries heartbeats, and how the harness is watched.
+
+The way to a target is the target's own (`Target.network`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable  # noqa: TC003 - a Struct resolves its annotations
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from simulator.history.rows import NEVER_NS
+
+if TYPE_CHECKING:
+    from simulator.fleet.machine import Machine
+    from simulator.worlds.plan import Campaign
+
+
+class Clock(Protocol):
+    """Two clocks, in nanoseconds: one that only goes on, and Unix time."""
+
+    def monotonic_ns(self) -> int:
+        """Return the time of the one that only goes on."""
+
+    def wall_ns(self) -> int:
+        """Return Unix time."""
+
+
+class Shard(Protocol):
+    """Carries what `Playing` sends, for machines and attackers of single heartbeats."""
+
+    def resume(self, machine: Machine, given_up_ns: int = NEVER_NS, /) -> None:
+        """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""
+
+    def stop_machine(self, machine: Machine, /) -> None:
+        """Take a machine off the fleet; it keeps its registration, and the answer that it is owed still counts."""
+
+    def launch(self, campaign: Campaign, /) -> None:
+        """Begin a campaign's schedule."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+    async def finish(self, patience_seconds: float, /) -> None:
+        """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""
+
+
+class World(msgspec.Struct, frozen=True):
+    """One world. `make_shard` takes what `worlds.live.shard.Shard` does.
+
+    `watch` records how the harness does until cancelled, as `worlds.live.watching.watch_generator` does.
+    """
+
+    clock: Clock
+    make_shard: Callable[..., Shard]
+    watch: Callable[..., Awaitable[None]]
+
+
+def owner_prefix(wall_ns: int) -> str:
+    """Begin the names of a run's owners: its own, so that a target that has seen runs before is no different."""
+    return f"owner-{wall_ns:x}"
