@@ -39,6 +39,7 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/false_alarms
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/broken_targets
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/cases
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/ci
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/comparing
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/contract
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/core

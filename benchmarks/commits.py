@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks import blaster
-from benchmarks.blaster import blast
+from benchmarks.blaster import WARM_SECONDS, blast
 from benchmarks.measuring import BenchmarkError
 from benchmarks.processes import CLIENT_CORE, Server, pin
 from simulator.comparing.alternating import Measured, Rounds, compare_in_rounds
@@ -27,28 +26,21 @@ FIGURES = (
     Measured("server's CPU time for each", " µs", higher_is_better=False),
     Measured("server's memory", " MB", higher_is_better=False),
 )
-MACHINES = 100
-"""A connection each: enough to keep a server busy, so few that connecting takes no share of what is measured."""
-RATE_MAX = 60_000.0
-WARM_SECONDS, HEADROOM = 0.3, 3.0
-"""A server's first answers are slow: they do not count, and tell how many requests to sign, so many times as many."""
+MACHINES, CONNECTIONS = 1000, 64
+"""So few connections that connecting takes no share of what is measured."""
 
 
 def measure_server(version: Checkout, seconds: float) -> Sequence[float]:
     """Start a version's server, and return the `FIGURES` of it."""
     command = [version.python, "-m", "benchmarks.servers", "lane", str(MACHINES)]
     with Server(command, {"PYTHONSAFEPATH": ""}, shows_machines=True, root=version.source) as server:
-        rate_max = min(RATE_MAX, HEADROOM * blast(server.url, server.machines, WARM_SECONDS, rate_max=RATE_MAX))
-        server.settle()
         before = server.cpu_seconds()
-        rate = blast(server.url, server.machines, seconds, rate_max=rate_max)
+        rate = blast(server.url, server.machines, seconds, connections=CONNECTIONS)
         server.settle()
         used = server.cpu_seconds() - before
         if not (rate and used):
             raise BenchmarkError("nothing was done in the time of a measurement")
-        # What is sent before it counts takes CPU time as well.
-        answered = rate * (seconds + blaster.WARM_SECONDS)
-        return rate, 1e6 * used / answered, server.resident_bytes() / 1e6
+        return rate, 1e6 * used / (rate * (seconds + WARM_SECONDS)), server.resident_bytes() / 1e6
 
 
 def compare_commits(

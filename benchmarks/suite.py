@@ -12,8 +12,8 @@ from rich.table import Table
 
 from benchmarks import formats
 from benchmarks.fresh import in_fresh_process
-from benchmarks.machine_facts import MachineFacts, machine_facts
 from benchmarks.measuring import BUSY_SHARE, HELD, MISSED, UNKNOWN, Benchmark, Figure, Measured, Result, measure
+from simulator.platform.machine_facts import MachineFacts, machine_facts
 from simulator.platform.output_files import write_whole
 
 if TYPE_CHECKING:

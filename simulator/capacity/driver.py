@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import time
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from simulator.capacity.step import (
 from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS, SEED_MAX
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import folder_of, see_writable
+from simulator.report.text import markdown
+from simulator.running.in_ci import add_to_summary
 from simulator.running.leaving import NOT_WRITTEN
 from simulator.running.run import OWN_SERVER, USER_ERRORS, RunRequest, observe, see_open_files_suffice
 
@@ -157,5 +160,10 @@ def execute(request: RunRequest, bounds: Bounds, step_seconds: float, console: C
             where = f"The result could not be written to {folder} ({error.strerror}): give another --out"
             shutil.rmtree(folder, ignore_errors=True)
         console.print(capacity.summary, markup=False)
+        add_to_summary(
+            console,
+            os.environ,
+            f"## Capacity of {markdown(capacity.scenario)}\n\n{markdown(capacity.summary)}\n".encode(),
+        )
         console.print(where, markup=False)
         return code

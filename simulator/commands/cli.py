@@ -188,6 +188,7 @@ def validate(
     scenarios: Annotated[list[Path], typer.Argument(help="Scenario files.", envvar="HATCHFARM_SCENARIO")],
 ) -> None:
     """Check scenario files offline, and say what is wrong where."""
+    from simulator.running.in_ci import problems_of  # noqa: PLC0415 - as above
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415 - as above
     from simulator.scenario.remarks import remarks  # noqa: PLC0415
 
@@ -200,6 +201,8 @@ def validate(
         except ScenarioError as error:
             wrong += 1
             typer.echo(str(error), err=True)
+            for line in problems_of(error.problems, path, os.environ):
+                typer.echo(line)
     raise typer.Exit(USAGE_ERROR if wrong else 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,8 +111,9 @@ def compare(
     from simulator.comparing.outcome import encode  # noqa: PLC0415
     from simulator.comparing.page import comparison_page  # noqa: PLC0415
     from simulator.comparing.showing import junit as as_junit  # noqa: PLC0415
-    from simulator.comparing.showing import show  # noqa: PLC0415
+    from simulator.comparing.showing import show, summary_markdown  # noqa: PLC0415
     from simulator.errors import BundleError  # noqa: PLC0415
+    from simulator.running.in_ci import add_to_summary  # noqa: PLC0415
 
     if rounds_max < rounds:
         fail("compare", f"--rounds {rounds} is above --rounds-max {rounds_max}")
@@ -125,6 +127,7 @@ def compare(
     except BundleError as error:
         fail("compare", str(error))
     show(comparison, console)
+    add_to_summary(console, os.environ, summary_markdown(comparison))
     for path, make in ((json, encode), (html, comparison_page), (junit, as_junit)):
         if path is not None:
             try:

@@ -15,6 +15,7 @@ from simulator.comparing.outcome import Comparison, Kind, Pair, conclude, lines_
 from simulator.comparing.ranks import independent
 from simulator.errors import BundleError
 from simulator.limits import BENCH_RESULT_MAX_BYTES, COMPARED_ROUNDS_MAX
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,34 +39,34 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class BenchResult(msgspec.Struct, frozen=True):
-    """A benchmark's result as far as it is compared: of any version that has these."""
+    """One benchmark's result as far as it is compared; without figures where it could not be measured."""
 
     name: str
     figures: dict[str, Figure] = {}
     ratios: dict[str, Figure] = {}
 
 
-class BenchFile(msgspec.Struct, frozen=True):
-    """What `hatchfarm bench --json` writes: several benchmarks' results; in its first version, one."""
+class Machine(msgspec.Struct, frozen=True):
+    """What two results must have been measured on alike."""
+
+    cpu: str
+    cores: int
+
+
+class BenchResults(msgspec.Struct, frozen=True):
+    """What a suite of benchmarks wrote, as far as it is compared."""
 
     measured_at: str
-    benchmarks: tuple[BenchResult, ...] = ()
-    benchmark: str = ""
-    figures: dict[str, Figure] = {}
-    ratios: dict[str, Figure] = {}
-
-    def by_name(self) -> dict[str, BenchResult]:
-        """Return the results by the names of their benchmarks."""
-        ones = self.benchmarks or (BenchResult(self.benchmark, self.figures, self.ratios),)
-        return {one.name: one for one in ones}
+    machine: Machine
+    benchmarks: tuple[BenchResult, ...]
 
 
-def read_result(path: Path) -> BenchFile:
-    """Read a file of benchmarks' results. Raises BundleError."""
+def read_results(path: Path) -> BenchResults:
+    """Read what a suite of benchmarks wrote. Raises BundleError."""
     try:
         if path.stat().st_size > BENCH_RESULT_MAX_BYTES:
             raise BundleError(f"{path} is larger than {BENCH_RESULT_MAX_BYTES:,} bytes: it is no benchmark's result")
-        return msgspec.json.decode(path.read_bytes(), type=BenchFile)
+        return msgspec.json.decode(path.read_bytes(), type=BenchResults)
     except OSError as error:
         raise BundleError(f"{path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
@@ -80,41 +81,38 @@ def higher_is_better(figure: Figure) -> bool:
 
 
 def compare_results(before: Path, after: Path, compared_at: str, tolerance: Tolerance) -> Comparison:
-    """Compare two files, by the benchmarks that are in both. Raises BundleError where one is no result, or none is."""
-    files = read_result(before), read_result(after)
-    ones, others = (file.by_name() for file in files)
-    both = [name for name in ones if name in others]
-    if not both:
-        raise BundleError(
-            f"{before} is of `bench {' '.join(sorted(ones))}`, {after} of `bench {' '.join(sorted(others))}`"
-        )
-    pairs: list[Pair] = []
-    notes = [f"benchmark {name} is in one of them only" for name in sorted(set(ones) ^ set(others))]
-    for name in both:
-        found, missing = _pairs(ones[name], others[name], tolerance, f"{name}: " if len(both) > 1 else "")
-        pairs += found
-        notes += missing
-    names = tuple(f"{path.name} of {file.measured_at}" for path, file in zip((before, after), files, strict=True))
-    return conclude(Kind.RESULTS, (names[0], names[1]), compared_at, lines_of(pairs), notes=notes)
-
-
-def _pairs(before: BenchResult, after: BenchResult, tolerance: Tolerance, prefix: str) -> tuple[list[Pair], list[str]]:
-    """Return the figures and ratios that are in both, and notes on what is not compared."""
+    """Compare two files, by what is in both. Raises BundleError where one is no result."""
+    ones, others = read_results(before), read_results(after)
     pairs, notes = [], []
-    for kind, mine, theirs in (("figure", before.figures, after.figures), ("ratio", before.ratios, after.ratios)):
-        notes += [f"{kind} {prefix}{name} is in one of them only" for name in sorted(set(mine) ^ set(theirs))]
-        for name in (name for name in mine if name in theirs):
-            pair = _pair(mine[name], theirs[name], tolerance, is_ratio=kind == "ratio")
-            if pair is None:
-                notes.append(
-                    f"{kind} {prefix}{name} has values that are not above zero, or too many: it is not compared"
-                )
-            else:
-                pairs.append(msgspec.structs.replace(pair, title=prefix + pair.title) if prefix else pair)
-    return pairs, notes
+    if ones.machine != others.machine:
+        notes.append(f"two machines: {_machine(ones)} and {_machine(others)}")
+    mine, theirs = _figures(ones), _figures(others)
+    notes += [f"{title} is in one of them only" for title in sorted(set(mine) ^ set(theirs))]
+    for title in (title for title in mine if title in theirs):
+        pair = _pair(title, mine[title][1], theirs[title][1], tolerance, is_ratio=mine[title][0])
+        if pair is None:
+            notes.append(f"{title} has values that are not above zero, or too many: it is not compared")
+        else:
+            pairs.append(pair)
+    names = (f"{before.name} of {ones.measured_at}", f"{after.name} of {others.measured_at}")
+    return conclude(Kind.RESULTS, names, compared_at, lines_of(pairs), notes=notes)
 
 
-def _pair(before: Figure, after: Figure, tolerance: Tolerance, *, is_ratio: bool) -> Pair | None:
+def _machine(results: BenchResults) -> str:
+    return f"{results.machine.cpu}, {plural(results.machine.cores, 'core')}"
+
+
+def _figures(results: BenchResults) -> dict[str, tuple[bool, Figure]]:
+    """Return each figure by its title, with its benchmark's name, and whether it is a ratio."""
+    return {
+        f"{one.name}: {figure.title}": (is_ratio, figure)
+        for one in results.benchmarks
+        for is_ratio, figures in ((False, one.figures), (True, one.ratios))
+        for figure in figures.values()
+    }
+
+
+def _pair(title: str, before: Figure, after: Figure, tolerance: Tolerance, *, is_ratio: bool) -> Pair | None:
     for values in (before.rounds, after.rounds):
         if not 0 < len(values) <= COMPARED_ROUNDS_MAX or not all(0 < one < math.inf for one in values):
             return None
@@ -124,7 +122,7 @@ def _pair(before: Figure, after: Figure, tolerance: Tolerance, *, is_ratio: bool
     better = higher_is_better(after)
     shift = independent(*(_logarithms(one.rounds, better) for one in (before, after)))
     allowed = msgspec.structs.replace(tolerance, moods=moods)
-    return Pair(after.title, after.unit, better, before.rounds, after.rounds, shift, allowed)
+    return Pair(title, after.unit, better, before.rounds, after.rounds, shift, allowed)
 
 
 def _logarithms(values: tuple[float, ...], higher_is_better: bool) -> list[float]:  # noqa: FBT001 - as said of a figure

@@ -12,7 +12,7 @@ from reference_server.wire.visible_text import visible
 from simulator.comparing import wording
 from simulator.comparing.deciding import Says
 from simulator.comparing.outcome import CANNOT_TELL, NO_SLOWER, SLOWER
-from simulator.report.text import one_line
+from simulator.report.text import markdown, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,6 +60,24 @@ def show(comparison: Comparison, console: Console) -> None:
 
 def _shown(text: str) -> str:
     return escape(visible(text))
+
+
+def summary_markdown(comparison: Comparison) -> bytes:
+    """Return the figures and what it comes to, for the summary page of a CI job."""
+    lines = [f"## {markdown(comparison.before)} → {markdown(comparison.after)}", "", markdown(comparison.summary), ""]
+    if comparison.lines:
+        lines += [
+            "| | figure | before | after | change | true change | smallest seen |",
+            "|---|---|---:|---:|---:|---|---:|",
+        ]
+    for line in comparison.lines:
+        found = line.decision
+        cells = (
+            found.says.value, line.title, wording.value_text(line, line.before), wording.value_text(line, line.after),
+            wording.change_text(found.change), wording.interval_text(found), wording.smallest_text(found),
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(map(markdown, cells))} |")
+    return "\n".join([*lines, ""]).encode()
 
 
 def junit(comparison: Comparison) -> bytes:

@@ -44,15 +44,14 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         checkers.append(check_statistics(history))
     if record.log is not None:
         checkers.append(check_log(record.log))
-    judged = judge_by(record.profile, checkers, campaign_names(history, record.attacks), history.exchanges)
+    names = campaign_names(history, record.attacks)
+    judged = judge_by(record.profile, checkers, names, history.exchanges)
     checkers = [undecided(history, one) for one in judged.checkers]
     # Of a server that somebody else has started nobody here sees the memory.
     wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not record.given_target}
-    names = campaign_names(history, record.attacks)
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes, wanted, names)
     thresholds = judge_thresholds(wanted, measured, checkers)
-    if record.ended_early is not None:
-        thresholds = [_at_the_end(one, record.ended_early) for one in thresholds]
+    thresholds = [_at_the_end(one, record.ended_early) for one in thresholds]
     generator = next((one for one in checkers if one.name == "generator"), None)
     if generator is not None and not record.interrupted:  # then they are undecided, whoever is to blame
         best = measure_without_own_lateness(history, generator, record.facts.lag_budget_seconds)
@@ -96,6 +95,7 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         profile=record.profile,
         advisories=judged.advisories,
         ended_early=record.ended_early,
+        host=record.host,
     )
 
 
@@ -104,8 +104,10 @@ def _undecided(one: Verdict, when: str = "the run was interrupted") -> Verdict:
     return Verdict(one.name, Status.INCONCLUSIVE, summary, (), one.figures)
 
 
-def _at_the_end(one: Verdict, ended: EndedEarly) -> Verdict:
-    """Return what a threshold says of a run that one has ended: that one failed, of the others nobody knows."""
+def _at_the_end(one: Verdict, ended: EndedEarly | None) -> Verdict:
+    """Return what a threshold says of a run that one may have ended: that one failed, of the others nobody knows."""
+    if ended is None:
+        return one
     if one.name != f"{ended.metric}: {ended.threshold}":
         return _undecided(one, "a threshold ended the run")
     finding = Finding(f"threshold.{ended.metric}", str(ended), ended.at_ns, one.figures)

@@ -14,6 +14,7 @@ from simulator.checkers.server_log import LogSearch  # noqa: TC001 - decoding ne
 from simulator.contract.profiles import Profile
 from simulator.errors import BundleError
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
+from simulator.platform.machine_facts import MachineFacts  # noqa: TC001 - as above
 from simulator.scenario.thresholds import parse_threshold
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     profile: Profile = Profile.HARDENED
     """By which it is judged; the contract as a whole, as all were before there were two measures."""
     ended_early: EndedEarly | None = None
+    host: MachineFacts | None = None
+    """What the run was made on, and by which version; nothing in bundles of before."""
     log: LogSearch | None = None
     """What was found in the logs of the servers that the run had started; None where nobody looked."""
 

@@ -10,6 +10,7 @@ import msgspec
 from simulator.checkers.verdict import Status, Verdict  # noqa: TC001 - the schema is made from the annotations
 from simulator.contract.profiles import Profile
 from simulator.judging.record import EndedEarly  # noqa: TC001 - as above
+from simulator.platform.machine_facts import MachineFacts  # noqa: TC001 - as above
 from simulator.platform.output_files import write_whole
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a run says. Times in seconds; `latency_s` are response times of honest heartbeats by percentile.
 
     `profile` is the measure, `advisories` what goes beyond it. `ended_early` says which threshold ended the run before
-    its time, if one did.
+    its time, if one did; `host` says on what the run was made, and by which versions.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -81,6 +82,7 @@ class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
     profile: str = Profile.HARDENED
     advisories: list[Advisory] = []
     ended_early: EndedEarly | None = None
+    host: MachineFacts | None = None
 
 
 def verdict_schema() -> dict[str, Any]:

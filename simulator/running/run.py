@@ -16,12 +16,10 @@ from rich.markup import escape
 
 from reference_server.wire.units import SECOND_NS
 from simulator.bundle.writing import write_bundle
-from simulator.checkers.facts import APART
 from simulator.client.access import Access
 from simulator.client.addresses import with_known_addresses
 from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
-from simulator.client.known_secrets import KnownSecrets
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, is_on_this_machine, parse_target
 from simulator.contract.metrics import WORKERS
@@ -42,15 +40,18 @@ from simulator.judging.facts import (
     settings_warnings,
 )
 from simulator.judging.judging import judge_run
-from simulator.judging.record import EndedEarly, RunRecord
+from simulator.judging.record import RunRecord
 from simulator.load.conductor import Conductor
 from simulator.load.options import ConductorError, ConductorOptions, see_that_the_web_ui_can_be_served
 from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
+from simulator.platform.machine_facts import machine_facts
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
 from simulator.running.aborting import end_early
 from simulator.running.doctor import check_open_files
+from simulator.running.in_ci import tell_ci
 from simulator.running.leaving import leave_and_show, write_others
+from simulator.running.run_state import RunState
 from simulator.running.scenario_needs import connections_held, faults_problem, target_warnings
 from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording
@@ -63,14 +64,11 @@ from simulator.worlds.players.onboarding import SetUpError
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from rich.console import Console
 
-    from simulator.checkers.facts import ClockFacts
-    from simulator.checkers.server_log import LogSearch
-    from simulator.contract.features import Feature
     from simulator.contract.profiles import Profile
     from simulator.deployment.own import Deployment
     from simulator.scenario.values import Scenario
@@ -106,41 +104,6 @@ class RunRequest(msgspec.Struct, frozen=True):
     """What is said of the target."""
 
 
-class _RunState(msgspec.Struct):
-    history: History
-    progress: Progress
-    baseline: dict[str, float]
-    target: str
-    started_at: datetime
-    warnings: list[str]
-    interrupted: str | None = None
-    stale_seconds: float | None = None
-    """What the target says; None where the scenario's is known to hold, or nothing better is known."""
-    tape: Tape | None = None
-    authority: str = ""
-    clock: ClockFacts | None = None
-    lacks: frozenset[Feature] | None = None
-    """What the target was found not to have; None before anybody looked."""
-    addresses: str = APART
-    """Whether the server tells the run's addresses apart."""
-    ended_early: EndedEarly | None = None
-    conducted: Callable[[], History] | None = None
-    """Returns what is known so far of a run that is conducted."""
-    failure: Exception | None = None
-    """What the harness itself failed by."""
-    secrets: KnownSecrets = msgspec.field(default_factory=KnownSecrets)
-    log: LogSearch | None = None
-
-    def known(self) -> History:
-        """Return what is known so far."""
-        return self.history if self.conducted is None else self.conducted()
-
-    def note_end(self, ended: EndedEarly) -> None:
-        """Note what ended the run before its time."""
-        self.ended_early = ended
-        self.warnings.append(f"ended early: {ended}")
-
-
 def execute(request: RunRequest, console: Console) -> int:
     """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
     if request.target is not None and (problem := faults_problem(request.scenario)):
@@ -167,7 +130,7 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
         raise RunError(f"{files.name}: {files.found}; {files.hint} (`hatchfarm doctor` looks at the rest)")
 
 
-def _report(request: RunRequest, outcome: _RunState, console: Console) -> int:
+def _report(request: RunRequest, outcome: RunState, console: Console) -> int:
     """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
     record = _record(request, outcome)
     verdict = judge_run(record, outcome.history)
@@ -178,16 +141,17 @@ def _report(request: RunRequest, outcome: _RunState, console: Console) -> int:
         lambda: write_bundle(
             folder, verdict, record, outcome.history, request.scenario_text, reports=request.reports, others=others
         ),
+        partial(tell_ci, console, os.environ, verdict, folder, request.path, request.scenario_text),
     )  # fmt: skip
 
 
-async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunState:
+async def _run(request: RunRequest, console: Console, held: HeldSignal) -> RunState:
     """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
     scenario = request.scenario
     tape = None if request.record is Recording.NOTHING else Tape()
     progress = Progress()
     progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
-    outcome = _RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
+    outcome = RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
             f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
@@ -206,7 +170,7 @@ async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunS
     return outcome
 
 
-async def _work(request: RunRequest, console: Console, outcome: _RunState) -> None:
+async def _work(request: RunRequest, console: Console, outcome: RunState) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
     scenario, watch = request.scenario, ServerWatch(outcome.progress)
     watch.add_processes(HARNESS, lambda: (os.getpid(),))
@@ -238,7 +202,7 @@ async def _work(request: RunRequest, console: Console, outcome: _RunState) -> No
 async def _set_up_and_play(
     request: RunRequest,
     console: Console,
-    outcome: _RunState,
+    outcome: RunState,
     deployment: Deployment | None,
     sides: dict[str, Target],
     watch: ServerWatch,
@@ -295,7 +259,7 @@ async def _set_up_and_play(
 
 async def _play(
     request: RunRequest,
-    outcome: _RunState,
+    outcome: RunState,
     target: Target,
     sides: dict[str, Target],
     clock_offset_ns: int,
@@ -321,7 +285,7 @@ async def _play(
 
 
 @asynccontextmanager
-async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[None]:
+async def _ends_noted(outcome: RunState, watch: ServerWatch) -> AsyncIterator[None]:
     """Keep what a run has found out, whether a server dies or the harness itself has a fault.
 
     Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
@@ -344,19 +308,19 @@ async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[N
         outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-async def _watch_signals(signals: AsyncIterator[int], outcome: _RunState, work: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], outcome: RunState, work: trio.CancelScope) -> None:
     """End the work at the first signal. Later ones change nothing: what is known is being written down."""
     async for number in signals:
         _interrupt(number, outcome, work)
 
 
-def _interrupt(number: int, outcome: _RunState, work: trio.CancelScope) -> None:
+def _interrupt(number: int, outcome: RunState, work: trio.CancelScope) -> None:
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()
 
 
-def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
+def _record(request: RunRequest, outcome: RunState) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
         scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
@@ -380,6 +344,7 @@ def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
         memory_max_bytes=outcome.progress.memory_max_bytes,
         interrupted=outcome.interrupted,
         ended_early=outcome.ended_early,
+        host=machine_facts(),
         warnings=tuple(outcome.warnings),
         options=(*(() if request.conducted_by is None else request.conducted_by.options), *request.aim.options),
         profile=profile_of(request.profile, given_target=request.target is not None),
@@ -387,7 +352,7 @@ def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
     )
 
 
-def _origin(request: RunRequest, outcome: _RunState) -> Origin:
+def _origin(request: RunRequest, outcome: RunState) -> Origin:
     scenario = request.scenario
     return Origin(
         scenario.name, request.seed, outcome.target, outcome.authority,

@@ -18,7 +18,6 @@ import pytest
 from packaging.requirements import Requirement
 
 from benchmarks.blaster import send_all
-from benchmarks.machine_facts import MachineFacts
 from benchmarks.measuring import BenchmarkError, Measured, Result
 from benchmarks.processes import ENVIRONMENT, TOKEN, benchmark_server
 from benchmarks.registering import register_machines
@@ -34,6 +33,7 @@ from reference_server.app import make_api
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.units import SECOND_NS
 from simulator.fleet.machine import signed_heartbeat
+from simulator.platform.machine_facts import MachineFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,6 +22,7 @@ from simulator.judging.judging import judge_run
 from simulator.judging.record import write_record
 from simulator.judging.verdict_file import write_verdict
 from simulator.running import run
+from simulator.running.run_state import RunState
 from simulator.running.terminal import show_verdict
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.harness_failure import leaf_errors
@@ -148,7 +149,7 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     path = folder / "scenario.toml"
     request = run.RunRequest(parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED)
     started_at = datetime.now(UTC)  # noqa: TID251 - when this run was
-    outcome = run._RunState(History(), Progress(), {}, url, started_at, [])
+    outcome = RunState(History(), Progress(), {}, url, started_at, [])
     started = time.monotonic()
     try:
         await run._work(request, console, outcome)

@@ -16,6 +16,7 @@ from simulator.client.target import TargetError, parse_target
 from simulator.deployment.server_watch import ServerWatch
 from simulator.history.rows import History
 from simulator.running import run
+from simulator.running.run_state import RunState
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.harness_failure import FAILURE_FILE, leaf_errors, write_failure
 from simulator.worlds.live.world import LIVE
@@ -48,9 +49,9 @@ def broken(*_: Any) -> Any:
     raise LookupError(BROKEN)
 
 
-def nothing_yet() -> run._RunState:
+def nothing_yet() -> RunState:
     """A run that has not begun."""
-    return run._RunState(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+    return RunState(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 async def played(folder: Path, scenario: str = SCENARIO) -> Ended:

@@ -21,6 +21,7 @@ from simulator.judging.judging import judge_run
 from simulator.judging.verdict_file import RunVerdict, verdict_schema, write_verdict
 from simulator.running import run
 from simulator.running.run import RunRequest
+from simulator.running.run_state import RunState
 from simulator.scenario.kinds import Duration
 from simulator.scenario.values import FleetOptions, Scenario
 from simulator.worlds.progress import Progress
@@ -57,7 +58,7 @@ def judged(story: Story, asked: RunRequest, interrupted: str | None = None, **mo
         "warnings": ["beware"],
         "interrupted": interrupted,
     }
-    outcome = run._RunState(**{**fields, **more})
+    outcome = RunState(**{**fields, **more})
     return judge_run(run._record(asked, outcome), outcome.history)
 
 

@@ -12,9 +12,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from benchmarks.machine_facts import MachineFacts
-from benchmarks.measuring import Benchmark, Figure, Subject, Yardstick, conclude
-from benchmarks.suite import SCHEMA_VERSION, Suite
+from benchmarks.measuring import Benchmark, Figure, Result, Subject, Yardstick, conclude
+from benchmarks.suite import Suite
 from reference_server.wire.units import MILLISECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.comparing.deciding import Says, Tolerance
@@ -26,19 +25,17 @@ from simulator.comparing.runs import Run, compare_runs
 from simulator.comparing.showing import junit
 from simulator.errors import BundleError
 from simulator.judging.judging import judge_run
+from simulator.platform.machine_facts import MachineFacts
 from tests.report.conftest import five_checkers
 from tests.report.runs import HOSTILE, long_run, uneventful
 
 AT = "2026-01-02T03:04:05+00:00"
 SCHEMA = Path(__file__).parents[2] / "simulator/comparing/comparison.schema.json"
 ROUNDS = 8
-FACTS = MachineFacts("CPU", 2, 1, "Linux", "CPython", {}, "", 0.0)
 
 
-def result(
-    path: Path, rate: float, yardstick: float, memory: float, *, rounds: int = ROUNDS, more: tuple[str, ...] = ()
-) -> Path:
-    """Write a benchmark's result as `hatchfarm bench` does; and of `more` benchmarks the same figures."""
+def result(path: Path, rate: float, yardstick: float, memory: float, *, rounds: int = ROUNDS, cores: int = 2) -> Path:
+    """Write a benchmark's result as `hatchfarm bench` does."""
     figures = (
         Figure("rate", "the lane"),
         Figure("constant", "a yardstick"),
@@ -49,9 +46,16 @@ def result(
         name: [value * (1 + at / 1000) for at in range(rounds)]
         for name, value in (("rate", rate), ("constant", yardstick), ("memory", memory))
     }
-    one = conclude(benchmark, [Subject(figures, tuple)], values, 0.0, 0.0)
-    results = (one, *(msgspec.structs.replace(one, name=name) for name in more))
-    path.write_bytes(msgspec.json.encode(Suite(SCHEMA_VERSION, AT, 0.0, FACTS, results, one.exit_code)))
+    machine = MachineFacts("a cpu", cores, 1, "", "", {}, "", 0.0)
+    suite = Suite(
+        2,
+        AT,
+        0.0,
+        machine,
+        (conclude(benchmark, [Subject(figures, tuple)], values, 0.0, 0.0), Result("other", problem="x")),
+        0,
+    )
+    path.write_bytes(msgspec.json.encode(suite))
     return path
 
 
@@ -66,7 +70,7 @@ def compared(tmp_path: Path, *after: float, rounds: int = ROUNDS) -> dict[str, S
     slower = any(line.decision.says is Says.SLOWER for line in comparison.lines)
     unknown = any(line.decision.says is Says.CANNOT_TELL for line in comparison.lines)
     assert comparison.exit_code == (1 if slower else 3 if unknown else 0)
-    return {line.title: line.decision.says for line in comparison.lines}
+    return {line.title.removeprefix("heartbeat: "): line.decision.says for line in comparison.lines}
 
 
 SAME = {
@@ -123,33 +127,14 @@ def test_what_is_no_result_is_refused_with_its_name(tmp_path: Path, content: byt
         compare_results(good, tmp_path / "bad.json", AT, Tolerance())
 
 
-def test_results_of_two_benchmarks_are_not_compared(tmp_path: Path) -> None:
+def test_of_two_benchmarks_nothing_is_in_both_and_another_machine_is_named(tmp_path: Path) -> None:
     good = result(tmp_path / "good.json", 1000, 1500, 10_000)
-    other = tmp_path / "other.json"
+    other = result(tmp_path / "other.json", 1000, 1500, 10_000, cores=4)
+    assert compare_results(good, other, AT, Tolerance()).notes == ["two machines: a cpu, 2 cores and a cpu, 4 cores"]
     other.write_bytes(good.read_bytes().replace(b'"name":"heartbeat"', b'"name":"market"'))
-    with pytest.raises(BundleError, match="of `bench market`"):
-        compare_results(good, other, AT, Tolerance())
-
-
-def test_suites_are_compared_by_the_benchmarks_that_are_in_both(tmp_path: Path) -> None:
-    before = result(tmp_path / "a.json", 1000, 1500, 10_000, more=("mixed", "tls"))
-    after = result(tmp_path / "b.json", 600, 1500, 10_000, more=("mixed", "market"))
-    comparison = compare_results(before, after, AT, Tolerance())
-    assert len(comparison.lines) == 2 * len(SAME)
-    slower = [line.title for line in comparison.lines if line.decision.says is Says.SLOWER]
-    assert slower == [f"{name}: {title}" for name in ("heartbeat", "mixed") for title in ("the lane", "rate/constant")]
-    assert comparison.notes == ["benchmark market is in one of them only", "benchmark tls is in one of them only"]
-
-
-def test_results_of_the_first_version_are_read(tmp_path: Path) -> None:
-    """Which had one benchmark in a file."""
-    now = result(tmp_path / "now.json", 1000, 1500, 10_000)
-    (one,) = json.loads(now.read_bytes())["benchmarks"]
-    before = {"schema_version": 1, "benchmark": one["name"], "measured_at": AT}
-    before |= {"figures": one["figures"], "ratios": one["ratios"], "exit_code": 0}
-    (tmp_path / "before.json").write_text(json.dumps(before), encoding="utf-8")
-    comparison = compare_results(tmp_path / "before.json", now, AT, Tolerance())
-    assert {line.title: line.decision.says for line in comparison.lines} == SAME
+    comparison = compare_results(good, other, AT, Tolerance())
+    assert (comparison.exit_code, comparison.summary) == (3, "nothing is in both")
+    assert "heartbeat: the lane is in one of them only" in comparison.notes
 
 
 def a_run(name: str, made: Any) -> Run:

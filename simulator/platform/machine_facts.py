@@ -1,4 +1,4 @@
-"""What figures were measured on: the machine, its programs, and which version of the code."""
+"""What figures were measured on, and verdicts made: the machine, its programs, and which version of the code."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 import psutil
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGES = (
+    "hatchfarm-harness",
     "trio",
     "httptools",
     "h2",
@@ -74,7 +75,7 @@ def _cpu() -> str:
 def _commit() -> str:
     """Return the commit that is checked out; empty where there is no git or no checkout."""
     git = shutil.which("git")
-    if git is None:
+    if git is None or not (ROOT / ".git").exists():
         return ""
     command = [git, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     done = subprocess.run(  # noqa: S603 - our own command

@@ -1,0 +1,107 @@
+"""What a run tells GitHub Actions: its summary, and an annotation for each problem that has a place in the scenario.
+
+The text may be a server's: it is made harmless, and no line of it is a command.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulator.checkers.verdict import Status
+from simulator.report.files import SUMMARY
+from simulator.report.text import one_line
+from simulator.scenario.source_lines import line_at, lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import Console
+
+    from simulator.judging.verdict_file import RunVerdict
+    from simulator.scenario.source_lines import Problem
+
+ANNOTATIONS_MAX = 10
+"""Of one kind and step: GitHub shows no more."""
+SUMMARY_MAX_BYTES = 1 << 20
+"""Of one step: GitHub refuses a longer one."""
+
+
+def tell_ci(
+    console: Console, environ: Mapping[str, str], verdict: RunVerdict, folder: Path, scenario: Path, text: str
+) -> None:
+    """Add a run's summary to the job's, and print annotations; nothing where this is no job of GitHub Actions."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return
+    for line in annotations_of(verdict, place_of(scenario, environ), text):
+        console.print(line, markup=False)
+    summary = folder / SUMMARY
+    if summary.is_file():
+        add_to_summary(console, environ, summary.read_bytes())
+
+
+def add_to_summary(console: Console, environ: Mapping[str, str], text: bytes) -> None:
+    """Add Markdown to the job's summary, as much as fits; where it cannot be, that is said."""
+    path = environ.get("GITHUB_STEP_SUMMARY") if environ.get("GITHUB_ACTIONS") == "true" else None
+    if not path:
+        return
+    if len(text) > SUMMARY_MAX_BYTES:
+        text = text[:SUMMARY_MAX_BYTES].rpartition(b"\n")[0] + b"\n"
+    try:
+        with Path(path).open("ab") as file:
+            file.write(text)
+    except OSError as error:
+        problem = f"the summary could not be added to the job's ({error.strerror})"
+        console.print(f"::warning::{_data(problem)}", markup=False)
+
+
+def place_of(path: Path, environ: Mapping[str, str]) -> str:
+    """Return a file's path within the checkout, as annotations name it; empty for one that is elsewhere."""
+    root = Path(environ.get("GITHUB_WORKSPACE") or ".")
+    try:
+        return Path(os.path.realpath(path)).relative_to(os.path.realpath(root)).as_posix()
+    except ValueError:
+        return ""
+
+
+def annotations_of(verdict: RunVerdict, file: str, text: str) -> Iterator[str]:
+    """Return a line for each threshold and campaign that is a problem, with the scenario's line that asked for it."""
+    if not file:
+        return
+    lines = lines_of(text)
+    shown = dict.fromkeys(("error", "warning"), 0)
+    for name, place, status, what in _placed(verdict):
+        kind = {Status.FAIL: "error", Status.INCONCLUSIVE: "warning"}.get(status)
+        line = line_at(lines, place)
+        if kind is None or not line or shown[kind] == ANNOTATIONS_MAX:
+            continue
+        shown[kind] += 1
+        yield annotation(kind, file, line, name, what)
+
+
+def _placed(verdict: RunVerdict) -> Iterator[tuple[str, str, Status, str]]:
+    for one in verdict.thresholds:
+        yield one.name, f'thresholds."{one.name.partition(": ")[0]}"', one.status, one.summary
+    for attack in verdict.attacks:
+        yield attack.attack, f"attacks[{attack.campaign - 1}]", attack.status, attack.note
+
+
+def problems_of(problems: tuple[Problem, ...], path: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """Return an annotation for each problem of a scenario that has a line."""
+    file = place_of(path, environ) if environ.get("GITHUB_ACTIONS") == "true" else ""
+    if file:
+        yield from (annotation("error", file, one.line, "scenario", one.what) for one in problems if one.line)
+
+
+def annotation(kind: str, file: str, line: int, title: str, message: str) -> str:
+    """Return a workflow command that marks a line of a file."""
+    return f"::{kind} file={_property(file)},line={line},title={_property(title)}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return one_line(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,49 @@
+"""What GitHub Actions is shown: nothing elsewhere, no line that a server could have written as a command."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from simulator.running.in_ci import SUMMARY_MAX_BYTES, add_to_summary, annotation, place_of
+
+
+def shown(environ: dict[str, str], text: bytes = b"## PASS\n") -> str:
+    out = io.StringIO()
+    add_to_summary(Console(file=out, width=1000), environ, text)
+    return out.getvalue()
+
+
+def test_a_summary_is_added_to_the_jobs_and_nowhere_else(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    path.write_bytes(b"before\n")
+    assert shown({"GITHUB_STEP_SUMMARY": str(path)}) == ""
+    assert path.read_bytes() == b"before\n"
+    job = {"GITHUB_STEP_SUMMARY": str(path), "GITHUB_ACTIONS": "true"}
+    assert shown(job) == ""
+    assert path.read_bytes() == b"before\n## PASS\n"
+    assert shown({**job, "GITHUB_STEP_SUMMARY": str(tmp_path)}).startswith("::warning::the summary could not be added")
+
+
+def test_a_summary_that_is_too_long_is_cut_at_a_line(tmp_path: Path) -> None:
+    job = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"), "GITHUB_ACTIONS": "true"}
+    shown(job, b"a line\n" * SUMMARY_MAX_BYTES)
+    written = (tmp_path / "summary.md").read_bytes()
+    assert SUMMARY_MAX_BYTES - 7 <= len(written) <= SUMMARY_MAX_BYTES
+    assert set(written.split(b"\n")) == {b"a line", b""}
+
+
+def test_no_text_ends_an_annotation_or_begins_another() -> None:
+    line = annotation("error", "a,b.toml", 3, "x::y", "100%\n::error::mine\r\x1b[31m")
+    assert "\n" not in line
+    assert "\r" not in line
+    assert "\x1b" not in line
+    assert line.startswith("::error file=a%2Cb.toml,line=3,title=x%3A%3Ay::100%25")
+
+
+def test_a_file_is_named_within_the_checkout_and_not_at_all_outside(tmp_path: Path) -> None:
+    inside = {"GITHUB_WORKSPACE": str(tmp_path)}
+    assert place_of(tmp_path / "scenarios" / "one.toml", inside) == "scenarios/one.toml"
+    assert place_of(Path("/elsewhere/one.toml"), inside) == ""
