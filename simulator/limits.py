@@ -269,3 +269,5 @@ IDENTITY_REQUEST_MAX_BYTES = 64 * 1024
 """What a server asks of a provider that an attack plays: the longest identity that is tried has 5,000 characters."""
 IDENTITY_REQUEST_SECONDS = 30.0
 """How long such a request may take to come: a server that is under attack gives up long before."""
+VIRTUAL_SECONDS_AFTER = 3_600.0
+"""Virtual seconds that a run may take past its scenario's duration: all that it waits for at its end is over then."""

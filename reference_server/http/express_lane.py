@@ -68,11 +68,12 @@ class ExpressLane:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
             for listener in listeners:
-                nursery.start_soon(accept, listener, self._admission, self._welcome)
+                nursery.start_soon(accept, listener, self._admission, self.welcome)
             nursery.start_soon(self._sweep)
             await self._react()
 
-    def _welcome(self, socket: stdlib_socket.socket, client: str) -> None:
+    def welcome(self, socket: stdlib_socket.socket, client: str) -> None:
+        """Serve a connection from here on: one that has just come, or whose handshake was made elsewhere."""
         now = self._clock.now()
         connection = Connection(self, socket, client, now.monotonic_ns)
         connection.limited = self._api.is_exhausted(connection.address, now)

@@ -46,6 +46,14 @@ app.add_typer(attack_app, name="attack")
 app.add_typer(bench_app, name="bench")
 app.add_typer(state_app, name="state")
 
+Virtual = Annotated[
+    bool,
+    typer.Option(
+        "--virtual",
+        help="Play in virtual time against a server in memory: as fast as can be, and the same for the same seed.",
+        envvar="HATCHFARM_VIRTUAL",
+    ),
+]
 Reports = Annotated[
     bool,
     typer.Option(
@@ -139,6 +147,7 @@ def run(
     record: Record = False,
     with_secrets: WithSecrets = False,
     reports: Reports = True,
+    virtual: Virtual = False,
 ) -> None:
     """Run a scenario and judge what the server did.
 
@@ -178,9 +187,14 @@ def run(
         fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = RunRequest(
         loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conducted_by,
-        reports, stored_scenario(source), profile, target.aim,
+        reports, stored_scenario(source), profile, target.aim, virtual,
     )  # fmt: skip
-    exit_with("run", lambda: execute(request, make_console()), USER_ERRORS)
+    play: Callable[[RunRequest, Console], int] = execute
+    if virtual:
+        from simulator.running.virtual import execute_virtually  # noqa: PLC0415 - it loads the server
+
+        play = execute_virtually
+    exit_with("run", lambda: play(request, make_console()), USER_ERRORS)
 
 
 @app.command()

@@ -43,8 +43,9 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         checkers.append(check_statistics(history))
     judged = judge_by(record.profile, checkers, campaign_names(history, record.attacks), history.exchanges)
     checkers = [undecided(history, one) for one in judged.checkers]
-    # Of a server that somebody else has started nobody here sees the memory.
-    wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not record.given_target}
+    # Of a server that somebody else has started nobody here sees the memory, and a virtual one shares the harness's.
+    unseen = record.given_target or record.facts.virtual
+    wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not unseen}
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes)
     thresholds = judge_thresholds(wanted, measured, checkers)
     generator = next((one for one in checkers if one.name == "generator"), None)

@@ -49,7 +49,7 @@ from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
 from simulator.running.doctor import check_open_files
 from simulator.running.leaving import leave_and_show
-from simulator.running.scenario_needs import connections_held, target_warnings
+from simulator.running.scenario_needs import connections_held, misplaced_faults, target_warnings
 from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
@@ -61,7 +61,7 @@ from simulator.worlds.players.onboarding import SetUpError
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from rich.console import Console
@@ -72,7 +72,10 @@ if TYPE_CHECKING:
     from simulator.deployment.own import Deployment
     from simulator.scenario.values import Scenario
 
-OWN_SERVER = "its own server"
+    Work = Callable[["RunRequest", Console, "RunState"], Awaitable[None]]
+
+OWN_SERVER, VIRTUAL_SERVER = "its own server", "its own server, in virtual time"
+VIRTUAL = "--virtual"
 
 
 class RunError(Exception):
@@ -101,9 +104,13 @@ class RunRequest(msgspec.Struct, frozen=True):
     """The measure that was asked for, if one was."""
     aim: Aim = Aim()
     """What is said of the target."""
+    virtual: bool = False
+    """Whether it plays in virtual time, against a server in memory."""
 
 
-class _RunState(msgspec.Struct):
+class RunState(msgspec.Struct):
+    """What is known of a run while it goes on."""
+
     history: History
     progress: Progress
     baseline: dict[str, float]
@@ -124,21 +131,28 @@ class _RunState(msgspec.Struct):
     """What the harness itself failed by."""
 
 
-def execute(request: RunRequest, console: Console) -> int:
-    """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
-    _see_that_faults_can_happen(request)
-    see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
+def execute(
+    request: RunRequest, console: Console, start: Callable[..., RunState] = trio.run, work: Work | None = None
+) -> int:
+    """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin.
+
+    `start` runs an async function as `trio.run` does, and `work` plays in it: in real time unless given.
+    """
+    if request.target is not None and (problem := misplaced_faults(request.scenario)):
+        raise RunError(problem)
+    if not request.virtual:
+        see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
     see_writable(request.out / request.scenario.name)
     if request.conducted_by is not None and (web := see_that_the_web_ui_can_be_served(request.conducted_by)):
         console.print(f"Web UI: {web}", markup=False)
     with signals_held() as held:
-        outcome = trio.run(_run, request, console, held)
+        outcome = start(_run, request, console, held, work or _work)
         return _report(request, outcome, console)
 
 
 def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
     """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
-    outcome = trio.run(_run, request, console, HeldSignal())
+    outcome = trio.run(_run, request, console, HeldSignal(), _work)
     return _record(request, outcome), outcome.history
 
 
@@ -149,7 +163,7 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
         raise RunError(f"{files.name}: {files.found}; {files.hint} (`hatchfarm doctor` looks at the rest)")
 
 
-def _report(request: RunRequest, outcome: _RunState, console: Console) -> int:
+def _report(request: RunRequest, outcome: RunState, console: Console) -> int:
     """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
     record = _record(request, outcome)
     verdict = judge_run(record, outcome.history)
@@ -163,7 +177,7 @@ def _report(request: RunRequest, outcome: _RunState, console: Console) -> int:
     )  # fmt: skip
 
 
-def _write_others(request: RunRequest, outcome: _RunState, folder: Path) -> list[str]:
+def _write_others(request: RunRequest, outcome: RunState, folder: Path) -> list[str]:
     """Write what only some runs have; return lines for people."""
     if outcome.failure is not None:
         write_failure(folder, outcome.failure)
@@ -172,23 +186,13 @@ def _write_others(request: RunRequest, outcome: _RunState, folder: Path) -> list
     return write_tape(folder, outcome.tape, _origin(request, outcome), request.token, request.record)
 
 
-def _see_that_faults_can_happen(request: RunRequest) -> None:
-    """Raise RunError for faults of a target that the run did not start."""
-    if request.target is not None and request.scenario.faults:
-        kinds = ", ".join(dict.fromkeys(fault.kind for fault in request.scenario.faults))
-        raise RunError(
-            f"the scenario's faults ({kinds}) happen to processes that the run has started itself: leave --target "
-            "away, or take [[faults]] out of a copy of the scenario"
-        )
-
-
-async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunState:
+async def _run(request: RunRequest, console: Console, held: HeldSignal, work_in: Work) -> RunState:
     """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
     scenario = request.scenario
     tape = None if request.record is Recording.NOTHING else Tape()
     progress = Progress()
     progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
-    outcome = _RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
+    outcome = RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
     with trio.open_signal_receiver(*stop_signals()) as signals:
         console.print(
             f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
@@ -202,12 +206,12 @@ async def _run(request: RunRequest, console: Console, held: HeldSignal) -> _RunS
                 _interrupt(held.number, outcome, work)
             nursery.start_soon(_watch_signals, signals, outcome, work)
             with work:
-                await _work(request, console, outcome)
+                await work_in(request, console, outcome)
             nursery.cancel_scope.cancel()
     return outcome
 
 
-async def _work(request: RunRequest, console: Console, outcome: _RunState) -> None:
+async def _work(request: RunRequest, console: Console, outcome: RunState) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
     scenario, watch = request.scenario, ServerWatch(outcome.progress)
     watch.add_processes(HARNESS, lambda: (os.getpid(),))
@@ -225,7 +229,7 @@ async def _work(request: RunRequest, console: Console, outcome: _RunState) -> No
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch.until_death, nursery.cancel_scope)
-                async with _ends_noted(outcome, watch):
+                async with ends_noted(outcome, watch):
                     await _set_up_and_play(request, console, outcome, deployment, sides, watch)
                 nursery.cancel_scope.cancel()
         finally:
@@ -237,7 +241,7 @@ async def _work(request: RunRequest, console: Console, outcome: _RunState) -> No
 async def _set_up_and_play(
     request: RunRequest,
     console: Console,
-    outcome: _RunState,
+    outcome: RunState,
     deployment: Deployment | None,
     sides: dict[str, Target],
     watch: ServerWatch,
@@ -291,7 +295,7 @@ async def _set_up_and_play(
 
 async def _play(
     request: RunRequest,
-    outcome: _RunState,
+    outcome: RunState,
     target: Target,
     sides: dict[str, Target],
     clock_offset_ns: int,
@@ -316,7 +320,7 @@ async def _play(
 
 
 @asynccontextmanager
-async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[None]:
+async def ends_noted(outcome: RunState, watch: ServerWatch) -> AsyncIterator[None]:
     """Keep what a run has found out, whether a server dies or the harness itself has a fault.
 
     Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
@@ -339,25 +343,26 @@ async def _ends_noted(outcome: _RunState, watch: ServerWatch) -> AsyncIterator[N
         outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-async def _watch_signals(signals: AsyncIterator[int], outcome: _RunState, work: trio.CancelScope) -> None:
+async def _watch_signals(signals: AsyncIterator[int], outcome: RunState, work: trio.CancelScope) -> None:
     """End the work at the first signal. Later ones change nothing: what is known is being written down."""
     async for number in signals:
         _interrupt(number, outcome, work)
 
 
-def _interrupt(number: int, outcome: _RunState, work: trio.CancelScope) -> None:
+def _interrupt(number: int, outcome: RunState, work: trio.CancelScope) -> None:
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()
 
 
-def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
+def _record(request: RunRequest, outcome: RunState) -> RunRecord:
     scenario = request.scenario
     facts = facts_of(
         scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
         lacks=outcome.lacks, addresses=outcome.addresses, stated=request.aim.settings,
         strict_settings=request.aim.strict_settings,
     )  # fmt: skip
+    own = () if request.conducted_by is None else request.conducted_by.options
     return RunRecord(
         scenario=scenario.name,
         description=scenario.description,
@@ -366,7 +371,7 @@ def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
         machines=scenario.fleet.machines,
         thresholds=scenario.thresholds,
         attacks=tuple(attack.name for attack in scenario.attacks),
-        facts=facts,
+        facts=msgspec.structs.replace(facts, virtual=request.virtual),
         target=outcome.target,
         given_target=request.target is not None,
         started_at=outcome.started_at.isoformat(timespec="milliseconds"),
@@ -375,12 +380,12 @@ def _record(request: RunRequest, outcome: _RunState) -> RunRecord:
         memory_max_bytes=outcome.progress.memory_max_bytes,
         interrupted=outcome.interrupted,
         warnings=tuple(outcome.warnings),
-        options=(*(() if request.conducted_by is None else request.conducted_by.options), *request.aim.options),
+        options=(*own, *request.aim.options, *((VIRTUAL,) if request.virtual else ())),
         profile=profile_of(request.profile, given_target=request.target is not None),
     )
 
 
-def _origin(request: RunRequest, outcome: _RunState) -> Origin:
+def _origin(request: RunRequest, outcome: RunState) -> Origin:
     scenario = request.scenario
     attacks = tuple(attack.name for attack in scenario.attacks)
     settings = scenario.server.environ()

@@ -55,6 +55,17 @@ def _checks_of_target(scenario: Scenario, target: Target) -> list[Check]:
     return checks
 
 
+def misplaced_faults(scenario: Scenario) -> str:
+    """Return why faults cannot happen to a target that the run did not start; nothing where there are none."""
+    if not scenario.faults:
+        return ""
+    kinds = ", ".join(dict.fromkeys(fault.kind for fault in scenario.faults))
+    return (
+        f"the scenario's faults ({kinds}) happen to processes that the run has started itself: leave --target away, or "
+        "take [[faults]] out of a copy of the scenario"
+    )
+
+
 def connections_held(scenario: Scenario) -> int:
     """Count the connections that attacks hold, if all of them are under way at once."""
     held = 0

@@ -147,7 +147,7 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     path = folder / "scenario.toml"
     request = run.RunRequest(parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED)
     started_at = datetime.now(UTC)  # noqa: TID251 - when this run was
-    outcome = run._RunState(History(), Progress(), {}, url, started_at, [])
+    outcome = run.RunState(History(), Progress(), {}, url, started_at, [])
     started = time.monotonic()
     try:
         await run._work(request, console, outcome)

@@ -48,9 +48,9 @@ def broken(*_: Any) -> Any:
     raise LookupError(BROKEN)
 
 
-def nothing_yet() -> run._RunState:
+def nothing_yet() -> run.RunState:
     """A run that has not begun."""
-    return run._RunState(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
+    return run.RunState(History(), Progress(), {}, "", datetime(2024, 1, 1, tzinfo=UTC), [])
 
 
 async def played(folder: Path, scenario: str = SCENARIO) -> Ended:
@@ -121,7 +121,7 @@ async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_it
 async def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
     outcome = nothing_yet()
     with pytest.RaisesGroup(TargetError):
-        async with run._ends_noted(outcome, ServerWatch(outcome.progress)):
+        async with run.ends_noted(outcome, ServerWatch(outcome.progress)):
             raise ExceptionGroup("", [TargetError("use another")])
     assert (outcome.interrupted, outcome.failure) == (None, None)
 
@@ -129,7 +129,7 @@ async def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
 async def test_being_stopped_is_no_fault_of_the_harness() -> None:
     outcome = nothing_yet()
     with trio.move_on_after(0):
-        async with run._ends_noted(outcome, ServerWatch(outcome.progress)):
+        async with run.ends_noted(outcome, ServerWatch(outcome.progress)):
             await trio.sleep_forever()
     assert (outcome.interrupted, outcome.failure) == (None, None)
 

@@ -57,7 +57,7 @@ def judged(story: Story, asked: RunRequest, interrupted: str | None = None, **mo
         "warnings": ["beware"],
         "interrupted": interrupted,
     }
-    outcome = run._RunState(**{**fields, **more})
+    outcome = run.RunState(**{**fields, **more})
     return judge_run(run._record(asked, outcome), outcome.history)
 
 

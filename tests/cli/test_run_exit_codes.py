@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from simulator.history.rows import History
-from simulator.running.run import _RunState
+from simulator.running.run import RunState
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ def test_results_that_can_no_longer_be_written_are_shown_and_are_an_error(
 ) -> None:
     """A full disk at the end of a long run."""
 
-    async def run(request: object, console: object, held: object) -> _RunState:
+    async def run(request: object, console: object, held: object) -> RunState:
         del request, console, held
         await trio.lowlevel.checkpoint()
-        return _RunState(History(), Progress(), {}, "its own server", datetime(2024, 1, 1, tzinfo=UTC), [])
+        return RunState(History(), Progress(), {}, "its own server", datetime(2024, 1, 1, tzinfo=UTC), [])
 
     def write(verdict: object, folder: Path) -> Path:
         del verdict

@@ -42,7 +42,7 @@ class Lane:
         near, far = socket.socketpair()
         near.setblocking(False)  # noqa: FBT003 - the socket API's own flag
         far.setblocking(False)  # noqa: FBT003 - the same
-        self.lane._welcome(far, address)
+        self.lane.welcome(far, address)
         self.clients.append(near)
         return near
 
