@@ -30,6 +30,8 @@ from simulator.platform.standard_streams import hold_standard_streams
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
     from simulator.scenario.values import Scenario
 
 MACHINES = 1000
