@@ -2,14 +2,13 @@
 PYTHON ?= python3
 ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/.ready
+RIVALS := $(ENVIRONMENT)/.rivals
 RUN := $(ENVIRONMENT)/bin
-# What is sampled otherwise takes a test an hour at most (tests/conftest.py); its process has to live longer than that.
-SOAKING := --override-ini faulthandler_timeout=4000
 # Where this is set, each of the hundreds of processes that tests start compiles all of this project anew: a second of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick soak check bench lock format clean
+.PHONY: help demo test test-quick soak check bench rivals lock format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -22,6 +21,11 @@ $(READY): requirements.lock pyproject.toml
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(RIVALS): $(READY) requirements-rivals.lock
+	@echo "Adding the servers to compare with to $(ENVIRONMENT) ..."
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-rivals.lock
+	@touch $@
+
 demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks against the reference server
 	@$(RUN)/hatchfarm run scenarios/quickstart.toml
 
@@ -32,21 +36,22 @@ test-quick: $(READY) ## run the tests that need no process, socket or waiting: a
 	@HATCHFARM_TESTS_QUICK=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 soak: $(READY) ## in full what the tests sample: false alarms, broken targets, kills, damaged files, growth and more
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/false_alarms
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/broken_targets
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/cases
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/contract
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/core
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/description
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/durability
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/growth
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/http
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/payouts
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/people
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/planted_bugs
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/published
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/redis
-	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest $(SOAKING) tests/shared_state
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/false_alarms
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/broken_targets
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/cases
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/comparing
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/contract
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/core
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/description
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/durability
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/growth
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/http
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/payouts
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/people
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/planted_bugs
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/published
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/redis
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/shared_state
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies, regular expressions that backtrack
 	@$(RUN)/ruff check .
@@ -59,10 +64,15 @@ check: $(READY) ## lint, formatting, types, import directions, dependencies, reg
 bench: $(READY) ## measure the heartbeat path against its yardsticks
 	@$(RUN)/hatchfarm bench heartbeat
 
+rivals: $(RIVALS) ## measure the server and the shard against what others would use, and draw the picture of the docs
+	@code=0; $(RUN)/hatchfarm bench rivals --json results/bench-rivals.json || code=$$?; \
+	$(RUN)/python -m benchmarks.rivals.picture results/bench-rivals.json results/bench-rivals.svg; exit $$code
+
 lock: ## pin the dependencies anew, with hashes
 	@test -d $(ENVIRONMENT) || $(PYTHON) -m venv $(ENVIRONMENT)
 	@$(RUN)/python -m pip install --quiet uv
 	@$(RUN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
+	@$(RUN)/uv pip compile --group rivals --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements-rivals.lock
 
 format: $(READY) ## format the code and mend what the linter can
 	@$(RUN)/ruff format .

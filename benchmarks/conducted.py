@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
+from benchmarks import bars
 from benchmarks.measuring import Benchmark, Figure, Subject, Yardstick
 from benchmarks.processes import TOKEN
 from reference_server.wire.units import SECOND_NS
@@ -39,7 +40,7 @@ heartbeat_interval = "10ms"
 stages = [{{ duration = "1s", target = 400 }}]
 """
 """More heartbeats than a shard on one core can send, so that the rate is what it can."""
-YARDSTICKS = (Yardstick("conducted", "direct", 0.9),)
+YARDSTICKS = (Yardstick("conducted", "direct", bars.CONDUCTED_OF_DIRECT),)
 
 
 def rate_of(history: History, seconds: float) -> float:

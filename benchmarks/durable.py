@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.blaster import blast
-from benchmarks.heartbeat import MACHINES, RATE_MAX
+from benchmarks import bars
+from benchmarks.fleet import FEW, MANY, made_state, rate_and_delays
 from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject, Yardstick
-from benchmarks.pacing import pace
-from benchmarks.processes import CLIENT_CORE, ENVIRONMENT, TOKEN, Server, benchmark_server, pin
-from benchmarks.state_files import write_state
-from reference_server.wire.units import MILLISECOND_NS
+from benchmarks.pacing import PERCENT_99, pace, percentile
+from benchmarks.processes import Server, benchmark_server, measuring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MANY = 100_000
 SNAPSHOT_RATE = 500.0
 """Heartbeats a second while the large state is snapshot: often enough that one is due every 2 ms."""
 SNAPSHOT_JOURNAL_BYTES = 128 * 1024
 """So that a snapshot begins within a second or two."""
 SNAPSHOT_SECONDS = 10.0
 SNAPSHOT_PATIENCE_SECONDS = 120.0
-PERCENT_99 = 0.99
-YARDSTICKS = (Yardstick("durable", "memory", 0.4),)
-MANY_FIGURES = (
-    Figure("start_up", "start-up from 100,000 machines", " s", 10.0),
-    Figure("snapshot_delay", "worst delay while they are snapshot", " ms", 100.0),
-)
+YARDSTICKS = (Yardstick("durable", "memory", bars.DURABLE_OF_MEMORY),)
 
 
 class DurableServer(Server):
@@ -44,7 +36,7 @@ class DurableServer(Server):
         begun = time.perf_counter()
         super().__init__(
             [sys.executable, "-m", "simulator.commands.cli", "serve"],
-            {**ENVIRONMENT, **settings, "HATCHFARM_STATE_FILE": str(state_file)},
+            {**settings, "HATCHFARM_STATE_FILE": str(state_file)},
             shows_machines=False,
         )
         self.start_up_seconds = time.perf_counter() - begun
@@ -55,58 +47,56 @@ class DurableServer(Server):
         return self.state_file.stat().st_ino
 
 
-def make_state(folder: Path, machines: int) -> tuple[Path, list[dict[str, str]]]:
-    """Make a state file of so many machines; return it, and credentials of some of them."""
-    path = folder / f"state-{machines}.json"
-    now_ns = time.time_ns()  # noqa: TID251 - a live server judges it
-    return path, write_state(path, TOKEN, machines, MACHINES, now_ns)
+def _measure(server: Server, seconds: float) -> tuple[float, float]:
+    """Measure the rate, and the p99 at half of it."""
+    rate, delays = rate_and_delays(server, server.machines, seconds)
+    return rate, percentile(delays, PERCENT_99)
 
 
-def percentile(delays: list[int], share: float) -> float:
-    """Return a percentile of delays, in milliseconds: the value at its exact rank."""
-    return sorted(delays)[math.ceil(share * len(delays)) - 1] / MILLISECOND_NS
+def _start_up(server: DurableServer) -> tuple[float]:
+    return (server.start_up_seconds,)
 
 
-def measure_many(folder: Path) -> tuple[float, float]:
-    """Start from a large snapshot, and send heartbeats while there is another, perhaps more than one.
-
-    Return the seconds that the start takes, and the worst delay in milliseconds.
-    """
-    state = make_state(folder, MANY)
-    with DurableServer(*state):
-        pass  # reads it as another implementation's, and leaves its own snapshot when it ends
-    with DurableServer(*state, HATCHFARM_JOURNAL_BYTES=str(SNAPSHOT_JOURNAL_BYTES)) as server:
-        server.settle()
-        before, deadline = server.snapshot_written(), time.monotonic() + SNAPSHOT_PATIENCE_SECONDS
-        worst = 0.0
-        # A snapshot only begins with a commit, so none can begin unseen between two measurements.
-        while server.snapshot_written() == before:
-            if time.monotonic() > deadline:
-                raise BenchmarkError("no snapshot was written")
-            worst = max(worst, percentile(pace(server.url, server.machines, SNAPSHOT_SECONDS, SNAPSHOT_RATE), 1))
-        return server.start_up_seconds, worst
+def _delay_of_a_snapshot(server: DurableServer) -> tuple[float]:
+    """Send heartbeats while a snapshot is written, perhaps more than one; return the worst delay in milliseconds."""
+    server.settle()
+    before, deadline = server.snapshot_written(), time.monotonic() + SNAPSHOT_PATIENCE_SECONDS
+    worst = 0.0
+    # A snapshot only begins with a commit, so none can begin unseen between two measurements.
+    while server.snapshot_written() == before:
+        if time.monotonic() > deadline:
+            raise BenchmarkError("no snapshot was written")
+        worst = max(worst, percentile(pace(server.url, server.machines, SNAPSHOT_SECONDS, SNAPSHOT_RATE), 1))
+    return (worst,)
 
 
 @contextmanager
 def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
-    pin(0, CLIENT_CORE)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        memory = stack.enter_context(benchmark_server("lane", MACHINES))
-        durable = stack.enter_context(DurableServer(*make_state(folder, MACHINES)))
-
-        def measure(server: Server) -> tuple[float, float]:
-            """Measure the rate, and the delays at half of it."""
-            rate = blast(server.url, server.machines, seconds, RATE_MAX)
-            server.settle()
-            delays = pace(server.url, server.machines, seconds, rate / 2)
-            server.settle()
-            return rate, percentile(delays, PERCENT_99)
-
+    with tempfile.TemporaryDirectory() as folder:
+        few, many = made_state(Path(folder), FEW), made_state(Path(folder), MANY)
+        with DurableServer(*many):
+            pass  # reads it as another implementation's, and leaves its own snapshot when it ends
+        start_many = partial(DurableServer, *many)
+        start_snapshot = partial(DurableServer, *many, HATCHFARM_JOURNAL_BYTES=str(SNAPSHOT_JOURNAL_BYTES))
+        measure = partial(_measure, seconds=seconds)
         yield [
-            Subject(_figures("memory", "without a state file", None), lambda: measure(memory)),
-            Subject(_figures("durable", "with a state file", 20.0), lambda: measure(durable)),
-            Subject(MANY_FIGURES, lambda: measure_many(folder), once=True),
+            Subject(
+                _figures("memory", "without a state file", None),
+                measuring(partial(benchmark_server, "lane", FEW), measure),
+            ),
+            Subject(
+                _figures("durable", "with a state file", bars.DURABLE_P99_MS),
+                measuring(partial(DurableServer, *few), measure),
+            ),
+            Subject(
+                (Figure("start_up", "start-up from 100,000 machines", " s", bars.START_SECONDS),),
+                measuring(start_many, _start_up),
+            ),
+            Subject(
+                (Figure("snapshot_delay", "worst delay while they are snapshot", " ms", bars.SNAPSHOT_DELAY_MS),),
+                measuring(start_snapshot, _delay_of_a_snapshot),
+                once=True,
+            ),
         ]
 
 

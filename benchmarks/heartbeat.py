@@ -1,102 +1,53 @@
-"""`hatchfarm bench heartbeat`: the heartbeat path against its yardsticks."""
+"""`hatchfarm bench heartbeat`: accepted heartbeats, against a constant server's answers and against Hypercorn."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import trio
-
-from benchmarks.blaster import blast
-from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject, Yardstick
-from benchmarks.processes import CLIENT_CORE, ROOT, benchmark_server, pin
-from simulator.client.target import parse_target
-from simulator.worlds.live.drive import drive
+from benchmarks import bars
+from benchmarks.blaster import RATE_MAX, blast, made_up_machines
+from benchmarks.measuring import Benchmark, Figure, Subject, Yardstick
+from benchmarks.processes import benchmark_server, measuring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from benchmarks.processes import Server
 
 MACHINES = 1000
-REGISTERED_MANY = 100_000
-LOCUST_USERS = 100
-LOCUST_MAX_SECONDS = 120
-RATE_MAX = 60_000.0
+MIXED_CONNECTIONS = 64
+"""As many as a load balancer keeps to a server, with the default settings of most."""
 RATE_MAX_ALONE = 8_000.0
-"""Of Hypercorn and Quart; requests are signed beforehand, and more would only take time."""
+"""Of Hypercorn and Quart."""
 TITLES = {
-    "a": "express lane, 1,000 machines",
-    "b": "Hypercorn + Quart alone",
-    "c": "yardstick: bare Trio + httptools, a task each",
-    "c_stream": "the same on Trio's streams",
-    "d": "express lane, 100,000 machines registered",
-    "shard": "the shard as client of a constant server",
-    "locust": "Locust FastHttpUser as client of the same",
+    "own": "express lane, a connection each",
+    "mixed": "express lane, 64 connections for all",
+    "constant": "yardstick: bare Trio + httptools, a connection each",
+    "constant_mixed": "the same, 64 connections for all",
+    "hypercorn": "Hypercorn + Quart alone, a connection each",
 }
 YARDSTICKS = (
-    Yardstick("a", "b", 10.0),
-    Yardstick("a", "c", 0.55),
-    Yardstick("a", "c_stream"),
-    Yardstick("d", "a", 0.9),
-    Yardstick("shard", "locust", 4.0),
+    Yardstick("own", "constant", bars.OF_CONSTANT),
+    Yardstick("own", "hypercorn", bars.LANE_OF_HYPERCORN),
 )
 
 
-def run_locust(url: str, seconds: float) -> float:
-    """Run Locust headless against a server; return requests a second."""
-    command = [
-        sys.executable, "-m", "locust", "-f", str(Path(__file__).with_name("locustfile.py")), "--headless",
-        "-u", str(LOCUST_USERS), "-r", str(LOCUST_USERS), "-t", f"{max(1, round(seconds))}s", "--host", url,
-        "--loglevel", "ERROR", "--only-summary",
-    ]  # fmt: skip
-    done = subprocess.run(  # noqa: S603 - our own command
-        command, capture_output=True, text=True, check=False, timeout=LOCUST_MAX_SECONDS, cwd=ROOT
-    )
-    results = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    if not results:
-        raise BenchmarkError(f"Locust showed no result: {done.stderr[-300:]}")
-    result = json.loads(results[-1])
-    if result["failures"]:
-        raise BenchmarkError(f"Locust had {result['failures']} failures")
-    return float(result["requests"] / result["seconds"])
+def _blasted(server: Server, *, seconds: float, rate_max: float, connections: int) -> tuple[float]:
+    machines = server.machines or made_up_machines(MACHINES)
+    return (blast(server.url, machines, seconds, rate_max=rate_max, connections=connections),)
 
 
-@contextmanager
-def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
-    pin(0, CLIENT_CORE)
-    with ExitStack() as stack:
-        servers = {
-            "a": stack.enter_context(benchmark_server("lane", MACHINES)),
-            "b": stack.enter_context(benchmark_server("hypercorn", MACHINES)),
-            "c": stack.enter_context(benchmark_server("direct")),
-            "c_stream": stack.enter_context(benchmark_server("stream")),
-            "d": stack.enter_context(benchmark_server("lane", REGISTERED_MANY)),
-        }
-        constant = stack.enter_context(benchmark_server("reactor"))
-        target = parse_target(constant.url, "none")
-
-        def blasted(name: str) -> tuple[float]:
-            server = servers[name]
-            rate_max = RATE_MAX_ALONE if name == "b" else RATE_MAX
-            rate = blast(server.url, server.machines or servers["a"].machines, seconds, rate_max)
-            server.settle()
-            return (rate,)
-
-        blasted("b")  # Quart answers its first requests slowly; the others have nothing to warm
-        clients = {
-            "shard": lambda: (trio.run(drive, target, MACHINES, seconds),),
-            "locust": lambda: (run_locust(constant.url, seconds),),
-        }
-        yield [
-            *(Subject((Figure(name, TITLES[name]),), partial(blasted, name)) for name in servers),
-            *(Subject((Figure(name, TITLES[name]),), measure) for name, measure in clients.items()),
-        ]
+def subject(name: str, seconds: float) -> Subject:
+    """Return one of the subjects that `TITLES` names."""
+    kind = {"constant": "direct", "constant_mixed": "direct", "hypercorn": "hypercorn"}.get(name, "lane")
+    start = partial(benchmark_server, kind, MACHINES)
+    rate_max = RATE_MAX_ALONE if name == "hypercorn" else RATE_MAX
+    connections = MIXED_CONNECTIONS if "mixed" in name else MACHINES
+    measure = partial(_blasted, seconds=seconds, rate_max=rate_max, connections=connections)
+    return Subject((Figure(name, TITLES[name]),), measuring(start, measure))
 
 
 def benchmark(seconds: float) -> Benchmark:
     """Return the benchmark, each measurement of which takes so many seconds."""
-    return Benchmark("heartbeat", lambda: _open_subjects(seconds), YARDSTICKS)
+    subjects = [subject(name, seconds) for name in ("own", "constant", "hypercorn")]
+    return Benchmark("heartbeat", lambda: nullcontext(subjects), YARDSTICKS)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import contextmanager
 from functools import partial
 from time import thread_time
 from typing import TYPE_CHECKING
 
+from benchmarks import bars
 from benchmarks.blaster import blast
-from benchmarks.heartbeat import RATE_MAX
 from benchmarks.market_filling import SETTINGS, FullMarket
 from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject, Yardstick
-from benchmarks.processes import CLIENT_CORE, ENVIRONMENT, benchmark_server, pin
+from benchmarks.processes import ENVIRONMENT, benchmark_server, measuring
 from benchmarks.registering import CREDENTIALS_SHOWN
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
@@ -28,8 +29,12 @@ MACHINES = 10_000
 """As many jobs are queued, besides those that the machines run."""
 MILLISECOND = 1e-3
 PAGES = {
-    "resources": ("first page of resources", "", 5.0),
-    "resources_narrowed": ("of those with 2 cores and 1 GB left", "min_cpu_cores=2&min_memory_gb=1", 5.0),
+    "resources": ("first page of resources", "", bars.FIRST_PAGE_MS),
+    "resources_narrowed": (
+        "of those with 2 cores and 1 GB left",
+        "min_cpu_cores=2&min_memory_gb=1",
+        bars.FIRST_PAGE_MS,
+    ),
     "resources_deep": ("page at the end of resources", f"offset={MACHINES - 500}", None),
 }
 RATES = {
@@ -38,7 +43,7 @@ RATES = {
     "idle": "heartbeats of machines without, beside them",
 }
 YARDSTICKS = (
-    Yardstick("offering", "plain", 0.85),
+    Yardstick("offering", "plain", bars.OFFERING_OF_PLAIN),
     Yardstick("idle", "plain"),
     Yardstick("offering_cpu", "plain_cpu"),
     Yardstick("idle_cpu", "plain_cpu"),
@@ -97,43 +102,52 @@ def mean_ms(action: Callable[[], object], seconds: float) -> float:
 def _blasted(server: Server, machines: list[dict[str, str]], seconds: float) -> tuple[float, float]:
     """Return accepted heartbeats a second, and a second of the server's CPU time."""
     server.settle()
-    before = server.cpu_seconds()
-    rate = blast(server.url, machines, seconds, RATE_MAX)
-    return rate, rate * seconds / (server.cpu_seconds() - before)
+    before, begun = server.cpu_seconds(), time.perf_counter()
+    rate = blast(server.url, machines, seconds)
+    return rate, rate * (time.perf_counter() - begun) / (server.cpu_seconds() - before)
+
+
+def _blasted_plain(server: Server, seconds: float) -> tuple[float, ...]:
+    return _blasted(server, server.machines, seconds)
+
+
+def _blasted_full(server: Server, seconds: float) -> tuple[float, ...]:
+    """Measure the machines that offer something, and then those that do not, beside them."""
+    offering, idle = server.machines[:CREDENTIALS_SHOWN], server.machines[CREDENTIALS_SHOWN:]
+    return *_blasted(server, offering, seconds), *_blasted(server, idle, seconds)
+
+
+def _figures(*names: str) -> tuple[Figure, ...]:
+    return tuple(
+        figure
+        for name in names
+        for figure in (
+            Figure(name, RATES[name]),
+            Figure(f"{name}_cpu", f"{RATES[name]}, by CPU time", "/s of CPU"),
+        )
+    )
 
 
 @contextmanager
 def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
-    pin(0, CLIENT_CORE)
-    with ExitStack() as stack:
-        plain = stack.enter_context(benchmark_server("lane", MACHINES))
-        full = stack.enter_context(benchmark_server("market", MACHINES, SETTINGS))
-        machines = {
-            "plain": (plain, plain.machines),
-            "offering": (full, full.machines[:CREDENTIALS_SHOWN]),
-            "idle": (full, full.machines[CREDENTIALS_SHOWN:]),
-        }
-        decisions = _Decisions()
-        yield [
-            *(
-                Subject(
-                    (Figure(name, title), Figure(f"{name}_cpu", "the same, by CPU time", "/s of CPU")),
-                    partial(_blasted, *machines[name], seconds),
-                )
-                for name, title in RATES.items()
+    plain = partial(benchmark_server, "lane", MACHINES)
+    full = partial(benchmark_server, "market", MACHINES, SETTINGS)
+    decisions = _Decisions()
+    yield [
+        Subject(_figures("plain"), measuring(plain, partial(_blasted_plain, seconds=seconds))),
+        Subject(_figures("offering", "idle"), measuring(full, partial(_blasted_full, seconds=seconds))),
+        Subject(
+            (
+                Figure("match", "a job ends, another takes its place", " ms", bars.MATCH_MS),
+                Figure("post", "a job comes, and finds none", " ms", bars.MATCH_MS),
             ),
-            Subject(
-                (
-                    Figure("match", "a job ends, another takes its place", " ms", 1.0),
-                    Figure("post", "a job comes, and finds none", " ms", 1.0),
-                ),
-                lambda: decisions.match(seconds),
-            ),
-            Subject(
-                tuple(Figure(name, title, " ms", bar) for name, (title, _, bar) in PAGES.items()),
-                lambda: decisions.list_pages(seconds),
-            ),
-        ]
+            lambda: decisions.match(seconds),
+        ),
+        Subject(
+            tuple(Figure(name, title, " ms", bar) for name, (title, _, bar) in PAGES.items()),
+            lambda: decisions.list_pages(seconds),
+        ),
+    ]
 
 
 def benchmark(seconds: float) -> Benchmark:

@@ -5,27 +5,21 @@ A benchmark is a list of subjects and the ratios between their figures. Nothing 
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
-from pathlib import Path  # noqa: TC003 - a Struct resolves its annotations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console  # noqa: TC002 - as above
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from simulator.platform.output_files import write_whole
+from benchmarks.intervals import Interval, Outcome, bootstrap_interval, judge, median_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-SCHEMA_VERSION = 1
-CONFIDENCE = 0.95
-HELD, MISSED, NOT_MEASURED = 0, 1, 3
-"""Exit codes, as a run's: every bar held, one was missed, nothing is known. 2 is a usage error."""
+HELD, MISSED, UNKNOWN = 0, 1, 3
+"""Exit codes, as a run's: every bar held; one was missed beyond noise; noise hides one, or it could not be measured.
+2 is a usage error."""
 
 
 class BenchmarkError(Exception):
@@ -42,7 +36,10 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class Subject(msgspec.Struct, frozen=True):
-    """What is measured: `measure` returns one value for each figure. `once` is for what takes minutes."""
+    """What is measured: `measure` returns one value for each figure. `once` is for what takes minutes.
+
+    It is called in a fresh process each time, so it starts there what it measures, and ends it.
+    """
 
     figures: tuple[Figure, ...]
     measure: Callable[[], Sequence[float]]
@@ -63,7 +60,7 @@ class Yardstick(msgspec.Struct, frozen=True):
 
 
 class Benchmark(msgspec.Struct, frozen=True):
-    """A benchmark: `open_subjects` starts what is measured, and ends it."""
+    """A benchmark: `open_subjects` makes what all measurements need, such as files, and removes it."""
 
     name: str
     open_subjects: Callable[[], AbstractContextManager[Sequence[Subject]]]
@@ -73,7 +70,8 @@ class Benchmark(msgspec.Struct, frozen=True):
 class Measured(msgspec.Struct, frozen=True):
     """Values of one figure or ratio, one a round, with their median and its interval.
 
-    `low` and `high` hold the true median with the probability `confidence`. `held` is None without a bar.
+    `low` and `high` hold the true median with the probability `confidence`. `at_least` and `at_most` are the bars that
+    were applied, `outcome` says which side of them the interval lies on: None without a bar.
     """
 
     title: str
@@ -85,47 +83,17 @@ class Measured(msgspec.Struct, frozen=True):
     confidence: float
     at_least: float | None = None
     at_most: float | None = None
-    held: bool | None = None
+    outcome: Outcome | None = None
 
 
 class Result(msgspec.Struct, frozen=True):
-    """What every benchmark writes. `measured_at` is ISO 8601."""
+    """What came of one benchmark. `problem` says why it could not be measured: then there are no figures."""
 
-    schema_version: int
-    benchmark: str
-    measured_at: str
-    figures: dict[str, Measured]
-    ratios: dict[str, Measured]
-    exit_code: int
-
-
-def result_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a benchmark's result."""
-    return msgspec.json.schema(Result)
-
-
-def median_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """Return the interval of a median by order statistics: its ends, and the probability that it holds the true one.
-
-    The k-th least and the k-th greatest of n values enclose the median unless fewer than k lie on one side of it, which
-    is a binomial probability whatever the values' distribution. The narrowest interval that is sure enough is taken;
-    of few values, which never are, the widest. Raises ValueError without values.
-    """
-    if not values:
-        raise ValueError("an interval of nothing")
-    ordered, count = sorted(values), len(values)
-    best = (ordered[0], ordered[-1], _enclosing(count, 1))
-    for rank in range(2, count // 2 + 1):
-        if (sure := _enclosing(count, rank)) < confidence:
-            break
-        best = (ordered[rank - 1], ordered[-rank], sure)
-    return best
-
-
-def _enclosing(count: int, rank: int) -> float:
-    """Return how probable it is that neither side of the median has fewer than `rank` of `count` values."""
-    fewer = sum(math.comb(count, below) for below in range(rank))
-    return max(0.0, 1.0 - 2.0 * fewer / float(1 << count))
+    name: str
+    figures: dict[str, Measured] = {}
+    ratios: dict[str, Measured] = {}
+    exit_code: int = UNKNOWN
+    problem: str = ""
 
 
 def alternate(subjects: Sequence[Subject], rounds: int) -> Iterator[Subject]:
@@ -136,19 +104,53 @@ def alternate(subjects: Sequence[Subject], rounds: int) -> Iterator[Subject]:
                 yield subject
 
 
-def conclude(benchmark: Benchmark, figures: Sequence[Figure], values: Mapping[str, list[float]], at: str) -> Result:
-    """Return the result of what was measured. A bar is held by the median."""
+def measure(
+    benchmark: Benchmark,
+    rounds: int,
+    measurer: Callable[[Callable[[], Sequence[float]]], Sequence[float]],
+    *,
+    margin: float = 0.0,
+    note: Callable[[Figure, float, float], object] = lambda _figure, _value, _share: None,
+) -> Result:
+    """Measure a benchmark, `measurer` each of its measurements; `note` is called with each value and the share done.
+
+    Bars are eased by `margin`, a share of each.
+    """
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    try:
+        with benchmark.open_subjects() as subjects:
+            turns = list(alternate(subjects, rounds))
+            for number, subject in enumerate(turns, 1):
+                for figure, value in zip(subject.figures, measurer(subject.measure), strict=True):
+                    values[figure.name].append(value)
+                    note(figure, value, number / len(turns))
+        figures = [figure for subject in subjects for figure in subject.figures]
+        return conclude(benchmark, figures, values, margin)
+    except BenchmarkError as error:
+        return Result(benchmark.name, problem=str(error))
+
+
+def conclude(
+    benchmark: Benchmark, figures: Sequence[Figure], values: Mapping[str, Sequence[float]], margin: float = 0.0
+) -> Result:
+    """Return the result of what was measured. Raises BenchmarkError for a ratio to nothing."""
     measured = {
-        one.name: _measured(one.title, one.unit, values[one.name], at_most=one.at_most)
+        one.name: _measured(one.title, one.unit, values[one.name], median_interval(values[one.name]), margin, one)
         for one in figures
-        if values.get(one.name)
     }
-    ratios = {
-        one.name: _measured(one.name, "", _ratios(values[one.over], values[one.under]), at_least=one.at_least)
-        for one in benchmark.yardsticks
-    }
-    missed = any(one.held is False for one in (*measured.values(), *ratios.values()))
-    return Result(SCHEMA_VERSION, benchmark.name, at, measured, ratios, MISSED if missed else HELD)
+    ratios = {}
+    for one in benchmark.yardsticks:
+        rounds = _ratios(values[one.over], values[one.under])
+        ratios[one.name] = _measured(one.name, "", rounds, bootstrap_interval(rounds), margin, one)
+    return Result(benchmark.name, measured, ratios, exit_code_of((*measured.values(), *ratios.values())))
+
+
+def exit_code_of(measured: Sequence[Measured]) -> int:
+    """Return what all of them say together: a miss that is known counts before what is not."""
+    outcomes = {one.outcome for one in measured}
+    if "missed" in outcomes:
+        return MISSED
+    return UNKNOWN if "noise" in outcomes else HELD
 
 
 def _ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
@@ -158,61 +160,11 @@ def _ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
 
 
 def _measured(
-    title: str, unit: str, values: Sequence[float], *, at_least: float | None = None, at_most: float | None = None
+    title: str, unit: str, values: Sequence[float], interval: Interval, margin: float, bar: Figure | Yardstick
 ) -> Measured:
-    low, high, confidence = median_interval(values)
-    median = statistics.median(values)
-    held = None
-    if at_least is not None or at_most is not None:
-        held = (at_least is None or median >= at_least) and (at_most is None or median <= at_most)
-    return Measured(title, unit, tuple(values), median, low, high, confidence, at_least, at_most, held)
-
-
-def run(benchmark: Benchmark, rounds: int, path: Path, console: Console, measured_at: str) -> int:
-    """Measure, print tables, write the result, and return the exit code."""
-    values: defaultdict[str, list[float]] = defaultdict(list)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-    )
-    try:
-        console.print("starting", style="dim")
-        # Opened first: what pins this thread to a core has the thread that draws stay with it.
-        with benchmark.open_subjects() as subjects, Progress(*columns, console=console) as progress:
-            task = progress.add_task("measuring", total=sum(1 if one.once else rounds for one in subjects))
-            for subject in alternate(subjects, rounds):
-                for figure, value in zip(subject.figures, subject.measure(), strict=True):
-                    values[figure.name].append(value)
-                    progress.update(task, description=f"{figure.name}: {value:,.5g}{figure.unit}")
-                progress.advance(task)
-        figures = [figure for subject in subjects for figure in subject.figures]
-        result = conclude(benchmark, figures, values, measured_at)
-    except BenchmarkError as error:
-        console.print(f"hatchfarm bench: {error}", markup=False)
-        return NOT_MEASURED
-    show(result, console)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, [msgspec.json.format(msgspec.json.encode(result), indent=2), b"\n"])
-    console.print(f"Figures: {path}", markup=False)
-    return result.exit_code
-
-
-def show(result: Result, console: Console) -> None:
-    """Print the figures and the ratios, each with the interval of its median and its bar."""
-    for heading, lines in (("figure", result.figures), ("ratio", result.ratios)):
-        if not lines:
-            continue
-        table = Table(heading, "median", "interval", "bar", box=None)
-        for one in lines.values():
-            interval = f"{one.low:,.4g} - {one.high:,.4g} ({one.confidence:.0%})"
-            table.add_row(one.title, f"{one.median:,.4g}{one.unit}", interval, _bar(one))
-        console.print(table)
-
-
-def _bar(one: Measured) -> str:
-    if one.held is None:
-        return ""
-    sign, bar = (">=", one.at_least) if one.at_most is None else ("<=", one.at_most)
-    return f"{sign} {bar:g}{one.unit}{'' if one.held else ' MISSED'}"
+    at_most = bar.at_most if isinstance(bar, Figure) else None
+    at_least = bar.at_least if isinstance(bar, Yardstick) else None
+    at_most = None if at_most is None else at_most * (1 + margin)
+    at_least = None if at_least is None else at_least * (1 - margin)
+    outcome = judge(interval.low, interval.high, at_least, at_most)
+    return Measured(title, unit, tuple(values), statistics.median(values), *interval, at_least, at_most, outcome)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import selectors
-import socket
 import time
 from collections import deque
 from contextlib import ExitStack
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-from benchmarks.blaster import ACCEPTED, ANSWER_TIMEOUT_SECONDS, sign_requests
+from benchmarks.blaster import ACCEPTED, ANSWER_TIMEOUT_SECONDS, connect, host_of, signed_heartbeats
 from benchmarks.measuring import BenchmarkError
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
+
+if TYPE_CHECKING:
+    import socket
+
+PERCENT_99 = 0.99
+
+
+def percentile(delays: list[int], share: float) -> float:
+    """Return a percentile of delays, in milliseconds: the value at its exact rank."""
+    return sorted(delays)[math.ceil(share * len(delays)) - 1] / MILLISECOND_NS
 
 
 def pace(url: str, machines: list[dict[str, str]], seconds: float, rate: float) -> list[int]:
@@ -20,19 +30,14 @@ def pace(url: str, machines: list[dict[str, str]], seconds: float, rate: float) 
     A delay runs from the planned start to the whole answer, so a server that holds up everybody is charged for all that
     could not leave meanwhile. Raises BenchmarkError when an answer is not an acceptance or does not come.
     """
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or 0
     count = int(rate * seconds)
-    signed = sign_requests(f"{host}:{port}", machines, count // len(machines) + 1)
-    requests = [request for each in zip(*signed, strict=True) for request in each]
+    requests = signed_heartbeats(host_of(url), machines, count)
     delays: list[int] = []
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
         free: deque[socket.socket] = deque()
         for _ in machines:
-            sock = stack.enter_context(socket.create_connection((host, port)))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setblocking(False)  # noqa: FBT003 - the socket API's own flag
+            sock = stack.enter_context(connect(url))
             selector.register(sock, selectors.EVENT_READ, sock)
             free.append(sock)
         planned_of: dict[socket.socket, int] = {}

@@ -8,18 +8,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import psutil
 
 from benchmarks.measuring import BenchmarkError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 SETTLE_SECONDS = 0.2
 SETTLE_MAX_SECONDS = 30.0
+STOP_SECONDS = 30.0
 ROOT = Path(__file__).parent.parent
 TOKEN = "benchmark"  # noqa: S105 - for servers on loopback that live for seconds
 ENVIRONMENT = {
@@ -35,18 +37,21 @@ ENVIRONMENT = {
 class Server:
     """A server on its own core, which says where it listens in its first line, or after one with credentials."""
 
-    def __init__(self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool) -> None:
+    def __init__(
+        self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool, root: Path = ROOT
+    ) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **settings}
+            command, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ, **ENVIRONMENT, **settings}
         )
         pin(self._process.pid, SERVER_CORE)
         if self._process.stdout is None:
             raise BenchmarkError("no pipe")
-        self.machines: list[dict[str, str]] = []
+        self.machines: list[dict[str, Any]] = []
         if shows_machines:
             self.machines = json.loads(self._process.stdout.readline() or "[]")
         self.url = self._process.stdout.readline().strip().rpartition(" ")[2]
         if not self.url:
+            self.__exit__()
             raise BenchmarkError(f"{' '.join(command[1:])} did not start")
 
     def __enter__(self) -> Self:
@@ -64,17 +69,45 @@ class Server:
         """Return the CPU time that it has had: what others on its core take is not in it."""
         return sum(psutil.Process(self._process.pid).cpu_times()[:2])
 
+    def resident_bytes(self) -> int:
+        """Return the memory that it has in use."""
+        return int(psutil.Process(self._process.pid).memory_info().rss)
+
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
 
 
-def benchmark_server(kind: str, machines: int = 0, settings: Mapping[str, str] | None = None) -> Server:
-    """Start one of `benchmarks.servers`, which knows so many machines."""
+AServer = TypeVar("AServer", bound=Server)
+
+
+def benchmark_server(
+    kind: str, machines: int = 0, settings: Mapping[str, str] | None = None, state_file: Path | None = None
+) -> Server:
+    """Start one of `benchmarks.servers`, which knows so many machines, or those of a state file."""
     command = [sys.executable, "-m", "benchmarks.servers", kind, str(machines)]
+    if state_file is not None:
+        command.append(str(state_file))
     return Server(command, settings or {}, shows_machines=True)
+
+
+def measuring(
+    start: Callable[[], AbstractContextManager[AServer]], measure: Callable[[AServer], Sequence[float]]
+) -> Callable[[], Sequence[float]]:
+    """Return what starts a server, measures it from the client's core, and ends it."""
+
+    def begin() -> Sequence[float]:
+        pin(0, CLIENT_CORE)
+        with start() as server:
+            return measure(server)
+
+    return begin
 
 
 def pin(pid: int, core: int) -> None:

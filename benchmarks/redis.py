@@ -1,35 +1,49 @@
-"""`hatchfarm bench redis`: what nonces in Redis cost, against the same server's own memory."""
+"""`hatchfarm bench redis`: what nonces in Redis cost, and all state there, against the same server's own memory."""
 
 from __future__ import annotations
 
+import secrets  # noqa: TID251 - a key for servers that live for seconds
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from benchmarks import bars
 from benchmarks.blaster import blast
-from benchmarks.heartbeat import MACHINES, RATE_MAX
 from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject, Yardstick
-from benchmarks.processes import CLIENT_CORE, benchmark_server, pin
+from benchmarks.onboarding import register_over_wire
+from benchmarks.processes import CLIENT_CORE, benchmark_server, measuring, pin
+from reference_server.adapters.files.private_files import write_new
+from reference_server.wire.signing import CertificateSigner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
+    from benchmarks.processes import Server
+
+MACHINES = 1000
 START_SECONDS = 10.0
 TITLES = {
     "memory": "nonces in the server's memory",
     "redis": "in Redis, kept in memory",
     "redis_aof": "in Redis, AOF always",
+    "shared": "all state in Redis, kept in memory",
 }
 OPTIONS = {
     "redis": ("--appendonly", "no"),
     "redis_aof": ("--appendonly", "yes", "--appendfsync", "always"),
+    "shared": ("--appendonly", "no"),
 }
-YARDSTICKS = (Yardstick("redis", "memory", 0.3), Yardstick("redis_aof", "memory", 0.3))
+YARDSTICKS = (
+    Yardstick("redis", "memory", bars.REDIS_OF_MEMORY),
+    Yardstick("redis_aof", "memory", bars.REDIS_OF_MEMORY),
+    Yardstick("shared", "memory", bars.SHARED_OF_MEMORY),
+)
 
 
 class Redis:
@@ -66,26 +80,37 @@ class Redis:
 
 
 @contextmanager
-def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
-    pin(0, CLIENT_CORE)
+def _server(name: str) -> Iterator[Server]:
+    """Start a server, and before it the Redis that it needs, if it needs one."""
     with ExitStack() as stack:
-        servers = {"memory": stack.enter_context(benchmark_server("lane", MACHINES))}
-        for name, options in OPTIONS.items():
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hatchfarm-bench-"))
-            redis = stack.enter_context(Redis(folder, options))
-            settings = {"REDIS_ADDR": f"127.0.0.1:{redis.port}"}
-            servers[name] = stack.enter_context(benchmark_server("lane", MACHINES, settings))
+        if name not in OPTIONS:
+            yield stack.enter_context(benchmark_server("lane", MACHINES))
+            return
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hatchfarm-bench-"))
+        settings = {"REDIS_ADDR": f"127.0.0.1:{stack.enter_context(Redis(folder, OPTIONS[name])).port}"}
+        if name != "shared":
+            yield stack.enter_context(benchmark_server("lane", MACHINES, settings))
+            return
+        key = Path(folder) / "signing-key.pem"
+        write_new(key, CertificateSigner.from_seed(secrets.token_bytes(32)).pem())
+        settings |= {"HATCHFARM_SHARED_STATE": "redis", "MACHINE_CERT_SIGNING_KEY_FILE": str(key)}
+        server = stack.enter_context(benchmark_server("lane", 0, settings))
+        server.machines = register_over_wire(server.url, MACHINES)
+        yield server
 
-        def blasted(name: str) -> tuple[float]:
-            server = servers[name]
-            # What holds Redis up for longer than heartbeats may wait, like a disk, has some refused, as it must.
-            rate = blast(server.url, server.machines, seconds, RATE_MAX, may_wait_too_long=name in OPTIONS)
-            server.settle()
-            return (rate,)
 
-        yield [Subject((Figure(name, TITLES[name]),), partial(blasted, name)) for name in servers]
+def _blasted(server: Server, *, seconds: float, waits: bool) -> tuple[float]:
+    # What holds Redis up for longer than heartbeats may wait, like a disk, has some refused, as it must.
+    return (blast(server.url, server.machines, seconds, may_wait_too_long=waits),)
 
 
 def benchmark(seconds: float) -> Benchmark:
     """Return the benchmark, each measurement of which takes so many seconds."""
-    return Benchmark("redis", lambda: _open_subjects(seconds), YARDSTICKS)
+    subjects = [
+        Subject(
+            (Figure(name, title),),
+            measuring(partial(_server, name), partial(_blasted, seconds=seconds, waits=name in OPTIONS)),
+        )
+        for name, title in TITLES.items()
+    ]
+    return Benchmark("redis", lambda: nullcontext(subjects), YARDSTICKS)

@@ -57,6 +57,7 @@ def register_machines(
                     "token": data["machine_token"],
                     "certificate_id": certificate_id,
                     "policy_id": policy_id,
+                    "owner_id": owner_id,
                 },
             )
     return shown

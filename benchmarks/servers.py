@@ -1,31 +1,36 @@
-"""The servers the benchmarks measure, each a process of its own: `python -m benchmarks.servers KIND MACHINES`.
+"""The servers the benchmarks measure, each a process of its own: `python -m benchmarks.servers KIND MACHINES [FILE]`.
 
 `lane` and `hypercorn` are the reference server with and without its express lane, with `MACHINES` machines registered
-through the API; `market` is `lane` with as many that offer capacity, full of jobs, and as many jobs more in its queue.
-`direct`, `stream` and `reactor` are yardsticks: bare Trio and httptools answering a constant, with one
-task for each connection on raw sockets, the same on Trio's streams, and one task for all connections.
+through the API, or read from a state file, which it leaves alone afterwards; `routes` is `lane`, and shows requests of
+every route; `market` has as many machines that offer capacity, full of jobs, and as many jobs more in its queue.
+`direct` and `reactor` are yardsticks: bare Trio and httptools answering a constant, with one task for each connection
+on raw sockets, and one task for all connections.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
 import selectors
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httptools
 import trio
 
 from benchmarks.market_filling import FullMarket
-from benchmarks.processes import ENVIRONMENT
 from benchmarks.registering import register_machines
+from benchmarks.route_requests import RouteRequests
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.app import make_api
+from reference_server.core.recovery import restore
 from reference_server.http.serve import serve_until_signal
+from reference_server.wire.own_sections import load_state_file
 from simulator.worlds.live.drive import WORKER_ID as DRIVEN_WORKER_ID
 
 if TYPE_CHECKING:
@@ -74,23 +79,6 @@ async def _direct(listener: socket.socket) -> None:
     await trio.serve_listeners(serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
 
 
-async def _stream(listener: socket.socket) -> None:
-    async def serve(stream: trio.SocketStream) -> None:
-        counter = _Counter()
-        parser = httptools.HttpRequestParser(counter)
-        try:
-            async for data in stream:
-                parser.feed_data(data)
-                while counter.complete:
-                    counter.complete -= 1
-                    await stream.send_all(CONSTANT)
-        except trio.BrokenResourceError:
-            pass
-        await trio.aclose_forcefully(stream)
-
-    await trio.serve_listeners(serve, [trio.SocketListener(trio.socket.from_stdlib_socket(listener))])
-
-
 async def _reactor(listener: socket.socket) -> None:
     answers = itertools.cycle(RIGHT)
     selector = selectors.DefaultSelector()
@@ -121,12 +109,18 @@ async def _reactor(listener: socket.socket) -> None:
 
 YARDSTICKS: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
     "direct": _direct,
-    "stream": _stream,
     "reactor": _reactor,
 }
 
 
-def main(kind: str, machines: int) -> None:
+def read_machines(api: Api, path: Path) -> None:
+    """Fill an API that knows nothing with what a state file holds. It is kept in memory alone from here on."""
+    gc.disable()  # what is made here all stays
+    restore(api.state, load_state_file(path.read_bytes(), api.state.tables.sections), SystemClock().now())
+    gc.enable()
+
+
+def main(kind: str, machines: int, state_file: Path | None = None) -> None:
     """Serve until terminated; says where it listens, after a line with the credentials of its machines."""
     if kind in YARDSTICKS:
         listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -136,8 +130,15 @@ def main(kind: str, machines: int) -> None:
         trio.run(YARDSTICKS[kind], listener)
         return
     entropy = SystemEntropy()
-    api = make_api({**os.environ, **ENVIRONMENT}, entropy, SystemClock())
-    shown = FullMarket(api, machines, machines).shown() if kind == "market" else register_machines(api, machines)
+    api = make_api(os.environ, entropy, SystemClock())
+    shown: list[dict[str, Any]] = []
+    if state_file is not None:
+        read_machines(api, state_file)
+        shown = RouteRequests(api, SystemClock()).shown() if kind == "routes" else []
+    elif kind == "market":
+        shown = FullMarket(api, machines, machines).shown()
+    elif machines:
+        shown = register_machines(api, machines)
     sys.stdout.write(json.dumps(shown) + "\n")
     trio.run(_serve, api, entropy, kind != "hypercorn")
 
@@ -147,4 +148,4 @@ async def _serve(api: Api, entropy: SystemEntropy, express_lane: bool) -> None: 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *map(Path, sys.argv[3:]))

@@ -242,14 +242,16 @@ def share_state(api: Api, entropy: Entropy, clock: Clock, bounds: SharedBounds) 
     later = api.state.tables.later
     journal = redis_journal.RedisJournal(link, settings, entropy, clock, digest, later, bounds=bounds)
     api.state.extra_metrics.append(journal.nonces.figures)
-    api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run))
+    api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run, journal.alike.run))
 
 
 async def _check_alike(api: Api, entropy: Entropy, clock: Clock) -> None:
     """Look whether the instances that share the state already are set up like this one. Raises SettingsError.
 
     A Redis that is down is waited for later, while serving; an instance set up otherwise is refused the state then.
+    What only those had that have ended is waited for: it is gone in a moment.
     """
+    from reference_server.adapters.redis import alike  # noqa: PLC0415 - as in `share`
     from reference_server.adapters.redis import journal as redis_journal  # noqa: PLC0415 - as in `share`
     from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - as in `share`
 
@@ -261,8 +263,8 @@ async def _check_alike(api: Api, entropy: Entropy, clock: Clock) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(link.run)
         try:
-            await journal.status()
-        except redis_journal.SharedMismatch as error:
+            await alike.until_alike(journal.status)
+        except alike.SharedMismatch as error:
             problem = str(error)
         except SharedDown:
             pass

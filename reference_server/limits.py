@@ -28,6 +28,21 @@ CONNECTIONS_MAX = 100_000
 """Open connections; past it those that have proven nothing make room. One idle connection costs about 2 KB."""
 FILES_KEPT = 64
 """Open files that connections leave for all else: state files, Redis, listening sockets, and room to spare."""
+PROXY_HEADER_MAX_BYTES = 1024
+"""A header of the PROXY protocol: 232 bytes with the longest addresses, and what proxies add of TLS and of clouds."""
+FORWARDED_HOPS_MAX = 16
+"""Addresses of `X-Forwarded-For` that are looked at, from the right; a request that passes more proxies is counted for
+the last of these."""
+FORWARDED_ADDRESS_MAX_CHARACTERS = 64
+"""One of them: the longest IPv6 address with brackets and a port has 53."""
+FORWARDED_ADDRESSES_KEPT = 4096
+"""Addresses that are remembered as they were read, 300 bytes each: reading one takes as long as five look-ups."""
+TRUSTED_PROXIES_MAX = 1_000
+"""Networks of proxies; the largest clouds name a few hundred."""
+TRUSTED_PROXIES_WIDEST_BITS = {4: 8, 6: 7}
+"""The shortest prefixes of such networks: the widest that belong to one site, 10.0.0.0/8 and fc00::/7."""
+TLS_RECORD_BYTES = 16_384 + 512
+"""What OpenSSL keeps of a TLS record of which a part has come: up to the longest one (RFC 8446 §5.2)."""
 LINGER_SECONDS = 2.0
 LINGER_MAX_BYTES = 8 * BODY_MAX_BYTES
 """After a last answer the client may still be sending; reading on for a moment lets it see that answer."""
@@ -97,6 +112,8 @@ UNKNOWN_ID_MAX_CHARACTERS = 64
 """How much of an unknown worker's id is kept in the stream that no owner sees."""
 UNATTRIBUTED_EVENTS_MAX = 5_000
 """Events that concern no owner: kept for the operator, bounded apart from every owner's streams."""
+MARKET_OF_AGENTS_EVENTS_MAX = 50_000
+"""What agents did on the market, who see no audit: for the operator, some of each of the jobs and payouts of a day."""
 AUDIT_ROUTINE_MAX_BYTES = 1 << 30
 """Accepted heartbeats in the streams of all owners: 14 million, or what 2,900 owners keep by default, or the newest 67
 of each of 200,000 owners: the first of every 256 costs 500 bytes more."""
@@ -221,6 +238,12 @@ SHARED_ELECTION_SECONDS = 1.0
 """How long a lost journal waits for the instance that knows most: four ticks of the slowest."""
 SHARED_TERM_START_SECONDS = 10
 """How long the one that was elected may take to write its snapshot, before there is another election."""
+SHARED_SETTINGS_SECONDS = 6.0
+"""How long what instances must be set to stands in Redis after the last of them said it, three times over."""
+SHARED_SETTINGS_AGAIN_SECONDS = 2.0
+"""How often each of them says it again: who is set otherwise is refused within as long."""
+SHARED_SETTINGS_POLL_SECONDS = 0.1
+"""How often one that starts, and is set otherwise, looks whether anybody says it again."""
 SHARED_GROUPS_AT_ONCE = 64
 """Groups of changes read in one answer: 5 MB at most, which take 10 ms to send."""
 SHARED_REPEAT_SECONDS = 60
@@ -234,8 +257,6 @@ SHARED_COMPACTION_SECONDS = 10
 SHARED_PART_SECONDS = 120
 """How long a part of a snapshot waits for the rest: a writer that died leaves nothing behind."""
 
-HTTP11_ANSWERS_AT_ONCE = 8
-"""Answers on one HTTP/1.1 connection over TLS before the others have their turn: lists take a millisecond each."""
 HTTP2_STREAMS_MAX = 100
 """Requests at once on one HTTP/2 connection: what RFC 9113 §6.5.2 calls the least that is of use."""
 HTTP2_FRAME_MAX_BYTES = 16_384

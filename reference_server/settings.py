@@ -10,6 +10,7 @@ import msgspec
 
 from reference_server.login_settings import LOGIN_SETTINGS, login_problem
 from reference_server.market_settings import MARKET_SETTINGS
+from reference_server.proxy_settings import PROXY_SETTINGS
 from reference_server.setting_rows import Setting, any_text, flag, real, whole, whole_number
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True):
     metrics_public: bool = False
     require_https: bool = False
     trust_proxy_headers: bool = False
+    trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
     stale_seconds: int = 60
     auth_failure_window_seconds: int = 300
     auth_failure_threshold: int = 10
@@ -194,7 +197,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     flag("METRICS_PUBLIC", "metrics_public", "let anyone read the metrics"),
     flag("REQUIRE_HTTPS", "require_https", "refuse plain HTTP with 426, health apart"),
-    flag("TRUST_PROXY_HEADERS", "trust_proxy_headers", "believe X-Forwarded-Proto"),
+    flag(
+        "TRUST_PROXY_HEADERS",
+        "trust_proxy_headers",
+        "believe X-Forwarded-Proto: from TRUSTED_PROXIES, or from anybody where none are named",
+    ),
+    *PROXY_SETTINGS,
     whole("WORKER_STATUS_STALE_SECONDS", "stale_seconds", 1, DAY_SECONDS, "silence after which a worker is stale"),
     whole(
         "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS",
@@ -308,6 +316,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise SettingsError("TLS_CERT_FILE and TLS_KEY_FILE go together: set both, or neither")
     if settings.redis_rate_limit_enabled and not settings.redis_addr:
         raise SettingsError("REDIS_RATE_LIMIT_ENABLED: needs a Redis: set REDIS_ADDR too, or unset this")
+    if settings.proxy_protocol and not settings.trusted_proxies:
+        raise SettingsError(
+            "PROXY_PROTOCOL: needs TRUSTED_PROXIES, for whoever may send it may name any address as its own"
+        )
     if settings.shared_state:
         _check_shared(settings)
     if problem := login_problem(settings):

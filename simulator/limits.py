@@ -211,6 +211,8 @@ SHARD_OTHER_MACHINES_MAX = 10_000
 """Machines that a shard's scripts register, and as many that its worker's owners do, before numbers meet the next's."""
 WORKER_WAIT_MAX_SECONDS = 3600.0
 """How long a worker may be told to wait for its master: one that is forgotten shall not stay for ever."""
+WORKER_SILENCE_MAX_SECONDS = 20
+"""Without a word from a worker until it counts as lost: one among many busy programs may not run for some seconds."""
 SHARDS_MAX = 32
 """Workers of one run, those that come after others were lost among them."""
 USER_RATE_MAX = 100.0
@@ -269,5 +271,19 @@ IDENTITY_REQUEST_MAX_BYTES = 64 * 1024
 """What a server asks of a provider that an attack plays: the longest identity that is tried has 5,000 characters."""
 IDENTITY_REQUEST_SECONDS = 30.0
 """How long such a request may take to come: a server that is under attack gives up long before."""
+COMPARED_ROUNDS_MAX = 200
+"""Rounds of one measurement that are compared: twenty thousand averages, and the chances of each sum of their ranks."""
+COMPARED_PARTS = 20
+"""Parts of a run that stand for rounds: enough to be sure, and each long enough that noise does not last over two."""
+BENCH_RESULT_MAX_BYTES = 4 << 20
+"""A benchmark's result: a few kilobytes, with hundreds of rounds of dozens of figures a megabyte."""
+LOG_KEPT_MAX_BYTES = 16 << 20
+"""Of what one server logs: a line for each request of a long run; of more it is said that it was not kept."""
+SECRETS_KNOWN_MAX = 200_000
+"""Secrets that are looked for in logs: a token and a cookie of each of the most machines that one process plays."""
+SECRET_LOOKED_FOR_MIN_BYTES = 8
+"""Of a secret that is looked for: a shorter one is a word that any log may hold."""
+LEAKS_SHOWN_MAX = 20
+"""Places in logs that are named; more of them say nothing else about what writes secrets there."""
 VIRTUAL_SECONDS_AFTER = 3_600.0
 """Virtual seconds that a run may take past its scenario's duration: all that it waits for at its end is over then."""

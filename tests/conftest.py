@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.alone import ThisMachine
+from tests.support.stuck import Guard
 from tests.support.tiers import DRAWN, QUICK, SOAK, examples, is_quick
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ LONGEST = (
 done, and in an order that brings together few of those whose runs a busy machine leaves without a verdict."""
 SOAK_SECONDS = 3600
 """How long a test may take that makes in full what is sampled otherwise."""
+STUCK_SECONDS = 2 * (SOAK_SECONDS if SOAK else WHOLE_RUNS_SECONDS)
+"""After so long without another test, which may wait for those that have the machine alone, its process is ended."""
+GUARD = pytest.StashKey[Guard]()
 
 settings.register_profile(
     "hatchfarm",
@@ -104,10 +108,24 @@ for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.
 os.environ.setdefault("WORKER_STATUS_STATE_FILE", "")  # no server that a test starts leaves one where it runs
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a process that hangs ended, by a guard of the whole session."""
+    config.stash[GUARD] = Guard(STUCK_SECONDS)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave the process alone again."""
+    config.stash[GUARD].close()
+
+
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out what is not quick where only that is asked for."""
+    """Leave out what is not quick where only that is asked for, and folders without it: their conftest loads much."""
+    if not QUICK:
+        return None
+    if collection_path.is_dir():
+        return None if any(map(is_quick, collection_path.rglob("test_*.py"))) else True
     is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
-    return True if QUICK and is_test and not is_quick(collection_path) else None
+    return True if is_test and not is_quick(collection_path) else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -147,9 +165,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol() -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Have no test begin while another one has the machine to itself; what it waits does not count as its time."""
     with ThisMachine.together():
+        item.config.stash[GUARD].a_test_begins()
         return (yield)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 from markdown_it import MarkdownIt
-from rich.console import Console
 
-from benchmarks.measuring import HELD, run
+from benchmarks.measuring import HELD, measure
 from reference_server.core.snapshots import snapshot
 from reference_server.core.tables import TABLES
 from reference_server.operations.routing import Routes
@@ -151,8 +149,7 @@ def test_a_scenario_key(monkeypatch: pytest.MonkeyPatch) -> None:
         msgspec.convert({"machines": 1, "spare_machines": 101}, options, dec_hook=decode_value)
 
 
-def test_a_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     example = built("A benchmark", monkeypatch)
-    console = Console(file=io.StringIO())
-    assert run(example.benchmark(0.1), 3, tmp_path / "x.json", console, "2026-01-02T03:04:05+00:00") == HELD
-    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["ratios"]["long/short"]["median"] == 4
+    result = measure(example.benchmark(0.1), 3, lambda measurement: measurement())
+    assert (result.exit_code, result.ratios["long/short"].median) == (HELD, 4)

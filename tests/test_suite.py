@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sources import files_of, functions_of, tree_of
+from tests.support.stuck import SLACK_SECONDS, Guard
 from tests.support.tiers import is_quick
 
 TESTS = Path(__file__).parent
@@ -121,3 +122,16 @@ def test_no_assertion_goes_by_how_fast_the_machine_is() -> None:
 )
 def test_a_bound_on_real_time_is_seen(function: str, lines: list[int]) -> None:
     assert bounds_of_real_time(ast.parse(function)) == lines
+
+
+def test_a_process_is_ended_when_no_test_has_begun_for_longer_than_any_may_take() -> None:
+    """However often tests begin, the guard is made anew once in a while only, and in time."""
+    armed: list[tuple[float, float]] = []
+    now = 5.0
+    guard = Guard(900.0, lambda seconds: armed.append((now, seconds)), lambda: now)
+    for _ in range(1000):
+        guard.a_test_begins()
+        assert armed[-1][0] + armed[-1][1] >= now + 900
+        now += 0.25
+    guard.close()
+    assert len(armed) == 250 / SLACK_SECONDS // 1 + 1

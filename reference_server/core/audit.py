@@ -58,6 +58,11 @@ def stream_of(kind: str) -> str:
     return MARKET if kind in MARKET_TYPES else NOTABLE
 
 
+def is_granted(kind: str) -> bool:
+    """Return whether events of a type say that something was granted on the market, or at a login."""
+    return kind in MARKET_TYPES and kind != "login_denied"
+
+
 class Stream(Protocol):
     """What a room asks of each stream in it."""
 
@@ -133,37 +138,45 @@ class RoutineStream:
         """Of the events in the first segment, how many are kept no more."""
         self._kept = 0
         self._base_digest = bytes(_DIGEST_BYTES)
+        """Of the event before the first that is in memory still, kept or not."""
         self.size = 0
         self.sequence = 0
-        self.hash = FIRST_PREVIOUS_HASH
+        self._digest = bytes(_DIGEST_BYTES)
+
+    @property
+    def hash(self) -> str:
+        """Return the hash of its newest event."""
+        return self._digest.hex()
 
     @property
     def base(self) -> tuple[int, str]:
         """Return the sequence and hash of the event before the oldest kept."""
-        return self.sequence - self._kept, self._base_digest.hex()
+        return self.sequence - self._kept, self._digest_before(0).hex()
 
     def start_after(self, sequence: int, digest: str) -> None:
         """Begin an empty stream after an event that is not kept any more."""
         self.sequence = sequence
-        self.hash, self._base_digest = digest, bytes.fromhex(digest)
+        self._digest = self._base_digest = bytes.fromhex(digest)
 
     def append(self, event_hex: str, worker_id: str, policy_id: str, created_ns: int) -> None:
         """Add one accepted heartbeat. Both ids are ones this server made, so they need no escaping."""
         self.sequence += 1
+        # Digests are written as digits, as `hexdigest` beside `digest` would finish the hash twice.
         digest = sha256(
             (
                 f'{{"actor":"worker:{worker_id}","created_at":"{format_timestamp(created_ns)}","id":"aud_{event_hex}",'
-                f'"metadata":{{"policy_id":"{policy_id}"}},"object_id":"{worker_id}","previous_hash":"{self.hash}",'
-                f'"sequence":{self.sequence},"stream":"routine","type":"worker_heartbeat"}}'
+                f'"metadata":{{"policy_id":"{policy_id}"}},"object_id":"{worker_id}",'
+                f'"previous_hash":"{self._digest.hex()}","sequence":{self.sequence},"stream":"routine",'
+                f'"type":"worker_heartbeat"}}'
             ).encode(),
-        )
-        self.hash = digest.hexdigest()
+        ).digest()
+        self._digest = digest
         more = ROUTINE_EVENT_BYTES
         if (self._dropped + self._kept) % SEGMENT_EVENTS == 0:
             self._segments.append(_Segment())
             more += SEGMENT_BYTES
         segment = self._segments[-1]
-        segment.packed += _PACKED.pack(created_ns, bytes.fromhex(event_hex), digest.digest())
+        segment.packed += _PACKED.pack(created_ns, bytes.fromhex(event_hex), digest)
         segment.workers.append(worker_id)
         segment.policies.append(policy_id)
         self._kept += 1
@@ -174,9 +187,14 @@ class RoutineStream:
 
     def _drop(self, count: int) -> int:
         """Keep some of the oldest events no more, at least one. Return how many bytes of memory that gave back."""
-        self._base_digest = self._unpack(count - 1)[2]
-        emptied, self._dropped = divmod(self._dropped + count, SEGMENT_EVENTS)
+        dropped = self._dropped + count
         self._kept -= count
+        if dropped < SEGMENT_EVENTS:
+            self._dropped = dropped
+            return 0
+        emptied = dropped // SEGMENT_EVENTS
+        self._base_digest = self._digest_before(emptied * SEGMENT_EVENTS - self._dropped)
+        self._dropped = dropped % SEGMENT_EVENTS
         gone = self._segments[:emptied]
         del self._segments[:emptied]
         return sum(SEGMENT_BYTES + len(segment.workers) * ROUTINE_EVENT_BYTES for segment in gone)
@@ -188,6 +206,7 @@ class RoutineStream:
             keep = max(0, keep + -over // ROUTINE_EVENT_BYTES)
         if keep < self._kept:
             self._drop(self._kept - keep)
+        self._base_digest = self._digest_before(0)
         if not keep:
             self._segments.clear()
             self._dropped = 0
@@ -227,7 +246,7 @@ class RoutineStream:
             "created_at": format_timestamp(created_ns),
             "stream": self.name,
             "sequence": self.sequence - self._kept + position + 1,
-            "previous_hash": (self._unpack(position - 1)[2] if position else self._base_digest).hex(),
+            "previous_hash": self._digest_before(position).hex(),
             "hash": digest.hex(),
         }
 
@@ -243,6 +262,12 @@ class RoutineStream:
         number, slot = divmod(self._dropped + position, SEGMENT_EVENTS)
         segment = self._segments[number]
         return segment.workers[slot - segment.first], segment.policies[slot - segment.first]
+
+    def _digest_before(self, position: int) -> bytes:
+        """Return the digest of the event before a position; before the oldest kept it may be in memory no more."""
+        if self._segments and self._dropped + position > self._segments[0].first:
+            return self._unpack(position - 1)[2]
+        return self._base_digest
 
     def _unpack(self, position: int) -> tuple[int, bytes, bytes]:
         number, slot = divmod(self._dropped + position, SEGMENT_EVENTS)
@@ -309,15 +334,15 @@ class EventStream:
                 f'"previous_hash":"{self.hash}","sequence":{self.sequence},"stream":"{self.name}",'
                 f'"type":{canonical_string(event.type)}}}'
             ).encode(),
-        )
-        self.hash = digest.hexdigest()
+        ).digest()
+        self.hash = digest.hex()
         kept, more = self._events, event.size
         if len(kept) < self._events_max:
-            kept.append((event, digest.digest()))
+            kept.append((event, digest))
         else:
             evicted, self._base_digest = kept[self._oldest]
             more -= evicted.size
-            kept[self._oldest] = (event, digest.digest())
+            kept[self._oldest] = (event, digest)
             self._oldest = (self._oldest + 1) % len(kept)
         self.size += more
         self._room.take(more)

@@ -69,16 +69,15 @@ def decode_heartbeat(body: bytes) -> Heartbeat | None:
     return heartbeat if bytes(heartbeat.metrics).startswith((b"{", b"null")) else None
 
 
-def malformed(heartbeat: Heartbeat) -> bool:
+def malformed(nonce: str, policy_id: str, metrics: bytes) -> bool:
     """Check 3: bounds and characters."""
-    nonce, policy_id, metrics = heartbeat.nonce, heartbeat.policy_id, heartbeat.metrics
     if len(nonce) > NONCE_MAX_CHARACTERS or len(metrics) > METRICS_MAX_BYTES:
         return True
-    if FORBIDDEN_CHARACTERS.search(nonce) or FORBIDDEN_CHARACTERS.search(policy_id):
+    if FORBIDDEN_CHARACTERS.search(nonce + policy_id):
         return True
-    raw = bytes(metrics)
     # Fewer brackets than the limit cannot nest past it, which spares nearly every heartbeat the exact count.
-    return raw.count(b"{") + raw.count(b"[") > METRICS_MAX_DEPTH and nesting_depth(raw.decode()) > METRICS_MAX_DEPTH
+    brackets = metrics.count(b"{") + metrics.count(b"[")
+    return brackets > METRICS_MAX_DEPTH and nesting_depth(metrics.decode()) > METRICS_MAX_DEPTH
 
 
 def verify(
@@ -97,7 +96,8 @@ def verify(
     if not (token and certificate_id and timestamp and nonce and policy_id and heartbeat.signature):
         state.fail_worker(now, "missing_heartbeat_fields", worker_id)
         return MISSING_FIELDS
-    if malformed(heartbeat):
+    metrics = bytes(heartbeat.metrics)
+    if malformed(nonce, policy_id, metrics):
         state.fail_worker(now, "malformed_heartbeat_fields", worker_id)
         return INVALID_FIELDS
     timestamp_ns = parse_timestamp(timestamp)
@@ -120,7 +120,7 @@ def verify(
     consent = worker.consents.get(policy_id)
     if consent is None or consent.revoked_ns is not None:
         return NO_CONSENT
-    return Verified(worker, policy_id, nonce, timestamp_ns, bytes(heartbeat.metrics))
+    return Verified(worker, policy_id, nonce, timestamp_ns, metrics)
 
 
 def reserve(state: State, now: Instant, verified: Verified) -> Reservation:

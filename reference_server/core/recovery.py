@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from reference_server.core.audit import MARKET, NOTABLE, REFUSED, REFUSED_TYPES, Event, EventStream, stream_of
+from reference_server.core.audit import (
+    MARKET,
+    NOTABLE,
+    REFUSED,
+    REFUSED_TYPES,
+    Event,
+    EventStream,
+    is_granted,
+    stream_of,
+)
 from reference_server.core.changes import moment_then, recover_change
 from reference_server.core.market.working import look_again
 from reference_server.core.nonces import Forgotten, Generation, lasting_nonce_names
@@ -81,6 +90,8 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
     if state.unsplit:
         state.unattributed.name = NOTABLE
     _restore_stream(state.unattributed, own.unattributed, events)
+    if not isinstance(own.market, msgspec.UnsetType):
+        _restore_stream(state.market_of_agents, own.market, events)
     if own.nonces_outside is not state.nonces_outside:
         forget_nonces(state, now.wall_ns)
 
@@ -286,7 +297,7 @@ def _share_out(state: State, events: list[Event]) -> None:
         find = state.owners.get if name == REFUSED else state.owner
         owners = [owner for owner in map(find, _concerned(state, event)) if owner is not None]
         streams = [{REFUSED: owner.refused, MARKET: owner.market}.get(name, owner.notable) for owner in owners]
-        for stream in streams or [state.unattributed]:
+        for stream in streams or [state.market_of_agents if is_granted(event.type) else state.unattributed]:
             stream.append(event)
 
 

@@ -90,7 +90,7 @@ class _Places:
     """Every event once, oldest first, though it may stand in two streams; and where each is."""
 
     def __init__(self, state: State) -> None:
-        streams: list[RoutineStream | EventStream] = [state.unattributed]
+        streams: list[RoutineStream | EventStream] = [state.unattributed, state.market_of_agents]
         for owner in state.owners.values():
             streams += owner.streams
         kept = {event.id: event for stream in streams for event in stream.kept()}
@@ -133,6 +133,7 @@ def _own_section(state: State, at: Instant, segment: str, places: _Places) -> Ow
             [(since_ns + ahead_ns, count) for since_ns, count in failures["recent"]],
         ),
         places.section(state.unattributed),
+        market=places.section(state.market_of_agents) if state.market_of_agents.sequence else msgspec.UNSET,
         streams={owner.id: _owner_section(owner, places) for owner in state.owners.values()},
         forgotten=tuple(state.nonces.forgotten),
         clock_lag_ns=state.nonces.lag_ns(at),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from reference_server import limits
-from reference_server.core.audit import MARKET, REFUSED, Event, EventStream, Room, stream_of
+from reference_server.core.audit import MARKET, REFUSED, Event, EventStream, Room, is_granted, stream_of
 from reference_server.core.auth_failures import AuthFailures
 from reference_server.core.changes import Kind, change
 from reference_server.core.community.agents import Agents
@@ -105,6 +105,8 @@ class State:
         self.certificate_life_ns = settings.certificate_life_seconds * SECOND_NS
         self._rooms = self._make_rooms()
         self.unattributed = EventStream(UNATTRIBUTED, limits.UNATTRIBUTED_EVENTS_MAX, self._rooms.refused)
+        self.market_of_agents = EventStream(MARKET, limits.MARKET_OF_AGENTS_EVENTS_MAX, self._rooms.market)
+        """What was granted to agents, who see no audit, on nobody's machine."""
         self.unsplit = False
         """What an earlier version kept is being read: it had refusals among an owner's notable events, and made an
         owner of whoever was refused. `recovery.split_streams` ends it."""
@@ -121,11 +123,14 @@ class State:
             Room(limits.AUDIT_ROUTINE_MAX_BYTES, lambda: (owner.routine for owner in self.owners.values())),
             Room(limits.AUDIT_NOTABLE_MAX_BYTES, lambda: (owner.notable for owner in self.owners.values())),
             Room(limits.AUDIT_REFUSED_MAX_BYTES, self._refused_streams),
-            Room(limits.AUDIT_MARKET_MAX_BYTES, lambda: (owner.market for owner in self.owners.values())),
+            Room(limits.AUDIT_MARKET_MAX_BYTES, self._market_streams),
         )
 
     def _refused_streams(self) -> Iterable[EventStream]:
         return chain((self.unattributed,), (owner.refused for owner in self.owners.values()))
+
+    def _market_streams(self) -> Iterable[EventStream]:
+        return chain((self.market_of_agents,), (owner.market for owner in self.owners.values()))
 
     def new_id(self, form: IdForm) -> str:
         """Return an identifier of this form that was never given before."""
@@ -151,7 +156,7 @@ class State:
         metadata: dict[str, Any],
         owner_ids: Iterable[str],
     ) -> None:
-        """Add one event to a stream of each owner concerned; to the unattributed one where none has a record."""
+        """Add one event to a stream of each owner concerned; to one that no owner sees where none has a record."""
         event_id = "aud_" + self.entropy.hex(16)  # not by `new_id`: each refused heartbeat comes here
         self.add_event(now, event_id, kind, actor, object_id, canonical_json(metadata), tuple(owner_ids))
 
@@ -170,7 +175,7 @@ class State:
         event = Event(event_id, kind, actor, object_id, metadata, at.wall_ns)
         name = stream_of(kind)
         # What was granted on the market makes an owner of whom it was granted to; what was refused makes none.
-        granted = name == MARKET and kind != "login_denied"
+        granted = is_granted(kind)
         find = self.owner if granted or self.unsplit else self.owners.get
         owners = [owner for owner in map(find, dict.fromkeys(owner_ids)) if owner is not None]
         if name == MARKET:
@@ -179,7 +184,8 @@ class State:
             streams = [owner.refused for owner in owners]
         else:
             streams = [owner.notable for owner in owners]
-        for stream in streams or [self.unattributed]:
+        # What was refused to strangers and what was granted to agents evict nothing of each other.
+        for stream in streams or [self.market_of_agents if granted else self.unattributed]:
             stream.append(event)
 
     def deny_owner(

@@ -12,15 +12,26 @@ from collections import OrderedDict
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
+from reference_server.core.rate_limit import client_key
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from reference_server.core.trusted_proxies import TrustedProxies
 
 CONNECTION: ContextVar[Callable[[bool], None] | None] = ContextVar("CONNECTION", default=None)
 """What notes that the connection whose request is being answered was, and whether somebody has proven who they are."""
 
 
+CLIENT: ContextVar[str] = ContextVar("CLIENT", default="")
+"""The address of whoever opened the connection whose request is being answered; empty where nobody noted it."""
+
+
 class Guest(Protocol):
-    """One connection. Its fields are kept by `Admission`; `address` names the client as the rate limit does."""
+    """One connection. Its fields are kept by `Admission`; `address` names the client as the rate limit does.
+
+    It is empty for a connection of a trusted proxy, which brings many clients: no bound of one address is for it.
+    """
 
     address: str
     proven: bool
@@ -33,6 +44,11 @@ class Guest(Protocol):
 
 def learn_nothing(_proven: bool) -> None:  # noqa: FBT001 - as a callback it has no names
     """Stand in for what notes that a connection was answered, where nobody keeps that."""
+
+
+def shared_or_own(client: str, proxies: TrustedProxies) -> str:
+    """Return the address that a connection is counted for; empty where a trusted proxy brings many clients on it."""
+    return "" if proxies.trusts(client) else client_key(client)
 
 
 def account_nothing() -> None:
@@ -60,14 +76,18 @@ class Admission:
 
     def enter(self, guest: Guest) -> None:
         """Admit a connection that has proven nothing yet. Call only while it is not `full`."""
-        mates = self._unproven_of.get(guest.address)
-        if mates is not None and len(mates) >= self._unproven_per_address_max:
-            self._evict(mates)
+        self._make_room_at(guest.address)
         if self.connections >= self._connections_max:
             self._evict(self._unproven)
         self.connections += 1
-        self._unproven[guest] = None
-        self._unproven_of.setdefault(guest.address, OrderedDict())[guest] = None
+        self._add_unproven(guest)
+
+    def move(self, guest: Guest, address: str) -> None:
+        """Count a connection that has proven nothing yet for another address: it has turned out whose it is."""
+        self._drop_unproven(guest)
+        self._make_room_at(address)
+        guest.address = address
+        self._add_unproven(guest)
 
     def leave(self, guest: Guest) -> None:
         """Forget a connection that has ended."""
@@ -90,7 +110,8 @@ class Admission:
         """Note that a connection has been answered: it has waited less long than those that were not."""
         if not guest.proven:
             self._unproven.move_to_end(guest)
-            self._unproven_of[guest.address].move_to_end(guest)
+            if guest.address:
+                self._unproven_of[guest.address].move_to_end(guest)
 
     def note_waiting(self, guest: Guest, waiting_bytes: int) -> None:
         """Note how many bytes wait in a connection now. May evict connections, this one too."""
@@ -107,8 +128,20 @@ class Admission:
     def _evict(self, among: OrderedDict[Guest, None]) -> None:
         next(iter(among)).evict()
 
+    def _make_room_at(self, address: str) -> None:
+        mates = self._unproven_of.get(address)
+        if mates is not None and len(mates) >= self._unproven_per_address_max:
+            self._evict(mates)
+
+    def _add_unproven(self, guest: Guest) -> None:
+        self._unproven[guest] = None
+        if guest.address:
+            self._unproven_of.setdefault(guest.address, OrderedDict())[guest] = None
+
     def _drop_unproven(self, guest: Guest) -> None:
         del self._unproven[guest]
+        if not guest.address:
+            return
         mates = self._unproven_of[guest.address]
         del mates[guest]
         if not mates:

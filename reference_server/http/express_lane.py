@@ -1,9 +1,8 @@
-"""The express lane: every plain HTTP/1.1 request, answered inline.
+"""The express lane: every HTTP/1.1 request, plain or inside TLS, answered inline.
 
 One Trio task waits for one nested selector and then serves every connection in rounds, straight on its
-non-blocking socket: no task, no stream and no wake-up a connection, which is worth a factor of two against a task
-each. Complete, plain heartbeats are read at a glance; for everything else a connection has a `Conversation` until it
-rests again.
+non-blocking socket: no task, no stream and no wake-up a connection, a factor of two against a task each. Complete,
+plain heartbeats are read at a glance; for everything else a connection has a `Conversation` until it rests again.
 
 An answer that the API defers keeps its place among those of its connection. While one is pending, or the client has
 not taken what was sent, nothing more is read there, so what a client can have waiting here is bounded.
@@ -14,22 +13,25 @@ from __future__ import annotations
 import socket as stdlib_socket
 from functools import partial
 from http import HTTPStatus
+from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING
 
 import trio
 
 from reference_server.http.accepting import accept
-from reference_server.http.conversation import Answer, Conversation
+from reference_server.http.admission import shared_or_own
+from reference_server.http.conversation import Answer
 from reference_server.http.framing import Waiting
 from reference_server.http.lane_clients import Answers, Connection, Pending
 from reference_server.http.patience import Patience
+from reference_server.http.plain_heads import plain_head
 from reference_server.http.ready_queue import READ, WRITE, ReadyQueue
 from reference_server.http.rendering import CONTINUE, Renderer
 from reference_server.limits import (
     LANE_ANSWERS_AT_ONCE,
     LANE_ANSWERS_MAX_BYTES,
-    LANE_HEAD_MAX_BYTES,
     LINGER_MAX_BYTES,
+    TLS_RECORD_BYTES,
 )
 from reference_server.operations.outcomes import Deferred
 from reference_server.pipeline.answering import Answerer, internal_error
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reference_server.http.admission import Admission
-    from reference_server.http.lane_clients import PlainHead
+    from reference_server.http.plain_heads import PlainHead
     from reference_server.operations.api import Api
     from reference_server.pipeline.resolving import Resolver
     from reference_server.ports import Clock
@@ -75,8 +77,8 @@ class ExpressLane:
     def welcome(self, socket: stdlib_socket.socket, client: str) -> None:
         """Serve a connection from here on: one that has just come, or whose handshake was made elsewhere."""
         now = self._clock.now()
-        connection = Connection(self, socket, client, now.monotonic_ns)
-        connection.limited = self._api.is_exhausted(connection.address, now)
+        connection = Connection(self, socket, client, shared_or_own(client, self._api.proxies), now.monotonic_ns)
+        connection.limited = bool(connection.address) and self._api.is_exhausted(connection.address, now)
         self._admission.enter(connection)
         self._patience.add(connection)
         self._queue.watch(connection, READ)
@@ -127,8 +129,11 @@ class ExpressLane:
             self._queue.watch(connection, 0)
             return b""
         try:
-            data = connection.socket.recv(READ_BYTES)
+            data = connection.receive(READ_BYTES)
         except BlockingIOError:
+            return b""
+        except SSLWantReadError:
+            self._note_part_of_record(connection)
             return b""
         except OSError:
             data = b""
@@ -146,20 +151,18 @@ class ExpressLane:
         answers = Answers()
         start = 0
         if connection.conversation is None:
-            end = data.find(b"\r\n\r\n", 0, LANE_HEAD_MAX_BYTES) + 4
-            head = connection.head
-            if head is not None and end + head.body_bytes == len(data) and data[:end] == connection.head_bytes:
-                self._serve_one(connection, head, data[end:])
-                return 1
-            start = self._answer_plain(connection, data, answers)
+            head = plain_head(data)
+            if head is not None:
+                if head.end + head.body_bytes == len(data):
+                    self._serve_one(connection, head, data[head.end :])
+                    return 1
+                start = self._answer_plain(connection, data, answers)
         if start < len(data):
-            if connection.conversation is None:
-                connection.conversation = Conversation(self._answerer, connection.client, "http")
-            connection.conversation.receive(data[start:] if start else data)
+            connection.begin_conversation(self._answerer).receive(data[start:] if start else data)
         return self._converse(connection, answers)
 
     def _serve_one(self, connection: Connection, head: PlainHead, body: bytes) -> None:
-        """Answer a heartbeat that came alone, after another, as nearly all do: there is nothing else to note."""
+        """Answer a heartbeat that came alone, as nearly all do: there is nothing else to note."""
         now = self._clock.now()
         reply = self._decide_heartbeat(connection, head, body, now)
         if isinstance(reply, Deferred):
@@ -175,16 +178,12 @@ class ExpressLane:
         """Answer the complete, plain heartbeats that the bytes begin with. Return where they end."""
         start, size = 0, len(data)
         while start < size and len(answers.parts) < LANE_ANSWERS_AT_ONCE:
-            end = data.find(b"\r\n\r\n", start, start + LANE_HEAD_MAX_BYTES) + 4
-            if end == 3:  # noqa: PLR2004 - not found
+            head = plain_head(data, start)
+            if head is None or head.end + head.body_bytes > size:
                 break
-            head_bytes = data[start:end]
-            head = connection.head if head_bytes == connection.head_bytes else connection.read_head(head_bytes)
-            if head is None or end + head.body_bytes > size:
-                break
-            body_end = end + head.body_bytes
+            body_end = head.end + head.body_bytes
             now = self._clock.now()
-            reply = self._decide_heartbeat(connection, head, data[end:body_end], now)
+            reply = self._decide_heartbeat(connection, head, data[head.end : body_end], now)
             if isinstance(reply, Deferred):
                 answers.defer(Pending(len(answers.parts), reply, True, Answer(reply, size=len(data))))  # noqa: FBT003
             else:
@@ -194,10 +193,13 @@ class ExpressLane:
         return start
 
     def _decide_heartbeat(self, connection: Connection, head: PlainHead, body: bytes, now: Instant) -> Reply:
+        api, client, secure, proxied = self._api, connection.client, connection.secure, not connection.address
         try:
-            return self._api.handle_heartbeat(
-                head.worker_id, head.token, head.certificate_id, body, connection.client, now
-            )
+            if proxied:
+                client = api.proxies.client_of(client, head.forwarded_for)
+            if head.forwarded_proto:
+                secure = secure or api.believes_https(head.forwarded_proto, proxied=proxied)
+            return api.handle_heartbeat(head.worker_id, head.token, head.certificate_id, body, client, now, secure)
         except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
             return internal_error("a heartbeat")
 
@@ -247,7 +249,7 @@ class ExpressLane:
 
     def _learn(self, connection: Connection, reply: Reply, *, proves: bool) -> None:
         """Note what an answer tells of who got it."""
-        connection.limited = reply.status == LIMITED
+        connection.limited = reply.status == LIMITED and bool(connection.address)
         if connection.proven:
             return
         if proves and succeeded(reply):
@@ -290,8 +292,8 @@ class ExpressLane:
 
     def _send(self, connection: Connection, data: bytes | memoryview) -> None:
         try:
-            sent = connection.socket.send(data)
-        except BlockingIOError:
+            sent = connection.transmit(data)
+        except (BlockingIOError, SSLWantWriteError):
             sent = 0
         except OSError:
             self.close_connection(connection)
@@ -301,7 +303,7 @@ class ExpressLane:
                 self._patience.wait_for_reader(connection, self._clock.now().monotonic_ns)
             connection.unsent = memoryview(data)[sent:]
             self._queue.watch(connection, WRITE)
-            self._account(connection)
+            self._admission.note_waiting(connection, connection.held_bytes)
         else:
             connection.unsent = None
             if connection.closing:
@@ -332,10 +334,11 @@ class ExpressLane:
             self.close_connection(connection)
             return
         connection.conversation = None
+        connection.receive = connection.socket.recv  # whatever comes is dropped, as it is
         connection.lingering = 1
         self._queue.watch(connection, READ)
         self._patience.linger(connection, self._clock.now().monotonic_ns)
-        self._account(connection)
+        self._admission.note_waiting(connection, connection.held_bytes)
 
     def _go_on_waiting(self, connection: Connection, *, progressed: bool) -> None:
         """Note what a connection waits for now, since when, and how much waits in it."""
@@ -350,16 +353,14 @@ class ExpressLane:
         if connection.unsent is None and (progressed or not self._patience.still_waits_for(connection, waiting)):
             self._patience.wait_for(connection, waiting, self._clock.now().monotonic_ns)
         if conversation is not None or connection.waiting_bytes or connection.unsent is not None or connection.pending:
-            self._account(connection)
+            self._admission.note_waiting(connection, connection.held_bytes)
 
-    def _account(self, connection: Connection) -> None:
-        """Note how many bytes wait in a connection. It may have to go for them."""
-        size = connection.deferred_bytes + sum(map(len, connection.pending))
-        if connection.conversation is not None:
-            size += connection.conversation.waiting_bytes
-        if connection.unsent is not None:
-            size += memoryview(connection.unsent.obj).nbytes  # all of it is kept until the last byte is out
-        self._admission.note_waiting(connection, size)
+    def _note_part_of_record(self, connection: Connection) -> None:
+        """Note that a part of a TLS record has come, which waits in OpenSSL: it counts as a part of a head would."""
+        if self._patience.still_waits_for(connection, Waiting.REQUEST):
+            self._patience.wait_for(connection, Waiting.HEAD, self._clock.now().monotonic_ns)
+        connection.begin_conversation(self._answerer)  # once it is at rest, what is waited for is looked at anew
+        self._admission.note_waiting(connection, TLS_RECORD_BYTES + connection.held_bytes)
 
     async def _sweep(self) -> None:
         """Close what is late: requests that do not end, answers not taken, and connections at rest for too long."""

@@ -14,6 +14,7 @@ from reference_server.http.parting import READ_BYTES, part
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reference_server.http.tls_stream import TlsStream
     from reference_server.operations.outcomes import Deferred
     from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
@@ -25,7 +26,7 @@ class Http2Session:
 
     def __init__(
         self,
-        stream: trio.SSLStream[trio.SocketStream],
+        stream: TlsStream,
         client: str,
         settings: Settings,
         answerer: Answerer,
@@ -56,7 +57,8 @@ class Http2Session:
 
     async def abort(self) -> None:
         """Close the socket at once."""
-        await trio.aclose_forcefully(self._stream)
+        self._stream.close()
+        await trio.lowlevel.checkpoint()
 
     async def run(self) -> None:
         """Serve to the end of the connection."""
@@ -67,7 +69,7 @@ class Http2Session:
                 if self._gone:
                     nursery.cancel_scope.cancel()
             if not self._gone:
-                await part(self._stream.transport_stream)
+                await part(self._stream)
         finally:
             self._connection.abandon()
 
@@ -88,7 +90,7 @@ class Http2Session:
         while not connection.ended:
             data = b""
             with trio.CancelScope(deadline=connection.late_at) as self._receiving, suppress(trio.BrokenResourceError):
-                data = bytes(await self._stream.receive_some(READ_BYTES))
+                data = await self._stream.receive_some(READ_BYTES)
             if data:
                 await self._serve(data)
             elif self._receiving.cancelled_caught:

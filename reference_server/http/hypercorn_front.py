@@ -17,7 +17,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 
-from reference_server.http.admission import CONNECTION, account_nothing
+from reference_server.http.admission import CLIENT, CONNECTION, account_nothing
 from reference_server.http.guarded_stream import GuardedStream
 from reference_server.http.guests import Guest, Guests
 from reference_server.http.quart_app import create_app
@@ -26,6 +26,7 @@ from reference_server.limits import BODY_MAX_BYTES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from reference_server.core.trusted_proxies import TrustedProxies
     from reference_server.http.admission import Admission
     from reference_server.pipeline.answering import Answerer
     from reference_server.ports import Entropy
@@ -79,14 +80,19 @@ class HypercornFront(Guests):
     """Serves what comes by Hypercorn's server of one connection and the Quart application."""
 
     def __init__(
-        self, admission: Admission, handlers: trio.Nursery, settings: Settings, answerer: Answerer, entropy: Entropy
+        self,
+        admission: Admission,
+        handlers: trio.Nursery,
+        settings: Settings,
+        proxies: TrustedProxies,
+        answerer: Answerer,
+        entropy: Entropy,
     ) -> None:
-        super().__init__(admission, handlers)
+        super().__init__(admission, handlers, settings, proxies)
         mark = f"x-framing-{entropy.hex(32)}"
         app = ASGIWrapper(create_app(answerer, settings, mark))
         self._context = WorkerContext(None)
         self._server: Callable[..., _Server] = partial(_Server, app, make_config(settings), self._context)
-        self._settings = settings
         self._mark = mark.encode()
 
     async def finish(self, deadline: float) -> None:
@@ -94,9 +100,11 @@ class HypercornFront(Guests):
         await super().finish(deadline)
         await self._context.terminated.set()
 
-    async def serve(self, guest: Guest, stream: trio.SocketStream) -> None:
+    async def serve(self, guest: Guest) -> None:
         """Serve a connection by Hypercorn."""
         CONNECTION.set(guest.learn)
+        CLIENT.set(guest.client)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(guest.socket))
         guarded = GuardedStream(stream, self._settings, self._mark)
         guarded.account = partial(guest.account, guarded)
         server = self._server(ConnectionState({}), guarded)

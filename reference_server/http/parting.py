@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
 from reference_server.limits import LINGER_MAX_BYTES, LINGER_SECONDS
 
-if TYPE_CHECKING:
-    from trio import SocketStream
-
 READ_BYTES = 65_536
 
 
-async def part(stream: SocketStream) -> None:
+class Parted(Protocol):
+    """A stream that is to end. It raises trio.BrokenResourceError once it cannot be used."""
+
+    async def send_eof(self) -> None:
+        """End what is sent."""
+
+    async def receive_some(self, max_bytes: int, /) -> bytes | bytearray:
+        """Return what has come; nothing at the end."""
+
+
+async def part(stream: Parted) -> None:
     """End the answers, and read on for a moment."""
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         await stream.send_eof()
         await linger(stream)
 
 
-async def linger(stream: SocketStream) -> None:
+async def linger(stream: Parted) -> None:
     """Read on for a moment: closing on unread bytes would take the last answer from the client."""
     dropped = 0
     with trio.move_on_after(LINGER_SECONDS), suppress(trio.BrokenResourceError):

@@ -9,7 +9,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import RequestEntityTooLarge, RequestTimeout
 
-from reference_server.http.admission import CONNECTION
+from reference_server.http.admission import CLIENT, CONNECTION
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.operations.outcomes import BODY_TOO_LARGE, Admitted
 from reference_server.wire.replies import INVALID_REQUEST
@@ -45,13 +45,13 @@ def _read_head(scope: Any, mark: bytes) -> tuple[Request, int]:
         refused = next((int(value) for name, value in scope["headers"] if name == mark), 0)
         if refused:
             headers = tuple(header for header in headers if header[0] != mark.decode())
-    client = scope.get("client") or ("", 0)
+    client = CLIENT.get() or (scope.get("client") or ("", 0))[0]
     head = Request(
         method=scope.get("method", "GET"),
         path=scope["raw_path"].decode("ascii", "replace"),
         query=scope["query_string"].decode("ascii", "replace"),
         headers=headers,
-        client=client[0],
+        client=client,
         scheme={"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"]),
         body_too_large=refused == RequestEntityTooLarge.code or any(map(_is_too_long, scope["headers"])),
     )

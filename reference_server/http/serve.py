@@ -15,7 +15,6 @@ import trio
 from reference_server.http.admission import Admission
 from reference_server.http.express_lane import ExpressLane
 from reference_server.http.listening import make_tls_context, open_listeners
-from reference_server.http.rendering import Renderer
 from reference_server.limits import CONNECTIONS_MAX
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
@@ -94,16 +93,17 @@ def _make_front(
 ) -> _Front:
     """Make what serves the connections. Only what serves them is imported: the others would double a start's work."""
     settings = api.settings
-    if tls is None and express_lane:
-        return ExpressLane(api, clock, settings, admission, resolver)
     answerer = Answerer(api, clock, resolver)
-    if tls is not None:
-        from reference_server.http.tls_front import TlsFront  # noqa: PLC0415 - see above
+    if tls is None and not express_lane:
+        from reference_server.http.hypercorn_front import HypercornFront  # noqa: PLC0415 - see above
 
-        return TlsFront(admission, handlers, tls, settings, answerer, Renderer(entropy))
-    from reference_server.http.hypercorn_front import HypercornFront  # noqa: PLC0415 - see above
+        return HypercornFront(admission, handlers, settings, api.proxies, answerer, entropy)
+    lane = ExpressLane(api, clock, settings, admission, resolver)
+    if tls is None and not settings.proxy_protocol:
+        return lane
+    from reference_server.http.opening import Opening  # noqa: PLC0415 - see above
 
-    return HypercornFront(admission, handlers, settings, answerer, entropy)
+    return Opening(lane, admission, handlers, settings, api.proxies, tls, answerer)
 
 
 def calm_garbage_collector() -> None:

@@ -13,6 +13,7 @@ from reference_server.core.inquiry import Inquiry
 from reference_server.core.rate_limit import client_key
 from reference_server.core.state import State
 from reference_server.core.tables import TABLES
+from reference_server.core.trusted_proxies import TrustedProxies
 from reference_server.operations.callers import CROSS_SITE, is_cross_site
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
@@ -91,6 +92,7 @@ class Api:
         self.payouts: PayoutGateway | None = None
         self.background_tasks: tuple[BackgroundTask, ...] = ()
         self._routes = routes
+        self.proxies = TrustedProxies(settings.trusted_proxies)
         self._origins = frozenset(settings.allowed_origins)
         self._cors_headers = ", ".join(sorted((*OTHER_CORS_HEADERS, *routes.credentials)))
 
@@ -146,6 +148,8 @@ class Api:
         headers = dict(head.headers)
         if head.method == "OPTIONS":
             return self._finish(Reply(HTTPStatus.OK, b"", JSON_HEADERS), headers)
+        if self.proxies:
+            head = self.proxies.see_through(head)
         client = client_key(head.client)
         if self.limiter is not None:
             outcome = self._route(head, headers)
@@ -175,29 +179,30 @@ class Api:
         body: bytes,
         client: str,
         now: Instant,
+        secure: bool = False,  # noqa: FBT001, FBT002 - as arguments by name cost more
     ) -> Reply:
-        """Answer a plain heartbeat over http: no `Origin`, proxy or duplicate headers, body within bounds.
+        """Answer a plain heartbeat: no `Origin` or duplicate headers, body within bounds. `secure`: it is over HTTPS.
 
         The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Deferred`, as there.
         """
         if self.limiter is not None:
-            decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
+            decide = partial(self._heartbeat, worker_id, token, certificate_id, body, secure=secure)
             return defer(Undecided(client_key(client), decide), None)
         refusal = self._limit(client_key(client), now)
         if refusal is not None:
             return refusal
         if self.shared is not None:
-            decide = partial(self._heartbeat, worker_id, token, certificate_id, body)
+            decide = partial(self._heartbeat, worker_id, token, certificate_id, body, secure=secure)
             return defer(Undecided(client_key(client), decide), None)
-        outcome = self._heartbeat(worker_id, token, certificate_id, body, now)
+        outcome = self._heartbeat(worker_id, token, certificate_id, body, now, secure=secure)
         if isinstance(outcome, Reply) and not (self.state.changes or self.committing):
             return outcome
         return defer(outcome, None)
 
     def _heartbeat(
-        self, worker_id: str, token: str, certificate_id: str, body: bytes, now: Instant
+        self, worker_id: str, token: str, certificate_id: str, body: bytes, now: Instant, *, secure: bool
     ) -> Reply | Verified:
-        if self.settings.require_https:
+        if self.settings.require_https and not secure:
             return HTTPS_REQUIRED
         if self.unusable:
             return PERSISTENCE_FAILED if self.shared is None else heartbeats.unavailable(self.state)
@@ -358,8 +363,15 @@ class Api:
     def _secure(self, request: Request, headers: dict[str, str]) -> bool:
         if request.scheme == "https":
             return True
-        forwarded = headers.get("x-forwarded-proto", "").strip().lower()
-        return self.settings.trust_proxy_headers and forwarded == "https"
+        return self.believes_https(headers.get("x-forwarded-proto", ""), proxied=request.proxied)
+
+    def believes_https(self, forwarded_proto: str, *, proxied: bool) -> bool:
+        """Return whether a plain request counts as one over HTTPS for its `X-Forwarded-Proto`.
+
+        `proxied` says that a trusted proxy brought it: where proxies are named, nobody else is believed.
+        """
+        believed = self.settings.trust_proxy_headers and (proxied or not self.proxies)
+        return believed and forwarded_proto.strip().lower() == "https"
 
     def _finish(self, reply: Reply, headers: dict[str, str]) -> Reply:
         """Put on what every answer carries: request id, `vary`, and CORS where the origin may call."""

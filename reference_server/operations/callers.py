@@ -174,11 +174,14 @@ def _admit_person(state: State, headers: dict[str, str]) -> Caller | Reply:
 
 
 def _prove_session(state: State, now: Instant, caller: Caller, _headers: dict[str, str]) -> Caller | Reply:
-    """Find the session that is shown, if one is. It acts as its own owner only, whomever the request names."""
+    """Find the session that is shown, if one is. It acts as its own owner only, whomever the request names.
+
+    A token for programs is shown as a bearer (contract §2): as a cookie, where only browsers show anything, it is none.
+    """
     if not caller.session:
         return caller
     session = find_session(state, now, caller.session)
-    if session is None:
+    if session is None or (caller.by_cookie and session.is_token):
         state.auth_failures["session"] += 1
         return UNAUTHORIZED
     if caller.id and caller.id != session.owner_id:

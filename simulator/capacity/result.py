@@ -23,19 +23,22 @@ class Conclusion(StrEnum):
 
     FOUND: the server broke between the interval's ends. AT_LEAST: the highest rate allowed still held. HARNESS: the
     harness was the limit, so the server bears at least what held. NOTHING_HELD: not even the lowest rate did.
-    UNFINISHED: it ended early, with what was known by then.
+    UNFINISHED: it ended early, with what was known by then. Of a rate that was required: AT_LEAST where it held,
+    TOO_SLOW where the server broke, and HARNESS where the harness did.
     """
 
     FOUND = "found"
     AT_LEAST = "at_least"
     HARNESS = "harness"
     NOTHING_HELD = "nothing_held"
+    TOO_SLOW = "too_slow"
     UNFINISHED = "unfinished"
 
 
 EXIT_CODES = {
     Conclusion.FOUND: 0,
     Conclusion.AT_LEAST: 0,
+    Conclusion.TOO_SLOW: 1,
     Conclusion.HARNESS: 3,
     Conclusion.NOTHING_HELD: 3,
     Conclusion.UNFINISHED: 3,
@@ -48,7 +51,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
     `width` is the interval's own, as a share of its upper end, None while that is open; `wide` says that it is more
     than the `precision` that was asked for. `limit` is the first that broke at `interval.failed`; `ended_early` says
-    why, if it did.
+    why, if it did. `required` is the one rate that was tried, if one was required.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -69,6 +72,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
     thresholds: dict[str, tuple[str, ...]]
     steps: list[Step]
     summary: str
+    required: int | None = None
 
 
 class SearchRequest(msgspec.Struct, frozen=True):
@@ -82,15 +86,20 @@ class SearchRequest(msgspec.Struct, frozen=True):
     highest: int
     notes: list[str]
     thresholds: dict[str, tuple[str, ...]]
+    required: int | None = None
 
 
 def conclude(asked: SearchRequest, search: Search, steps: list[Step], ended_early: str) -> Capacity:
     """Return what a search found."""
     interval = search.interval()
     width = interval.width
-    conclusion = _conclusion(interval, search, ended_early)
+    conclusion = _conclusion(interval, search, ended_early, required=asked.required is not None)
     broken = next((one for one in steps if one.rate == interval.failed and one.limit), None)
-    wide = conclusion in {Conclusion.FOUND, Conclusion.HARNESS} and (width is None or width > asked.precision)
+    wide = (
+        conclusion in {Conclusion.FOUND, Conclusion.HARNESS}
+        and asked.required is None
+        and (width is None or width > asked.precision)
+    )
     limit, why = (broken.limit, broken.why) if broken else ("", "")
     return Capacity(
         scenario=asked.scenario,
@@ -109,13 +118,17 @@ def conclude(asked: SearchRequest, search: Search, steps: list[Step], ended_earl
         notes=asked.notes,
         thresholds=asked.thresholds,
         steps=steps,
-        summary=_summary(conclusion, interval, limit, ended_early) + (_width_text(asked, width) if wide else ""),
+        summary=_summary(conclusion, interval, limit, ended_early, asked.required)
+        + (_width_text(asked, width) if wide else ""),
+        required=asked.required,
     )
 
 
-def _conclusion(interval: Interval, search: Search, ended_early: str) -> Conclusion:
+def _conclusion(interval: Interval, search: Search, ended_early: str, *, required: bool) -> Conclusion:
     if ended_early:
         return Conclusion.UNFINISHED
+    if interval.held is None and required:
+        return Conclusion.HARNESS if search.harness_was_the_limit() else Conclusion.TOO_SLOW
     if interval.held is None:
         return Conclusion.NOTHING_HELD
     if interval.failed is None:
@@ -123,9 +136,18 @@ def _conclusion(interval: Interval, search: Search, ended_early: str) -> Conclus
     return Conclusion.HARNESS if search.harness_was_the_limit() else Conclusion.FOUND
 
 
-def _summary(conclusion: Conclusion, interval: Interval, limit: str, ended_early: str) -> str:
+def _summary(conclusion: Conclusion, interval: Interval, limit: str, ended_early: str, required: int | None) -> str:
     held, failed = interval.held, interval.failed
     match conclusion:
+        case Conclusion.TOO_SLOW:
+            return f"Too slow: {required}/s is required, and at that rate {limit} broke"
+        case Conclusion.AT_LEAST if required is not None:
+            return f"Fast enough: {required}/s is required, and held"
+        case Conclusion.HARNESS if required is not None:
+            return (
+                f"The harness itself was the limit at {failed}/s: whether the server bears the {required}/s that are "
+                "required is not known"
+            )
         case Conclusion.FOUND:
             return (
                 f"Capacity: {held}/s (between {_rate(interval.low)} and {_rate(interval.high)}); "

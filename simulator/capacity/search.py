@@ -26,11 +26,20 @@ class TrialOutcome(StrEnum):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Where to search, in heartbeats a second. `precision` is the interval's width as a share of its upper end."""
+    """Where to search, in heartbeats a second. `precision` is the interval's width as a share of its upper end.
+
+    `is_required` where both ends are one rate that a server must bear.
+    """
 
     lowest: int
     highest: int
     precision: float
+    is_required: bool = False
+
+    @property
+    def required(self) -> int | None:
+        """Return the rate that is required, if one is."""
+        return self.highest if self.is_required else None
 
 
 class Trial(msgspec.Struct, frozen=True):

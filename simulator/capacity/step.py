@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.history.rows import History
+    from simulator.judging.parts import Series
     from simulator.judging.record import RunRecord
-    from simulator.judging.thresholds import Series
 
 METRICS = ("heartbeat.", "requests.", "generator.")
 """What thresholds of a step may be about."""
@@ -156,7 +156,13 @@ def plan_step(
         silence=(),
     )
     step = msgspec.structs.replace(
-        scenario, fleet=steady, attacks=(), faults=(), duration_ns=Duration(end_ns), thresholds=thresholds
+        scenario,
+        fleet=steady,
+        attacks=(),
+        faults=(),
+        duration_ns=Duration(end_ns),
+        thresholds=thresholds,
+        abort_on_fail=(),
     )
     return Plan(rate, machines, interval_ns, start_ns, end_ns, step)
 

@@ -107,8 +107,7 @@ class _Matching:
         """Find a machine that never had what a job needs while the job was there."""
         need = story.need
         placed = [(one.worker_id, one.sent_ns, one.answered_ns) for one in story.shown if one.state in ON_WORKER]
-        names = {number: worker_id for worker_id, number in self._workers.numbers.items()}
-        placed += [(names.get(one.machine, ""), one.sent_ns, one.answered_ns) for one in story.assigned]
+        placed += [(self._workers.names.get(one.machine, ""), one.sent_ns, one.answered_ns) for one in story.assigned]
         for worker_id, _, answered_ns in placed:
             machine = self._workers.numbers.get(worker_id)
             if need is None or machine not in self._take_part:

@@ -12,6 +12,7 @@ import numpy as np
 from simulator.checkers.excused import Excused
 from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.market_view import seconds
+from simulator.checkers.market_workers import most_of
 from simulator.checkers.verdict import Finding
 from simulator.contract.pricing import ON_WORKER, Need, capacity_of, highest_rate, hourly_rate, units
 from simulator.history.rows import NEVER_NS
@@ -19,7 +20,7 @@ from simulator.history.starvation import Starvation
 from simulator.limits import TURNS_JUDGED_MAX, WAITS_JUDGED_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from simulator.checkers.facts import Facts
     from simulator.checkers.market_view import JobStory
@@ -62,7 +63,7 @@ def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], w
     if market is None or starvation_unjudged(history, facts):
         return
     excused, starvation = Excused(history), Starvation(history)
-    listed = [_Listed(shown, workers) for shown in history.resources_shown]
+    listed, jobs_of = _Lists(history.resources_shown, workers), _JobsOf(stories)
     for one in islice(_all_waited(stories), WAITS_JUDGED_MAX):
         dearest = hourly_rate(
             one.need,
@@ -70,12 +71,11 @@ def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], w
         )
         if dearest > one.highest:
             continue
-        within = [each for each in listed if one.from_ns <= each.shown.sent_ns and each.shown.answered_ns <= one.to_ns]
-        found = _room_twice(within, one.need, workers)
+        found = _room_twice(listed.within(one.from_ns, one.to_ns), one.need, workers)
         if found is None:
             continue
         worker_id, first, second = found
-        if _jobs_of(worker_id, stories, first.sent_ns, second.answered_ns) >= JOBS_OF_ONE_MAX:
+        if jobs_of.most(worker_id, first.sent_ns, second.answered_ns) >= JOBS_OF_ONE_MAX:
             continue
         ends = np.array([first.sent_ns]), np.array([second.answered_ns])
         if excused.overlap(*ends).any() or starvation.covers(*ends).any():
@@ -88,10 +88,19 @@ def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], w
         yield Finding("matching.starved", message, first.sent_ns, evidence)
 
 
-def _jobs_of(worker_id: str, stories: dict[str, JobStory], from_ns: int, to_ns: int) -> int:
-    """Return how many jobs a machine may have had at once between two moments."""
-    there = (one for one in stories.values() if one.created_from_ns() <= to_ns and one.ended_by_ns() >= from_ns)
-    return sum(any(shown.worker_id == worker_id for shown in one.shown) for one in there)
+class _JobsOf:
+    """Which jobs were ever shown on which machine."""
+
+    def __init__(self, stories: dict[str, JobStory]) -> None:
+        self._of: dict[str, list[JobStory]] = defaultdict(list)
+        for story in stories.values():
+            for worker_id in {shown.worker_id for shown in story.shown}:
+                self._of[worker_id].append(story)
+
+    def most(self, worker_id: str, from_ns: int, to_ns: int) -> int:
+        """Return how many jobs a machine may have had at once between two moments."""
+        there = self._of.get(worker_id, ())
+        return sum(one.created_from_ns() <= to_ns and one.ended_by_ns() >= from_ns for one in there)
 
 
 def _all_waited(stories: dict[str, JobStory]) -> Iterator[Waited]:
@@ -103,21 +112,37 @@ def _all_waited(stories: dict[str, JobStory]) -> Iterator[Waited]:
             yield Waited(story, need, highest_rate(maximum, minutes), from_ns, to_ns)
 
 
+class _Lists:
+    """What was listed, in the order of asking."""
+
+    def __init__(self, lists: list[ResourcesShown], workers: Workers) -> None:
+        self._listed = [_Listed(shown, workers) for shown in sorted(lists, key=lambda one: one.sent_ns)]
+        self._sent_ns = [one.shown.sent_ns for one in self._listed]
+
+    def within(self, from_ns: int, to_ns: int) -> Iterator[_Listed]:
+        """Yield those that were asked for and shown between two moments."""
+        first, last = bisect_left(self._sent_ns, from_ns), bisect_right(self._sent_ns, to_ns)
+        return (one for one in islice(self._listed, first, last) if one.shown.answered_ns <= to_ns)
+
+
 class _Listed:
-    """What was listed as left of which machines."""
+    """What was listed as left of which machines, and the most that any of them had left of each quantity."""
 
     def __init__(self, shown: ResourcesShown, workers: Workers) -> None:
         self.shown = shown
         rows = ((str(row.get("worker_id")), capacity_of(row)) for row in shown.resources)
         self.left = [(name, left) for name, left in rows if left is not None and name in workers.numbers]
+        self.most = most_of([left for _, left in self.left])
 
 
 def _room_twice(
-    listed: list[_Listed], need: Need, workers: Workers
+    listed: Iterable[_Listed], need: Need, workers: Workers
 ) -> tuple[str, ResourcesShown, ResourcesShown] | None:
     """Return a machine that was listed with room twice, with a heartbeat of its own that was accepted between."""
     first: dict[str, ResourcesShown] = {}
     for one in listed:
+        if not one.most.fits(need):
+            continue
         for worker_id, left in one.left:
             if not left.fits(need):
                 continue

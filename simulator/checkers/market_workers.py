@@ -5,7 +5,9 @@ A bound from above counts whatever may have been offered; one from below only wh
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -50,31 +52,70 @@ class Beats(NamedTuple):
         return first < len(self.sent_ns) and bool(self.first_answered_ns[first] <= to_ns)
 
 
+class _Reports:
+    """What one machine said that it has, in the order of sending: so that no moment is looked for among all of them."""
+
+    def __init__(self, reports: list[CapacityReport]) -> None:
+        self._reports = sorted(reports, key=lambda one: one.sent_ns)
+        self._sent_ns = [one.sent_ns for one in self._reports]
+        self._heard_by_ns = list(accumulate(map(_heard_by_ns, self._reports), max))
+        """The latest by which any up to each was heard."""
+        honest = sorted((one for one in self._reports if one.honest), key=lambda one: one.answered_ns)
+        self._known_ns = [one.answered_ns for one in honest]
+        self._over_ns = list(accumulate((one.sent_ns for one in honest), max))
+        self._offered: dict[int, Capacity | None] = {}
+
+    def known_since(self, moment_ns: int, *, at_it: bool) -> int:
+        """Return when the last one was sent that was surely heard before a moment, or at it; `-NEVER_NS` for none."""
+        count = (bisect_right if at_it else bisect_left)(self._known_ns, moment_ns)
+        return self._over_ns[count - 1] if count else -NEVER_NS
+
+    def not_over(self, over_ns: int, to_ns: int) -> list[int]:
+        """Return which, sent until a moment, may have been heard at or after another."""
+        last, first = bisect_right(self._sent_ns, to_ns), bisect_left(self._sent_ns, over_ns)
+        first = min(first, last)
+        while first and self._heard_by_ns[first - 1] >= over_ns:
+            first -= 1
+        return [at for at in range(first, last) if _heard_by_ns(self._reports[at]) >= over_ns]
+
+    def offered(self, at: int) -> Capacity | None:
+        """Return what one offers, as far as its policy lets it; None for what is malformed."""
+        if at not in self._offered:
+            one = self._reports[at]
+            capacity = capacity_of(one.capacity)
+            self._offered[at] = scale(capacity, one.rules) if capacity is not None and one.rules else capacity
+        return self._offered[at]
+
+    def always(self, at: int) -> bool:
+        """Return whether one is known to be offered at every hour."""
+        rules = self._reports[at].rules
+        return bool(rules) and "allowed_hours" not in rules
+
+
 class Workers:
     """The machines of a run as the market sees them."""
 
     def __init__(self, history: History, facts: Facts) -> None:
         self.numbers = {record.worker_id: number for number, record in history.machines.items()}
         """Machines by their workers' ids."""
+        self.names = {number: worker_id for worker_id, number in self.numbers.items()}
         self.stale_ns = None if facts.stale_seconds is None else int(facts.stale_seconds * SECOND_NS)
-        self._reports: dict[int, list[CapacityReport]] = defaultdict(list)
+        reports: dict[int, list[CapacityReport]] = defaultdict(list)
         for one in history.capacity_reports:
-            self._reports[one.machine].append(one)
-        for reports in self._reports.values():
-            reports.sort(key=lambda one: one.sent_ns)
+            reports[one.machine].append(one)
+        self._reports = {machine: _Reports(own) for machine, own in reports.items()}
         rows = history.rows()
         beats = rows[rows["operation"] == Operation.HEARTBEAT]
         # Sorted once, so that no machine's heartbeats are looked for among all.
         self._rows = beats[np.lexsort((beats["sent_ns"], beats["machine"]))]
         self._beats: dict[int, Beats] = {}
-        revoked = [
-            (history.consents[one.consent - 1].machine, one.sent_ns)
-            for one in history.revocations
-            if 0 < one.consent <= len(history.consents)
-        ]
-        self._revoked_ns = {machine: min(at for other, at in revoked if other == machine) for machine, _ in revoked}
-        consented = [one.machine for one in history.consents]
-        self._several_consents = {machine for machine in set(consented) if consented.count(machine) > 1}
+        self._revoked_ns: dict[int, int] = {}
+        for revoked in history.revocations:
+            if 0 < revoked.consent <= len(history.consents):
+                machine = history.consents[revoked.consent - 1].machine
+                self._revoked_ns[machine] = min(revoked.sent_ns, self._revoked_ns.get(machine, NEVER_NS))
+        consented = Counter(one.machine for one in history.consents)
+        self._several_consents = {machine for machine, count in consented.items() if count > 1}
 
     def take_part(self) -> list[int]:
         """Return the machines that said what they have."""
@@ -97,14 +138,11 @@ class Workers:
 
     def may_offer(self, machine: int, from_ns: int, to_ns: int) -> list[Capacity]:
         """Return all that a machine may have had to offer at a moment between two, jobs included."""
-        reports = self._reports.get(machine, [])
-        over_ns = max((one.sent_ns for one in reports if one.honest and one.answered_ns < from_ns), default=-NEVER_NS)
-        found = []
-        for one in reports:
-            capacity = capacity_of(one.capacity) if one.sent_ns <= to_ns and over_ns <= _heard_by_ns(one) else None
-            if capacity is not None:
-                found.append(scale(capacity, one.rules) if one.rules else capacity)
-        return found
+        reports = self._reports.get(machine)
+        if reports is None:
+            return []
+        found = map(reports.offered, reports.not_over(reports.known_since(from_ns, at_it=False), to_ns))
+        return [one for one in found if one is not None]
 
     def may_be_fresh(self, machine: int, from_ns: int, to_ns: int) -> bool:
         """Return whether a machine may have counted as fresh at a moment between two."""
@@ -116,20 +154,20 @@ class Workers:
 
     def surely_offers(self, machine: int, from_ns: int, to_ns: int) -> Capacity:
         """Return the least that a machine had to offer at every moment between two, jobs included."""
-        reports = [one for one in self._reports.get(machine, ()) if one.sent_ns <= to_ns]
-        known = [one for one in reports if one.honest and one.answered_ns <= from_ns]
-        if not known or machine in self._several_consents or self._revoked_ns.get(machine, NEVER_NS) <= to_ns:
+        reports = self._reports.get(machine)
+        known_ns = -NEVER_NS if reports is None else reports.known_since(from_ns, at_it=True)
+        if reports is None or known_ns == -NEVER_NS or self._revoked_ns.get(machine, NEVER_NS) <= to_ns:
             return NOTHING
-        if not self._surely_fresh(machine, from_ns, to_ns):
+        if machine in self._several_consents or not self._surely_fresh(machine, from_ns, to_ns):
             return NOTHING
         offers = []
-        for one in (one for one in reports if known[-1].sent_ns <= _heard_by_ns(one)):
-            capacity = capacity_of(one.capacity)
+        for at in reports.not_over(known_ns, to_ns):
+            capacity = reports.offered(at)
             if capacity is None:
                 continue  # what is malformed is ignored, and the last good one stays
-            if not one.rules or "allowed_hours" in one.rules:
+            if not reports.always(at):
                 return NOTHING
-            offers.append(scale(capacity, one.rules))
+            offers.append(capacity)
         if not offers:
             return NOTHING
         return Capacity(

@@ -201,6 +201,8 @@ class ControlConnection:
             raise LostError(cause_of(error, self._target, self._answer_seconds), loss) from error
         self._free_since = trio.current_time()
         self._last = message, sent_ns
+        if self._target.secrets is not None:
+            self._target.secrets.see(message, answer)
         if self._witness is not None:
             self._witness.saw(message, answer, sent_ns)
         elif answer.surplus:

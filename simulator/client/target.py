@@ -14,6 +14,7 @@ import msgspec
 
 from simulator.client.access import Access, AccessError, TokenError, check_token
 from simulator.client.front import Front
+from simulator.client.known_secrets import KnownSecrets  # noqa: TC001 - a Struct resolves its annotations
 from simulator.client.network import Network  # noqa: TC001 - a Struct resolves its annotations
 from simulator.client.resolving import UnknownHostError, resolve
 from simulator.contract.features import Feature  # noqa: TC001 - a Struct resolves its annotations
@@ -78,6 +79,8 @@ class Target(msgspec.Struct, frozen=True):
     """Other addresses of the same name, to be tried where the first one cannot be connected to."""
     addresses_known: bool = True
     """Whether it is known, and not only hoped, that the server tells the addresses of machines apart."""
+    secrets: KnownSecrets | None = None
+    """Where what it gives out is noted, for its log to be searched; None where nobody can read that."""
     network: Network | None = None
     """What it is reached through; None for sockets."""
 

@@ -1,10 +1,10 @@
-"""`hatchfarm bench`: the benchmarks, each measured, shown and written the same way."""
+"""`hatchfarm bench`: the benchmarks as one suite, measured, shown and written the same way."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,99 +13,120 @@ from simulator.commands.options import RESULTS
 from simulator.platform.console import make_console
 from simulator.platform.output_files import OutputError, see_writable
 
-if TYPE_CHECKING:
-    from benchmarks.measuring import Benchmark
-
-bench_app = typer.Typer(help="Measure this machine and this code, as ratios to a yardstick.", no_args_is_help=True)
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Which benchmarks to measure, or all. Without any they are listed.", envvar="HATCHFARM_BENCH"),
+]
+Rounds = Annotated[
+    int | None,
+    typer.Option(help="Rounds of every subject: 5, or 3 quick ones.", envvar="HATCHFARM_BENCH_ROUNDS", min=1),
+]
+MeasuredSeconds = Annotated[
+    float | None,
+    typer.Option(help="Length of a measurement, other than its own.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2),
+]
+Machines = Annotated[int, typer.Option(help="Connected machines of `memory`.", envvar="HATCHFARM_MACHINES", min=100)]
+Quick = Annotated[
+    bool,
+    typer.Option(
+        "--quick",
+        help="Few short rounds against eased bars; of what changes most often, where no name is given.",
+        envvar="HATCHFARM_BENCH_QUICK",
+    ),
+]
 Figures = Annotated[Path, typer.Option(help="Where the figures go.", envvar="HATCHFARM_OUT")]
 JsonFile = Annotated[
     Path | None,
     typer.Option("--json", help="Write the figures to this file, and not into --out.", envvar="HATCHFARM_BENCH_JSON"),
 ]
-Rounds = Annotated[int, typer.Option(help="Rounds of every subject.", envvar="HATCHFARM_BENCH_ROUNDS", min=1)]
-MeasuredSeconds = Annotated[
-    float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=0.2)
+JunitFile = Annotated[
+    Path | None, typer.Option("--junit", help="Write the bars as JUnit XML, too.", envvar="HATCHFARM_BENCH_JUNIT")
+]
+BiggerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--custom-bigger-is-better",
+        help="Write rates and ratios as customBiggerIsBetter, too.",
+        envvar="HATCHFARM_BENCH_BIGGER",
+    ),
+]
+SmallerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--custom-smaller-is-better",
+        help="Write times and sizes as customSmallerIsBetter, too.",
+        envvar="HATCHFARM_BENCH_SMALLER",
+    ),
+]
+BencherFile = Annotated[
+    Path | None,
+    typer.Option("--bencher", help="Write all figures in Bencher Metric Format, too.", envvar="HATCHFARM_BENCHER"),
 ]
 
 
-def _run(benchmark: Benchmark, rounds: int, out: Path, json: Path | None) -> None:
-    """Run a benchmark, and exit with its code: 1 where a bar was missed, 3 where it could not be measured."""
-    from benchmarks.measuring import run  # noqa: PLC0415 - slow to load, and needed by these commands only
+def bench(
+    names: Names = None,
+    *,
+    rounds: Rounds = None,
+    seconds: MeasuredSeconds = None,
+    machines: Machines = 5000,
+    quick: Quick = False,
+    out: Figures = RESULTS,
+    json: JsonFile = None,
+    junit: JunitFile = None,
+    custom_bigger_is_better: BiggerFile = None,
+    custom_smaller_is_better: SmallerFile = None,
+    bencher: BencherFile = None,
+) -> None:
+    """Measure this machine and this code, as ratios to a yardstick.
 
-    path = json or out / f"bench-{benchmark.name}.json"
-    try:  # before minutes of measuring, not after them
-        see_writable(path.parent)
-    except OutputError as error:
+    Exits with 0 where every bar was held, 1 where one was missed beyond noise, 3 where noise hides one or something
+    could not be measured.
+    """
+    from benchmarks.catalogue import (  # noqa: PLC0415 - slow to load, and needed by this command only
+        QUICK_MACHINES,
+        QUICK_MARGIN,
+        Scale,
+        UnknownBenchmarkError,
+        load,
+        select,
+    )
+    from benchmarks.suite import Outputs, run  # noqa: PLC0415 - as above
+
+    try:
+        entries = select(names or [], quick=quick)
+    except UnknownBenchmarkError as error:
         fail("bench", str(error))
-    if path.is_dir():
-        fail("bench", f"{path} is a folder: name a file to write the figures to")
+    if not entries:
+        _list()
+        return
+    path = json or out / (f"bench-{entries[0].name}.json" if len(entries) == 1 else "bench.json")
+    outputs = Outputs(path, junit, custom_bigger_is_better, custom_smaller_is_better, bencher)
+    _see_all_writable([path for path, _ in outputs.given()])
     at = datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251 - when these figures are from
-    raise typer.Exit(run(benchmark, rounds, path, make_console(), at))
+    scale = Scale(rounds, seconds, min(machines, QUICK_MACHINES) if quick else machines, quick)
+    margin = QUICK_MARGIN if quick else 0.0
+    raise typer.Exit(run(load(entries, scale), outputs, make_console(), at, margin=margin))
 
 
-@bench_app.command("heartbeat")
-def bench_heartbeat(
-    rounds: Rounds = 5, seconds: MeasuredSeconds = 2.0, out: Figures = RESULTS, json: JsonFile = None
-) -> None:
-    """Measure the heartbeat path against its yardsticks, in alternation."""
-    from benchmarks.heartbeat import benchmark  # noqa: PLC0415 - as above
+def _list() -> None:
+    """Print which benchmarks there are."""
+    from benchmarks.catalogue import CATALOGUE  # noqa: PLC0415 - as above
 
-    _run(benchmark(seconds), rounds, out, json)
-
-
-@bench_app.command("durable")
-def bench_durable(
-    rounds: Rounds = 5, seconds: MeasuredSeconds = 2.0, out: Figures = RESULTS, json: JsonFile = None
-) -> None:
-    """Measure what a state file costs: heartbeats with and without one, and a large state's start and snapshot."""
-    from benchmarks.durable import benchmark  # noqa: PLC0415 - as above
-
-    _run(benchmark(seconds), rounds, out, json)
+    width = max(len(entry.name) for entry in CATALOGUE)
+    for entry in CATALOGUE:
+        typer.echo(f"{entry.name:<{width}}  {entry.summary}{' (quick)' if entry.quick else ''}")
+    typer.echo(
+        "\n`hatchfarm bench NAME...` measures some of them, `hatchfarm bench all` all, `--quick` the quick ones."
+    )
 
 
-@bench_app.command("market")
-def bench_market(
-    rounds: Rounds = 5, seconds: MeasuredSeconds = 2.0, out: Figures = RESULTS, json: JsonFile = None
-) -> None:
-    """Measure what 10,000 machines with jobs and 10,000 queued jobs cost: matching, lists, heartbeats."""
-    from benchmarks.market import benchmark  # noqa: PLC0415 - as above
-
-    _run(benchmark(seconds), rounds, out, json)
-
-
-@bench_app.command("memory")
-def bench_memory(
-    machines: Annotated[int, typer.Option(help="Connected machines.", envvar="HATCHFARM_MACHINES", min=100)] = 5000,
-    out: Figures = RESULTS,
-    json: JsonFile = None,
-) -> None:
-    """Measure memory a connected machine costs the server and the simulator."""
-    from benchmarks.memory import benchmark  # noqa: PLC0415 - as above
-
-    # Once: the simulator is this very process, and what a round left in it the next would find there.
-    _run(benchmark(machines), 1, out, json)
-
-
-@bench_app.command("redis")
-def bench_redis(
-    rounds: Rounds = 5, seconds: MeasuredSeconds = 2.0, out: Figures = RESULTS, json: JsonFile = None
-) -> None:
-    """Measure what nonces in Redis cost, against the server's own memory, in alternation."""
-    from benchmarks.redis import benchmark  # noqa: PLC0415 - as above
-
-    _run(benchmark(seconds), rounds, out, json)
-
-
-@bench_app.command("conduct")
-def bench_conduct(
-    rounds: Rounds = 5,
-    seconds: Annotated[
-        float, typer.Option(help="Length of a measurement.", envvar="HATCHFARM_BENCH_SECONDS", min=1)
-    ] = 8.0,
-    out: Figures = RESULTS,
-    json: JsonFile = None,
-) -> None:
-    """Measure what it costs that Locust conducts the fleet, in alternation."""
-    from benchmarks.conducted import benchmark  # noqa: PLC0415 - as above
-
-    _run(benchmark(seconds), rounds, out, json)
+def _see_all_writable(paths: list[Path]) -> None:
+    """End the command where a file could not be written: before minutes of measuring, not after them."""
+    for path in paths:
+        try:
+            see_writable(path.parent)
+        except OutputError as error:
+            fail("bench", str(error))
+        if path.is_dir():
+            fail("bench", f"{path} is a folder: name a file to write the figures to")

@@ -42,6 +42,15 @@ Precision = Annotated[
         max=0.5,
     ),
 ]
+Require = Annotated[
+    int | None,
+    typer.Option(
+        help="Try this rate alone: exits 1 when the server is too slow for it.",
+        envvar="HATCHFARM_CAPACITY_REQUIRE",
+        min=1,
+        max=CAPACITY_RATE_MAX,
+    ),
+]
 
 
 @aimed()
@@ -50,6 +59,7 @@ def capacity(
     *,
     min_rate: MinRate = 100,
     max_rate: MaxRate = 20_000,
+    require: Require = None,
     step_seconds: StepSeconds = 5.0,
     precision: Precision = 0.1,
     target: TargetFlags,
@@ -61,8 +71,9 @@ def capacity(
 
     Without --target each step has a new server.
 
-    Exit codes: 0 found, or all rates allowed held, 2 usage or scenario error or unreachable target, 3 the server's
-    capacity is not known: not even the lowest rate held, the harness was the limit, or the search ended early.
+    Exit codes: 0 found, or all rates allowed held, 1 the rate that --require names did not, 2 usage or scenario error
+    or unreachable target, 3 the server's capacity is not known: not even the lowest rate held, the harness was the
+    limit, or the search ended early.
     """
     from reference_server.about import setting_names, settings_problem  # noqa: PLC0415 - slow to load, as is what follows
     from simulator.capacity.driver import execute  # noqa: PLC0415
@@ -88,5 +99,9 @@ def capacity(
     request = RunRequest(
         loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(names), profile=profile, aim=target.aim
     )  # fmt: skip
-    bounds = Bounds(min_rate, max_rate, precision)
+    bounds = (
+        Bounds(min_rate, max_rate, precision)
+        if require is None
+        else Bounds(require, require, precision, is_required=True)
+    )
     exit_with("capacity", lambda: execute(request, bounds, step_seconds, make_console()), USER_ERRORS)

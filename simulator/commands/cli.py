@@ -14,8 +14,9 @@ from rich.table import Table
 
 from simulator.commands import traces
 from simulator.commands.attacks import attack_app
-from simulator.commands.bench import bench_app
+from simulator.commands.bench import bench
 from simulator.commands.capacity import capacity
+from simulator.commands.compare import compare
 from simulator.commands.failing import USAGE_ERROR, exit_with, fail
 from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption
 from simulator.commands.reports import report, verify
@@ -45,7 +46,6 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(attack_app, name="attack")
-app.add_typer(bench_app, name="bench")
 app.add_typer(state_app, name="state")
 
 Virtual = Annotated[
@@ -222,12 +222,17 @@ def validate(
 @app.command()
 def schema(
     of: Annotated[
-        str, typer.Argument(help="scenario, verdict, trace, capacity or openapi", envvar="HATCHFARM_SCHEMA_OF")
+        str,
+        typer.Argument(
+            help="scenario, verdict, trace, capacity, bench, comparison or openapi", envvar="HATCHFARM_SCHEMA_OF"
+        ),
     ] = "scenario",
 ) -> None:
-    """Print the JSON Schema of scenario, verdict.json, trace lines or capacity.json, or the API in OpenAPI."""
+    """Print the JSON Schema of scenarios, verdicts, trace lines, results, comparisons, or the API in OpenAPI."""
+    from benchmarks.suite import suite_schema  # noqa: PLC0415 - as above
     from reference_server.about import described_api  # noqa: PLC0415
     from simulator.capacity.result import capacity_schema  # noqa: PLC0415 - as above
+    from simulator.comparing.outcome import comparison_schema  # noqa: PLC0415 - as above
     from simulator.judging.verdict_file import verdict_schema  # noqa: PLC0415 - as above
     from simulator.scenario.values import json_schema  # noqa: PLC0415
     from simulator.traces.format import trace_schema  # noqa: PLC0415
@@ -237,6 +242,8 @@ def schema(
         "verdict": verdict_schema,
         "trace": trace_schema,
         "capacity": capacity_schema,
+        "bench": suite_schema,
+        "comparison": comparison_schema,
         "openapi": described_api,
     }
     if of not in schemas:
@@ -289,7 +296,9 @@ def doctor(
 
 
 traces.register(app)
+app.command()(bench)
 app.command()(capacity)
+app.command()(compare)
 app.command()(worker)
 app.command()(report)
 app.command()(verify)

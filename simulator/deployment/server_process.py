@@ -8,12 +8,13 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from simulator.deployment.server_log import ServerLog, secrets_of
 from simulator.platform.watchdog import Watchdog, watchdog_of
 from simulator.scenario.placeholders import SECRET_NAME
 
@@ -49,7 +50,7 @@ class ServerError(Exception):
 
 
 class ServerProcess:
-    """A server, started by `start`. `errors` is the end of what it wrote to standard error.
+    """A server, started by `start`. `errors` is the end of what it wrote to standard error, `log` all that it wrote.
 
     It may be killed, stopped, paused and started again, on the same port with the same settings: what it knew is what
     its settings let it keep. The nursery must outlive it. A scenario's own command is a `CommandServer`.
@@ -68,6 +69,8 @@ class ServerProcess:
         self._up = False
         self.url = ""
         self.errors = b""
+        self.log = ServerLog()
+        self.secrets = secrets_of(self._environ)
 
     @property
     def pid(self) -> int:
@@ -145,11 +148,12 @@ class ServerProcess:
         self._nursery.start_soon(self._keep_errors, process.stderr)
         line = ""
         with trio.move_on_after(self._patience.start_seconds):
-            line = await _first_line(process.stdout)
+            line = await self._first_line(process.stdout)
         if line.startswith("Listening on "):
             self.url = line.split()[-1]
             self._environ["PORT"] = self.url.rpartition(":")[2]
             self._up = True
+            self._nursery.start_soon(self._keep_output, process.stdout)
             return
         await trio.sleep(LAST_WORDS_SECONDS)
         words = self.words.removeprefix("hatchfarm serve: ")
@@ -160,6 +164,22 @@ class ServerProcess:
         async with stream:
             async for part in stream:
                 self.errors = (self.errors + part)[-ERROR_BYTES_KEPT:]
+                self.log.take(part)
+
+    async def _keep_output(self, stream: trio.abc.ReceiveStream) -> None:
+        with suppress(trio.ClosedResourceError):  # who ends the server closes its pipes
+            async for part in stream:
+                self.log.take(part)
+
+    async def _first_line(self, stream: trio.abc.ReceiveStream) -> str:
+        line = b""
+        while b"\n" not in line:
+            part = await stream.receive_some(4096)
+            if not part:
+                break
+            line += part
+        self.log.take(line)
+        return line.partition(b"\n")[0].decode("utf-8", "replace").strip()  # the next may have come with it
 
     async def stop(self) -> None:
         """End it in order, and see that it ends."""
@@ -215,16 +235,6 @@ async def _close_pipes(process: trio.Process) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             await pipe.aclose()
-
-
-async def _first_line(stream: trio.abc.ReceiveStream) -> str:
-    line = b""
-    while b"\n" not in line:
-        part = await stream.receive_some(4096)
-        if not part:
-            break
-        line += part
-    return line.partition(b"\n")[0].decode("utf-8", "replace").strip()  # the next may have come with it
 
 
 def environ_of(settings: Mapping[str, str], token: str, not_inherited: Collection[str]) -> dict[str, str]:

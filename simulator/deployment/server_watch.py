@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from reference_server.wire.units import SECOND_NS
+from simulator.deployment.server_log import search_logs
 from simulator.deployment.server_process import LAST_WORDS_SECONDS, ServerProcess
 from simulator.history.records import CpuWait, Death
 from simulator.history.starvation import MACHINE, TARGET
@@ -22,6 +23,8 @@ from simulator.platform.wording import how_it_ended
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from simulator.checkers.server_log import LogSearch
+    from simulator.client.known_secrets import KnownSecrets
     from simulator.deployment.own import Deployment
     from simulator.deployment.redis_process import RedisProcess
 
@@ -31,6 +34,7 @@ ENDING_SECONDS = 1.0
 MEASURED_NS = SECOND_NS
 """How much of a run one record says of how long somebody waited for a CPU."""
 NO_PROCESS = 0
+SECRETS_OF_OTHERS = "the secrets of machines are known only to the processes that play them"
 LOOK_AGAIN_MIN_SECONDS, LOOK_AGAIN_MAX_SECONDS = 1.0, 30.0
 """How long until it is looked for again who answers for a target: soon at first, and ever more seldom."""
 
@@ -91,6 +95,14 @@ class ServerWatch:
         name = name or self._name
         self._watched.append(_Watched(name, process, needed, self._now()))
         self.add_processes(name, process.processes)
+
+    def search_logs(self, known: KnownSecrets, *, others_play: bool) -> LogSearch:
+        """Look for secrets in all that the servers have logged which are watched.
+
+        `others_play` says that other processes play machines, whose secrets are not known here.
+        """
+        servers = [(one.name, one.process.log, one.process.secrets) for one in self._watched]
+        return search_logs(servers, known, SECRETS_OF_OTHERS if others_play else "")
 
     def add_deployment(self, deployment: Deployment) -> None:
         """Watch the servers of a run, and measure the Redis that they wait for."""

@@ -364,7 +364,7 @@ class PartRecord(msgspec.Struct, frozen=True):
 
 
 class LocustCount(msgspec.Struct, frozen=True):
-    """One line of Locust's statistics at the end of a run that it conducted."""
+    """One line of Locust's statistics at the end of a run that it conducted, or of what its conductor asked besides."""
 
     method: str
     name: str

@@ -87,7 +87,7 @@ def settings_warnings(scenario: Scenario, stale_seconds: float | None, *, stale_
     if unseen:
         shown = ", ".join(f"{name}={value}" for name, value in unseen.items())
         warnings.append(f"the target is judged as if started with {shown}: the API does not show them, so make sure")
-    if MEMORY in scenario.thresholds:
+    if MEMORY in scenario.judged_thresholds:
         warnings.append(f"{MEMORY} is not judged: only of a server that the run starts itself can it be seen")
     return warnings
 

@@ -10,6 +10,7 @@ import numpy as np
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers import as_known, run_checkers
 from simulator.checkers.causes import causes_first
+from simulator.checkers.server_log import check_log
 from simulator.checkers.unknown import undecided
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict, worst
 from simulator.contract.answers import Answer
@@ -31,7 +32,7 @@ from simulator.judging.verdict_file import RunVerdict
 from simulator.scenario.thresholds import MEMORY
 
 if TYPE_CHECKING:
-    from simulator.judging.record import RunRecord
+    from simulator.judging.record import EndedEarly, RunRecord
 
 PERCENTILES = (("p50", 50), ("p90", 90), ("p99", 99), ("p99.9", 99.9), ("max", 100))
 
@@ -41,13 +42,18 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     checkers = run_checkers(history, record.facts)
     if history.parts:  # several processes played it
         checkers.append(check_statistics(history))
+    if record.log is not None:
+        checkers.append(check_log(record.log))
     judged = judge_by(record.profile, checkers, campaign_names(history, record.attacks), history.exchanges)
     checkers = [undecided(history, one) for one in judged.checkers]
     # Of a server that somebody else has started nobody here sees the memory, and a virtual one shares the harness's.
     unseen = record.given_target or record.facts.virtual
     wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not unseen}
-    measured = measure(history, checkers, record.connected_max, record.memory_max_bytes)
+    names = campaign_names(history, record.attacks)
+    measured = measure(history, checkers, record.connected_max, record.memory_max_bytes, wanted, names)
     thresholds = judge_thresholds(wanted, measured, checkers)
+    if record.ended_early is not None:
+        thresholds = [_at_the_end(one, record.ended_early) for one in thresholds]
     generator = next((one for one in checkers if one.name == "generator"), None)
     if generator is not None and not record.interrupted:  # then they are undecided, whoever is to blame
         best = measure_without_own_lateness(history, generator, record.facts.lag_budget_seconds)
@@ -90,12 +96,21 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         attacks=attacks,
         profile=record.profile,
         advisories=judged.advisories,
+        ended_early=record.ended_early,
     )
 
 
-def _undecided(one: Verdict) -> Verdict:
-    summary = f"{one.summary.rstrip('.')} when the run was interrupted"
+def _undecided(one: Verdict, when: str = "the run was interrupted") -> Verdict:
+    summary = f"{one.summary.rstrip('.')} when {when}"
     return Verdict(one.name, Status.INCONCLUSIVE, summary, (), one.figures)
+
+
+def _at_the_end(one: Verdict, ended: EndedEarly) -> Verdict:
+    """Return what a threshold says of a run that one has ended: that one failed, of the others nobody knows."""
+    if one.name != f"{ended.metric}: {ended.threshold}":
+        return _undecided(one, "a threshold ended the run")
+    finding = Finding(f"threshold.{ended.metric}", str(ended), ended.at_ns, one.figures)
+    return Verdict(one.name, Status.FAIL, f"{ended.measured}, which ended the run", (finding,), one.figures)
 
 
 def _command(record: RunRecord) -> str:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.facts import Facts  # noqa: TC001 - decoding needs the annotations
+from simulator.checkers.server_log import LogSearch  # noqa: TC001 - decoding needs the annotations
 from simulator.contract.profiles import Profile
 from simulator.errors import BundleError
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
 
 FILE = "run.json"
 FORMAT = 1
+
+
+class EndedEarly(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a run ended before its time: a threshold, what was measured of it, and when."""
+
+    metric: str
+    threshold: str
+    at_ns: int
+    measured: str
+
+    def __str__(self) -> str:
+        seconds = self.at_ns / SECOND_NS
+        return (
+            f"after {seconds:.1f} s {self.metric} was {self.measured}, and the run was to end unless {self.threshold}"
+        )
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +67,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     memory_max_bytes: int | None = None
     profile: Profile = Profile.HARDENED
     """By which it is judged; the contract as a whole, as all were before there were two measures."""
+    ended_early: EndedEarly | None = None
+    log: LogSearch | None = None
+    """What was found in the logs of the servers that the run had started; None where nobody looked."""
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -196,6 +196,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "contents.status-stale": ("A machine's staleness contradicted its age", _SAYS, 6.5),
     "contents.status-policy": ("A machine was shown under another policy", _SAYS, 5.0),
     "contents.summary": ("A summary's numbers were impossible", _SAYS, 6.5),
+    "log.secret": ("A secret stands in the server's log", "A secret is never logged.", 7.5),
     **MARKET_RULES,
     "answers.attack-accepted": ("A hostile request was accepted", "Hostile requests are refused.", 9.1),
     "answers.failed": (
@@ -245,7 +246,7 @@ _BASES: Mapping[Basis, str] = {
         nonces.open nonces.slow credentials.rotated-out limits.too-many limits.too-few
         audit.missing audit.unexplained audit.duplicate audit.misattributed audit.metadata audit.shape
         audit.total audit.order audit.chain audit.hash audit.head audit.rewritten audit.evicted
-        answers.refused-otherwise replay.refused-otherwise replay.reason
+        answers.refused-otherwise replay.refused-otherwise replay.reason log.secret
         limits.settings audit.settings attacks.settings
         contents.request-id contents.content-type contents.refusal-content-type contents.metrics-content-type
         contents.cors contents.vary contents.retry-after contents.allow contents.refusal-envelope

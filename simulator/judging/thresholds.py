@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
@@ -25,10 +25,20 @@ from simulator.history.schedule import (
 )
 from simulator.history.starvation import starved
 from simulator.judging.market_shown import market_seconds, shown_of
-from simulator.scenario.thresholds import MEGABYTE, MEMORY, METRICS, TIMES, Threshold, parse_threshold
+from simulator.judging.parts import Series, heartbeat_rates, measure_parts
+from simulator.scenario.thresholds import (
+    MEGABYTE,
+    MEMORY,
+    METRICS,
+    RATES,
+    TIMES,
+    Threshold,
+    aggregates_of,
+    parse_threshold,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,21 +59,18 @@ VIOLATIONS = (
 """Checkers that count violations."""
 
 
-class Series(msgspec.Struct, frozen=True):
-    """What one metric measured: `values` in seconds for times, megabytes for memory; `count` of `total` for events."""
-
-    values: NDArray[np.float64] | None = None
-    count: float = 0
-    total: float = 0
-
-
 def measure(
-    history: History, verdicts: Sequence[Verdict], connected_max: int, memory_max_bytes: int | None = None
+    history: History,
+    verdicts: Sequence[Verdict],
+    connected_max: int,
+    memory_max_bytes: int | None = None,
+    parts: Iterable[str] = (),
+    campaigns: Mapping[int, str] = MappingProxyType({}),
 ) -> dict[str, Series]:
-    """Measure every metric a threshold may name. A lost answer counts as an endless wait, never as no wait.
+    """Measure every metric, of the whole run and of its `parts`; `campaigns` are attacks by their number.
 
-    What crossed the close of a connection that had rested was never asked, and nobody is to blame: it counts as sent,
-    and neither as lost nor as due.
+    A lost answer counts as an endless wait, never as no wait. What crossed the close of a connection that had
+    rested was never asked, and nobody is to blame: it counts as sent, and neither as lost nor as due.
     """
     rows = history.rows()
     heartbeats = honest_heartbeats(history)
@@ -74,14 +81,13 @@ def measure(
     lost = int(((rows["got"] == Answer.LOST) & ~crossed_closes(history, rows)).sum())
     held_up = sum(one.count for one in history.waits)
     figures = {verdict.name: verdict.figures for verdict in verdicts}
-    answers, alerts = figures.get("answers", {}), figures.get("alerts", {})
-    generator, replay = figures.get("generator", {}), figures.get("replay", {})
-    dropped = generator.get("dropped_starts", 0)
+    dropped = figures.get("generator", {}).get("dropped_starts", 0)
     taken = response_times(history)[1]
     counted = np.concatenate([asked, np.ones(len(taken) - len(asked), dtype=np.bool_)])
     series = {
         "heartbeat.response_time": Series(values=taken[counted]),
         "heartbeat.service_time": Series(values=seconds_to_answer(history, heartbeats[asked], "sent_ns")),
+        "heartbeat.rate": Series(values=heartbeat_rates(history)),
         "heartbeat.accepted": Series(count=accepted, total=len(due)),
         "heartbeat.held_up": Series(count=held_up, total=len(heartbeats) + held_up),
         "heartbeat.refused": Series(count=refused, total=len(heartbeats)),
@@ -92,8 +98,16 @@ def measure(
         "machines.connected": Series(values=np.array([connected_max], dtype=np.float64)),
     }
     series |= _measure_market(history)
+    series |= measure_parts(history, parts, campaigns)
     if memory_max_bytes is not None:
         series[MEMORY] = Series(values=np.array([memory_max_bytes / MEGABYTE_BYTES]))
+    return series | _measure_checked(figures)
+
+
+def _measure_checked(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Series]:
+    """Measure what the checkers have counted, each in its figures."""
+    answers, alerts, replay = (figures.get(name, {}) for name in ("answers", "alerts", "replay"))
+    series = {}
     for metric, figure in (
         ("attacks.accepted", answers.get("attacks_accepted")),
         ("attacks.sent", answers.get("attacks")),
@@ -131,7 +145,8 @@ HARNESS_METRICS = ("generator.",)
 """What is about the harness alone: a threshold on it says nothing about the server."""
 LATE_METRICS = (
     "requests.", "machines.", "job.", "jobs.", "withdrawal.", "withdrawals.", "market.",
-    "heartbeat.accepted", "heartbeat.held_up", "attacks.sent", "alerts.stale_workers.",
+    "heartbeat.accepted", "heartbeat.held_up", "heartbeat.rate", "operation.", "attack.", "campaign.",
+    "attacks.sent", "alerts.stale_workers.",
     "alerts.worker_auth_failures.", "auth_failures.",
 )  # fmt: skip
 """What a harness that cannot keep its schedule does not see, or bring about, as it was to be: who is heard too late is
@@ -221,7 +236,7 @@ def _value(threshold: Threshold, series: Series) -> float | None:
         match threshold.aggregate:
             case "p":
                 return percentile_of(values, threshold.percentile or 0)
-            case "med":
+            case "med" | "median":
                 return percentile_of(values, 50)
             case "min":
                 return float(values.min())
@@ -235,8 +250,11 @@ def _value(threshold: Threshold, series: Series) -> float | None:
 
 
 def _shown(threshold: Threshold, value: float, series: Series) -> str:
-    if METRICS[threshold.metric] is TIMES:
+    aggregates = aggregates_of(threshold.metric)
+    if aggregates is TIMES:
         return f"{value * 1000:.3f} ms"
+    if aggregates is RATES:
+        return f"{value:.5g} a second"
     if threshold.metric == MEMORY:
         return f"{value:.1f} {MEGABYTE}"
     if threshold.aggregate == "rate":

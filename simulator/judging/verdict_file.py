@@ -9,6 +9,7 @@ import msgspec
 
 from simulator.checkers.verdict import Status, Verdict  # noqa: TC001 - the schema is made from the annotations
 from simulator.contract.profiles import Profile
+from simulator.judging.record import EndedEarly  # noqa: TC001 - as above
 from simulator.platform.output_files import write_whole
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Advisory(msgspec.Struct, frozen=True):
 class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a run says. Times in seconds; `latency_s` are response times of honest heartbeats by percentile.
 
-    `profile` is the measure, `advisories` what goes beyond it.
+    `profile` is the measure, `advisories` what goes beyond it. `ended_early` says which threshold ended the run before
+    its time, if one did.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -78,6 +80,7 @@ class RunVerdict(msgspec.Struct, frozen=True, kw_only=True):
     attacks: list[AttackSummary] = []
     profile: str = Profile.HARDENED
     advisories: list[Advisory] = []
+    ended_early: EndedEarly | None = None
 
 
 def verdict_schema() -> dict[str, Any]:

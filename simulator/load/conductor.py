@@ -13,9 +13,11 @@ import trio
 
 from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer, Operation
+from simulator.history.histogram import Histogram
 from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import LocustCount
 from simulator.history.rows import NEVER_NS, History
+from simulator.judging.tally import tally
 from simulator.load.deltas import apply_delta
 from simulator.load.locust_processes import START_SECONDS, LocustProcesses
 from simulator.load.messages import (
@@ -219,13 +221,12 @@ class Conductor:
             if not part.complete and not part.lost:
                 part.lost = "it had not said everything when the run ended"
             self._history.owners += part.history.owners
-        if self._counted is not None:
-            self._history.locust_counts = [
-                LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts
-            ]
         if self._playing:
             await self._market.finish()
             await self._observer.finish()
+        if self._counted is not None:
+            counted = [LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts]
+            self._history.locust_counts = counted + _counts_of(self._history)
         progress.phase = "done"
 
     async def _show(self) -> None:
@@ -323,6 +324,16 @@ class Conductor:
             addresses="" if self._target.own_addresses else "shared",
             addresses_known=self._target.addresses_known,
         )
+
+
+def _counts_of(history: History) -> list[LocustCount]:
+    """Count what this process has asked itself, which Locust does not know: owners' accounts, and what is offered."""
+    return [
+        LocustCount(
+            one.method, one.name, Histogram.from_wire(one.answered).count + one.lost, sum(one.failures.values())
+        )
+        for one in tally(history.rows(), ())
+    ]
 
 
 def _response_times(rows: NDArray[Any]) -> list[int]:

@@ -88,7 +88,8 @@ def _set_up(environment: Environment, **_: Any) -> None:
         order = control.first() if control is not None else _own_order(environment)
         _follow(environment, MasterNode(environment, order, control), order)
     if not isinstance(runner, MasterRunner):
-        WorkerNode(environment, token, _access(), token_given=bool(lifeline) or control is not None)
+        given = bool(lifeline) or control is not None
+        WorkerNode(environment, token, _access(), token_given=given, of_conductor=bool(lifeline))
 
 
 def _access() -> Access:

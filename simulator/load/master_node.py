@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import select
 import time
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -10,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import gevent
 import msgspec
 from gevent.event import Event
+from locust import runners
 from locust.runners import LocalRunner
 
 from reference_server.wire.units import SECOND_NS
-from simulator.limits import SHARD_OTHER_MACHINES_MAX, SHARDS_MAX
+from simulator.limits import SHARD_OTHER_MACHINES_MAX, SHARDS_MAX, WORKER_SILENCE_MAX_SECONDS
 from simulator.load.host_clock import offset_bounds, read_boot_id, read_network_host
 from simulator.load.messages import Begin, Counted, Halt, Joined, Left, PartReport, Report, Started, pack, unpack
 from simulator.load.mix import campaigns_due
@@ -51,10 +54,14 @@ _log = logging.getLogger("hatchfarm")
 
 
 class _Worker(msgspec.Struct):
-    """A worker as the master knows it: whether it shares this host's clock, and which shard it plays in this test."""
+    """A worker as the master knows it: whether it shares this host's clock, and which shard it plays in this test.
+
+    `process` becomes readable when it ends; None where it is not of this run's own processes.
+    """
 
     boot: str
     host: str
+    process: int | None = None
     shard: int = -1
     finished: bool = False
     gone: bool = False
@@ -78,6 +85,8 @@ class MasterNode:
         self._running = False
         self._all_finished = Event()
         self._users_max = 0
+        # It has no option for this; the three seconds that it gives are less than busy machines take now and then.
+        runners.HEARTBEAT_LIVENESS = WORKER_SILENCE_MAX_SECONDS // runners.HEARTBEAT_INTERVAL
         runner: Any = environment.runner
         runner.register_message(HELLO, self._hello)
         runner.register_message(REPORT, self._report)
@@ -164,7 +173,8 @@ class MasterNode:
     # --- what workers say
 
     def _hello(self, msg: Any, **_: Any) -> None:
-        worker = self._workers[msg.node_id] = _Worker(msg.data["boot"], msg.data["host"])
+        process = os.pidfd_open(msg.data["pid"]) if msg.data["pid"] else None
+        worker = self._workers[msg.node_id] = _Worker(msg.data["boot"], msg.data["host"], process)
         if worker.boot != self._boot:
             self._ask_clock(msg.node_id)
         elif self._running:
@@ -219,10 +229,18 @@ class MasterNode:
         runner: Any = self._environment.runner
         while not isinstance(runner, LocalRunner):
             gevent.sleep(MISSING_LOOK_SECONDS)
+            self._give_up_ended(runner)
             present = {client.id for client in runner.clients.all if client.state != "missing"}
             for client, worker in list(self._workers.items()):
                 if client not in present and not worker.finished:
                     self._gone(client, "Locust hears from it no more")
+
+    def _give_up_ended(self, runner: Any) -> None:
+        """Have Locust know at once of workers whose process has ended: it would go on waiting for them."""
+        for client in runner.clients.all:
+            worker = self._workers.get(client.id)
+            if worker is not None and worker.process is not None and _ended(worker.process):
+                client.heartbeat = min(client.heartbeat, -1)
 
     # --- the conductor
 
@@ -236,6 +254,10 @@ class MasterNode:
 
     def _send(self, client: str, kind: str, data: Any) -> None:
         self._environment.runner.send_message(kind, data, client)  # type: ignore[union-attr]
+
+
+def _ended(process: int) -> bool:
+    return bool(select.select([process], [], [], 0)[0])
 
 
 def _part(shard: int, part: int) -> int:

@@ -46,10 +46,19 @@ _log = logging.getLogger("hatchfarm")
 class WorkerNode:
     """One worker's side of a test. Users find it with `node_of`.
 
-    `token_given` says that the token is the conductor's own, and so needs no asking whether the target takes it.
+    `token_given` says that the token is the conductor's own, and so needs no asking whether the target takes it;
+    `of_conductor` that this process was started by who started the master.
     """
 
-    def __init__(self, environment: Environment, token: str, access: Access = NO_ACCESS, *, token_given: bool) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        token: str,
+        access: Access = NO_ACCESS,
+        *,
+        token_given: bool,
+        of_conductor: bool = False,
+    ) -> None:
         self._access = access
         self._token_given = token_given
         self._environment = environment
@@ -68,7 +77,8 @@ class WorkerNode:
         runner.register_message(FINISH, self._finish, concurrent=True)
         runner.register_message(CLOCK, self._read_clock)
         environment.events.quitting.add_listener(self._quitting)
-        self._tell(HELLO, {"boot": read_boot_id(), "host": read_network_host()})
+        pid = os.getpid() if of_conductor else 0
+        self._tell(HELLO, {"boot": read_boot_id(), "host": read_network_host(), "pid": pid})
 
     # --- what users ask for
 

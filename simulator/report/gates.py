@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from simulator.checkers.server_log import LOG
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import REASONS
 from simulator.platform.wording import plural
@@ -86,7 +87,11 @@ GATES: tuple[Gate, ...] = (
         "A policy is what its owner signed",
         _attacks("policy.canonical policy.rules signature.reused-kind"),
     ),
-    Gate("transparency", "The ledger adds up", _checkers("ledger")),
+    Gate(
+        "transparency",
+        "The ledger adds up",
+        _checkers("ledger") + _thresholds("jobs.finished withdrawals.settled"),
+    ),
     Gate("transparency", "Accounts are shown their own money and jobs alone", _checkers("isolation")),
     Gate(
         "transparency",
@@ -125,12 +130,14 @@ GATES: tuple[Gate, ...] = (
         "Every honest request is answered, in time",
         _thresholds("heartbeat.response_time heartbeat.accepted requests.lost") + _checkers("outage reach"),
     ),
-    Gate("operations", "No secret is in the server's log", ()),
+    Gate("operations", "No secret is in the server's log", _checkers(LOG)),
 )
-"""In the order in which they are shown. What nothing here can prove yet is named all the same."""
+"""In the order in which they are shown."""
 HAPPENED = frozenset(
     {
         "heartbeat.accepted",
+        "jobs.finished",
+        "withdrawals.settled",
         *(f"auth_failures.{reason}" for reason in REASONS.values()),
         *(
             f"alerts.{alert}.{event}"
@@ -149,12 +156,12 @@ def judge_gates(verdict: RunVerdict) -> list[tuple[Gate, Found, list[tuple[Proof
     judged = []
     for gate in GATES:
         proofs = [(proof, found_of(proof, verdict)) for proof in gate.proofs]
-        statuses = {found.status for _, found in proofs} or {Status.NOT_TRIED}
+        statuses = {found.status for _, found in proofs}
         status = next(one for one in ORDER if one in statuses)
         why = [f"{proof.name}: {found.words}" for proof, found in proofs if found.status is status]
         held = sum(found.status is Status.PASS for _, found in proofs)
-        words = f"{held} of {plural(len(proofs), 'proof')} held" if proofs else "nothing here looks for it yet"
-        judged.append((gate, Found(status, words if status is Status.PASS or not proofs else "; ".join(why)), proofs))
+        words = f"{held} of {plural(len(proofs), 'proof')} held"
+        judged.append((gate, Found(status, words if status is Status.PASS else "; ".join(why)), proofs))
     return judged
 
 
@@ -241,7 +248,5 @@ def _lines(verdict: RunVerdict) -> Iterator[str]:
         yield f"| {found.status.value} | {gate.area} | {gate.promise} | {markdown(found.words)} |"
     for gate, found, proofs in judged:
         yield f"\n## {gate.promise}\n\n{gate.area}: **{found.status.value}**\n"
-        if not proofs:
-            yield f"- {markdown(found.words)}"
         for proof, shown in proofs:
             yield f"- {shown.status.value}: {proof.kind} `{proof.name}`: {markdown(shown.words)}"

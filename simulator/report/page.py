@@ -25,14 +25,17 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def _environment() -> Environment:
-    """Make the template engine: everything is escaped, and everything unseen is made visible first."""
+def page_templates(*folders: Path) -> Environment:
+    """Make the template engine: everything is escaped, and everything unseen is made visible first.
+
+    Templates of other pages lie in `folders` of their own.
+    """
 
     def shown(value: Any) -> Any:
         return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([TEMPLATES, *folders]),
         autoescape=True,
         finalize=shown,
         undefined=StrictUndefined,
@@ -64,7 +67,7 @@ def report_page(report_input: ReportInput) -> bytes:
         next((one for one in verdict.checkers if one.name == name), None) for name in ("generator", "audit")
     )
     text = (
-        _environment()
+        page_templates()
         .get_template("report.html.jinja")
         .render(
             verdict=verdict,

@@ -74,7 +74,8 @@ class Plot(msgspec.Struct, frozen=True):
     narrow: str
 
 
-def _settings(shape: Shape, salt: str) -> Any:
+def style_of(shape: Shape, salt: str) -> Any:
+    """Return Matplotlib's settings for a drawing; of the same `salt` it gives its parts the same names each time."""
     ink, muted, grid = COLOURS["ink"], COLOURS["muted"], COLOURS["grid"]
     return {
         "svg.fonttype": "none",
@@ -120,7 +121,7 @@ def draw(
     """Draw panels below each other, of these heights in CSS pixels, over the same time. Return both shapes."""
     drawn = {}
     for shape in (WIDE, NARROW):
-        with mpl.rc_context(_settings(shape, f"{title} {shape.name}")):
+        with mpl.rc_context(style_of(shape, f"{title} {shape.name}")):
             heights = [height for height, _ in panels]
             layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.06)
             figure = Figure(figsize=(shape.width / 72, (sum(heights) + 44 * len(heights)) / 72), layout=layout)
@@ -135,11 +136,11 @@ def draw(
                 one.tick_params(axis="x", pad=7)
             layout.execute(figure)
             figure.set_layout_engine(None)  # to save with one draws all twice: once for the layout, which is done
-            drawn[shape.name] = _finished(figure)
+            drawn[shape.name] = finish(figure)
     return Plot(title, caption, alternative, drawn["wide"], drawn["narrow"])
 
 
-def _finished(figure: Figure) -> str:
+def finish(figure: Figure) -> str:
     """Return the drawing as an element of a page: its colours by name, its size the page's, without what is unused."""
     file = StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})

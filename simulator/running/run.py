@@ -21,10 +21,10 @@ from simulator.client.access import Access
 from simulator.client.addresses import with_known_addresses
 from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
+from simulator.client.known_secrets import KnownSecrets
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, is_on_this_machine, parse_target
 from simulator.contract.metrics import WORKERS
-from simulator.contract.profiles import profile_of
 from simulator.deployment.own import own_deployment
 from simulator.deployment.server_process import ServerError
 from simulator.deployment.server_watch import ServerWatch
@@ -37,23 +37,22 @@ from simulator.judging.facts import (
     bounds_of,
     clock_facts,
     command_warnings,
-    facts_of,
     settings_warnings,
 )
 from simulator.judging.judging import judge_run
-from simulator.judging.record import RunRecord
 from simulator.load.conductor import Conductor
 from simulator.load.options import ConductorError, ConductorOptions, see_that_the_web_ui_can_be_served
 from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
+from simulator.running.aborting import end_early
 from simulator.running.doctor import check_open_files
 from simulator.running.leaving import leave_and_show
-from simulator.running.scenario_needs import connections_held, misplaced_faults, target_warnings
+from simulator.running.recorded import origin_of, record_of
+from simulator.running.scenario_needs import connections_held, faults_problem, target_warnings
 from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording, write_tape
 from simulator.traces.tape import Tape
-from simulator.traces.writing import Origin
 from simulator.worlds.harness_failure import describe_failure, leaf_errors, write_failure
 from simulator.worlds.live.faults import FaultPlayer
 from simulator.worlds.live.world import run_fleet
@@ -67,15 +66,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.checkers.facts import ClockFacts
+    from simulator.checkers.server_log import LogSearch
     from simulator.contract.features import Feature
     from simulator.contract.profiles import Profile
     from simulator.deployment.own import Deployment
+    from simulator.judging.record import EndedEarly, RunRecord
     from simulator.scenario.values import Scenario
 
     Work = Callable[["RunRequest", Console, "RunState"], Awaitable[None]]
 
 OWN_SERVER, VIRTUAL_SERVER = "its own server", "its own server, in virtual time"
-VIRTUAL = "--virtual"
 
 
 class RunError(Exception):
@@ -127,8 +127,22 @@ class RunState(msgspec.Struct):
     """What the target was found not to have; None before anybody looked."""
     addresses: str = APART
     """Whether the server tells the run's addresses apart."""
+    ended_early: EndedEarly | None = None
+    conducted: Callable[[], History] | None = None
+    """Returns what is known so far of a run that is conducted."""
     failure: Exception | None = None
     """What the harness itself failed by."""
+    secrets: KnownSecrets = msgspec.field(default_factory=KnownSecrets)
+    log: LogSearch | None = None
+
+    def known(self) -> History:
+        """Return what is known so far."""
+        return self.history if self.conducted is None else self.conducted()
+
+    def note_end(self, ended: EndedEarly) -> None:
+        """Note what ended the run before its time."""
+        self.ended_early = ended
+        self.warnings.append(f"ended early: {ended}")
 
 
 def execute(
@@ -138,7 +152,7 @@ def execute(
 
     `start` runs an async function as `trio.run` does, and `work` plays in it: in real time unless given.
     """
-    if request.target is not None and (problem := misplaced_faults(request.scenario)):
+    if request.target is not None and (problem := faults_problem(request.scenario)):
         raise RunError(problem)
     if not request.virtual:
         see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
@@ -153,7 +167,7 @@ def execute(
 def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
     """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
     outcome = trio.run(_run, request, console, HeldSignal(), _work)
-    return _record(request, outcome), outcome.history
+    return record_of(request, outcome), outcome.history
 
 
 def see_open_files_suffice(machines: int, held: int = 0) -> None:
@@ -165,7 +179,7 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
 
 def _report(request: RunRequest, outcome: RunState, console: Console) -> int:
     """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
-    record = _record(request, outcome)
+    record = record_of(request, outcome)
     verdict = judge_run(record, outcome.history)
     folder = folder_of(request.out, request.scenario.name, outcome.started_at)
     others = partial(_write_others, request, outcome)
@@ -183,7 +197,7 @@ def _write_others(request: RunRequest, outcome: RunState, folder: Path) -> list[
         write_failure(folder, outcome.failure)
     if outcome.tape is None:
         return []
-    return write_tape(folder, outcome.tape, _origin(request, outcome), request.token, request.record)
+    return write_tape(folder, outcome.tape, origin_of(request, outcome), request.token, request.record)
 
 
 async def _run(request: RunRequest, console: Console, held: HeldSignal, work_in: Work) -> RunState:
@@ -236,6 +250,8 @@ async def _work(request: RunRequest, console: Console, outcome: RunState) -> Non
             outcome.history.deaths += watch.deaths
             outcome.history.cpu_waits += watch.cpu_waits()
             outcome.interrupted = outcome.interrupted or watch.why_down or None
+    if request.target is None:
+        outcome.log = watch.search_logs(outcome.secrets, others_play=request.conducted_by is not None)
 
 
 async def _set_up_and_play(
@@ -264,8 +280,9 @@ async def _set_up_and_play(
         outcome.addresses = addresses_of(target)
         outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
     outcome.lacks = await look_for_features(target, outcome.baseline)
-    target = msgspec.structs.replace(target, lacks=outcome.lacks)
-    sides = {name: msgspec.structs.replace(side, lacks=outcome.lacks) for name, side in sides.items()}
+    noted = {"lacks": outcome.lacks, "secrets": None if deployment is None else outcome.secrets}
+    target = msgspec.structs.replace(target, **noted)
+    sides = {name: msgspec.structs.replace(side, **noted) for name, side in sides.items()}
     if deployment is not None:
         target = msgspec.structs.replace(target, others=deployment.other_ports)
         faults = FaultPlayer(scenario, deployment, target, outcome.history)
@@ -285,7 +302,9 @@ async def _set_up_and_play(
         outcome.clock = clock_facts(await read_target_clock(target))
     clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(show_progress, console, outcome.progress, scenario.duration_ns, scenario.name)
+        progress = outcome.progress
+        nursery.start_soon(show_progress, console, progress, scenario.duration_ns, scenario.name)
+        nursery.start_soon(end_early, scenario, outcome.known, progress, outcome.note_end, nursery.cancel_scope)
         await _play(request, outcome, target, sides, clock_offset_ns, faults)
         nursery.cancel_scope.cancel()
     if outcome.clock is not None:
@@ -311,6 +330,7 @@ async def _play(
         scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conducted_by,
         sides, clock_offset_ns, faults,
     )  # fmt: skip
+    outcome.conducted = conductor.merged
     try:
         await conductor.run()
     finally:
@@ -353,45 +373,6 @@ def _interrupt(number: int, outcome: RunState, work: trio.CancelScope) -> None:
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()
-
-
-def _record(request: RunRequest, outcome: RunState) -> RunRecord:
-    scenario = request.scenario
-    facts = facts_of(
-        scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
-        lacks=outcome.lacks, addresses=outcome.addresses, stated=request.aim.settings,
-        strict_settings=request.aim.strict_settings,
-    )  # fmt: skip
-    own = () if request.conducted_by is None else request.conducted_by.options
-    return RunRecord(
-        scenario=scenario.name,
-        description=scenario.description,
-        scenario_file=str(request.path),
-        seed=request.seed,
-        machines=scenario.fleet.machines,
-        thresholds=scenario.thresholds,
-        attacks=tuple(attack.name for attack in scenario.attacks),
-        facts=msgspec.structs.replace(facts, virtual=request.virtual),
-        target=outcome.target,
-        given_target=request.target is not None,
-        started_at=outcome.started_at.isoformat(timespec="milliseconds"),
-        elapsed_ns=outcome.progress.elapsed_ns,
-        connected_max=outcome.progress.connected_max,
-        memory_max_bytes=outcome.progress.memory_max_bytes,
-        interrupted=outcome.interrupted,
-        warnings=tuple(outcome.warnings),
-        options=(*own, *request.aim.options, *((VIRTUAL,) if request.virtual else ())),
-        profile=profile_of(request.profile, given_target=request.target is not None),
-    )
-
-
-def _origin(request: RunRequest, outcome: RunState) -> Origin:
-    scenario = request.scenario
-    attacks = tuple(attack.name for attack in scenario.attacks)
-    settings = scenario.server.environ()
-    return Origin(
-        scenario.name, request.seed, outcome.target, outcome.authority, attacks=attacks, server_settings=settings
-    )
 
 
 USER_ERRORS = (RunError, ConductorError, TargetError, ServerError, OutputError)

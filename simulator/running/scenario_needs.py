@@ -49,20 +49,20 @@ def _checks_of_target(scenario: Scenario, target: Target) -> list[Check]:
         hint = "leave --target away, or take [[faults]] out of a copy of the scenario"
         found = f"{kinds} happen to what the run has started, not to {target.url}"
         checks.append(Check("faults", right=False, found=found, hint=hint, fatal=True))
-    if MEMORY in scenario.thresholds:
+    if MEMORY in scenario.judged_thresholds:
         hint = "it is left out: only of a server that the run starts itself can it be seen"
         checks.append(Check("thresholds", right=False, found=f"{MEMORY} is not judged", hint=hint))
     return checks
 
 
-def misplaced_faults(scenario: Scenario) -> str:
-    """Return why faults cannot happen to a target that the run did not start; nothing where there are none."""
+def faults_problem(scenario: Scenario) -> str:
+    """Return what is wrong with faults where the run has not started the target itself; empty where it has none."""
     if not scenario.faults:
         return ""
     kinds = ", ".join(dict.fromkeys(fault.kind for fault in scenario.faults))
     return (
-        f"the scenario's faults ({kinds}) happen to processes that the run has started itself: leave --target away, or "
-        "take [[faults]] out of a copy of the scenario"
+        f"the scenario's faults ({kinds}) happen to processes that the run has started itself: leave --target "
+        "away, or take [[faults]] out of a copy of the scenario"
     )
 
 

@@ -10,7 +10,6 @@ import msgspec
 import trio
 from rich.live import Live
 
-from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
@@ -23,7 +22,7 @@ from simulator.running.run import RunError, ends_noted, execute
 from simulator.scenario.thresholds import MEMORY
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.virtual.scheduling import run_seeded
-from simulator.worlds.virtual.world import VirtualWorld
+from simulator.worlds.virtual.world import VirtualWorld, seeded_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,8 +93,7 @@ def execute_virtually(request: RunRequest, console: Console) -> int:
             f"{request.scenario.name} cannot be played in virtual time: there is not yet {'; '.join(missing)}. Take it "
             "out of a copy of the scenario, or leave --virtual away"
         )
-    # The owner token is part of what is signed and sent: a run's own, and the same for the same seed.
-    request = msgspec.structs.replace(request, token=SeededEntropy(f"token-{request.seed}").hex(48))
+    request = msgspec.structs.replace(request, token=seeded_token(request.seed))
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
     world = VirtualWorld(request.seed, request.token, environ)
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER

@@ -17,7 +17,7 @@ from simulator.scenario.market_problems import market_problems
 from simulator.scenario.server_problems import server_problems
 from simulator.scenario.source_lines import Problem, line_at, lines_of
 from simulator.scenario.substituting import comes_of, known_keys, substitute
-from simulator.scenario.thresholds import ThresholdError, parse_threshold
+from simulator.scenario.threshold_problems import threshold_problems
 from simulator.scenario.values import FAULTS, LASTING_FAULTS, LOAD_USERS, Expressions, Scenario, SettingValues
 
 if TYPE_CHECKING:
@@ -183,16 +183,7 @@ def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from _load_problems(scenario)
     yield from _fault_problems(scenario)
     yield from market_problems(scenario)
-    for metric, expressions in scenario.thresholds.items():
-        if not expressions:
-            yield f'thresholds."{metric}"', "an empty list checks nothing: add an expression, or remove it"
-        for expression in expressions:
-            try:
-                threshold = parse_threshold(metric, expression)
-                if threshold.checks_nothing():
-                    yield f'thresholds."{metric}"', f"{expression!r} checks nothing: it holds whatever happens"
-            except ThresholdError as error:
-                yield f'thresholds."{metric}"', str(error)
+    yield from threshold_problems(scenario)
 
 
 def _attack_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:

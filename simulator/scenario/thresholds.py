@@ -1,4 +1,4 @@
-"""Threshold expressions, as k6 writes them: `p(99)<250ms`, `rate>0.999`, `count==0`, `max<256MB`."""
+"""Threshold expressions, as k6 writes them: `p(99)<250ms`, `rate>0.999`, `count==0`, `median>=900`, `max<256MB`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reference_server.wire.units import SECOND_NS
-from simulator.contract.answers import REASONS
+from simulator.attacks import CATALOGUE
+from simulator.contract.answers import REASONS, Operation
+from simulator.limits import ATTACKS_MAX
 from simulator.scenario.kinds import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMES = ("p", "min", "max", "med", "avg")
+RATES = ("p", "min", "max", "med", "median", "avg")
+"""Of what is counted in each whole second of a run."""
 MEMORY = "server.memory"
 """The most memory that a server of the run's own has taken, its peak resident set."""
 MEGABYTE = "MB"
@@ -25,6 +29,7 @@ MEGABYTE = "MB"
 METRICS: dict[str, tuple[str, ...]] = {
     "heartbeat.response_time": TIMES,
     "heartbeat.service_time": TIMES,
+    "heartbeat.rate": RATES,
     "heartbeat.accepted": ("rate", "count"),
     "heartbeat.refused": ("rate", "count"),
     "heartbeat.held_up": ("rate", "count"),
@@ -65,6 +70,34 @@ were paid out, both in the accounts that were read at the end. `market.response_
 the market.
 """
 
+PARTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "operation": {
+        "response_time": TIMES,
+        "rate": RATES,
+        "accepted": ("rate", "count"),
+        "refused": ("rate", "count"),
+        "lost": ("rate", "count"),
+        "sent": ("count",),
+    },
+    "attack": {
+        "response_time": TIMES,
+        "sent": ("count",),
+        "accepted": ("rate", "count"),
+        "refused": ("rate", "count"),
+        "lost": ("rate", "count"),
+    },
+}
+PARTS["campaign"] = PARTS["attack"]
+"""What may be asked of a part of a run: `operation.policy-fetch.response_time` is of honest requests of one kind,
+`attack.replay.exact.sent` of all campaigns of an attack, and `campaign.2.accepted` of the second campaign."""
+OPERATIONS = {one.name.lower().replace("_", "-"): one for one in Operation}
+"""Operations by their names in metrics."""
+KNOWN_AT_ONCE = (
+    "heartbeat.", "requests.", "machines.", "market.response_time", "server.memory", "operation.", "attack.",
+    "campaign.",
+)  # fmt: skip
+"""What is known while a run goes on: all else the checkers count at its end."""
+
 SHARES = frozenset(
     {"heartbeat.accepted", "heartbeat.refused", "heartbeat.held_up", "requests.lost", "generator.dropped_starts"}
 )
@@ -82,6 +115,52 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
 }
 PERCENT_MAX = 100
+
+
+class RunPart(msgspec.Struct, frozen=True):
+    """What a metric of a part of a run is about: an operation's, attack's or campaign's `name`, and `what` of it."""
+
+    kind: str
+    name: str
+    what: str
+
+
+def part_of(metric: str) -> RunPart | None:
+    """Return the part of a run that a metric is about; None for one that is about all of it, or is none."""
+    kind, _, rest = metric.partition(".")
+    name, _, what = rest.rpartition(".")
+    if what not in PARTS.get(kind, {}):
+        return None
+    known = {"operation": name in OPERATIONS, "attack": name in CATALOGUE, "campaign": _is_number(name)}
+    return RunPart(kind, name, what) if known[kind] else None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and 0 < int(text) <= ATTACKS_MAX and str(int(text)) == text
+
+
+def aggregates_of(metric: str) -> tuple[str, ...]:
+    """Return what may be asked of a metric; nothing where it is none."""
+    part = part_of(metric)
+    return METRICS.get(metric, ()) if part is None else PARTS[part.kind][part.what]
+
+
+def is_share(metric: str) -> bool:
+    """Return whether a metric's rate is a share."""
+    return metric in SHARES or part_of(metric) is not None
+
+
+def _unknown_metric(metric: str) -> str:
+    kind, _, rest = metric.partition(".")
+    if kind in PARTS:
+        name, _, what = rest.rpartition(".")
+        names = {"operation": [*OPERATIONS], "attack": [*CATALOGUE], "campaign": [name if _is_number(name) else "1"]}
+        whats = [what] if what in PARTS[kind] else [*PARTS[kind]]
+        options = [f"{kind}.{one}.{other}" for one in names[kind] for other in whats]
+        close = difflib.get_close_matches(metric, options, 1, 0.5)
+        return f"did you mean {close[0]!r}?" if close else f"write it like {options[0]!r}"
+    close = difflib.get_close_matches(metric, METRICS, 1, 0.5)
+    return f"did you mean {close[0]!r}?" if close else f"one of {', '.join(METRICS)}"
 
 
 class ThresholdError(ValueError):
@@ -107,7 +186,7 @@ class Threshold(msgspec.Struct, frozen=True):
 
     def checks_nothing(self) -> bool:
         """Return whether it holds for every value there can be: none is negative or endless, shares are 1 at most."""
-        most = 1.0 if self.aggregate == "rate" and self.metric in SHARES else sys.float_info.max
+        most = 1.0 if self.aggregate == "rate" and is_share(self.metric) else sys.float_info.max
         if self.comparison == "!=":
             return not 0 <= self.bound <= most
         # Each comparison holds for all of a range if it holds at both of its ends; `==` for no range at all.
@@ -116,21 +195,20 @@ class Threshold(msgspec.Struct, frozen=True):
 
 def parse_threshold(metric: str, expression: str) -> Threshold:
     """Read one expression for a metric. Raises ThresholdError."""
-    if metric not in METRICS:
-        close = difflib.get_close_matches(metric, METRICS, 1, 0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"one of {', '.join(METRICS)}"
-        raise ThresholdError(f"unknown metric; {hint}")
+    aggregates = aggregates_of(metric)
+    if not aggregates:
+        raise ThresholdError(f"unknown metric; {_unknown_metric(metric)}")
     match = _EXPRESSION.fullmatch(expression)
     if match is None:
         raise ThresholdError(f"{expression!r} is no threshold: write it like 'p(99)<250ms', 'rate>0.999' or 'count==0'")
     aggregate, percentile, comparison, number, unit = match.groups()
-    if aggregate not in METRICS[metric]:
-        raise ThresholdError(f"{expression!r}: {metric} has {', '.join(METRICS[metric])}, not {aggregate!r}")
+    if aggregate not in aggregates:
+        raise ThresholdError(f"{expression!r}: {metric} has {', '.join(aggregates)}, not {aggregate!r}")
     if (aggregate == "p") != (percentile is not None):
         raise ThresholdError(f"{expression!r}: only p takes a percentile, and it needs one, like 'p(99)'")
     if percentile is not None and not 0 <= float(percentile) <= PERCENT_MAX:
         raise ThresholdError(f"{expression!r}: a percentile is from 0 to 100")
-    is_time, is_memory = METRICS[metric] is TIMES, metric == MEMORY
+    is_time, is_memory = aggregates is TIMES, metric == MEMORY
     if is_memory != (unit == MEGABYTE) or is_time != (unit not in {None, MEGABYTE}):
         raise ThresholdError(
             f"{expression!r}: "

@@ -234,6 +234,16 @@ class FaultOptions(Table, frozen=True, kw_only=True):
         return "Redis" if self.kind.startswith("redis.") else f"server {self.instance}"
 
 
+class AbortOptions(Table, frozen=True, kw_only=True):
+    """A threshold that ends the run, and fails it, as soon as it does not hold."""
+
+    metric: Annotated[str, Meta(description="What it is about, of what is known while the run goes on.")]
+    threshold: Annotated[str, Meta(description="What must hold, like `p(99)<2s`.")]
+    delay_ns: Annotated[
+        Duration, Meta(description="From when on it is looked at, from the start of the run; at once by default.")
+    ] = msgspec.field(name="delay", default_factory=Duration)
+
+
 class Scenario(Table, frozen=True, kw_only=True):
     """A whole scenario file."""
 
@@ -262,6 +272,19 @@ class Scenario(Table, frozen=True, kw_only=True):
         Expressions,
         Meta(description="What must hold, by metric: expressions like `p(99)<250ms`, `rate>0.999` or `count==0`."),
     ] = msgspec.field(default_factory=dict)
+    abort_on_fail: Annotated[
+        tuple[AbortOptions, ...], Meta(description="Thresholds that end the run early as soon as they do not hold.")
+    ] = ()
+
+    @property
+    def judged_thresholds(self) -> Expressions:
+        """Return every threshold that the run is judged by: those that end it early, too."""
+        judged = {metric: [*expressions] for metric, expressions in self.thresholds.items()}
+        for one in self.abort_on_fail:
+            expressions = judged.setdefault(one.metric, [])
+            if one.threshold not in expressions:
+                expressions.append(one.threshold)
+        return {metric: tuple(expressions) for metric, expressions in judged.items()}
 
 
 def json_schema() -> dict[str, Any]:

@@ -119,6 +119,16 @@ def test_a_job_on_a_server_that_stalls_is_no_cheat(which: bytes) -> None:
     assert {held[rule] for rule in ("covered-only", "covered-paid", "rest-returned", "earned-no-more")} == {None}
 
 
+@pytest.mark.parametrize("stale_seconds", [1, 2, 5])
+def test_a_job_is_judged_on_a_server_that_soon_calls_machines_stale(stale_seconds: int) -> None:
+    world = World({**SETTINGS, "stale_seconds": stale_seconds})
+    world.context.defences = Defences(stale_seconds=stale_seconds)
+    performance = world.play("job.inflate")
+    held = held_of(performance)
+    assert {held[rule] for rule in ("covered-only", "covered-paid", "rest-returned", "earned-no-more")} == {True}
+    assert not performance.wrong
+
+
 def test_how_long_a_machine_may_be_silent_is_a_setting() -> None:
     assert defences_of({}).stale_seconds == 60
     assert defences_of({"WORKER_STATUS_STALE_SECONDS": 5}).stale_seconds == 5

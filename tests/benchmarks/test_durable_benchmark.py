@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.durable import percentile
 from benchmarks.measuring import BenchmarkError
-from benchmarks.pacing import pace
+from benchmarks.pacing import pace, percentile
 from benchmarks.servers import CONSTANT
 from benchmarks.state_files import write_state
 from reference_server.wire.schema1 import CERTIFICATES

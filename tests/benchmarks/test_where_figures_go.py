@@ -7,28 +7,83 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from simulator.commands.bench import bench_app
+from benchmarks.catalogue import CATALOGUE
+from simulator.commands.cli import app
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from benchmarks.suite import Chosen, Outputs
 
-@pytest.mark.parametrize("name", ["heartbeat", "durable", "memory", "redis", "conduct"])
+
+@pytest.mark.parametrize("names", [["heartbeat"], ["memory", "redis"], ["all"]])
 @pytest.mark.parametrize(
     ("flag", "place", "why"),
     [
         ("--json", "folder", "is a folder: name a file to write the figures to"),
         ("--json", "file/figures.json", "results cannot be written to"),
+        ("--junit", "folder", "is a folder: name a file to write the figures to"),
+        ("--bencher", "file/figures.json", "results cannot be written to"),
+        ("--custom-bigger-is-better", "folder", "is a folder: name a file to write the figures to"),
+        ("--custom-smaller-is-better", "file/figures.json", "results cannot be written to"),
         ("--out", "file/folder", "results cannot be written to"),
     ],
 )
 def test_figures_that_could_not_be_written_are_not_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, flag: str, place: str, why: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], flag: str, place: str, why: str
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("not a folder")
-    monkeypatch.setattr("benchmarks.measuring.run", lambda *_: pytest.fail("it was measured"))
-    result = CliRunner().invoke(bench_app, [name, flag, str(tmp_path / place)])
+    monkeypatch.setattr("benchmarks.suite.run", lambda *_, **_more: pytest.fail("it was measured"))
+    result = CliRunner().invoke(app, ["bench", *names, flag, str(tmp_path / place)])
     assert result.exit_code == 2, result.output
     assert why in result.stderr
     assert (tmp_path / "file").read_text() == "not a folder"
+
+
+RUN = {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCHFARM_OUT": "x"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "expected"),
+    [
+        (["heartbeat"], {}, (["heartbeat"], 5, "results/bench-heartbeat.json", 0.0)),
+        (["heartbeat"], RUN, (["heartbeat"], 2, "x/bench-heartbeat.json", 0.0)),
+        ([], {**RUN, "HATCHFARM_BENCH": "memory redis"}, (["redis", "memory"], 2, "x/bench.json", 0.0)),
+        (["conduct"], {"HATCHFARM_BENCH_JSON": "y/z.json"}, (["conduct"], 5, "y/z.json", 0.0)),
+        (["--quick"], {}, (["heartbeat", "mixed", "limited"], 3, "results/bench.json", 0.3)),
+        (["tls"], {"HATCHFARM_BENCH_QUICK": "1"}, (["tls"], 3, "results/bench-tls.json", 0.3)),
+    ],
+)
+def test_the_suite_takes_its_flags_from_the_environment_too(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    env: dict[str, str],
+    expected: tuple[list[str], int, str, float],
+) -> None:
+    calls: list[tuple[list[str], int, str, float]] = []
+
+    def run(chosen: list[Chosen], outputs: Outputs, *_: object, margin: float) -> int:
+        calls.append(([one.benchmark.name for one in chosen], chosen[0].rounds, str(outputs.json), margin))
+        return 3
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("benchmarks.suite.run", run)
+    assert CliRunner().invoke(app, ["bench", *arguments], env=env).exit_code == 3
+    assert calls == [expected]
+
+
+def test_without_a_name_the_benchmarks_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.suite.run", lambda *_, **_more: pytest.fail("it was measured"))
+    result = CliRunner().invoke(app, ["bench"])
+    assert result.exit_code == 0
+    for entry in CATALOGUE:
+        assert f"\n{entry.name} " in f"\n{result.stdout}"
+        assert entry.summary in result.stdout
+
+
+def test_an_unknown_benchmark_is_a_usage_error() -> None:
+    result = CliRunner().invoke(app, ["bench", "heartbeet"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("hatchfarm bench: 'heartbeet' is none of all, ")

@@ -22,7 +22,7 @@ fleet = { machines = 4, owners = 2, heartbeat_interval = "500ms" }
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     (folder / "small.toml").write_text(SCENARIO, encoding="utf-8")
     return subprocess.run(
-        [*COMMAND, "small.toml", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60
+        [*COMMAND, "small.toml", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=180
     )
 
 

@@ -99,6 +99,39 @@ def test_a_server_that_bears_nothing_is_not_given_a_capacity(monkeypatch: pytest
     assert found.summary.startswith("Not even 100/s held: heartbeat.accepted: rate==1 broke")
 
 
+REQUIRED = Bounds(500, 500, 0.1, is_required=True)
+UNKNOWN = "The harness itself was the limit at 500/s: whether the server bears the 500/s that are required is not known"
+
+
+@pytest.mark.parametrize(
+    ("steps", "conclusion", "code", "summary"),
+    [
+        (limited(500), Conclusion.AT_LEAST, 0, "Fast enough: 500/s is required, and held"),
+        (
+            limited(499),
+            Conclusion.TOO_SLOW,
+            1,
+            "Too slow: 500/s is required, and at that rate heartbeat.accepted: rate==1 broke",
+        ),
+        (limited(499, TrialOutcome.HARNESS, "harness"), Conclusion.HARNESS, 3, UNKNOWN),
+    ],
+)
+def test_a_rate_that_is_required_is_tried_alone_until_two_trials_agree(
+    monkeypatch: pytest.MonkeyPatch, steps: Any, conclusion: Conclusion, code: int, summary: str
+) -> None:
+    world = World(monkeypatch, steps)
+    found = world.find(REQUIRED)
+    assert (found.conclusion, found.exit_code, found.summary) == (conclusion, code, summary)
+    assert (found.required, [rate for rate, _ in world.made]) == (500, [500, 500])
+
+
+@pytest.mark.parametrize(("third", "code"), [(TrialOutcome.HELD, 0), (TrialOutcome.BROKE, 1)])
+def test_one_trial_that_fails_fails_no_gate(monkeypatch: pytest.MonkeyPatch, third: TrialOutcome, code: int) -> None:
+    outcomes = iter([TrialOutcome.BROKE, TrialOutcome.HELD, third])
+    found = World(monkeypatch, lambda plan: Measured(step(plan, next(outcomes), "rate"))).find(REQUIRED)
+    assert found.exit_code == code
+
+
 def test_an_interval_wider_than_asked_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     flakes = [200]
 

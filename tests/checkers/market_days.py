@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reference_server.ports import PayoutOutcome
 from tests.checkers.market_play import BTC, DONE, Play
+from tests.checkers.market_twins import twin_day
 from tests.core.market_server import BITCOIN
 
 
@@ -196,4 +197,11 @@ def queue_day() -> Play:
     return play
 
 
-DAYS = {"quiet": quiet_day, "queue": queue_day, "busy": busy_day, "strict": strict_day, "crowded": crowded_day}
+DAYS = {
+    "quiet": quiet_day,
+    "queue": queue_day,
+    "busy": busy_day,
+    "strict": strict_day,
+    "crowded": crowded_day,
+    "twin": twin_day,
+}

@@ -58,9 +58,11 @@ class PlayServer(Market):
 class Play:
     """A market day and its history. `before` and `after` are how long requests take on their two ways, in ns."""
 
+    server_type = PlayServer
+
     def __init__(self, *, before: int = 0, after: int = 0, **settings: Any) -> None:
         asked = {"platform_fee_basis_points": FEE, "withdrawal_cooldown_seconds": 0, **settings}
-        self.server = PlayServer(wallet_dev_credit_usdt=Decimal(10), **asked)
+        self.server = self.server_type(wallet_dev_credit_usdt=Decimal(10), **asked)
         self.before, self.after = before, after
         self.history = History()
         set_to = self.server.settings

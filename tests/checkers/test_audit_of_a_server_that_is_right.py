@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -109,6 +110,7 @@ def play(world: AuditedWorld, step: Step) -> None:  # noqa: C901, PLR0912 - one 
             world.look(machine.owner_id, span)
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 @given(played=steps, kept=st.sampled_from([1, 4, 12, 5000]), whole=st.booleans(), whole_again=st.booleans())
 def test_no_checker_calls_it_wrong(played: list[Step], kept: int, whole: bool, whole_again: bool) -> None:  # noqa: FBT001 - drawn

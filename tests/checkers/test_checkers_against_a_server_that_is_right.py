@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -174,6 +175,7 @@ class World:
     old_heard_ns=st.none() | st.integers(-2 * STALE_NS, 0),
     restart_at=st.none() | st.integers(0, 30),
 )
+@pytest.mark.long
 def test_no_checker_calls_it_wrong(
     new_story: type[Story],
     model_server: type[ModelServer],

@@ -15,7 +15,8 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.history.losses import Loss, lost_status
 from simulator.history.market_records import AccountShown, MarketExchange
-from simulator.judging.thresholds import Series, judge_thresholds, measure
+from simulator.judging.parts import Series
+from simulator.judging.thresholds import judge_thresholds, measure
 from simulator.scenario.thresholds import METRICS
 from tests.support.tiers import examples
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random  # noqa: TID251 - seeded
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -193,6 +194,7 @@ def test_what_a_lost_process_played_is_not_held_against_the_server() -> None:
         assert Status.PASS not in {one.status for one in play.judge().values()}
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow])
 @given(st.randoms(use_true_random=False), st.integers(5, 60))
 def test_a_right_server_is_never_called_wrong(chance: random.Random, steps: int) -> None:

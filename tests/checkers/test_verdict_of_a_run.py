@@ -20,6 +20,7 @@ from simulator.judging.facts import facts_of
 from simulator.judging.judging import judge_run
 from simulator.judging.verdict_file import RunVerdict, verdict_schema, write_verdict
 from simulator.running import run
+from simulator.running.recorded import record_of
 from simulator.running.run import RunRequest
 from simulator.scenario.kinds import Duration
 from simulator.scenario.values import FleetOptions, Scenario
@@ -58,7 +59,7 @@ def judged(story: Story, asked: RunRequest, interrupted: str | None = None, **mo
         "interrupted": interrupted,
     }
     outcome = run.RunState(**{**fields, **more})
-    return judge_run(run._record(asked, outcome), outcome.history)
+    return judge_run(record_of(asked, outcome), outcome.history)
 
 
 def uneventful(story: Story) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
 
-from benchmarks.measuring import Benchmark
 from reference_server.settings import SETTINGS, Settings
 from simulator.commands.cli import app
 
@@ -42,6 +40,7 @@ def test_the_commands_are_these() -> None:
         "schema",
         "doctor",
         "capacity",
+        "compare",
         "report",
         "verify",
         "worker",
@@ -53,12 +52,7 @@ def test_the_commands_are_these() -> None:
         "trace redact",
         "attack list",
         "attack show",
-        "bench durable",
-        "bench conduct",
-        "bench heartbeat",
-        "bench market",
-        "bench memory",
-        "bench redis",
+        "bench",
         "state check",
         "state show",
     }
@@ -86,7 +80,7 @@ def test_the_help_of_the_whole_points_to_environment_variables(hatchfarm: Hatchf
 
 
 def test_without_a_command_the_help_is_shown_as_an_error(hatchfarm: Hatchfarm) -> None:
-    for path in ((), ("attack",), ("bench",)):
+    for path in ((), ("attack",)):
         shown = hatchfarm.invoke(*path)
         assert shown.code == 2
         assert "Usage: " in shown.err + shown.out
@@ -142,49 +136,6 @@ def test_serve_takes_its_flags_from_the_environment_too(
     assert calls == [expected]
 
 
-BENCH = {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCHFARM_OUT": "x"}
-
-
-@pytest.mark.parametrize(
-    ("command", "env", "expected"),
-    [
-        ("heartbeat", {}, (2.0, 5, "results/bench-heartbeat.json")),
-        ("heartbeat", BENCH, (0.5, 2, "x/bench-heartbeat.json")),
-        ("redis", BENCH, (0.5, 2, "x/bench-redis.json")),
-        ("market", BENCH, (0.5, 2, "x/bench-market.json")),
-        ("redis", {**BENCH, "HATCHFARM_BENCH_JSON": "y/z.json"}, (0.5, 2, "y/z.json")),
-        ("durable", {}, (2.0, 5, "results/bench-durable.json")),
-        ("conduct", {}, (8.0, 5, "results/bench-conduct.json")),
-        ("memory", {}, (5000, 1, "results/bench-memory.json")),
-        ("memory", {"HATCHFARM_MACHINES": "300", "HATCHFARM_OUT": "x"}, (300, 1, "x/bench-memory.json")),
-    ],
-)
-def test_benchmarks_take_their_flags_from_the_environment(
-    hatchfarm: Hatchfarm,
-    monkeypatch: pytest.MonkeyPatch,
-    command: str,
-    env: dict[str, str],
-    expected: tuple[object, ...],
-) -> None:
-    calls: list[tuple[object, ...]] = []
-    sizes: list[float] = []
-
-    def benchmark(size: float) -> Benchmark:
-        sizes.append(size)
-        return Benchmark(command, lambda: nullcontext(()))
-
-    def run(one: Benchmark, rounds: int, path: Path, *_: object) -> int:
-        assert one.name == command
-        calls.append((*sizes, rounds, str(path)))
-        return 4
-
-    module = {"conduct": "conducted"}.get(command, command)
-    monkeypatch.setattr(f"benchmarks.{module}.benchmark", benchmark)
-    monkeypatch.setattr("benchmarks.measuring.run", run)
-    assert hatchfarm.invoke("bench", command, env=env).code == 4
-    assert calls == [expected]
-
-
 def test_validate_takes_several_files_from_the_environment(hatchfarm: Hatchfarm) -> None:
     paths = [str(hatchfarm.folder / hatchfarm.write(name, duration="1s")) for name in ("a.toml", "b.toml")]
     shown = hatchfarm.invoke("validate", env={"HATCHFARM_SCENARIO": ":".join(paths)})
@@ -198,6 +149,8 @@ def test_validate_takes_several_files_from_the_environment(hatchfarm: Hatchfarm)
         ("scenario", SCENARIO_SCHEMA),
         ("verdict", "simulator/judging/verdict.schema.json"),
         ("capacity", "simulator/capacity/capacity.schema.json"),
+        ("bench", "benchmarks/bench.schema.json"),
+        ("comparison", "simulator/comparing/comparison.schema.json"),
     ],
 )
 def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm, of: str, published: str) -> None:
@@ -209,5 +162,5 @@ def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm
 def test_schema_of_anything_else_exits_with_2(hatchfarm: Hatchfarm) -> None:
     refused = hatchfarm.invoke("schema", "farm")
     assert (refused.code, refused.out) == (2, "")
-    known = "scenario and of verdict and of trace and of capacity and of openapi"
+    known = "scenario and of verdict and of trace and of capacity and of bench and of comparison and of openapi"
     assert refused.err == f"hatchfarm schema: there is a schema of {known}, not of 'farm'\n"

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Hatchfarm
 
-START_SECONDS = 60.0
-END_SECONDS = 60.0
+START_SECONDS = 180.0
+END_SECONDS = 180.0
 POLL_SECONDS = 0.2
 SECRET = re.compile(r"(?<![0-9a-f])[0-9a-f]{48}(?![0-9a-f])")
 PROGRAM = ("-m", "simulator.commands.cli")

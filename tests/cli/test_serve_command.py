@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Serving = Callable[[dict[str, str]], AbstractContextManager[tuple[subprocess.Popen[str], str]]]
 
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 
 
 @pytest.mark.parametrize(

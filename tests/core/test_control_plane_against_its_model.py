@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -314,7 +315,7 @@ class ControlPlane(RuleBasedStateMachine):
             self.both.check_statuses(owner_id)
 
 
-TestControlPlane = ControlPlane.TestCase
+TestControlPlane = pytest.mark.long(ControlPlane.TestCase)
 TestControlPlane.settings = settings(
     max_examples=examples(120),
     stateful_step_count=50,

@@ -60,6 +60,18 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
     "METRICS_PUBLIC": ("metrics_public", "true", True, [], NO_FLAGS),
     "REQUIRE_HTTPS": ("require_https", "1", True, [], NO_FLAGS),
     "TRUST_PROXY_HEADERS": ("trust_proxy_headers", "TRUE", True, [], NO_FLAGS),
+    "PROXY_PROTOCOL": ("proxy_protocol", "false", False, [], NO_FLAGS),
+    "TRUSTED_PROXIES": (
+        "trusted_proxies",
+        "10.0.0.0/8, 192.0.2.7,fc00::/7,192.0.2.7/32, 2001:DB8::1",
+        ("10.0.0.0/8", "192.0.2.7/32", "fc00::/7", "2001:db8::1/128"),
+        [],
+        [
+            *("0.0.0.0/0", "::/0", "10.0.0.0/7", "fc00::/6", "0.0.0.0/0,10.0.0.0/8", "*", "10.0.0.1/8", ",", "nginx"),
+            *("::ffff:0:0/96", "::ffff:192.0.2.1", "10.0.0.0/8;192.0.2.1", "10.0.0.0/33", "10.0.0.1:80", "fe80::1%lo"),
+            ",".join(f"10.{high}.{low}.0/24" for high in range(4) for low in range(251)),
+        ],
+    ),
     "WORKER_STATUS_STALE_SECONDS": ("stale_seconds", "1", 1, ["0", "-60", "86401"], NO_WHOLE_NUMBERS),
     "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": (
         "auth_failure_window_seconds",
@@ -167,6 +179,8 @@ DEFAULTS = {
     "METRICS_PUBLIC": "false",
     "REQUIRE_HTTPS": "false",
     "TRUST_PROXY_HEADERS": "false",
+    "TRUSTED_PROXIES": "",
+    "PROXY_PROTOCOL": "false",
     "WORKER_STATUS_STALE_SECONDS": "60",
     "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": "300",
     "WORKER_AUTH_FAIL_ALERT_THRESHOLD": "10",
@@ -243,15 +257,13 @@ def test_flags_are_read_in_every_form(text: str, flag: bool) -> None:  # noqa: F
     assert load_settings({"METRICS_PUBLIC": text}).metrics_public is flag
 
 
-BAD = [(variable, text) for variable, row in TABLE.items() for text in (*row[3], *row[4])]
-
-
-@pytest.mark.parametrize(("variable", "text"), BAD)
-def test_a_bad_value_is_refused_by_name_value_and_what_is_allowed(variable: str, text: str) -> None:
-    message = refusal({variable: text})
+@pytest.mark.parametrize("variable", TABLE)
+def test_a_bad_value_is_refused_by_name_value_and_what_is_allowed(variable: str) -> None:
+    *_, out_of_bounds, none = TABLE[variable]
     allowed = next(setting.allowed for setting in SETTINGS if setting.variable == variable)
-    shown = "the value given (hidden)" if variable in MAY_HOLD_A_SECRET else repr(text)
-    assert message == f"{variable}: {shown} is not {allowed}"
+    for text in (*out_of_bounds, *none):
+        shown = "the value given (hidden)" if variable in MAY_HOLD_A_SECRET else repr(text)
+        assert refusal({variable: text}) == f"{variable}: {shown} is not {allowed}"
 
 
 @pytest.mark.parametrize(("variable", "text"), [(name, text) for name, row in TABLE.items() for text in row[3]])
@@ -302,6 +314,17 @@ def test_a_shared_rate_limit_needs_a_redis() -> None:
     assert "REDIS_ADDR" in refusal({"REDIS_RATE_LIMIT_ENABLED": "true"})
     both = load_settings({"REDIS_RATE_LIMIT_ENABLED": "true", "REDIS_ADDR": "redis.test:6379"})
     assert both.redis_rate_limit_enabled
+
+
+def test_a_header_that_names_the_client_needs_proxies_that_are_named() -> None:
+    assert "TRUSTED_PROXIES" in refusal({"PROXY_PROTOCOL": "true"})
+    assert load_settings({"PROXY_PROTOCOL": "true", "TRUSTED_PROXIES": "192.0.2.1"}).proxy_protocol
+
+
+def test_a_network_of_everybody_is_refused_with_the_reason() -> None:
+    assert "would let every client choose whom its requests are counted for" in refusal(
+        {"TRUSTED_PROXIES": "0.0.0.0/0"}
+    )
 
 
 @pytest.mark.parametrize("lone", ["TLS_CERT_FILE", "TLS_KEY_FILE"])

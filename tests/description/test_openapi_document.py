@@ -52,6 +52,7 @@ def resolved(response: dict[str, Any]) -> dict[str, Any]:
     return DOCUMENT["components"]["responses"][reference.rpartition("/")[2]] if reference else response
 
 
+@pytest.mark.long
 def test_it_is_an_openapi_document() -> None:
     assert list(OpenAPIV31SpecValidator(DOCUMENT).iter_errors()) == []
 

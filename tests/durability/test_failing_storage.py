@@ -33,7 +33,7 @@ COMMIT_CALLS = 3
 CALLS_FAILED = 90 if SOAK else 18
 """So many calls fail after the one that is the first to: with all of them the server has mended itself."""
 SNAPSHOT_CALLS_FAILED = 60 if SOAK else 10
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 """How long a server may take to come back, on a machine that others keep busy; it takes a second at most."""
 POLL_SECONDS = 0.02
 TMPFS_BYTES = 4 << 20

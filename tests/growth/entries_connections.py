@@ -24,7 +24,7 @@ from reference_server.http.http2_frames import (
     FrameCutter,
     Http2Error,
 )
-from reference_server.http.lane_clients import plain_head
+from reference_server.http.plain_heads import plain_head
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from tests.core.server_under_test import Server

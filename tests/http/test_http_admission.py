@@ -12,8 +12,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from reference_server.adapters.memory.clocks import LoopClock
-from reference_server.http import express_lane, serve
-from reference_server.http.admission import Admission
+from reference_server.http import express_lane
 from reference_server.http.lane_clients import Connection
 from reference_server.limits import BODY_MAX_BYTES
 from reference_server.wire.values import Request
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
+    from reference_server.http.admission import Admission
     from tests.http.http2_client import Http2Client
     from tests.support.certificates import Pair
 
@@ -55,19 +55,6 @@ async def test_bytes_that_wait_are_bounded_and_a_fleet_goes_on(way: str, pair: P
         assert (await honest.ask(machine.heartbeat("last"))).status == 200
         for stranger in strangers:
             await stranger.stream.aclose()
-
-
-@pytest.fixture
-def admissions(monkeypatch: pytest.MonkeyPatch) -> list[Admission]:
-    """Tell of the admission of each server that is started."""
-    made: list[Admission] = []
-
-    def noting(*given: int) -> Admission:
-        made.append(Admission(*given))
-        return made[-1]
-
-    monkeypatch.setattr(serve, "Admission", noting)
-    return made
 
 
 @BY_HEAD

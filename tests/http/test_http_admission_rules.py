@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from socket import socket
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference_server.http.admission import Admission
+from reference_server.core.trusted_proxies import TrustedProxies
+from reference_server.http.admission import Admission, shared_or_own
 from reference_server.http.guests import Guest
 from tests.support.tiers import examples
 
-ADDRESSES_MAX, PER_ADDRESS_MAX, BYTES_MAX, CONNECTIONS_MAX = 3, 2, 100, 5
+ADDRESSES = ("", "one", "two", "three")
+"""The first is a proxy's, which brings many clients."""
+PER_ADDRESS_MAX, BYTES_MAX, CONNECTIONS_MAX = 2, 100, 5
+NOBODY = TrustedProxies(())
 
 
 @dataclass(eq=False)
@@ -51,12 +56,29 @@ class Model:
 
     def enter(self, visitor: Visitor) -> None:
         """Have somebody in."""
-        mates = self.strangers(visitor.address)
-        if len(mates) >= PER_ADDRESS_MAX:
-            self.drop(mates[0])
+        self.make_room_at(visitor.address)
         if len(self.here) >= CONNECTIONS_MAX:
             self.drop(self.strangers()[0])
         self.here.append(visitor)
+
+    def make_room_at(self, address: str) -> None:
+        """Have no more at an address than there may be with one more, unless it is a proxy's."""
+        mates = self.strangers(address)
+        if address and len(mates) >= PER_ADDRESS_MAX:
+            self.drop(mates[0])
+
+    def move(self, visitor: Visitor, address: str) -> None:
+        """Learn whose a connection is, which comes last among the others then."""
+        visitor.address = ""
+        self.make_room_at(address)
+        self.here.remove(visitor)
+        self.here.append(visitor)
+
+    def progress(self, visitor: Visitor) -> None:
+        """Have somebody answered."""
+        if not visitor.proven:
+            self.here.remove(visitor)
+            self.here.append(visitor)
 
     def note_waiting(self, visitor: Visitor, size: int) -> None:
         """Have bytes wait."""
@@ -74,7 +96,7 @@ class Model:
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["enter", "enter", "leave", "prove", "progress", "note_waiting", "note_waiting"]),
+        st.sampled_from(["enter", "enter", "leave", "prove", "move", "progress", "note_waiting", "note_waiting"]),
         st.integers(0, 30),
         st.integers(0, 60),
     ),
@@ -92,7 +114,7 @@ def test_whoever_has_to_go_is_whom_the_rules_name(actions: list[tuple[str, int, 
             assert admission.full == (len(model.here) >= CONNECTIONS_MAX and not model.strangers())
             if admission.full:
                 continue
-            visitor = Visitor(admission, f"address {which % ADDRESSES_MAX}")
+            visitor = Visitor(admission, ADDRESSES[which % len(ADDRESSES)])
             came.append(visitor)
             model.enter(visitor)
             admission.enter(visitor)
@@ -107,11 +129,13 @@ def test_whoever_has_to_go_is_whom_the_rules_name(actions: list[tuple[str, int, 
                     model.holding.remove(visitor)
                     model.holding.append(visitor)
                 admission.prove(visitor)
+            elif action == "move":
+                if not visitor.proven and not visitor.address:
+                    model.move(visitor, ADDRESSES[size % len(ADDRESSES)])
+                    admission.move(visitor, ADDRESSES[size % len(ADDRESSES)])
             elif action == "progress":
                 admission.progress(visitor)
-                if not visitor.proven:
-                    model.here.remove(visitor)
-                    model.here.append(visitor)
+                model.progress(visitor)
             else:
                 model.note_waiting(visitor, size)
                 admission.note_waiting(visitor, size)
@@ -131,7 +155,9 @@ def test_whoever_has_to_go_is_whom_the_rules_name(actions: list[tuple[str, int, 
 async def test_addresses_of_one_64_share_their_bound() -> None:
     """Whoever has one IPv6 address has 2^64 of them (contract §6)."""
     admission = Admission(99, 1, 99)
-    guests = [Guest(admission, client) for client in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1")]
+    clients = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1")
+    guests = [Guest(admission, socket(), client, shared_or_own(client, NOBODY)) for client in clients]
     for guest in guests:
         admission.enter(guest)
+        guest.socket.close()
     assert [guest.scope.cancel_called for guest in guests] == [True, False, False, False]

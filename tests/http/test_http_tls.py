@@ -28,9 +28,12 @@ NEVER, SOON = 3600.0, 0.2
 
 
 @asynccontextmanager
-async def connected(server: Server, pair: Pair, *protocols: str) -> AsyncIterator[trio.SSLStream[trio.SocketStream]]:
-    """Connect, agree on the first of the protocols offered, and hang up in the end."""
+async def connected(
+    server: Server, pair: Pair, *protocols: str, before: bytes = b""
+) -> AsyncIterator[trio.SSLStream[trio.SocketStream]]:
+    """Connect, agree on the first of the protocols offered, and hang up in the end. Some bytes may come before that."""
     socket_stream = await trio.open_tcp_stream(*server.address)
+    await socket_stream.send_all(before)
     context = pair.context(*protocols)
     stream = trio.SSLStream(socket_stream, context, server_hostname=AUTHORITY, https_compatible=True)
     try:
@@ -44,8 +47,8 @@ async def connected(server: Server, pair: Pair, *protocols: str) -> AsyncIterato
 
 
 @asynccontextmanager
-async def http2(server: Server, pair: Pair) -> AsyncIterator[Http2Client]:
-    async with connected(server, pair, "h2", "http/1.1") as stream:
+async def http2(server: Server, pair: Pair, before: bytes = b"") -> AsyncIterator[Http2Client]:
+    async with connected(server, pair, "h2", "http/1.1", before=before) as stream:
         yield Http2Client(stream)
 
 

@@ -34,6 +34,8 @@ metrics_interval = "500ms"
 WORKER_AUTH_FAIL_ALERT_THRESHOLD = 3
 RATE_LIMIT_BURST = 1000
 METRICS_PUBLIC = true
+WALLET_DEV_CREDIT_USDT = 20
+WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS = 0
 
 [fleet]
 machines = 20
@@ -66,7 +68,20 @@ start = "2s"
 duration = "1500ms"
 rate = 8
 """
-"""Everything that a run can hold, to be added to `plain`."""
+"""Everything that a run can hold but a market, to be added to `plain`."""
+MARKET = """\
+[[load]]
+user = "agent-market"
+rate = 3
+stages = [{ duration = "1s", target = 3 }]
+
+[market]
+jobs_per_minute = 30
+withdrawals_per_minute = 30
+
+[market.offer]
+early = 1
+"""
 
 
 def plain(duration: str, stages: str = '{ duration = "1s", target = 4 }') -> str:

@@ -89,7 +89,7 @@ def master() -> tuple[Environment, Runner, Control]:
 def many_tests(tests: int) -> list[int]:
     """Start and stop tests one after the other; gives the number of the shard in each."""
     environment, runner, _ = master()
-    runner.tell(HELLO, {"boot": read_boot_id(), "host": "one"})
+    runner.tell(HELLO, {"boot": read_boot_id(), "host": "one", "pid": 0})
     for _ in range(tests):
         environment.events.test_start.fire(environment=environment)
         environment.events.test_stopping.fire(environment=environment)
@@ -101,7 +101,7 @@ def other_clock(ahead_ns: int, drift_ns: int) -> dict[str, Any]:
     environment, runner, control = master()
     with patch("simulator.load.master_node.time", SimpleNamespace(monotonic_ns=lambda: runner.now_ns)):
         runner.ahead_ns, runner.answers_clock = ahead_ns, False
-        runner.tell(HELLO, {"boot": "another", "host": "another"})
+        runner.tell(HELLO, {"boot": "another", "host": "another", "pid": 0})
         began_ns = runner.now_ns
         environment.events.test_start.fire(environment=environment)
         before = len(runner.begun)

@@ -19,8 +19,8 @@ from tests.load.processes import HATCHFARM, TOKEN, metrics, running, serving
 from tests.support.waiting import until_blocking
 
 HUB = "192.0.2.1"
-WORKERS = 2
-JOIN_SECONDS, END_SECONDS = 30.0, 60.0
+JOIN_SECONDS, END_SECONDS = 120.0, 180.0
+"""How long a busy machine may take until workers play, and until all has ended."""
 ACCEPTED = 'hatchfarm_heartbeats_total{status="200"}'
 ELSEWHERE = (
     'mount --bind "$1" /proc/sys/kernel/random/boot_id && shift && exec "$@"'  # another boot than the conductor's
@@ -29,7 +29,7 @@ CLOCK = ["unshare", "--mount", "--time", "--fork", "--kill-child", "--monotonic"
 
 
 class Plan(msgspec.Struct):
-    """What is to happen: `scenario.toml` of `folder` is run against a server with these settings.
+    """What is to happen: `scenario.toml` of `folder` is run by some workers, against a server with these settings.
 
     `boots` gives workers that are to look like another machine how many seconds their monotonic clock is ahead.
     `kill_at` is how many heartbeats are accepted before the last worker is killed, 0 for never.
@@ -37,6 +37,7 @@ class Plan(msgspec.Struct):
 
     folder: str
     settings: dict[str, str]
+    workers: int = 2
     boots: dict[str, int] = {}
     kill_at: int = 0
 
@@ -55,14 +56,14 @@ def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True)  # noqa: S607 - found by PATH, as people run it
 
 
-def make_network() -> None:
+def make_network(workers: int) -> None:
     """Make the bridge, and a host behind it for each worker."""
     subprocess.run(["mount", "-t", "tmpfs", "names", "/run"], check=True)  # noqa: S607 - names that end with us
     ip("link", "set", "lo", "up")
     ip("link", "add", "bridge", "type", "bridge")
     ip("address", "add", f"{HUB}/24", "dev", "bridge")
     ip("link", "set", "bridge", "up")
-    for number in range(WORKERS):
+    for number in range(workers):
         host = host_of(number)
         ip("netns", "add", host)
         ip("link", "add", f"to-{host}", "type", "veth", "peer", "name", "eth0", "netns", host)
@@ -94,7 +95,7 @@ def worker_command(plan: Plan, number: int) -> list[str]:
 def play(plan: Plan) -> Played:
     """Play it to the end."""
     folder = Path(plan.folder)
-    make_network()
+    make_network(plan.workers)
     with ExitStack() as stack:
         url = stack.enter_context(serving({"HOST": HUB, **plan.settings}))
         command = [
@@ -115,11 +116,11 @@ def play(plan: Plan) -> Played:
             "--master",
             HUB,
             "--workers",
-            str(WORKERS),
+            str(plan.workers),
             "--no-reports",
         ]
         run = stack.enter_context(running(command, cwd=folder))
-        workers = [stack.enter_context(running(worker_command(plan, number))) for number in range(WORKERS)]
+        workers = [stack.enter_context(running(worker_command(plan, number))) for number in range(plan.workers)]
         if plan.kill_at:
             until_blocking(lambda: metrics(url)[ACCEPTED] >= plan.kill_at or run.poll() is not None, JOIN_SECONDS)
             workers[-1].kill()

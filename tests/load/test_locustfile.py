@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from simulator.load.options import LOCUSTFILE
 from tests.cli.conftest import Deployment, Hatchfarm, serve_until_stopped
 from tests.load.locust_side import locust_side
+from tests.support.alone import INCONCLUSIVE, until_conclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 TOKEN = "token-of-the-locustfile"
 TIMEOUT_SECONDS = 180.0
+MACHINES = 8
 SCENARIO = """\
 version = 1
 name = "few"
@@ -95,13 +97,33 @@ def test_without_a_scenario_every_user_is_a_machine(tmp_path: Path, deployment: 
     assert sum(line["num_failures"] for line in lines.values()) == 0
 
 
+class Played(NamedTuple):
+    """A run of the scenario: what Locust counted, and what the server had before and after."""
+
+    finished: subprocess.CompletedProcess[str]
+    lines: dict[tuple[str, str], dict[str, Any]]
+    before: dict[str, float]
+    after: dict[str, float]
+
+    @property
+    def registered(self) -> int:
+        """Return how many machines asked to be registered, within the scenario's few seconds."""
+        return int(self.lines.get(("POST", "register"), {}).get("num_requests", 0))
+
+
 def test_with_a_scenario_it_decides_who_runs_when_and_when_it_ends(tmp_path: Path, deployment: Deployment) -> None:
-    before = shown(deployment)
     (tmp_path / "few.toml").write_text(SCENARIO, encoding="utf-8")
-    finished = locust(tmp_path, "--host", deployment.url, "--scenario", "few.toml", "--json")
-    assert finished.returncode == 0, finished.stderr
-    lines, after = lines_of(finished), shown(deployment)
-    assert lines["POST", "register"]["num_requests"] == 8
+
+    def play() -> Played:
+        before = shown(deployment)
+        finished = locust(tmp_path, "--host", deployment.url, "--scenario", "few.toml", "--json")
+        assert finished.returncode == 0, finished.stderr
+        return Played(finished, lines_of(finished), before, shown(deployment))
+
+    finished, lines, before, after = played = until_conclusive(
+        play, lambda one: 0 if one.registered >= MACHINES else INCONCLUSIVE
+    )
+    assert played.registered == MACHINES
     # An attack may begin with the run, before any machine is there: it begins as soon as the shard plays.
     assert lines["ATTACK", "consent.foreign"]["num_requests"] > 0
     forged = 'hatchfarm_worker_auth_failures_by_reason_total{reason="invalid_heartbeat_signature"}'

@@ -15,11 +15,13 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-SOON_SECONDS = 30.0
+SOON_SECONDS = 120.0
 """For what happens at once on a machine that has nothing else to do, and within a second on one that has."""
-END_SECONDS = 60.0
+END_SECONDS = 180.0
 """For the end of a run: last answers, a last look at the target, and the reports."""
 ENDLESS = plain("10m")
+LASTS_SECONDS = 24
+"""Long enough for what is done to a run that must end by itself, also on a busy machine."""
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ async def test_a_run_goes_on_without_lost_workers_and_shards_to_its_end_and_says
 
     A machine that moves is a new one to the server, as every shard numbers its own: so it sees how many have moved.
     """
-    async with conducted(hatchfarm, plain("16s"), "--workers", "3") as run:
+    async with conducted(hatchfarm, plain(f"{LASTS_SECONDS}s"), "--workers", "3") as run:
         await run.until_at_work()
         killed, bereft, stays = run.workers
         shards = {worker: run.shard_of(worker) for worker in (killed, bereft, stays)}
@@ -54,7 +56,7 @@ async def test_a_run_goes_on_without_lost_workers_and_shards_to_its_end_and_says
     assert run.err == ""
     verdict = hatchfarm.verdict(scenario="conducted")
     assert (verdict["status"], verdict["interrupted"]) == ("inconclusive", None)
-    assert verdict["duration_s"] == pytest.approx(16, abs=1.5)
+    assert verdict["duration_s"] > LASTS_SECONDS - 1.5
     first, second = verdict["warnings"]
     assert re.fullmatch(r"a worker was lost after [0-9.]+s: Locust hears from it no more", first)
     assert re.fullmatch(r"a worker was lost after [0-9.]+s: the shard died with exit code -9", second)

@@ -17,7 +17,7 @@ AHEAD_NS = 7_000_000_000
 
 def play(*arguments: str | int) -> Any:
     command = [sys.executable, "-m", "tests.load.master_side", *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -59,6 +59,7 @@ def cut_at(cuts: list[int]) -> list[range]:
     return [range(start, end) for start, end in pairwise(ends)]
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=examples(40))
 @given(
     seed=st.integers(0, 1 << 30),

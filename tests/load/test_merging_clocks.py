@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +79,7 @@ def test_the_audit_of_a_right_server_is_never_called_wrong(first: Clock, second:
     assert judged(merged, world.facts)["audit"][0] is Status.PASS, "what was read long after is as sure as before"
 
 
+@pytest.mark.long
 @settings(deadline=None, max_examples=examples(40))
 @given(seed=st.integers(0, 1 << 30), first=clocks(), second=clocks())
 def test_what_fails_fails_by_one_clock_too(seed: int, first: Clock, second: Clock) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.chromium import Browser
 
 MACHINES, AGAIN = 200, 30
-START_SECONDS, SHOWN_SECONDS, END_SECONDS = 40.0, 40.0, 60.0
+START_SECONDS, SHOWN_SECONDS, END_SECONDS = 120.0, 120.0, 180.0
 KNOWN, UNHEARD = "hatchfarm_workers_total", "hatchfarm_workers_unknown_total"
 STALE, ACCEPTED = "hatchfarm_workers_stale_total", 'hatchfarm_heartbeats_total{status="200"}'
 USERS, REQUESTS, FAILURES = "users", "requests", "failures"

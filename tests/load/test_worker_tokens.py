@@ -11,7 +11,7 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from pathlib import Path
 
-END_SECONDS = 60.0
+END_SECONDS = 180.0
 LOST_EXIT_CODE = 5
 SCENARIO = """\
 version = 1

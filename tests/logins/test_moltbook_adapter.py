@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 from reference_server.adapters.identity import moltbook
 from reference_server.adapters.identity.fetching import Fetcher
@@ -126,6 +127,37 @@ async def test_what_was_said_is_believed_for_minutes_and_no_longer(pair: Pair) -
     assert await pair.adapter.verify("t0ken") is NO_AGENT
     assert await pair.adapter.verify("t0ken") is NO_AGENT
     assert len(pair.asked) == 4
+
+
+async def test_one_token_is_asked_about_once_however_many_show_it_at_once(pair: Pair) -> None:
+    """Whether it is one or none; who gives up, as the first here does, leaves asking to the next."""
+    coming, going, told = trio.Event(), trio.Event(), []
+    answer = pair.answer
+
+    async def slow(asked: Asked) -> Given:
+        coming.set()
+        await going.wait()
+        return await answer(asked)
+
+    async def show(scope: trio.CancelScope, token: str) -> None:
+        with scope:
+            told.append((token, await pair.adapter.verify(token)))
+
+    async with little_http(slow) as origin, trio.open_nursery() as nursery:
+        pair.at(origin)
+        pair.given = answering(success=True, valid=False)
+        first = trio.CancelScope()
+        nursery.start_soon(show, first, "none")
+        await coming.wait()
+        for _ in range(5):
+            nursery.start_soon(show, trio.CancelScope(), "none")
+        await trio.testing.wait_all_tasks_blocked()
+        first.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        going.set()
+    assert told == [("none", NO_AGENT)] * 5
+    assert len(pair.asked) <= 2  # that of who gave up may have come as well
+    assert pair.adapter._asking == {}
 
 
 async def test_so_many_tokens_are_remembered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

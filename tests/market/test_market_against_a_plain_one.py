@@ -6,6 +6,7 @@ import json
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -358,5 +359,5 @@ def _seen_plainly(job: PlainJob) -> tuple[Any, ...]:
     )
 
 
-TestMarketBesideAPlainOne = MarketBesideAPlainOne.TestCase
+TestMarketBesideAPlainOne = pytest.mark.long(MarketBesideAPlainOne.TestCase)
 TestMarketBesideAPlainOne.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)

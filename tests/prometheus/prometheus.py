@@ -26,7 +26,7 @@ INTERVAL_MS = 500
 """From one scrape to the next, and from one evaluation of the rules to the next."""
 JOB = "hatchfarm"
 NAMES = "hatchfarm_.+|scrape_duration_seconds"
-START_SECONDS = 60.0
+START_SECONDS = 180.0
 """Prometheus takes up its targets within five seconds of its start; a busy machine may be slower."""
 POLL_SECONDS = 0.05
 

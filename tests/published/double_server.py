@@ -7,6 +7,7 @@ It is the reference server without what the contract adds. `WITHOUT` in the envi
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -103,9 +104,9 @@ def take_away(features: Collection[Feature]) -> None:
     )
     if Feature.V1 in features:
         table.PREFIXES = table.PREFIXES[:1]  # type: ignore[assignment]
-        from reference_server.http import lane_clients  # noqa: PLC0415 - as above
+        from reference_server.http import plain_heads  # noqa: PLC0415 - as above
 
-        lane_clients._PATH_PARTS = lane_clients._PATH_PARTS[:1]  # type: ignore[assignment]
+        plain_heads._PLAIN = re.compile(plain_heads._PLAIN.pattern.replace(b"(?:api/)?v1", b"api/v1"))
     for feature in (Feature.CHAIN, Feature.STALE_THRESHOLD, Feature.UNATTRIBUTED):
         if feature in features:
             plant(EDITS[feature])

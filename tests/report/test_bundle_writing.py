@@ -11,7 +11,8 @@ import pytest
 
 from simulator.bundle import writing
 from simulator.bundle.verify import verify_bundle
-from simulator.bundle.writing import read_scenario
+from simulator.bundle.writing import read_scenario, write_bundle
+from simulator.judging.judging import judge_run
 from simulator.platform.console import make_console
 from simulator.report import views
 from simulator.report.files import WriteResult
@@ -35,6 +36,14 @@ def test_everything_is_there_and_nothing_is_left_over(tmp_path: Path) -> None:
         *VIEWS, "verdict.json", "run.json", "scenario.toml", "manifest.json", "history",
     }  # fmt: skip
     assert {path.name for path in (tmp_path / "scenario").iterdir()} == {"run", "latest"}
+
+
+def test_what_a_release_needs_proven_is_written_without_reports_too(tmp_path: Path) -> None:
+    record, history = broken()
+    done = write_bundle(tmp_path, judge_run(record, history), record, history, "", reports=False)
+    assert done.warnings == []
+    assert {name for name in VIEWS if (tmp_path / name).exists()} == {"gates.md"}
+    assert verify_bundle(tmp_path, done.digest).genuine
 
 
 def test_the_verdict_is_written_first_and_the_manifest_last(tmp_path: Path) -> None:

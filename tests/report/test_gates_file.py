@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 
 from simulator.attacks import CATALOGUE
 from simulator.checkers import CHECKERS
+from simulator.checkers.server_log import LOG
 from simulator.checkers.verdict import Status, Verdict
 from simulator.judging.verdict_file import AttackSummary
 from simulator.report.gates import ATTACK, CHECKER, GATES, THRESHOLD, Proof, found_of, gates_markdown, judge_gates
@@ -21,9 +22,6 @@ from tests.support.sources import ROOT
 
 if TYPE_CHECKING:
     from simulator.judging.verdict_file import RunVerdict
-
-TO_COME = {"ledger", "metering", "matching", "isolation"}
-"""Checkers of the market, which a gate may name before there are any."""
 
 
 def verdict_of(status: Status) -> RunVerdict:
@@ -127,7 +125,7 @@ def test_what_must_happen_is_not_proven_by_a_bound_that_nothing_at_all_holds(
 def test_every_proof_is_something_that_there_is() -> None:
     for gate in GATES:
         for proof in gate.proofs:
-            known = {ATTACK: CATALOGUE, CHECKER: {*CHECKERS, *TO_COME}, THRESHOLD: METRICS}[proof.kind]
+            known = {ATTACK: CATALOGUE, CHECKER: {*CHECKERS, LOG}, THRESHOLD: METRICS}[proof.kind]
             assert proof.name in known, proof
 
 
@@ -137,6 +135,7 @@ def test_the_release_gate_tries_every_attack_and_measures_every_metric_of_a_gate
     proofs = {proof for gate in GATES for proof in gate.proofs}
     assert {name for kind, name in proofs if kind == ATTACK} <= tried
     assert {name for kind, name in proofs if kind == THRESHOLD} <= set(document["thresholds"])
+    assert document["market"]["agents"]
 
 
 def test_the_file_has_a_line_for_each_gate_and_each_of_its_proofs() -> None:

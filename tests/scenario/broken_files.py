@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TOP_KEYS = (
-    "attacks, description, duration, faults, fleet, load, market, metrics_interval, name, seed, server, target, "
-    "thresholds, version"
+    "abort_on_fail, attacks, description, duration, faults, fleet, load, market, metrics_interval, name, seed, server, "
+    "target, thresholds, version"
 )
 FLEET_KEYS = (
     "certificate_rotation, clocks, hardware, heartbeat_interval, jitter, machines, owners, processes, silence, stages"
@@ -25,6 +25,7 @@ LISTED = 'write the metric in quotes and a list of expressions, like "heartbeat.
 UNREADABLE = "not TOML that can be read: a number is too long, or brackets are nested too deep"
 ATTACK = '[[attacks]]\nname = "replay.exact"\nstart = "1s"\nduration = "1s"\nrate = 1\n'
 FAULT = '[[faults]]\nkind = "server.kill"\nat = "1s"\n'
+ABORT = '[[abort_on_fail]]\nmetric = "heartbeat.accepted"\nthreshold = "rate==1"\n'
 SILENCE = '[[fleet.silence]]\nshare = 0.1\nat = "1s"\nduration = "1s"\n'
 RESPONSE, ACCEPTED = 'thresholds."heartbeat.response_time"', 'thresholds."heartbeat.accepted"'
 
@@ -73,6 +74,34 @@ BROKEN = (
     Broken("endless nesting", UNREADABLE, add="x = " + "[" * 50_000),
     Broken("no expression", f"line 8: {ACCEPTED}: an empty list checks nothing: add an expression, or remove it",
            add='[thresholds]\n"heartbeat.accepted" = []\n'),
+    # --- parts of a run, and what ends it early
+    Broken("an unknown operation", 'line 8: thresholds."operation.policy-fech.rate": unknown metric; did you mean '
+           "'operation.policy-fetch.rate'?", add=threshold("operation.policy-fech.rate", "median>1")),
+    Broken("an unknown figure of an attack", 'line 8: thresholds."attack.replay.exact.snet": unknown metric; did you '
+           "mean 'attack.replay.exact.sent'?", add=threshold("attack.replay.exact.snet", "count>1")),
+    Broken("a campaign without a number", 'line 8: thresholds."campaign.zero.sent": unknown metric; did you mean '
+           "'campaign.1.sent'?", add=threshold("campaign.zero.sent", "count>1")),
+    Broken("an attack that is not there", 'line 8: thresholds."attack.replay.exact.sent": no [[attacks]] of the '
+           "scenario is replay.exact", add=threshold("attack.replay.exact.sent", "count>1")),
+    Broken("a campaign too many", 'line 8: thresholds."campaign.1.sent": the scenario has 0 [[attacks]]; campaigns '
+           "count from 1", add=threshold("campaign.1.sent", "count>1")),
+    Broken("a rate with a unit", "line 8: thresholds.\"heartbeat.rate\": 'median>9ms': takes no unit",
+           add=threshold("heartbeat.rate", "median>9ms")),
+    Broken("a rate of nothing", "line 8: thresholds.\"heartbeat.rate\": 'count>9': heartbeat.rate has p, min, max, "
+           "med, median, avg, not 'count'", add=threshold("heartbeat.rate", "count>9")),
+    Broken("misspelt key of what ends a run", "line 10: abort_on_fail[0].dely: unknown key; did you mean 'delay'?",
+           add=ABORT + 'dely = "1s"\n', shape=True),
+    Broken("nothing that ends a run", "line 7: abort_on_fail[0].threshold: missing; add it to [abort_on_fail[0]]",
+           add='[[abort_on_fail]]\nmetric = "heartbeat.accepted"\n', shape=True),
+    Broken("an end by what is known too late", "line 8: abort_on_fail[0].metric: alerts.errors is known at the end of "
+           "a run only: put it into [thresholds], where it ends none early",
+           add=ABORT.replace("heartbeat.accepted", "alerts.errors").replace("rate==1", "count==0")),
+    Broken("an end by an unknown metric", "line 8: abort_on_fail[0].metric: unknown metric; did you mean "
+           "'heartbeat.accepted'?", add=ABORT.replace("accepted", "acepted")),
+    Broken("an end that comes whatever happens", "line 9: abort_on_fail[0].threshold: 'rate<=1' checks nothing: it "
+           "holds whatever happens", add=ABORT.replace("rate==1", "rate<=1")),
+    Broken("an end after the end", "line 10: abort_on_fail[0].delay: ends after the run has ended",
+           add=ABORT + 'delay = "1h"\n'),
     *(
         Broken(f"a threshold that always holds: {expression}",
                f"line 8: {ACCEPTED}: '{expression}' checks nothing: it holds whatever happens",

@@ -122,6 +122,11 @@ abandoned_for = "20s"
 [thresholds]
 "heartbeat.response_time" = ["p(99)<250ms", "max<1s"]
 "attacks.accepted" = ["count==0"]
+
+[[abort_on_fail]]
+metric = "heartbeat.rate"
+threshold = "median>=1"
+delay = "10s"
 """
 
 

@@ -16,6 +16,7 @@ from simulator.scenario.kinds import Duration, Offset
 from simulator.scenario.loading import ScenarioError, parse_scenario
 from simulator.scenario.market_values import MarketOptions, OfferOptions
 from simulator.scenario.values import (
+    AbortOptions,
     AttackOptions,
     ClockOptions,
     ClockStep,
@@ -139,6 +140,7 @@ WHOLE = Scenario(
         "heartbeat.response_time": ("p(99)<250ms", "max<1s"),
         "attacks.accepted": ("count==0",),
     },
+    abort_on_fail=(AbortOptions(metric="heartbeat.rate", threshold="median>=1", delay_ns=Duration(10 * SECOND_NS)),),
 )  # fmt: skip
 """What the file with every key of the format says."""
 

@@ -90,6 +90,26 @@ async def _asked_and_cut_off(one: Instance, name: str) -> None:
         await trio.sleep_forever()
 
 
+async def test_a_server_with_another_price_refuses_to_start_while_one_lives_and_starts_once_all_have_ended(
+    tmp_path: Path,
+) -> None:
+    """Each would bill by its own. The state of before is taken on with the new price."""
+    async with redis_server() as redis:
+        settings = shared_settings(redis.port, tmp_path)
+        dearer = {**settings, "PRICE_CPU_HOUR": "0.02", "PLATFORM_FEE_BASIS_POINTS": "100"}
+        async with instances({**settings, "PRICE_CPU_HOUR": "0.0100"}, 1) as some:
+            machine = await enrol_over(some, "rack 1")
+            async with running(settings=dearer) as other:
+                assert await other.ended() == 2
+                assert (
+                    "HATCHFARM_SHARED_STATE: the instances that share this Redis have another PRICE_CPU_HOUR "
+                    "(0.02 here, 0.01 there), PLATFORM_FEE_BASIS_POINTS (100 here, 0 there): give"
+                ) in other.stderr.text
+        async with instances(dearer, 1) as (after,):
+            beat = machine.heartbeat("n1", SystemClock().now().wall_ns)
+            assert (await after.served(beat)).status == 200
+
+
 async def test_a_server_with_another_owner_token_refuses_to_start(tmp_path: Path) -> None:
     async with redis_server() as redis:
         settings = shared_settings(redis.port, tmp_path)

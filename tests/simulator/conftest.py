@@ -89,9 +89,10 @@ class WatchedApi(Api):
         body: bytes,
         client: str,
         now: Instant,
+        secure: bool = False,  # noqa: FBT001, FBT002 - as there
     ) -> Reply:
         """Answer a heartbeat of the express lane, and note it."""
-        reply = super().handle_heartbeat(worker_id, token, certificate_id, body, client, now)
+        reply = super().handle_heartbeat(worker_id, token, certificate_id, body, client, now, secure)
         self.heard.append(Heard(client, f"/api/v1/workers/{worker_id}/heartbeat", reply.status))
         return reply
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.machines import issue_certificate
 from reference_server.core.records import Consent, Policy, Worker
-from reference_server.http.lane_clients import plain_head
+from reference_server.http.plain_heads import plain_head
 from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant, Reply
 from simulator.attacks import CATALOGUE, shot_attack

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.heartbeats import decode_heartbeat, malformed
-from reference_server.http.lane_clients import plain_head
+from reference_server.http.plain_heads import plain_head
 from reference_server.wire.signing import matches, sign_text
 from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.units import SECOND_NS
@@ -75,7 +75,7 @@ def test_a_heartbeat_reads_and_verifies_with_the_servers_own_wire_functions(
     machine.fetched_policy("pol_0123456789abcdef", {}, 0)
     heartbeat = decode_heartbeat(machine.heartbeat(10**15 + wall_ns, elapsed_ns, nonce, METRICS))
     assert heartbeat is not None
-    assert not malformed(heartbeat)
+    assert not malformed(heartbeat.nonce, heartbeat.policy_id, bytes(heartbeat.metrics))
     assert (heartbeat.nonce, heartbeat.policy_id) == (nonce, machine.policy_id)
     assert bytes(heartbeat.metrics) == METRICS.encode()
     text = f"{machine.worker_id}|{heartbeat.timestamp}|{nonce}|{machine.policy_id}"

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import trio
 
 from reference_server.identity_ports import NO_AGENT, UNAVAILABLE, AgentIdentity
 from reference_server.limits import (
@@ -48,8 +49,20 @@ class _Kept(NamedTuple):
     until_ns: int
 
 
+class _Asking:
+    """A token that is asked about now, and what is said of it; nothing where who asked gave up."""
+
+    def __init__(self) -> None:
+        self.over = trio.Event()
+        self.answer: AgentIdentity | NoAgent | Unavailable | None = None
+
+
 class Moltbook:
-    """`identity_ports.MoltbookIdentity` over HTTP."""
+    """`identity_ports.MoltbookIdentity` over HTTP.
+
+    Who shows a token that is asked about already is told what is said of it then. A refusal is told to nobody who comes
+    later: a token that is none now may be one in a moment.
+    """
 
     def __init__(self, fetcher: Fetcher, clock: Clock, base_url: str, app_key: str) -> None:
         self._fetcher = fetcher
@@ -57,6 +70,7 @@ class Moltbook:
         self._url = base_url.rstrip("/") + _PATH
         self._headers = {"x-moltbook-app-key": app_key} if app_key else {}
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._asking: dict[bytes, _Asking] = {}
 
     async def verify(self, token: str) -> AgentIdentity | NoAgent | Unavailable:
         """Return which agent a token is of, as it was said a few minutes ago at most."""
@@ -66,6 +80,19 @@ class Moltbook:
         kept = self._kept.get(digest)
         if kept is not None and self._clock.now().monotonic_ns < kept.until_ns:
             return kept.identity
+        while (asking := self._asking.get(digest)) is not None:
+            await asking.over.wait()
+            if asking.answer is not None:
+                return asking.answer
+        asking = self._asking[digest] = _Asking()
+        try:
+            asking.answer = await self._verify(token, digest)
+        finally:
+            del self._asking[digest]
+            asking.over.set()
+        return asking.answer
+
+    async def _verify(self, token: str, digest: bytes) -> AgentIdentity | NoAgent | Unavailable:
         asked_ns = self._clock.now().monotonic_ns
         answer = await self._ask(token)
         if isinstance(answer, AgentIdentity):

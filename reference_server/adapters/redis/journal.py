@@ -28,6 +28,7 @@ import trio
 from reference_server.adapters.files.segment import write_all
 from reference_server.adapters.files.state_files import blocks
 from reference_server.adapters.forking import fork
+from reference_server.adapters.redis.alike import AlikeSettings, SharedMismatch
 from reference_server.adapters.redis.link import RedisDown, Script
 from reference_server.adapters.redis.nonces import RedisNonces
 from reference_server.adapters.threads import Result, offload
@@ -70,9 +71,9 @@ META, GROUPS = "hf:state", "hf:state:groups"
 LEASE, WAITING, ASKED = "hf:state:turn", "hf:state:waiting", "hf:state:asked"
 """The lease's key, and the fields of the term and the fencing token (`founded`, `strict`), have the names that every
 version of this server knows them by."""
-FORM = "2"
-"""What instances make of the groups, but for the tables that were added since. All must make the same of them, so it
-stands in what they must have alike, with the names of those; the first form, with two audit streams, has none."""
+FORMS = ("2", "3")
+"""What instances make of the groups, but for the tables added since; it stands in what they must have alike, with the
+names of those. The first form, with two audit streams, has none; the second had no stream for what agents do."""
 CANDIDATES, COMPACTING = "hf:state:candidates", "hf:state:compacting"
 _FOLDER = Path(__file__).parent
 _LOST = {
@@ -98,10 +99,6 @@ _ACCEPT = _script("accept", f"local function reserve(KEYS, ARGV)\n{_text('nonces
 _EXPIRING = frozenset({_ACQUIRE, _RELEASE})  # they are told until when somebody waits for their answer
 _MARK_LANDED = Script(_text("journal_mark_landed"))
 SCRIPTS = (_READ, _ACQUIRE, _RELEASE, _ACCEPT, _MARK_LANDED, _ELECT, _SNAPSHOT)
-
-
-class SharedMismatch(SharedDown):
-    """Instances that share a journal are not set up alike. The message says what to do."""
 
 
 class JournalledNonces(RedisNonces):
@@ -162,13 +159,14 @@ class RedisJournal:
         self._link = link
         self._answer_seconds = answer_seconds
         self._election_seconds = election_seconds
-        forms = ["+".join((FORM, *later[:count])) for count in range(len(later) + 1)]
+        forms = ["+".join((form, *later[:count])) for form in FORMS for count in range(len(later) + 1)]
         *before, self._digest = (digest, *(f"{form}:{digest}" for form in forms))
         self._digests_before = frozenset(before)
         self._instance = entropy.hex(16)
         self._named = 0
         self._child: Child | None = None
         self._released = f"hf:state:given:{self._instance}"
+        self.alike = AlikeSettings(link, settings)
         self.nonces = JournalledNonces(link, settings, entropy, clock, self._instance, bounds)
 
     @property
@@ -254,11 +252,12 @@ class RedisJournal:
     async def status(self) -> JournalStatus | None:
         """Return what the journal is now; None where there is nothing.
 
-        Raises SharedDown, and SharedMismatch when another owner token or signing key is in use there.
+        Raises SharedDown, and SharedMismatch when another owner token, signing key or price is in use there.
         """
         names = ("founded", "process", "durable", "position", "strict", "digest", "nonces")
         fields, info = await self._ask([(b"HMGET", (META, *names)), (b"INFO", ("server",))])
         if fields[0] is None:
+            await self.alike.look()
             return None
         term, process, durable, position, fencing_token, digest, epoch = (value.decode() for value in fields)
         if digest != self._digest and digest not in self._digests_before:
@@ -266,6 +265,7 @@ class RedisJournal:
                 "the instances that share this Redis have another HATCHFARM_API_TOKEN or another key in "
                 "MACHINE_CERT_SIGNING_KEY_FILE, or are of a later version: give all of them the same"
             )
+        await self.alike.look()
         intact = f"run_id:{process}" in info.decode() or (durable == "1" and self.nonces.durable)
         if epoch:
             self.nonces.trust(epoch)

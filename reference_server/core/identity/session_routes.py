@@ -19,15 +19,13 @@ from reference_server.core.identity.sessions import (
     start_session,
     tokens_of,
 )
-from reference_server.wire.replies import FULL, UNAUTHORIZED, failure, success
+from reference_server.wire.replies import FULL, UNAUTHORIZED, success
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
     from reference_server.core.calls import Call
     from reference_server.core.state import State
     from reference_server.wire.values import Instant, Reply
-
-REPLACED_BY_TOKEN = failure(HTTPStatus.FORBIDDEN, "a key replaces no key: sign in with a browser")
 
 
 def begin_session(
@@ -54,15 +52,10 @@ def make_token(state: State, call: Call[bytes]) -> Reply:
 
 
 def replace_token(state: State, call: Call[bytes]) -> Reply:
-    """Make a token for programs in the place of all that came of this login before: those are dead at once.
-
-    A token is refused: it would end itself before the new one is made of it.
-    """
+    """Make a token for programs in the place of all that came of this browser's login: those are dead at once."""
     session = find_session(state, call.now, call.caller.session)
     if session is None:
         return UNAUTHORIZED
-    if session.is_token:
-        return REPLACED_BY_TOKEN
     if not has_room_for_session(state, call.now, session.owner_id, is_token=True):
         return FULL  # before anything has ended
     if tokens_of(state, session.owner_id, session.login):

@@ -22,12 +22,13 @@ WORKER_ID = "wrk_0123456789abcdef"
 METRICS = '{"cpu_percent":12.5,"memory_percent":30.1,"gpu_percent":0.0}'
 
 
-async def drive(target: Target, machines: int, seconds: float) -> float:
+async def drive(target: Target, machines: int, seconds: float, progress: Progress | None = None) -> float:
     """Send signed heartbeats with fresh nonces from `machines` made-up machines; return accepted answers a second.
 
-    The target must accept anything. The first half second, in which the machines connect, is not counted.
+    The target must accept anything. The first half second, in which the machines connect, is not counted; in
+    `progress` all are.
     """
-    history, progress = History(), Progress()
+    history, progress = History(), progress or Progress()
     start_ns = time.monotonic_ns()
 
     def now() -> int:

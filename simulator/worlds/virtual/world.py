@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import trio
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.settings import SettingsError
 from simulator.client.target import Target, TargetError
 from simulator.worlds.virtual.network import SERVER_ADDRESS, MemoryNetwork, ShortWay
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 PORT = 8080
 WAY = 7
 """Which child of the seed's sequence the network draws from; the others are the fleet's."""
+
+
+def seeded_token(seed: int) -> str:
+    """Return the owner token of a run: it is part of what is signed and sent, so it is the same for the same seed."""
+    return SeededEntropy(f"token-{seed}").hex(48)
 
 
 async def watch_nothing(*_what: Any, **_how: Any) -> None:

@@ -1,0 +1,171 @@
+"""What a comparison comes to, as values and as JSON: a line for each figure and each check, and an exit code."""
+
+from __future__ import annotations
+
+import statistics
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from simulator.comparing.deciding import Decision, Says, Tolerance, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from simulator.comparing.ranks import Shift
+
+SCHEMA_VERSION = 1
+NO_SLOWER, SLOWER, CANNOT_TELL = 0, 1, 3
+"""Exit codes: 1 where anything is slower or worse, 3 where that cannot be told of something. 2 is a usage error."""
+
+
+class Kind(StrEnum):
+    """What was compared."""
+
+    COMMITS = "commits"
+    RESULTS = "results"
+    RUNS = "runs"
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One figure of both: `before` and `after` are medians, `change` and all of `Decision` are shares of the first.
+
+    `rounds` are how many values of each it rests on, `confirmed` that it was measured again, and `why` says what keeps
+    it from being told, where anything does.
+    """
+
+    title: str
+    unit: str
+    higher_is_better: bool
+    before: float
+    after: float
+    rounds: tuple[int, int]
+    decision: Decision
+    confirmed: bool = False
+    why: str = ""
+
+
+class CheckLine(msgspec.Struct, frozen=True):
+    """One check, threshold or attack of two runs: its status in each, empty where a run did not have it."""
+
+    name: str
+    before: str
+    after: str
+    worse: bool
+    note: str = ""
+
+
+class FindingLine(msgspec.Struct, frozen=True):
+    """How often a rule was broken in each of two runs, and a message of one of them."""
+
+    rule: str
+    before: int
+    after: int
+    message: str
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a comparison says. `before` and `after` name what was compared; `notes` are for people."""
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Kind
+    before: str
+    after: str
+    compared_at: str
+    exit_code: int
+    summary: str
+    lines: list[Line]
+    checks: list[CheckLine] = []
+    findings: list[FindingLine] = []
+    notes: list[str] = []
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """One figure to be compared: all values of both, and how far one lies from the other where higher is better."""
+
+    title: str
+    unit: str
+    higher_is_better: bool
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    shift: Shift
+    tolerance: Tolerance
+
+
+def lines_of(
+    pairs: Sequence[Pair], again: Mapping[int, Shift] | None = None, whole: Mapping[int, Shift] | None = None
+) -> list[Line]:
+    """Return a line for each pair; `again` and `whole` are as `decide` takes them."""
+    decisions = decide([one.shift for one in pairs], [one.tolerance for one in pairs], again, whole)
+    return [
+        Line(
+            title=one.title,
+            unit=one.unit,
+            higher_is_better=one.higher_is_better,
+            before=statistics.median(one.before),
+            after=statistics.median(one.after),
+            rounds=(len(one.before), len(one.after)),
+            decision=decision,
+            confirmed=number in (again or {}),
+            why=_why(one, decision),
+        )
+        for number, (one, decision) in enumerate(zip(pairs, decisions, strict=True))
+    ]
+
+
+def _why(pair: Pair, decision: Decision) -> str:
+    if decision.says is not Says.CANNOT_TELL:
+        return ""
+    if decision.smallest is None:
+        return f"{min(len(pair.before), len(pair.after))} rounds are too few to be sure of anything"
+    if decision.smallest > pair.tolerance.seen:
+        return f"noise hides any change below {decision.smallest:.0%}"
+    return "it looks slower, and was not when it was measured again"
+
+
+def conclude(
+    kind: Kind,
+    names: tuple[str, str],
+    compared_at: str,
+    lines: list[Line],
+    checks: Sequence[CheckLine] = (),
+    findings: Sequence[FindingLine] = (),
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """Return what all lines come to: slower outranks not knowing, and where nothing could be compared nobody knows."""
+    slower = [one.title for one in lines if one.decision.says is Says.SLOWER]
+    worse = [one.name for one in checks if one.worse]
+    unknown = [one.title for one in lines if one.decision.says is Says.CANNOT_TELL]
+    code = SLOWER if slower or worse else CANNOT_TELL if unknown or not (lines or checks) else NO_SLOWER
+    parts = [f"slower: {', '.join(slower)}"] if slower else []
+    parts += [f"worse: {', '.join(worse)}"] if worse else []
+    parts += [f"cannot tell of {', '.join(unknown)}"] if unknown else []
+    if not parts:
+        faster = [one.title for one in lines if one.decision.says is Says.FASTER]
+        parts = ["no slower", *([f"faster: {', '.join(faster)}"] if faster else [])]
+    if not (lines or checks):
+        parts = ["nothing is in both"]
+    return Comparison(
+        kind=kind,
+        before=names[0],
+        after=names[1],
+        compared_at=compared_at,
+        exit_code=code,
+        summary="; ".join(parts),
+        lines=lines,
+        checks=list(checks),
+        findings=list(findings),
+        notes=list(notes),
+    )
+
+
+def comparison_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a comparison."""
+    draft, title = "https://json-schema.org/draft/2020-12/schema", "HatchFarm Harness comparison"
+    return {"$schema": draft, "title": title, **msgspec.json.schema(Comparison)}
+
+
+def encode(comparison: Comparison) -> bytes:
+    """Return a comparison as JSON."""
+    return msgspec.json.format(msgspec.json.encode(comparison), indent=2) + b"\n"

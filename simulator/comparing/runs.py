@@ -1,0 +1,156 @@
+"""Two run bundles side by side: rates and percentiles with their noise, verdicts, and what was found. Pure.
+
+A run has no rounds: its seconds, in so many parts one after the other, stand for them, so that a burst of noise is one
+part's. Each is held against the same part of the other run, for a scenario has phases. The two were made at two times,
+as two benchmarks' results were (`simulator.comparing.results`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.verdict import Status
+from simulator.comparing.outcome import CheckLine, Comparison, FindingLine, Kind, Pair, conclude, lines_of
+from simulator.comparing.ranks import paired
+from simulator.comparing.results import MOODS_OF_RATES
+from simulator.contract.answers import Answer
+from simulator.history.schedule import honest_heartbeats, response_times
+from simulator.judging.thresholds import percentile_of
+from simulator.limits import COMPARED_PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from simulator.checkers.verdict import Verdict
+    from simulator.comparing.deciding import Tolerance
+    from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
+    from simulator.judging.verdict_file import AttackSummary, RunVerdict
+
+PERCENTILES = (50, 90, 99)
+PART_BEATS_MIN = 20
+"""Heartbeats that a part must have to say anything about a percentile."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A stored run: what it is called, its verdict, what it was judged by, and its history."""
+
+    name: str
+    verdict: RunVerdict
+    record: RunRecord
+    history: History
+
+
+def compare_runs(before: Run, after: Run, compared_at: str, tolerance: Tolerance) -> Comparison:
+    """Compare two runs; those of two scenarios, seeds or profiles are compared too, and that is said."""
+    notes = []
+    for what in ("scenario", "seed", "profile", "target"):
+        one, other = getattr(before.verdict, what), getattr(after.verdict, what)
+        if one != other:
+            notes.append(f"two {what}s: {one} and {other}")
+    if before.record.machines != after.record.machines:
+        notes.append(f"two fleets: {before.record.machines:,} and {after.record.machines:,} machines")
+    allowed = msgspec.structs.replace(tolerance, moods=MOODS_OF_RATES)
+    ones, others = _figures(before), _figures(after)
+    pairs = []
+    for title, (unit, better, values) in ones.items():
+        theirs = others[title][2]
+        both = [(one, other) for one, other in zip(values, theirs, strict=True) if _comparable(one, other)]
+        if not both:
+            notes.append(f"{title}: nothing to compare in one of the runs")
+            continue
+        sign = 1 if better else -1
+        shift = paired([sign * math.log(other / one) for one, other in both])
+        mine, others_values = zip(*both, strict=True)
+        pairs.append(Pair(title, unit, better, mine, others_values, shift, allowed))
+    names = (before.name, after.name)
+    checks, findings = list(_checks(before.verdict, after.verdict)), _findings(before.verdict, after.verdict)
+    return conclude(Kind.RUNS, names, compared_at, lines_of(pairs), checks, findings, notes)
+
+
+def _comparable(*values: float) -> bool:
+    return all(0 < one < math.inf for one in values)
+
+
+def _figures(run: Run) -> dict[str, tuple[str, bool, tuple[float, ...]]]:
+    """Return each figure's unit, whether high is better, and its value in each part of the run, NaN for none.
+
+    The first part is left out: the fleet was not all there.
+    """
+    edges = np.linspace(0, run.record.elapsed_ns, COMPARED_PARTS + 2)[1:]
+    seconds = float(edges[1] - edges[0]) / SECOND_NS
+    beats = honest_heartbeats(run.history)
+    accepted = beats[beats["got"] == Answer.ACCEPTED]["answered_ns"]
+    planned_ns, taken = response_times(run.history)
+    figures = {
+        "heartbeats accepted": ("/s", True, _rates(accepted, edges, seconds)),
+        "all requests": ("/s", True, _rates(run.history.rows()["sent_ns"], edges, seconds)),
+    }
+    for percentile in PERCENTILES:
+        values = tuple(
+            1000 * percentile_of(part, percentile) if len(part) >= PART_BEATS_MIN else math.nan
+            for part in _parts(planned_ns, taken, edges)
+        )
+        figures[f"response time p{percentile}"] = (" ms", False, values)
+    return figures
+
+
+def _rates(moments: NDArray[np.int64], edges: NDArray[np.float64], seconds: float) -> tuple[float, ...]:
+    counts, _ = np.histogram(moments, edges)
+    return tuple((counts / max(seconds, 1e-9)).tolist())
+
+
+def _parts(
+    moments: NDArray[np.int64], values: NDArray[np.float64], edges: NDArray[np.float64]
+) -> Iterator[NDArray[np.float64]]:
+    for start, end in pairwise(edges):
+        yield values[(moments >= start) & (moments < end)]
+
+
+def _checks(before: RunVerdict, after: RunVerdict) -> Iterator[CheckLine]:
+    yield _check("whole run", before.status, after.status)
+    ones, others = _named(before), _named(after)
+    for name in dict.fromkeys([*ones, *others]):
+        one, other = ones.get(name), others.get(name)
+        yield _check(
+            name,
+            one.status if one else None,
+            other.status if other else None,
+            _note(other) if other and (one is None or one.status is not other.status) else "",
+        )
+
+
+def _named(verdict: RunVerdict) -> dict[str, Verdict | AttackSummary]:
+    return {
+        **{one.name: one for one in [*verdict.checkers, *verdict.thresholds]},
+        **{f"{one.attack} (campaign {one.campaign})": one for one in verdict.attacks},
+    }
+
+
+def _note(one: Verdict | AttackSummary) -> str:
+    return str(getattr(one, "summary", "") or getattr(one, "note", ""))
+
+
+def _check(name: str, before: Status | None, after: Status | None, note: str = "") -> CheckLine:
+    """Return a check's line. It is worse where it fails now and did not before; what was not known is no news."""
+    worse = after is Status.FAIL and before is not None and before is not Status.FAIL
+    return CheckLine(name, before.value if before else "", after.value if after else "", worse, note)
+
+
+def _findings(before: RunVerdict, after: RunVerdict) -> list[FindingLine]:
+    counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    messages: dict[str, str] = {}
+    for verdict, count in zip((before, after), counts, strict=True):
+        for one in (finding for check in [*verdict.checkers, *verdict.thresholds] for finding in check.findings):
+            count[one.rule] += 1
+            messages[one.rule] = one.message
+    return [FindingLine(rule, counts[0][rule], counts[1][rule], messages[rule]) for rule in sorted(messages)]

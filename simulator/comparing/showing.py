@@ -1,0 +1,90 @@
+"""A comparison on a terminal, and as JUnit."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+from rich.table import Table
+
+from reference_server.wire.visible_text import visible
+from simulator.comparing import wording
+from simulator.comparing.deciding import Says
+from simulator.comparing.outcome import CANNOT_TELL, NO_SLOWER, SLOWER
+from simulator.report.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from simulator.comparing.outcome import Comparison
+
+COLOURS = {Says.FASTER: "green", Says.NO_DIFFERENCE: "green", Says.SLOWER: "red", Says.CANNOT_TELL: "yellow"}
+CODE_COLOURS = {NO_SLOWER: "green", SLOWER: "red", CANNOT_TELL: "yellow"}
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print a table of the figures, what changed of all checks, and what it comes to."""
+    console.print(f"{comparison.before} -> {comparison.after}", markup=False)
+    if comparison.lines:
+        table = Table("", "figure", "before", "after", "change", "true change", "smallest seen", "rounds", box=None)
+        for line in comparison.lines:
+            found = line.decision
+            table.add_row(
+                f"[{COLOURS[found.says]}]{found.says.value}[/]",
+                _shown(line.title + (f" ({line.why})" if line.why else "")),
+                wording.value_text(line, line.before),
+                wording.value_text(line, line.after),
+                wording.change_text(found.change),
+                wording.interval_text(found),
+                wording.smallest_text(found),
+                wording.rounds_text(line),
+            )
+        console.print(table)
+    changed = [one for one in comparison.checks if one.before != one.after]
+    if changed:
+        table = Table("before", "after", "check", "", box=None)
+        for one in changed:
+            after = f"[red bold]{one.after}[/]" if one.worse else one.after or "not there"
+            table.add_row(one.before or "not there", after, _shown(one.name), _shown(one.note))
+        console.print(table)
+    for finding in comparison.findings:
+        if finding.before != finding.after:
+            counts = f"{finding.before:,} -> {finding.after:,}"
+            console.print(f"{_shown(finding.rule)}: {counts} findings: {_shown(finding.message)}")
+    for note in comparison.notes:
+        console.print(f"[dim]note:[/] {_shown(note)}")
+    colour = CODE_COLOURS[comparison.exit_code]
+    console.print(f"[{colour} bold]{_shown(comparison.summary)}[/]")
+
+
+def _shown(text: str) -> str:
+    return escape(visible(text))
+
+
+def junit(comparison: Comparison) -> bytes:
+    """Return a case for each figure and each check: what is slower fails, what cannot be told is an error."""
+    suite = ET.Element("testsuite", {"name": "hatchfarm compare", "timestamp": one_line(comparison.compared_at)})
+    counts = dict.fromkeys(("tests", "failures", "errors"), 0)
+
+    def add(name: str, kind: str, message: str) -> None:
+        counts["tests"] += 1
+        case = ET.SubElement(suite, "testcase", {"classname": "hatchfarm.compare", "name": one_line(name), "time": "0"})
+        if kind:
+            counts[f"{kind}s"] += 1
+            ET.SubElement(case, kind, {"type": "comparison", "message": one_line(message)})
+
+    for line in comparison.lines:
+        found = line.decision
+        kind = {Says.SLOWER: "failure", Says.CANNOT_TELL: "error"}.get(found.says, "")
+        change = f"{found.says}: {wording.change_text(found.change)} ({wording.interval_text(found)})"
+        add(line.title, kind, f"{change}; {line.why}" if line.why else change)
+    for one in comparison.checks:
+        add(one.name, "failure" if one.worse else "", f"{one.before} before, {one.after} now: {one.note}")
+    for name, count in counts.items():
+        suite.set(name, str(count))
+    root = ET.Element("testsuites", {name: str(count) for name, count in counts.items()})
+    root.append(suite)
+    ET.indent(root)
+    text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"

@@ -1,0 +1,135 @@
+"""What servers of a run's own have logged, kept within bounds, and looking in it for the secrets they were told."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote_from_bytes
+
+from simulator.checkers.server_log import Leak, LogSearch
+from simulator.limits import LEAKS_SHOWN_MAX, LOG_KEPT_MAX_BYTES, SECRET_LOOKED_FOR_MIN_BYTES
+from simulator.scenario.placeholders import SECRET_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from simulator.client.known_secrets import KnownSecrets
+
+API_TOKEN = "HATCHFARM_API_TOKEN"  # noqa: S105 - a setting's name
+_NO_SECRET = ("_URL", "_FILE", "_SECONDS")
+"""How the names of settings end that only speak of secrets: where tokens are asked for, and how long one is good."""
+_KEY_FILE = re.compile("_KEY_FILE$")
+_KEY_FILE_MAX_BYTES = 1 << 16
+_PEM = re.compile(rb"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(.{1,60000}?)-----END", re.DOTALL)
+_ED25519 = bytes.fromhex("302e020100300506032b657004220420")
+"""What stands before the 32 bytes of a key in PKCS #8 (RFC 8410 §7)."""
+_WINDOWS_AT_ONCE = 1 << 16
+
+
+class ServerLog:
+    """What one server has written, its beginning where that is too much; `more_bytes` is how much was not kept."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self.more_bytes = 0
+
+    @property
+    def kept(self) -> bytes:
+        """Return what was kept."""
+        return bytes(self._kept)
+
+    def take(self, part: bytes | bytearray) -> None:
+        """Keep a part as far as there is room."""
+        room = LOG_KEPT_MAX_BYTES - len(self._kept)
+        self._kept += part[:room]
+        self.more_bytes += max(0, len(part) - room)
+
+
+def secrets_of(environ: Mapping[str, str]) -> dict[bytes, str]:
+    """Return the secrets of a server's settings, its private keys among them, and what each of them is."""
+    found: dict[bytes, str] = {}
+    for name, value in environ.items():
+        if len(value) < SECRET_LOOKED_FOR_MIN_BYTES and name != API_TOKEN:
+            continue
+        if SECRET_NAME.search(name) and not name.endswith(_NO_SECRET):
+            found[value.encode("utf-8", "surrogateescape")] = f"value of {name}"
+        elif _KEY_FILE.search(name):
+            found |= dict.fromkeys(_keys_in(Path(value)), f"private key of {name}")
+    return found
+
+
+def _keys_in(path: Path) -> Iterator[bytes]:
+    """Yield the private keys of a PEM file, whole and, of the kind that signs certificates, what is secret of them."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_KEY_FILE_MAX_BYTES)
+    except OSError:
+        return  # the server will say what is wrong with it
+    for body in _PEM.findall(text):
+        yield from (line.strip() for line in body.splitlines() if line.strip())
+        try:
+            key = base64.b64decode(b"".join(body.split()), validate=True)
+        except binascii.Error:
+            continue
+        yield key
+        if key.startswith(_ED25519):
+            yield key[len(_ED25519) :]
+
+
+def forms_of(secret: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield each form in which a log may hold a secret: as it is, in hex, in base64 at any offset, and in a URL."""
+    yield "as it is", secret
+    yield "in hex", secret.hex().encode()
+    yield "in hex", secret.hex().upper().encode()
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + secret)
+        sure = whole[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6]
+        yield "in base64", sure
+        yield "in base64", sure.translate(bytes.maketrans(b"+/", b"-_"))
+    yield "in a URL", quote_from_bytes(secret, safe="").encode()
+
+
+def search_logs(
+    servers: Sequence[tuple[str, ServerLog, Mapping[bytes, str]]], known: KnownSecrets, unknown: str = ""
+) -> LogSearch:
+    """Look for every known secret, and those of their settings, in the logs of servers, which have names.
+
+    `unknown` says which of the run's secrets nobody here knows. What is found says which kind of secret stands in which
+    line and form, never the secret.
+    """
+    for _, _, settings in servers:
+        for secret, kind in settings.items():
+            known.add(secret, kind)
+    needles: dict[bytes, list[tuple[bytes, str, str]]] = {}
+    for secret, kind in known.kinds.items():
+        for text, form in {text: form for form, text in reversed(list(forms_of(secret)))}.items():
+            needles.setdefault(text[:SECRET_LOOKED_FOR_MIN_BYTES], []).append((text, form, kind))
+    leaks: list[Leak] = []
+    for name, log, _ in servers:
+        leaks += _leaks(name, log.kept, needles)
+    return LogSearch(
+        servers=len(servers),
+        bytes_read=sum(len(log.kept) for _, log, _ in servers),
+        bytes_left_out=sum(log.more_bytes for _, log, _ in servers),
+        secrets=len(known.kinds),
+        secrets_left_out=known.left_out + known.too_short,
+        unknown=unknown,
+        leaks=tuple(leaks[:LEAKS_SHOWN_MAX]),
+        found=len(leaks),
+    )
+
+
+def _leaks(name: str, text: bytes, needles: Mapping[bytes, list[tuple[bytes, str, str]]]) -> Iterator[Leak]:
+    """Yield where secrets stand, once for each kind and form: by how they begin, so that it takes what the log has."""
+    size, seen = SECRET_LOOKED_FOR_MIN_BYTES, set()
+    for start in range(0, len(text), _WINDOWS_AT_ONCE):
+        windows = {text[at : at + size] for at in range(start, min(start + _WINDOWS_AT_ONCE, len(text) - size + 1))}
+        for window in windows & needles.keys():
+            for needle, form, kind in needles[window]:
+                at = text.find(needle)
+                if at >= 0 and (kind, form) not in seen:
+                    seen.add((kind, form))
+                    yield Leak(name, kind, form, text.count(b"\n", 0, at) + 1)

@@ -1,0 +1,92 @@
+"""Measuring parts of a run: requests of one operation, one attack or one campaign; and heartbeats by the second."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from reference_server.wire.units import SECOND_NS
+from simulator.contract.answers import Answer
+from simulator.history.rows import HONEST, NEVER_NS
+from simulator.history.schedule import held_up_starts, honest_heartbeats, seconds_to_answer
+from simulator.scenario.thresholds import OPERATIONS, part_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
+
+    from simulator.history.rows import History
+    from simulator.scenario.thresholds import RunPart
+
+
+class Series(msgspec.Struct, frozen=True):
+    """What one metric measured: `values` in seconds for times, megabytes for memory; `count` of `total` for events."""
+
+    values: NDArray[np.float64] | None = None
+    count: float = 0
+    total: float = 0
+
+
+def heartbeat_rates(history: History) -> NDArray[np.float64]:
+    """Return how many of the fleet's heartbeats were accepted in each whole second.
+
+    From the second after the first was planned until the last before the last one was; those in which nothing was
+    answered, though something was to be, count with none.
+    """
+    beats = honest_heartbeats(history)
+    planned = np.concatenate([beats["planned_ns"], held_up_starts(history)["planned_ns"]])
+    return _a_second(beats[beats["got"] == Answer.ACCEPTED]["answered_ns"], planned)
+
+
+def _a_second(moments: NDArray[np.int64], planned: NDArray[np.int64]) -> NDArray[np.float64]:
+    if not len(planned):
+        return np.empty(0)
+    first, last = int(planned.min()) // SECOND_NS + 1, int(planned.max()) // SECOND_NS
+    seconds = moments // SECOND_NS
+    inside = seconds[(seconds >= first) & (seconds < last)] - first
+    counts: NDArray[np.float64] = np.bincount(inside, minlength=max(0, last - first)).astype(np.float64)
+    return counts
+
+
+def measure_parts(history: History, metrics: Iterable[str], campaigns: Mapping[int, str]) -> dict[str, Series]:
+    """Measure those of the metrics that are about a part of a run. `campaigns` are attacks by their number."""
+    rows = history.rows()
+    series = {}
+    for metric in metrics:
+        part = part_of(metric)
+        if part is not None:
+            series[metric] = _series(history, rows[_chosen(rows, part, campaigns)], part)
+    return series
+
+
+def _chosen(rows: NDArray[Any], part: RunPart, campaigns: Mapping[int, str]) -> NDArray[np.bool_]:
+    chosen: NDArray[np.bool_]
+    if part.kind == "operation":
+        chosen = (rows["operation"] == OPERATIONS[part.name]) & (rows["campaign"] == HONEST)
+    elif part.kind == "campaign":
+        chosen = rows["campaign"] == int(part.name)
+    else:
+        chosen = np.isin(rows["campaign"], [number for number, attack in campaigns.items() if attack == part.name])
+    return chosen
+
+
+def _series(history: History, rows: NDArray[Any], part: RunPart) -> Series:
+    got = rows["got"]
+    lost = (got == Answer.LOST) | (rows["answered_ns"] == NEVER_NS)
+    match part.what:
+        case "response_time":
+            return Series(values=seconds_to_answer(history, rows, "planned_ns"))
+        case "rate":
+            accepted = rows[got == Answer.ACCEPTED]
+            return Series(values=_a_second(accepted["answered_ns"], rows["planned_ns"]))
+        case "accepted":
+            return Series(count=int((got == Answer.ACCEPTED).sum()), total=len(rows))
+        case "refused":
+            return Series(count=int((~lost & (got != Answer.ACCEPTED)).sum()), total=len(rows))
+        case "lost":
+            return Series(count=int(lost.sum()), total=len(rows))
+        case _:
+            return Series(count=len(rows), total=len(rows))

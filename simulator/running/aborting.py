@@ -1,0 +1,58 @@
+"""Ending a run early: thresholds that are looked at while it goes on (k6's `abortOnFail` and `delayAbortEval`)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from simulator.checkers.verdict import Status
+from simulator.judging.record import EndedEarly
+from simulator.judging.thresholds import judge_thresholds, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.history.rows import History
+    from simulator.scenario.values import Scenario
+    from simulator.worlds.progress import Progress
+
+LOOK_SECONDS = 1.0
+LOOKING_SHARE = 0.02
+"""Of one core, what looking may take: the history grows, and whoever looks keeps no schedule meanwhile."""
+
+
+async def end_early(
+    scenario: Scenario,
+    history: Callable[[], History],
+    progress: Progress,
+    note: Callable[[EndedEarly], None],
+    work: trio.CancelScope,
+) -> None:
+    """Cancel the work, and note why, as soon as a threshold of the scenario's does not hold that would end the run."""
+    waits = LOOK_SECONDS
+    while scenario.abort_on_fail:
+        await trio.sleep(waits)
+        began = time.perf_counter()
+        found = failed_threshold(scenario, history(), progress)
+        if found is not None:
+            note(found)
+            work.cancel()
+            return
+        waits = max(LOOK_SECONDS, (time.perf_counter() - began) / LOOKING_SHARE)
+
+
+def failed_threshold(scenario: Scenario, history: History, progress: Progress) -> EndedEarly | None:
+    """Return the first threshold that does not hold now, of those that are looked at already; None for none."""
+    due = [one for one in scenario.abort_on_fail if progress.elapsed_ns >= one.delay_ns]
+    if not due or not len(history):
+        return None
+    campaigns = {number: attack.name for number, attack in enumerate(scenario.attacks, 1)}
+    metrics = [one.metric for one in due]
+    series = measure(history, (), progress.connected_max, progress.memory_max_bytes, metrics, campaigns)
+    for one in due:
+        (verdict,) = judge_thresholds({one.metric: (one.threshold,)}, series)
+        if verdict.status is Status.FAIL:
+            return EndedEarly(one.metric, one.threshold, progress.elapsed_ns, verdict.summary)
+    return None

@@ -1,0 +1,198 @@
+"""Two results of a benchmark and two runs: which figures are held against each other, and what is said of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+
+from benchmarks.measuring import Benchmark, Figure, Yardstick, conclude
+from reference_server.wire.units import MILLISECOND_NS
+from simulator.checkers.verdict import Status
+from simulator.comparing.deciding import Says, Tolerance
+from simulator.comparing.outcome import Comparison, encode
+from simulator.comparing.page import comparison_page
+from simulator.comparing.results import Figure as ReadFigure
+from simulator.comparing.results import compare_results, higher_is_better
+from simulator.comparing.runs import Run, compare_runs
+from simulator.comparing.showing import junit
+from simulator.errors import BundleError
+from simulator.judging.judging import judge_run
+from tests.report.conftest import five_checkers
+from tests.report.runs import HOSTILE, long_run, uneventful
+
+AT = "2026-01-02T03:04:05+00:00"
+SCHEMA = Path(__file__).parents[2] / "simulator/comparing/comparison.schema.json"
+ROUNDS = 8
+
+
+def result(path: Path, rate: float, yardstick: float, memory: float, *, rounds: int = ROUNDS) -> Path:
+    """Write a benchmark's result as `hatchfarm bench` does."""
+    figures = (
+        Figure("rate", "the lane"),
+        Figure("constant", "a yardstick"),
+        Figure("memory", "each machine", " bytes", 15_000.0),
+    )
+    benchmark = Benchmark("heartbeat", lambda: None, (Yardstick("rate", "constant", 0.5),))  # type: ignore[arg-type,return-value]
+    values = {
+        name: [value * (1 + at / 1000) for at in range(rounds)]
+        for name, value in (("rate", rate), ("constant", yardstick), ("memory", memory))
+    }
+    path.write_bytes(msgspec.json.encode(conclude(benchmark, figures, values, AT)))
+    return path
+
+
+def compared(tmp_path: Path, *after: float, rounds: int = ROUNDS) -> dict[str, Says]:
+    comparison = compare_results(
+        result(tmp_path / "a.json", 1000, 1500, 10_000, rounds=rounds),
+        result(tmp_path / "b.json", *after, rounds=rounds),
+        AT,
+        Tolerance(),
+    )
+    jsonschema.validate(json.loads(encode(comparison)), json.loads(SCHEMA.read_bytes()))
+    slower = any(line.decision.says is Says.SLOWER for line in comparison.lines)
+    unknown = any(line.decision.says is Says.CANNOT_TELL for line in comparison.lines)
+    assert comparison.exit_code == (1 if slower else 3 if unknown else 0)
+    return {line.title: line.decision.says for line in comparison.lines}
+
+
+SAME = {
+    "the lane": Says.NO_DIFFERENCE,
+    "a yardstick": Says.NO_DIFFERENCE,
+    "each machine": Says.NO_DIFFERENCE,
+    "rate/constant": Says.NO_DIFFERENCE,
+}
+
+
+@pytest.mark.parametrize(
+    ("after", "others"),
+    [
+        ((1000, 1500, 10_000), {}),
+        ((800, 1200, 10_000), {}),  # a slow machine slows both, and no moods of a machine are a change
+        ((880, 1500, 10_000), {"rate/constant": Says.SLOWER}),
+        ((600, 1500, 10_000), {"the lane": Says.SLOWER, "rate/constant": Says.SLOWER}),
+        ((1200, 1500, 10_000), {"rate/constant": Says.FASTER}),
+        ((1000, 1500, 11_000), {"each machine": Says.SLOWER}),
+        ((1000, 1500, 9_000), {"each machine": Says.FASTER}),
+    ],
+)
+def test_ratios_and_sizes_decide_and_rates_only_where_no_mood_explains_them(
+    tmp_path: Path, after: tuple[float, ...], others: dict[str, Says]
+) -> None:
+    assert compared(tmp_path, *after) == {**SAME, **others}
+
+
+def test_three_rounds_are_too_few_to_say_anything(tmp_path: Path) -> None:
+    assert set(compared(tmp_path, 500, 1500, 20_000, rounds=3).values()) == {Says.CANNOT_TELL}
+
+
+@pytest.mark.parametrize(
+    ("unit", "bars", "better"),
+    [
+        ("/s", {}, True),
+        ("/s of CPU", {}, True),
+        ("", {}, True),
+        (" ms", {}, False),
+        (" bytes", {}, False),
+        (" bytes", {"at_least": 1.0}, True),
+        ("", {"at_most": 1.0}, False),
+    ],
+)
+def test_which_way_is_better_is_as_the_bar_says_or_the_unit(unit: str, bars: dict[str, float], *, better: bool) -> None:
+    assert higher_is_better(ReadFigure("one", unit, (1.0,), **bars)) is better
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"benchmark": 5}', b"\xff", b"[" * 100_000])
+def test_what_is_no_result_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.json").write_bytes(content)
+    good = result(tmp_path / "good.json", 1000, 1500, 10_000)
+    with pytest.raises(BundleError, match=r"bad\.json is no result of `hatchfarm bench --json`"):
+        compare_results(good, tmp_path / "bad.json", AT, Tolerance())
+
+
+def test_results_of_two_benchmarks_are_not_compared(tmp_path: Path) -> None:
+    good = result(tmp_path / "good.json", 1000, 1500, 10_000)
+    other = tmp_path / "other.json"
+    other.write_bytes(good.read_bytes().replace(b'"benchmark":"heartbeat"', b'"benchmark":"market"'))
+    with pytest.raises(BundleError, match="of `bench market`"):
+        compare_results(good, other, AT, Tolerance())
+
+
+def a_run(name: str, made: Any) -> Run:
+    record, history = made
+    with five_checkers():
+        return Run(name, judge_run(record, history), record, history)
+
+
+def slowed(made: Any, by_ns: int, *, spread: int = 7) -> Any:
+    """Answer every request later."""
+    record, history = made
+    rows = history.rows().copy()
+    rows["answered_ns"] += by_ns + (rows["planned_ns"] // 1000 % spread) * (by_ns // 100)
+    return record, history.with_rows(rows)
+
+
+@pytest.fixture(scope="module")
+def long() -> Any:
+    return long_run(machines=60, seconds=120)
+
+
+@pytest.mark.long
+def test_a_run_is_no_slower_than_itself_and_slower_when_its_answers_took_twice_as_long(long: Any) -> None:
+    before = a_run("before", slowed(long, 10 * MILLISECOND_NS))
+    same = compare_runs(before, before, AT, Tolerance())
+    assert (same.exit_code, same.summary) == (0, "no slower")
+    assert {line.decision.says for line in same.lines} == {Says.NO_DIFFERENCE}
+    after = compare_runs(before, a_run("after", slowed(long, 40 * MILLISECOND_NS)), AT, Tolerance())
+    assert after.exit_code == 1
+    assert {line.title: line.decision.says for line in after.lines} == {
+        "heartbeats accepted": Says.NO_DIFFERENCE,
+        "all requests": Says.NO_DIFFERENCE,
+        "response time p50": Says.SLOWER,
+        "response time p90": Says.SLOWER,
+        "response time p99": Says.SLOWER,
+    }
+
+
+def test_a_check_that_fails_now_and_did_not_is_worse_and_its_findings_stand_side_by_side() -> None:
+    good, bad = a_run("good", uneventful()), a_run("bad", uneventful())
+    checkers = [msgspec.structs.replace(one, status=Status.FAIL) if one.name == "replay" else one
+                for one in bad.verdict.checkers]  # fmt: skip
+    bad = msgspec.structs.replace(
+        bad, verdict=msgspec.structs.replace(bad.verdict, checkers=checkers, status=Status.FAIL)
+    )
+    comparison = compare_runs(good, bad, AT, Tolerance())
+    assert [one.name for one in comparison.checks if one.worse] == ["whole run", "replay"]
+    assert comparison.exit_code == 1
+    assert comparison.summary.startswith("worse: whole run, replay")
+    back = compare_runs(bad, good, AT, Tolerance())
+    assert [one.name for one in back.checks if one.worse] == []
+    assert compare_runs(bad, bad, AT, Tolerance()).exit_code != 1
+
+
+def hostile_comparison() -> Comparison:
+    good, bad = a_run(HOSTILE, uneventful()), a_run(HOSTILE, uneventful(scenario=HOSTILE))
+    return compare_runs(good, bad, AT, Tolerance())
+
+
+def test_a_page_shows_hostile_names_as_text_and_loads_nothing() -> None:
+    page = comparison_page(hostile_comparison()).decode()
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "{{" not in page.replace("{{ 7*7 }}", "")
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert "default-src 'none'" in page
+
+
+def test_junit_has_a_case_for_each_line_and_each_check() -> None:
+    comparison = hostile_comparison()
+    root = ET.fromstring(junit(comparison))  # noqa: S314 - our own
+    assert int(root.get("tests", "0")) == len(comparison.lines) + len(comparison.checks)
+    unknown = [line for line in comparison.lines if line.decision.says is Says.CANNOT_TELL]
+    assert (root.get("failures"), root.get("errors")) == ("0", str(len(unknown)))
