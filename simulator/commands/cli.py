@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from simulator.running.run import RunRequest
     from simulator.scenario.values import Scenario
 
 MACHINES = 1000
@@ -76,6 +77,12 @@ def _load(path: Path) -> tuple[Scenario, bytes]:
     from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
 
     return load_with_source(path, ServerSettings(setting_names(), settings_problem))
+
+
+def _virtual_player() -> Callable[[RunRequest, Console], int]:
+    from simulator.running.virtual import execute_virtually  # noqa: PLC0415 - it loads the server
+
+    return execute_virtually
 
 
 def _settings_epilog() -> str:
@@ -191,11 +198,7 @@ def run(
         loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conducted_by,
         reports, stored_scenario(source), profile, target.aim, virtual,
     )  # fmt: skip
-    play: Callable[[RunRequest, Console], int] = execute
-    if virtual:
-        from simulator.running.virtual import execute_virtually  # noqa: PLC0415 - it loads the server
-
-        play = execute_virtually
+    play = _virtual_player() if virtual else execute
     exit_with("run", lambda: play(request, make_console()), USER_ERRORS)
 
 

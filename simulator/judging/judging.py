@@ -46,8 +46,7 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
         checkers.append(check_log(record.log))
     judged = judge_by(record.profile, checkers, campaign_names(history, record.attacks), history.exchanges)
     checkers = [undecided(history, one) for one in judged.checkers]
-    # Of a server that somebody else has started nobody here sees the memory, and a virtual one shares the harness's.
-    unseen = record.given_target or record.facts.virtual
+    unseen = record.given_target or record.facts.virtual  # then nobody sees the server's memory, or it is the harness's
     wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not unseen}
     names = campaign_names(history, record.attacks)
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes, wanted, names)
