@@ -37,10 +37,10 @@ def measure_server(version: Checkout, seconds: float) -> Sequence[float]:
     """Start a version's server, and return the `FIGURES` of it."""
     command = [version.python, "-m", "benchmarks.servers", "lane", str(MACHINES)]
     with Server(command, {"PYTHONSAFEPATH": ""}, shows_machines=True, root=version.source) as server:
-        rate_max = min(RATE_MAX, HEADROOM * blast(server.url, server.machines, WARM_SECONDS, RATE_MAX))
+        rate_max = min(RATE_MAX, HEADROOM * blast(server.url, server.machines, WARM_SECONDS, rate_max=RATE_MAX))
         server.settle()
         before = server.cpu_seconds()
-        rate = blast(server.url, server.machines, seconds, rate_max)
+        rate = blast(server.url, server.machines, seconds, rate_max=rate_max)
         server.settle()
         used = server.cpu_seconds() - before
         if not (rate and used):

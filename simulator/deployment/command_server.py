@@ -189,7 +189,7 @@ class CommandServer(ServerProcess):
         """
         if self._tree is None or self.exit_code is not None or len(self._tree.session()) == 1:
             return super().memory_peak_bytes
-        return self._tree.resident_bytes()
+        return self._tree.memory_bytes()
 
     async def kill(self) -> None:
         """End all of it as `kill -9` does, in the middle of whatever it does. Raises ServerError where that fails."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.core.changes import encode_changes
 from reference_server.core.recovery import begin, name_nonces, replay
 from reference_server.operations.api import Api
 from reference_server.operations.outcomes import Deferred
 from reference_server.wire.values import Reply
 from tests.checkers.market_play import DONE, Play, PlayServer
-from tests.core.server_under_test import STARTED, SeededEntropy, as_answer
+from tests.core.server_under_test import STARTED, as_answer
 
 if TYPE_CHECKING:
     from typing import Any

@@ -44,7 +44,7 @@ def result(path: Path, rate: float, yardstick: float, memory: float, *, rounds: 
         name: [value * (1 + at / 1000) for at in range(rounds)]
         for name, value in (("rate", rate), ("constant", yardstick), ("memory", memory))
     }
-    path.write_bytes(msgspec.json.encode(conclude(benchmark, figures, values, AT)))
+    path.write_bytes(msgspec.json.encode(conclude(benchmark, figures, values)))
     return path
 
 

@@ -131,7 +131,7 @@ async def test_what_was_said_is_believed_for_minutes_and_no_longer(pair: Pair) -
 
 async def test_one_token_is_asked_about_once_however_many_show_it_at_once(pair: Pair) -> None:
     """Whether it is one or none; who gives up, as the first here does, leaves asking to the next."""
-    coming, going, told = trio.Event(), trio.Event(), []
+    coming, going, outcomes = trio.Event(), trio.Event(), []
     answer = pair.answer
 
     async def slow(asked: Asked) -> Given:
@@ -141,7 +141,7 @@ async def test_one_token_is_asked_about_once_however_many_show_it_at_once(pair: 
 
     async def show(scope: trio.CancelScope, token: str) -> None:
         with scope:
-            told.append((token, await pair.adapter.verify(token)))
+            outcomes.append((token, await pair.adapter.verify(token)))
 
     async with little_http(slow) as origin, trio.open_nursery() as nursery:
         pair.at(origin)
@@ -155,7 +155,7 @@ async def test_one_token_is_asked_about_once_however_many_show_it_at_once(pair: 
         first.cancel()
         await trio.testing.wait_all_tasks_blocked()
         going.set()
-    assert told == [("none", NO_AGENT)] * 5
+    assert outcomes == [("none", NO_AGENT)] * 5
     assert len(pair.asked) <= 2  # that of who gave up may have come as well
     assert pair.adapter._asking == {}
 
