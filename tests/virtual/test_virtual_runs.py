@@ -88,13 +88,12 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("[server.settings]", "[server]\ninstances = 2\n[server.settings]", "several instances"),
+        ("[server.settings]", "[server]\ninstances = 2\nredis = true\n[server.settings]", "several instances"),
         ("[server.settings]", "[server]\nredis = true\n[server.settings]", "Redis"),
         ("[server.settings]", "[server]\ndurable = true\n[server.settings]", "durable state"),
         ("[server.settings]", "[server]\ntls = true\n[server.settings]", "TLS"),
-        ("[server.settings]", '[server.settings]\nREDIS_ADDR = "127.0.0.1:1"', "outside the server's memory"),
-        ("replay.exact", "replay.across-restart", "replay.across-restart"),
-        ("[market]", '[[faults]]\nkind = "server.restart"\nat = "3s"\n[market]', "[[faults]]"),
+        ("owner.header-mismatch", "replay.after-restart", "replay.after-restart"),
+        ("[market]", '[[faults]]\nkind = "server.pause"\nat = "3s"\nduration = "1s"\n[market]', "[[faults]]"),
     ],
 )
 def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
