@@ -285,3 +285,5 @@ SECRET_LOOKED_FOR_MIN_BYTES = 8
 """Of a secret that is looked for: a shorter one is a word that any log may hold."""
 LEAKS_SHOWN_MAX = 20
 """Places in logs that are named; more of them say nothing else about what writes secrets there."""
+VIRTUAL_SECONDS_AFTER = 3_600.0
+"""Virtual seconds that a run may take past its scenario's duration: all that it waits for at its end is over then."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import selectors
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from reference_server.limits import LANE_BATCH_ANSWERS, LANE_LIMITED_AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from reference_server.http.lane_clients import Connection
     from reference_server.pipeline.resolving import Resolver
@@ -19,16 +19,53 @@ if TYPE_CHECKING:
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
+class Readiness(Protocol):
+    """What tells which connections are ready: a selector over their sockets, or what a world without any has."""
+
+    def register(self, descriptor: int, events: int, connection: Connection, /) -> object:
+        """Look for these events on a connection."""
+
+    def modify(self, descriptor: int, events: int, connection: Connection, /) -> object:
+        """Look for these events in place of others."""
+
+    def unregister(self, descriptor: int, /) -> object:
+        """Look for nothing any more."""
+
+    def ready(self) -> Iterable[tuple[Connection, int]]:
+        """Return who is ready now, and for what."""
+
+    async def wait(self) -> None:
+        """Wait until somebody may be."""
+
+    def close(self) -> None:
+        """Look no more."""
+
+
+class _Selector:
+    """Readiness of sockets."""
+
+    def __init__(self) -> None:
+        selector = self._selector = selectors.DefaultSelector()
+        self.register, self.modify, self.unregister = selector.register, selector.modify, selector.unregister
+        self.close = selector.close
+
+    def ready(self) -> Iterable[tuple[Connection, int]]:
+        return [(key.data, events) for key, events in self._selector.select(0)]
+
+    async def wait(self) -> None:
+        await trio.lowlevel.wait_readable(self._selector.fileno())
+
+
 class ReadyQueue:
     """The connections that are ready, and those that have more to be answered than one round allows.
 
     In each round the proven go first, strangers next, then whoever was postponed; those over their rate limit come
-    last, only some of them, in the order in which they came.
+    last, only some of them, in the order in which they came. `readiness` is the sockets' own unless given.
     """
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, readiness: Readiness | None = None) -> None:
         self._resolver = resolver
-        self._selector = selectors.DefaultSelector()
+        self._readiness = _Selector() if readiness is None else readiness
         self._postponed: deque[Connection] = deque()
         self._limited: deque[Connection] = deque()
 
@@ -38,11 +75,11 @@ class ReadyQueue:
         if before == events:
             return
         if not before:
-            self._selector.register(connection.socket.fileno(), events, connection)
+            self._readiness.register(connection.socket.fileno(), events, connection)
         elif events:
-            self._selector.modify(connection.socket.fileno(), events, connection)
+            self._readiness.modify(connection.socket.fileno(), events, connection)
         else:
-            self._selector.unregister(connection.socket.fileno())
+            self._readiness.unregister(connection.socket.fileno())
 
     def postpone(self, connection: Connection) -> None:
         """Go on with a connection in another round: what it sends meanwhile stays in its socket."""
@@ -56,7 +93,7 @@ class ReadyQueue:
             await trio.lowlevel.checkpoint()
         else:
             with trio.move_on_after(seconds):
-                await trio.lowlevel.wait_readable(self._selector.fileno())
+                await self._readiness.wait()
 
     async def serve_round(self, go_on: Callable[[Connection, int], int], resume: Callable[[Connection], int]) -> None:
         """Serve a round. `go_on` serves a connection that is ready for these events, `resume` one that was postponed.
@@ -66,11 +103,11 @@ class ReadyQueue:
         served = 0
         postponed = len(self._postponed)  # who is postponed in this round goes on in the next
         strangers: list[tuple[Connection, int]] = []
-        for key, events in self._selector.select(0):
-            if key.data.proven:
-                served = await self._pause(served + go_on(key.data, events))
+        for connection, events in self._readiness.ready():
+            if connection.proven:
+                served = await self._pause(served + go_on(connection, events))
             else:
-                strangers.append((key.data, events))
+                strangers.append((connection, events))
         for connection, events in strangers:
             served = await self._pause(served + go_on(connection, events))
         for waiting, most in ((self._postponed, postponed), (self._limited, LANE_LIMITED_AT_ONCE)):
@@ -89,4 +126,4 @@ class ReadyQueue:
 
     def close(self) -> None:
         """Wait for nothing any more."""
-        self._selector.close()
+        self._readiness.close()

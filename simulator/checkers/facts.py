@@ -82,3 +82,5 @@ class Facts(msgspec.Struct, frozen=True):
     request_seconds: float | None = None
     unsure_settings: tuple[str, ...] = ()
     market: MarketFacts | None = None
+    virtual: bool = False
+    """Whether time was virtual: then the harness is never late, and nothing is told of how it did."""

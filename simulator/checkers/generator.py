@@ -25,6 +25,8 @@ def check_generator(history: History, facts: Facts, whole: History | None = None
 
     `whole` is what the history is a part of, if it is one.
     """
+    if facts.virtual:
+        return Verdict("generator", Status.NOT_APPLICABLE, "Time was virtual: the harness cannot have been late.")
     slips = own_lateness_ns(history, whole) / SECOND_NS
     if not len(slips) and not history.generator:
         return Verdict("generator", Status.INCONCLUSIVE, "Nothing tells how the harness itself did.")

@@ -31,6 +31,9 @@ from simulator.platform.standard_streams import hold_standard_streams
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
+    from simulator.running.run import RunRequest
     from simulator.scenario.values import Scenario
 
 MACHINES = 1000
@@ -46,6 +49,14 @@ app = typer.Typer(
 app.add_typer(attack_app, name="attack")
 app.add_typer(state_app, name="state")
 
+Virtual = Annotated[
+    bool,
+    typer.Option(
+        "--virtual",
+        help="Play in virtual time against a server in memory: as fast as can be, and the same for the same seed.",
+        envvar="HATCHFARM_VIRTUAL",
+    ),
+]
 Reports = Annotated[
     bool,
     typer.Option(
@@ -66,6 +77,12 @@ def _load(path: Path) -> tuple[Scenario, bytes]:
     from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
 
     return load_with_source(path, ServerSettings(setting_names(), settings_problem))
+
+
+def _virtual_player() -> Callable[[RunRequest, Console], int]:
+    from simulator.running.virtual import execute_virtually  # noqa: PLC0415 - it loads the server
+
+    return execute_virtually
 
 
 def _settings_epilog() -> str:
@@ -139,6 +156,7 @@ def run(
     record: Record = False,
     with_secrets: WithSecrets = False,
     reports: Reports = True,
+    virtual: Virtual = False,
 ) -> None:
     """Run a scenario and judge what the server did.
 
@@ -178,9 +196,10 @@ def run(
         fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = RunRequest(
         loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conducted_by,
-        reports, stored_scenario(source), profile, target.aim,
+        reports, stored_scenario(source), profile, target.aim, virtual,
     )  # fmt: skip
-    exit_with("run", lambda: execute(request, make_console()), USER_ERRORS)
+    play = _virtual_player() if virtual else execute
+    exit_with("run", lambda: play(request, make_console()), USER_ERRORS)
 
 
 @app.command()

@@ -8,6 +8,7 @@ is taken, and every value is of its type and range or the history is refused.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import zipfile
 import zlib
@@ -73,6 +74,16 @@ def write_history(history: History, folder: Path) -> None:
         ):
             for record in records.items() if isinstance(records, dict) else records:
                 packed.write(json.dumps(msgspec.to_builtins(record), separators=(",", ":")).encode() + b"\n")
+
+
+def history_digest(history: History) -> str:
+    """Return a digest of all that a history holds, the same for equal ones in any process: SHA-256, in hexadecimal."""
+    digest = hashlib.sha256(history.rows().tobytes())
+    for name in TABLES:
+        records = getattr(history, name)
+        for record in records.items() if isinstance(records, dict) else records:
+            digest.update(f"{name} ".encode() + json.dumps(msgspec.to_builtins(record)).encode() + b"\n")
+    return digest.hexdigest()
 
 
 def read_history(folder: Path) -> History:

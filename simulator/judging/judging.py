@@ -47,8 +47,8 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     names = campaign_names(history, record.attacks)
     judged = judge_by(record.profile, checkers, names, history.exchanges)
     checkers = [undecided(history, one) for one in judged.checkers]
-    # Of a server that somebody else has started nobody here sees the memory.
-    wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not record.given_target}
+    unseen = record.given_target or record.facts.virtual  # then nobody sees the server's memory, or it is the harness's
+    wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not unseen}
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes, wanted, names)
     thresholds = judge_thresholds(wanted, measured, checkers)
     thresholds = [_at_the_end(one, record.ended_early) for one in thresholds]

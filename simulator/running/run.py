@@ -23,7 +23,6 @@ from simulator.client.checking import check_target, read_target_clock, stale_sec
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, is_on_this_machine, parse_target
 from simulator.contract.metrics import WORKERS
-from simulator.contract.profiles import profile_of
 from simulator.deployment.own import own_deployment
 from simulator.deployment.server_process import ServerError
 from simulator.deployment.server_watch import ServerWatch
@@ -36,27 +35,24 @@ from simulator.judging.facts import (
     bounds_of,
     clock_facts,
     command_warnings,
-    facts_of,
     settings_warnings,
 )
 from simulator.judging.judging import judge_run
-from simulator.judging.record import RunRecord
 from simulator.load.conductor import Conductor
 from simulator.load.options import ConductorError, ConductorOptions, see_that_the_web_ui_can_be_served
 from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
-from simulator.platform.machine_facts import machine_facts
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
 from simulator.running.aborting import end_early
 from simulator.running.doctor import check_open_files
 from simulator.running.in_ci import tell_ci
 from simulator.running.leaving import leave_and_show, write_others
+from simulator.running.recorded import origin_of, record_of
 from simulator.running.run_state import RunState
 from simulator.running.scenario_needs import connections_held, faults_problem, target_warnings
 from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording
 from simulator.traces.tape import Tape
-from simulator.traces.writing import Origin
 from simulator.worlds.harness_failure import describe_failure, leaf_errors
 from simulator.worlds.live.faults import FaultPlayer
 from simulator.worlds.live.world import run_fleet
@@ -64,16 +60,19 @@ from simulator.worlds.players.onboarding import SetUpError
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from rich.console import Console
 
     from simulator.contract.profiles import Profile
     from simulator.deployment.own import Deployment
+    from simulator.judging.record import RunRecord
     from simulator.scenario.values import Scenario
 
-OWN_SERVER = "its own server"
+    Work = Callable[["RunRequest", Console, "RunState"], Awaitable[None]]
+
+OWN_SERVER, VIRTUAL_SERVER = "its own server", "its own server, in virtual time"
 
 
 class RunError(Exception):
@@ -102,25 +101,33 @@ class RunRequest(msgspec.Struct, frozen=True):
     """The measure that was asked for, if one was."""
     aim: Aim = Aim()
     """What is said of the target."""
+    virtual: bool = False
+    """Whether it plays in virtual time, against a server in memory."""
 
 
-def execute(request: RunRequest, console: Console) -> int:
-    """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
+def execute(
+    request: RunRequest, console: Console, start: Callable[..., RunState] = trio.run, work: Work | None = None
+) -> int:
+    """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin.
+
+    `start` runs an async function as `trio.run` does, and `work` plays in it: in real time unless given.
+    """
     if request.target is not None and (problem := faults_problem(request.scenario)):
         raise RunError(problem)
-    see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
+    if not request.virtual:
+        see_open_files_suffice(request.scenario.fleet.machines, connections_held(request.scenario))
     see_writable(request.out / request.scenario.name)
     if request.conducted_by is not None and (web := see_that_the_web_ui_can_be_served(request.conducted_by)):
         console.print(f"Web UI: {web}", markup=False)
     with signals_held() as held:
-        outcome = trio.run(_run, request, console, held)
+        outcome = start(_run, request, console, held, work or _work)
         return _report(request, outcome, console)
 
 
 def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
     """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
-    outcome = trio.run(_run, request, console, HeldSignal())
-    return _record(request, outcome), outcome.history
+    outcome = trio.run(_run, request, console, HeldSignal(), _work)
+    return record_of(request, outcome), outcome.history
 
 
 def see_open_files_suffice(machines: int, held: int = 0) -> None:
@@ -132,10 +139,10 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
 
 def _report(request: RunRequest, outcome: RunState, console: Console) -> int:
     """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
-    record = _record(request, outcome)
+    record = record_of(request, outcome)
     verdict = judge_run(record, outcome.history)
     folder = folder_of(request.out, request.scenario.name, outcome.started_at)
-    others = partial(write_others, outcome.failure, outcome.tape, _origin(request, outcome), request)
+    others = partial(write_others, outcome.failure, outcome.tape, origin_of(request, outcome), request)
     return leave_and_show(
         console, request.out, folder, verdict,
         lambda: write_bundle(
@@ -145,7 +152,7 @@ def _report(request: RunRequest, outcome: RunState, console: Console) -> int:
     )  # fmt: skip
 
 
-async def _run(request: RunRequest, console: Console, held: HeldSignal) -> RunState:
+async def _run(request: RunRequest, console: Console, held: HeldSignal, work_in: Work) -> RunState:
     """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
     scenario = request.scenario
     tape = None if request.record is Recording.NOTHING else Tape()
@@ -165,7 +172,7 @@ async def _run(request: RunRequest, console: Console, held: HeldSignal) -> RunSt
                 _interrupt(held.number, outcome, work)
             nursery.start_soon(_watch_signals, signals, outcome, work)
             with work:
-                await _work(request, console, outcome)
+                await work_in(request, console, outcome)
             nursery.cancel_scope.cancel()
     return outcome
 
@@ -188,7 +195,7 @@ async def _work(request: RunRequest, console: Console, outcome: RunState) -> Non
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch.until_death, nursery.cancel_scope)
-                async with _ends_noted(outcome, watch):
+                async with ends_noted(outcome, watch):
                     await _set_up_and_play(request, console, outcome, deployment, sides, watch)
                 nursery.cancel_scope.cancel()
         finally:
@@ -285,7 +292,7 @@ async def _play(
 
 
 @asynccontextmanager
-async def _ends_noted(outcome: RunState, watch: ServerWatch) -> AsyncIterator[None]:
+async def ends_noted(outcome: RunState, watch: ServerWatch) -> AsyncIterator[None]:
     """Keep what a run has found out, whether a server dies or the harness itself has a fault.
 
     Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
@@ -318,46 +325,6 @@ def _interrupt(number: int, outcome: RunState, work: trio.CancelScope) -> None:
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()
-
-
-def _record(request: RunRequest, outcome: RunState) -> RunRecord:
-    scenario = request.scenario
-    facts = facts_of(
-        scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
-        lacks=outcome.lacks, addresses=outcome.addresses, stated=request.aim.settings,
-        strict_settings=request.aim.strict_settings,
-    )  # fmt: skip
-    return RunRecord(
-        scenario=scenario.name,
-        description=scenario.description,
-        scenario_file=str(request.path),
-        seed=request.seed,
-        machines=scenario.fleet.machines,
-        thresholds=scenario.judged_thresholds,
-        attacks=tuple(attack.name for attack in scenario.attacks),
-        facts=facts,
-        target=outcome.target,
-        given_target=request.target is not None,
-        started_at=outcome.started_at.isoformat(timespec="milliseconds"),
-        elapsed_ns=outcome.progress.elapsed_ns,
-        connected_max=outcome.progress.connected_max,
-        memory_max_bytes=outcome.progress.memory_max_bytes,
-        interrupted=outcome.interrupted,
-        ended_early=outcome.ended_early,
-        host=machine_facts(),
-        warnings=tuple(outcome.warnings),
-        options=(*(() if request.conducted_by is None else request.conducted_by.options), *request.aim.options),
-        profile=profile_of(request.profile, given_target=request.target is not None),
-        log=outcome.log,
-    )
-
-
-def _origin(request: RunRequest, outcome: RunState) -> Origin:
-    scenario = request.scenario
-    return Origin(
-        scenario.name, request.seed, outcome.target, outcome.authority,
-        attacks=tuple(attack.name for attack in scenario.attacks), server_settings=scenario.server.environ(),
-    )  # fmt: skip
 
 
 USER_ERRORS = (RunError, ConductorError, TargetError, ServerError, OutputError)

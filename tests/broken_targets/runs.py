@@ -22,6 +22,7 @@ from simulator.judging.judging import judge_run
 from simulator.judging.record import write_record
 from simulator.judging.verdict_file import write_verdict
 from simulator.running import run
+from simulator.running.recorded import record_of
 from simulator.running.run_state import RunState
 from simulator.running.terminal import show_verdict
 from simulator.scenario.loading import parse_scenario
@@ -159,7 +160,7 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
             raise
         return Ended(UNUSABLE, unusable[0], 0, time.monotonic() - started, None, None)
     took = time.monotonic() - started
-    record = run._record(request, outcome)
+    record = record_of(request, outcome)
     verdict = judge_run(record, outcome.history)
     show_verdict(console, verdict)
     write_verdict(verdict, folder / "run")

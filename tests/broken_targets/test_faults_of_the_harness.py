@@ -122,7 +122,7 @@ async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_it
 async def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
     outcome = nothing_yet()
     with pytest.RaisesGroup(TargetError):
-        async with run._ends_noted(outcome, ServerWatch(outcome.progress)):
+        async with run.ends_noted(outcome, ServerWatch(outcome.progress)):
             raise ExceptionGroup("", [TargetError("use another")])
     assert (outcome.interrupted, outcome.failure) == (None, None)
 
@@ -130,7 +130,7 @@ async def test_what_people_must_read_is_no_fault_of_the_harness() -> None:
 async def test_being_stopped_is_no_fault_of_the_harness() -> None:
     outcome = nothing_yet()
     with trio.move_on_after(0):
-        async with run._ends_noted(outcome, ServerWatch(outcome.progress)):
+        async with run.ends_noted(outcome, ServerWatch(outcome.progress)):
             await trio.sleep_forever()
     assert (outcome.interrupted, outcome.failure) == (None, None)
 

@@ -19,7 +19,7 @@ from simulator.contract.answers import Answer
 from simulator.judging.facts import facts_of
 from simulator.judging.judging import judge_run
 from simulator.judging.verdict_file import RunVerdict, verdict_schema, write_verdict
-from simulator.running import run
+from simulator.running.recorded import record_of
 from simulator.running.run import RunRequest
 from simulator.running.run_state import RunState
 from simulator.scenario.kinds import Duration
@@ -59,7 +59,7 @@ def judged(story: Story, asked: RunRequest, interrupted: str | None = None, **mo
         "interrupted": interrupted,
     }
     outcome = RunState(**{**fields, **more})
-    return judge_run(run._record(asked, outcome), outcome.history)
+    return judge_run(record_of(asked, outcome), outcome.history)
 
 
 def uneventful(story: Story) -> None:

@@ -9,86 +9,30 @@ from __future__ import annotations
 import heapq
 import selectors
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.client.answers import AnswerReader, GarbageError
-from simulator.client.connection import cause_of
-from simulator.client.link import BUSY, Link, LinkState
-from simulator.client.witness import Witness
-from simulator.fleet.machine import Machine
+from simulator.client.link import Link, LinkState
 from simulator.history.losses import Loss
-from simulator.history.rows import NEVER_NS
-from simulator.limits import ANSWER_TIMEOUT_SECONDS, HEARTBEAT_ANSWER_MAX_BYTES
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.worlds.carrying import Carrying
 from simulator.worlds.live.dialling import dial, shake_hands
-from simulator.worlds.playing import Playing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import numpy as np
-
-    from simulator.client.target import Target
-    from simulator.fleet.work import MachineWork
-    from simulator.history.rows import History
-    from simulator.traces.tape import Tape
-    from simulator.worlds.plan import Campaign
-    from simulator.worlds.progress import Progress
+    import socket
 
 READ_BYTES = 65_536
 IDLE_WAKE_SECONDS = 0.05
 
 
-class Shard:
-    """Drives machines and attackers against one target.
+class Shard(Carrying):
+    """Carries over sockets, in real time."""
 
-    `now` gives nanoseconds since the start of the run and `wall` Unix nanoseconds; `metrics_of` gives a machine's
-    hardware report as JSON; `call` does a control-plane action of a machine elsewhere and then calls `resume`. A `tape`
-    takes every exchange. `work` is what machines do on the market.
-    """
-
-    def __init__(
-        self,
-        target: Target,
-        history: History,
-        progress: Progress,
-        rng: np.random.Generator,
-        now: Callable[[], int],
-        wall: Callable[[], int],
-        metrics_of: Callable[[int], str],
-        call: Callable[[Machine], None],
-        jitter: float,
-        tape: Tape | None = None,
-        *,
-        work: Mapping[int, MachineWork] | None = None,
-    ) -> None:
-        self._target = target
-        self._progress = progress
-        self._now = now
-        self._wall = wall
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
         self._selector = selectors.DefaultSelector()
-        witness = Witness(history, now)
-        self.playing = Playing(target, history, progress, rng, witness, metrics_of, call, jitter, tape, work=work)
-
-    def resume(self, machine: Machine, given_up_ns: int = NEVER_NS) -> None:
-        """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""
-        self.playing.resume(machine, self._now(), given_up_ns)
-
-    def stop_machine(self, machine: Machine) -> None:
-        """Take a machine off the fleet; it keeps its registration, and the answer that it is owed still counts."""
-        link = self.playing.stop_machine(machine)
-        if link is None:
-            return
-        if link.state in BUSY:
-            self._lost(link, "", Loss.ENDED)
-        else:
-            self._drop(link)
-
-    def launch(self, campaign: Campaign) -> None:
-        """Begin a campaign's schedule."""
-        self.playing.launch(campaign, self._now())
 
     async def run(self) -> None:
         """Work until cancelled or `finish` is called."""
@@ -107,12 +51,7 @@ class Shard:
             now_ns = self._now()
             while due and due[0][0] <= now_ns:
                 planned_ns, _, turn = heapq.heappop(due)
-                if type(turn) is Machine:
-                    link = playing.next_heartbeat(turn, planned_ns, now_ns, self._wall())
-                else:
-                    link = playing.next_shot(turn, planned_ns, now_ns, self._wall())  # type: ignore[arg-type]
-                if link is not None:
-                    self._send(link)
+                self._take_turn(turn, planned_ns, now_ns)
                 now_ns = self._now()
             if now_ns >= playing.next_sweep_ns:
                 for link in playing.overdue(now_ns, int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)):
@@ -126,111 +65,29 @@ class Shard:
                 await trio.lowlevel.wait_readable(self._selector.fileno())
                 for key, _ in self._selector.select(0):
                     self._ready(key.data)
-        for link in self.playing.links():
-            if link.state in BUSY:
-                self._lost(link, "no whole answer by the end of the run", Loss.ENDED)
-            self._drop(link)
+        self._give_up()
         self._selector.close()
 
-    # --- sending
+    def _dial(self, link: Link) -> None:
+        dial(link, self._target, self._selector)
 
-    def _send(self, link: Link) -> None:
-        """Send a link's request, connecting first where needed."""
-        if link.state is not LinkState.READY:
-            self._connect(link)
-            return
-        link.sent_ns = self._now()
-        link.rested_ns = link.sent_ns - link.free_ns
-        link.state = LinkState.WAITING
-        self._progress.sent += 1
-        why = "the connection takes no more"  # a heartbeat fits any socket buffer
-        front = self._target.front
-        message = link.request if front is None else front.written(link.request)
-        try:
-            sent = link.sock.send(message)  # type: ignore[union-attr]
-        except OSError as error:
-            sent, why = -1, cause_of(error, self._target)
-        if sent != len(message):
-            self._lost(link, why, Loss.UNSENT)
+    def _shake_hands(self, link: Link) -> bool:
+        return shake_hands(link, self._target, self._selector, self._progress)
 
-    def _connect(self, link: Link) -> None:
-        link.sent_ns = self._now()
-        try:
-            dial(link, self._target, self._selector)
-        except OSError as error:
-            self._unreached(link, cause_of(error, self._target))
-
-    # --- receiving
-
-    def _ready(self, link: Link) -> None:
-        sock = link.sock
-        if sock is None:
-            return
-        if link.state in {LinkState.CONNECTING, LinkState.HANDSHAKING}:
-            self._go_on_connecting(link)
-            return
+    def _receive(self, sock: socket.socket) -> bytes | None:
         try:
             data = sock.recv(READ_BYTES)
             while isinstance(sock, ssl.SSLSocket) and sock.pending():
                 data += sock.recv(READ_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError):
-            return
+            return None
         except OSError:
-            data = b""
-        if link.state is not LinkState.WAITING:
-            self.playing.unasked(link, self._now(), data)
-            self._drop(link)  # closed by the server at rest, or bytes nobody asked for
-            return
-        ended = not data
-        fresh = link.reader is None
-        reader, link.reader = link.reader or AnswerReader(HEARTBEAT_ANSWER_MAX_BYTES), None
+            return b""
+        return data
+
+    def _forget(self, sock: socket.socket) -> bool:
         try:
-            answer = reader.feed(data, ended=ended)
-        except GarbageError as error:
-            self._lost(link, cause_of(error, self._target), Loss.GARBAGE)
-            return
-        if answer is not None:
-            if not self.playing.answered(link, answer, self._now()):
-                self._drop(link)
-        elif ended:
-            self._lost(link, "no HTTP answer: closed before the answer was whole", nothing_came=fresh)
-        else:
-            link.reader = reader
-
-    def _go_on_connecting(self, link: Link) -> None:
-        try:
-            if not shake_hands(link, self._target, self._selector, self._progress):
-                return
-        except OSError as error:
-            self._unreached(link, cause_of(error, self._target))
-            return
-        self.playing.connected(link, self._now())
-        self._send(link)
-
-    def _unreached(self, link: Link, why: str) -> None:
-        """Try the target's next address, if there is one that was not tried."""
-        if link.all_refused(self._target):
-            self._lost(link, why)
-        else:
-            self._drop(link)
-            self._connect(link)
-
-    def _lost(self, link: Link, why: str, loss: Loss | None = None, *, nothing_came: bool = True) -> None:
-        """Give up on an answer and its connection, and have it recorded."""
-        sent = link.state is LinkState.WAITING
-        self._drop(link)
-        self.playing.lost(link, self._now(), why, loss, sent=sent, nothing_came=nothing_came)
-
-    def _drop(self, link: Link) -> None:
-        sock, link.sock = link.sock, None
-        link.reader = None
-        if sock is not None:
-            try:
-                self._selector.unregister(sock)
-            except (KeyError, ValueError):
-                pass
-            else:
-                up = link.state in {LinkState.HANDSHAKING, LinkState.READY, LinkState.WAITING}
-                self._progress.connected -= up and link.machine is not None
-            sock.close()
-        link.state = LinkState.CLOSED
+            self._selector.unregister(sock)
+        except (KeyError, ValueError):
+            return False
+        return True

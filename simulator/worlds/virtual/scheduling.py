@@ -12,6 +12,7 @@ of real answers.
 
 from __future__ import annotations
 
+import heapq
 import math
 import random  # noqa: TID251 - a generator with a seed takes the place of Trio's own, which has none
 from typing import TYPE_CHECKING, TypeVar
@@ -19,54 +20,101 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 from trio._core import _run  # the one place that touches Trio's private parts: pyproject.toml bounds its version for it
 
+from reference_server.wire.units import SECOND_NS
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sized
 
 Result = TypeVar("Result")
 SWITCH, RANDOM = "_ALLOW_DETERMINISTIC_SCHEDULING", "_r"
 """What Trio keeps for this: pytest-trio turns the first on for Hypothesis. Each batch of tasks that may run is then put
 in the order in which they were made, and shuffled by the second."""
+CONTEXT = "GLOBAL_RUN_CONTEXT"
+"""What names the runner, which has the queue of tasks that may run (`runq`)."""
 DAY_SECONDS = 86_400.0
 
 
 class JumpingClock(trio.abc.Clock):
-    """A clock that begins at 0, and jumps to the next deadline as soon as every task waits."""
+    """A clock that begins at 0, and jumps as soon as every task waits: to the next deadline, or the next event.
+
+    Events are calls that are planned for a moment (`at`). They come in their order, one after the other, for as long as
+    none of them lets a task go on: so what needs no task costs no switch between tasks. One that fails ends the run.
+    """
 
     def __init__(self) -> None:
-        self._now_seconds = 0.0
+        self.now_ns = 0
+        """How many nanoseconds have passed."""
+        self.failed_by: BaseException | None = None
+        self.fail: Callable[[], object] = lambda: None
+        """Ends the run; called once, where an event fails."""
+        self._events: list[tuple[int, int, Callable[..., object], tuple[object, ...]]] = []
+        self._planned = 0
+
+    def at(self, due_ns: int, call: Callable[..., object], *arguments: object) -> None:
+        """Plan a call, in this clock's nanoseconds; one that has passed is now. Of one moment the first goes first."""
+        self._planned += 1
+        heapq.heappush(self._events, (due_ns, self._planned, call, arguments))
 
     def start_clock(self) -> None:
         """Do nothing: it never runs by itself."""
 
     def current_time(self) -> float:
         """Return how many seconds have passed."""
-        return self._now_seconds
+        return self.now_ns / SECOND_NS
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        """Jump to a deadline, if there is one: Trio asks this when no task can run."""
+        """Let the events come that are due until a deadline, and jump to it. Trio asks this when no task can run."""
         if deadline == math.inf:
             return deadline  # as Trio ends it waits for its own wake-up
-        self._now_seconds = max(self._now_seconds, deadline)
+        events = self._events
+        deadline_ns = math.ceil(deadline * SECOND_NS)
+        may_run = runnable_tasks()
+        while events and events[0][0] <= deadline_ns:
+            due_ns, _, call, arguments = heapq.heappop(events)
+            self.now_ns = max(self.now_ns, due_ns)
+            try:
+                call(*arguments)
+            except BaseException as error:  # noqa: BLE001 - here it would be Trio's own failure; the run's end raises it
+                self.failed_by = self.failed_by or error
+                self.fail()
+            if may_run:
+                return 0.0
+        self.now_ns = max(self.now_ns, deadline_ns)
+        if self.current_time() < deadline:
+            self.now_ns += 1
         return 0.0
 
 
+def runnable_tasks() -> Sized:
+    """Return Trio's own queue of the tasks that may run: empty while all wait."""
+    queue: Sized = vars(_run)[CONTEXT].runner.runq
+    return queue
+
+
 def run_seeded(
-    main: Callable[..., Awaitable[Result]], *arguments: object, seed: int, seconds_max: float = DAY_SECONDS
+    main: Callable[..., Awaitable[Result]],
+    *arguments: object,
+    seed: int,
+    seconds_max: float = DAY_SECONDS,
+    clock: JumpingClock | None = None,
 ) -> Result:
     """Run an async function to its end under a clock that begins at 0 and jumps, and return what it returns.
 
     The same seed and arguments give the same order of all steps, in any process, as long as nothing in it takes a
     thread, a socket or a signal. One at a time in a process. Raises TooSlowError past `seconds_max`, which comes at
-    once where every task waits for another.
+    once where every task waits for another, and what an event of the `clock` raises.
     """
+    chosen = JumpingClock() if clock is None else clock
 
     async def bounded() -> Result:
-        with trio.fail_after(seconds_max):
+        with trio.fail_after(seconds_max), trio.CancelScope() as scope:
+            chosen.fail = scope.cancel
             return await main(*arguments)
+        raise chosen.failed_by or AssertionError("only an event that failed cancels this")
 
     before = vars(_run)[SWITCH], vars(_run)[RANDOM]
     vars(_run).update({SWITCH: True, RANDOM: random.Random(seed)})  # noqa: S311 - repeatable, not secret
     try:
-        return trio.run(bounded, clock=JumpingClock())
+        return trio.run(bounded, clock=chosen)
     finally:
         vars(_run).update(zip((SWITCH, RANDOM), before, strict=True))

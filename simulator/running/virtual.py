@@ -1,0 +1,158 @@
+"""`hatchfarm run --virtual`: a run in virtual time, against a server in memory; and what there cannot be played yet."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+from rich.live import Live
+
+from reference_server.wire.units import SECOND_NS
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
+from simulator.client.checking import check_target
+from simulator.client.probing import look_for_features
+from simulator.deployment.server_process import environ_of
+from simulator.deployment.server_watch import ServerWatch
+from simulator.limits import VIRTUAL_SECONDS_AFTER
+from simulator.running.run import RunError, ends_noted, execute
+from simulator.scenario.thresholds import MEMORY
+from simulator.worlds.players.fleet_run import FleetRun
+from simulator.worlds.virtual.scheduling import run_seeded
+from simulator.worlds.virtual.world import VirtualWorld, seeded_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from simulator.running.run import RunRequest
+    from simulator.running.run_state import RunState
+    from simulator.scenario.values import Scenario
+    from simulator.worlds.progress import Progress
+    from simulator.worlds.virtual.scheduling import JumpingClock
+
+VIRTUAL_SERVER = "its own server, in virtual time"
+LINE_SECONDS, LIVE_SECONDS = 5.0, 0.5
+"""Of real time, from one line of progress to the next, and on a terminal."""
+OUTSIDE = ("REDIS_ADDR", "HATCHFARM_STATE_FILE", "HATCHFARM_SHARED_STATE", "WORKER_STATUS_STATE_FILE", "TLS_CERT_FILE")
+"""Settings by which a server reaches for what is outside of its memory."""
+
+
+def _settings_outside(scenario: Scenario) -> str:
+    found = [name for name, value in scenario.server.environ().items() if name in OUTSIDE and value]
+    return f"settings that reach outside the server's memory ({', '.join(found)})" if found else ""
+
+
+def _attacks(scenario: Scenario) -> str:
+    """Name the attacks that need what there is not."""
+    found = []
+    for name in dict.fromkeys(one.name for one in scenario.attacks):
+        attack = CATALOGUE[name]
+        if issubclass(attack, ScriptAttack) and (
+            attack.sandbox is not None or attack.needs_settings or attack.needs_identity or attack.needs_http2
+        ):
+            found.append(name)
+    return f"attacks that need servers to themselves, another server, or HTTP/2 ({', '.join(found)})" if found else ""
+
+
+def _if(there: object, what: str) -> str:
+    return what if there else ""
+
+
+NOT_YET: tuple[Callable[[Scenario], str], ...] = (
+    lambda scenario: _if(scenario.faults, "[[faults]]"),
+    lambda scenario: _if(scenario.load, "[[load]]"),
+    lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
+    lambda scenario: _if(scenario.server.instances > 1, "several instances ([server] instances)"),
+    lambda scenario: _if(scenario.server.redis, "Redis ([server] redis)"),
+    lambda scenario: _if(scenario.server.durable, "durable state ([server] durable)"),
+    lambda scenario: _if(scenario.server.tls, "TLS ([server] tls)"),
+    lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
+    _settings_outside,
+    _attacks,
+)
+"""What virtual time does not have yet: each says what of it a scenario wants, or nothing."""
+
+
+def not_yet_virtual(scenario: Scenario) -> list[str]:
+    """Return what of a scenario cannot be played in virtual time yet."""
+    return [found for wanted in NOT_YET if (found := wanted(scenario))]
+
+
+def execute_virtually(request: RunRequest, console: Console) -> int:
+    """Run in virtual time, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
+    if request.target is not None:
+        raise RunError("--virtual plays against a server of its own in memory: leave --target away")
+    if request.conducted_by is not None:
+        raise RunError("--virtual plays in one process: leave out [[load]], --workers, --master and --web")
+    if missing := not_yet_virtual(request.scenario):
+        raise RunError(
+            f"{request.scenario.name} cannot be played in virtual time: there is not yet {'; '.join(missing)}. Take it "
+            "out of a copy of the scenario, or leave --virtual away"
+        )
+    request = msgspec.structs.replace(request, token=seeded_token(request.seed))
+    environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
+    world = VirtualWorld(request.seed, request.token, environ)
+    seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
+    start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)
+    return execute(request, console, start, partial(_work, world))
+
+
+async def _work(world: VirtualWorld, request: RunRequest, console: Console, outcome: RunState) -> None:
+    """Play against the server in memory."""
+    scenario = request.scenario
+    outcome.target = VIRTUAL_SERVER
+    if MEMORY in scenario.thresholds:
+        outcome.warnings.append(f"{MEMORY} is not judged: in virtual time the server has the harness's own")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.server.run)
+        async with ends_noted(outcome, ServerWatch(outcome.progress)):
+            outcome.authority = world.target.authority
+            outcome.baseline = await check_target(world.target)
+            outcome.lacks = await look_for_features(world.target, outcome.baseline)
+            target = msgspec.structs.replace(world.target, lacks=outcome.lacks)
+            shown = ShownProgress(console, outcome.progress, scenario.duration_ns, world.clock)
+            run = FleetRun(world.world, scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape)
+            with shown.live:
+                await run.run()
+        nursery.cancel_scope.cancel()
+
+
+class ShownProgress:
+    """Shows a run while it goes on: how much virtual time has passed, and how fast. It looks once a virtual second."""
+
+    def __init__(self, console: Console, progress: Progress, duration_ns: int, clock: JumpingClock) -> None:
+        self.live = Live(console=console, auto_refresh=False, transient=True)
+        self._console = console
+        self._progress = progress
+        self._duration_ns = duration_ns
+        self._clock = clock
+        self._began_ns = clock.now_ns
+        self._shown_at = time.monotonic()
+        self._before = (0, 0)
+        self._look()
+
+    def _look(self) -> None:
+        self._clock.at(self._clock.now_ns + SECOND_NS, self._look)
+        seconds = time.monotonic() - self._shown_at
+        if seconds < (LIVE_SECONDS if self._console.is_terminal else LINE_SECONDS):
+            return
+        self._shown_at += seconds
+        progress = self._progress
+        before, self._before = self._before, (progress.elapsed_ns, progress.accepted)
+        passed_seconds = (progress.elapsed_ns - before[0]) / SECOND_NS
+        line = (
+            f"{progress.elapsed_ns / SECOND_NS:,.0f}s/{self._duration_ns / SECOND_NS:,.0f}s of virtual time, "
+            f"{passed_seconds / seconds:,.1f} times as fast as real  {progress.phase}  machines "
+            f"{progress.connected:,}/{progress.machines_wanted:,}  {(progress.accepted - before[1]) / seconds:,.0f} "
+            f"heartbeats a real second  refused {progress.refused:,}  lost {progress.lost:,}  attacks "
+            f"{progress.attacks_refused:,} refused, {progress.attacks_accepted:,} accepted"
+        )
+        if self._console.is_terminal:
+            self.live.update(line, refresh=True)
+        else:
+            self._console.print(line, markup=False)

@@ -1,0 +1,332 @@
+"""A network in memory: connections whose bytes take virtual time, in order, and never more than a window of them.
+
+An `End` is what its holder has in place of a socket. How long bytes are on their way says a `Way`; what may become of
+them besides, like loss, duplication and partitions, belongs there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from reference_server.limits import SEND_BUFFER_BYTES
+from reference_server.wire.units import MICROSECOND_NS
+from simulator.limits import UNASKED_SHOWN_MAX_BYTES
+from simulator.worlds.draws import Draws
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+    from simulator.client.target import Target
+    from simulator.worlds.virtual.scheduling import JumpingClock
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+LEAST_NS, JITTER_NS = 100 * MICROSECOND_NS, 400 * MICROSECOND_NS
+"""How long bytes take within a data centre."""
+RECEIVE_BUFFER_BYTES = 128 * 1024
+"""What is kept for who does not read, besides what the sender keeps (`SEND_BUFFER_BYTES`)."""
+SERVER_ADDRESS = "127.0.0.1"
+"""From where a client speaks that names no address."""
+
+
+class Way(Protocol):
+    """What happens to bytes between two ends."""
+
+    def delay_ns(self) -> int:
+        """Return how long the next bytes are on their way."""
+
+
+class ShortWay:
+    """A way within a data centre: a little time, some of it drawn."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._fraction = Draws(rng).fraction
+
+    def delay_ns(self) -> int:
+        """Draw how long the next bytes take."""
+        return LEAST_NS + int(JITTER_NS * self._fraction())
+
+
+class End:
+    """One end of a connection, with what its holder uses of a socket.
+
+    `look` is called, in an event of its own, when there is something to look at that the holder waits for (`watch`).
+    """
+
+    __slots__ = (
+        "_arrived_ns", "_clock", "_inbox", "_way", "client", "closed", "ended", "events", "look", "number", "peer",
+        "reset", "resets", "shut", "unread", "window",
+    )  # fmt: skip
+
+    def __init__(self, clock: JumpingClock, way: Way, number: int, client: str, window: int) -> None:
+        self._clock = clock
+        self._way = way
+        self._arrived_ns = 0
+        self._inbox: deque[bytes] = deque()
+        self.number = number
+        self.client = client
+        self.window = window
+        """How much of what is sent from here may be unread at once."""
+        self.unread = 0
+        self.events = 0
+        self.look: Callable[[int], object] = lambda _events: None
+        self.peer = self
+        self.ended = self.reset = self.closed = self.shut = self.resets = False
+
+    # --- what a socket has
+
+    def fileno(self) -> int:
+        """Return the connection's number, as a descriptor would be."""
+        return self.number
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Send what fits. Raises OSError."""
+        if self.closed or self.shut or self.reset:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        room = self.window - self.unread
+        if room <= 0:
+            raise BlockingIOError
+        part = bytes(data) if len(data) <= room else bytes(data[:room])
+        self.unread += len(part)
+        self._deliver(self.peer.arrive, part)
+        return len(part)
+
+    def recv(self, most: int) -> bytes:
+        """Return what came; no bytes at its end. Raises OSError, BlockingIOError where there is nothing."""
+        inbox = self._inbox
+        if not inbox:
+            if self.reset or self.closed:
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+            if self.ended:
+                return b""
+            raise BlockingIOError
+        data = inbox.popleft() if len(inbox) == 1 else b"".join(inbox)
+        inbox.clear()
+        if len(data) > most:
+            inbox.append(data[most:])
+            data = data[:most]
+        self._took(len(data))
+        return data
+
+    def waiting(self) -> bytes | None:
+        """Take what waits at rest: None for nothing, no bytes at the end."""
+        try:
+            return self.recv(UNASKED_SHOWN_MAX_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    def shutdown(self, _how: int) -> None:
+        """Send no more."""
+        if not self.shut:
+            self.shut = True
+            self._deliver(self.peer.end)
+
+    def close(self) -> None:
+        """Close it: in order, or by a reset where something is unread here, or it `resets`."""
+        if self.closed:
+            return
+        self.closed, self.events = True, 0
+        if self._inbox or self.resets:
+            self._deliver(self.peer.be_reset)
+        elif not self.shut:
+            self._deliver(self.peer.end)
+        self._inbox.clear()
+
+    # --- what its holder waits for
+
+    def watch(self, events: int) -> None:
+        """Wait for these events, and for no others; what is there already is looked at in a moment."""
+        self.events = events
+        if ready := self.ready & events:
+            self._clock.at(self._clock.now_ns, self._look_again, ready)
+
+    @property
+    def ready(self) -> int:
+        """Return what it is ready for."""
+        readable = READ if self._inbox or self.ended or self.reset else 0
+        return readable | (WRITE if self.unread < self.window else 0)
+
+    def _look_again(self, events: int) -> None:
+        if events := events & self.events & self.ready:
+            self.look(events)
+
+    # --- what arrives here
+
+    def _deliver(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have something arrive at the other end, behind all that was sent before."""
+        arrives_ns = self._clock.now_ns + self._way.delay_ns()
+        if arrives_ns < self._arrived_ns:  # noqa: PLR1730 - twice a heartbeat: calling `max` costs far more
+            arrives_ns = self._arrived_ns
+        self._arrived_ns = arrives_ns
+        self._clock.at(arrives_ns, call, *arguments)
+
+    def arrive(self, data: bytes) -> None:
+        """Take bytes of the other end."""
+        if self.closed:  # nobody is there: whoever goes on sending is told so
+            self._deliver(self.peer.be_reset)
+            return
+        self._inbox.append(data)
+        if self.events & READ:
+            self.look(READ)
+
+    def end(self) -> None:
+        """Take it that the other end sends no more."""
+        self.ended = True
+        if self.events & READ:
+            self.look(READ)
+
+    def be_reset(self) -> None:
+        """Take it that the other end has broken off: what came and was not read is lost."""
+        self.reset = True
+        self._inbox.clear()
+        if self.events:
+            self.look(self.events)
+
+    def _took(self, size: int) -> None:
+        """Note that so much was read here: the other end may send as much again."""
+        peer = self.peer
+        full = peer.unread >= peer.window
+        peer.unread -= size
+        if full and peer.events & WRITE:
+            self._deliver(peer._look_again, WRITE)  # noqa: SLF001 - its own other end
+
+
+class EndStream(trio.abc.HalfCloseableStream):
+    """An end as one of Trio's streams: for what waits under Trio."""
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+        self._woken = trio.Event()
+        self._sending = trio.StrictFIFOLock()
+        end.look = self._wake
+
+    def _wake(self, _events: int) -> None:
+        self._woken.set()
+
+    async def _wait(self, events: int) -> None:
+        """Wait until it is ready for one of these events."""
+        self.end.events |= events
+        while not self.end.ready & events and not (self.end.reset or self.end.closed):
+            if self._woken.is_set():  # else another task waits for it as well
+                self._woken = trio.Event()
+            await self._woken.wait()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of it. Raises a resource error of Trio's."""
+        async with self._sending:
+            left = memoryview(data)
+            await trio.lowlevel.checkpoint()
+            while left:
+                try:
+                    left = left[self.end.send(left) :]
+                except BlockingIOError:
+                    await self._wait(WRITE)
+                except OSError as error:
+                    self._fail(error)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until something may be sent."""
+        await self._wait(WRITE)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return what came; no bytes at the end. Raises a resource error of Trio's."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            try:
+                return self.end.recv(max_bytes or RECEIVE_BUFFER_BYTES)
+            except BlockingIOError:
+                await self._wait(READ)
+            except OSError as error:
+                self._fail(error)
+
+    async def send_eof(self) -> None:
+        """Send no more."""
+        self.end.shutdown(WRITE)
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Close it."""
+        self.end.close()
+        self._woken.set()
+        await trio.lowlevel.checkpoint()
+
+    def _fail(self, error: OSError) -> None:
+        if self.end.closed:
+            raise trio.ClosedResourceError("this end was closed") from None
+        raise trio.BrokenResourceError(f"the connection was broken: {error}") from error
+
+
+class MemoryNetwork:
+    """What virtual servers listen in, and connects to them (`simulator.client.network.Network`)."""
+
+    def __init__(self, clock: JumpingClock, way: Way) -> None:
+        self._clock = clock
+        self._way = way
+        self._connections = 0
+        self._listeners: dict[int, Callable[[End], object]] = {}
+
+    def listen(self, port: int, welcome: Callable[[End], object]) -> None:
+        """Have connections to a port welcomed, each by the server's end of it."""
+        self._listeners[port] = welcome
+
+    def dial(self, source: str | None, port: int, up: Callable[[bool], object], receive_bytes: int = 0) -> End:
+        """Return a new end, and call `up` with whether somebody took the connection once that is known."""
+        self._connections += 1
+        client = source or SERVER_ADDRESS
+        ours = End(self._clock, self._way, self._connections, client, SEND_BUFFER_BYTES + RECEIVE_BUFFER_BYTES)
+        window = SEND_BUFFER_BYTES + (receive_bytes or RECEIVE_BUFFER_BYTES)
+        theirs = End(self._clock, self._way, self._connections, client, window)
+        ours.peer, theirs.peer = theirs, ours
+
+        def arrive() -> None:
+            welcome = self._listeners.get(port)
+            self._clock.at(self._clock.now_ns + self._way.delay_ns(), up, welcome is not None)
+            if welcome is not None:
+                welcome(theirs)
+
+        self._clock.at(self._clock.now_ns + self._way.delay_ns(), arrive)
+        return ours
+
+    async def connect(
+        self, _target: Target, source: str | None, port: int, receive_buffer_bytes: int = 0
+    ) -> trio.abc.HalfCloseableStream:
+        """Connect. Raises ConnectionRefusedError where nobody listens."""
+        known = trio.Event()
+        taken: list[bool] = []
+
+        def up(took: bool) -> None:  # noqa: FBT001 - as a callback it has no names
+            taken.append(took)
+            known.set()
+
+        end = self.dial(source, port, up, receive_buffer_bytes)
+        try:
+            await known.wait()
+        except trio.Cancelled:
+            end.close()
+            raise
+        if not taken[0]:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        return EndStream(end)
+
+    def waiting(self, stream: trio.abc.HalfCloseableStream) -> bytes | None:
+        """Return what waits at rest."""
+        return _end_of(stream).waiting()
+
+    def break_off(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Have closing it reset the connection."""
+        _end_of(stream).resets = True
+
+
+def _end_of(stream: trio.abc.HalfCloseableStream) -> End:
+    if not isinstance(stream, EndStream):
+        raise TypeError(f"{type(stream).__name__} is not of this network")
+    return stream.end

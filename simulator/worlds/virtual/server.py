@@ -1,0 +1,145 @@
+"""The server in a virtual world: composed as the real one is, on the world's clock, network and seed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from reference_server.adapters.memory.clocks import BEGINNING
+from reference_server.adapters.memory.entropy import SeededEntropy
+from reference_server.app import make_api
+from reference_server.http.accepting import FULL_PAUSE_SECONDS
+from reference_server.http.admission import Admission
+from reference_server.http.express_lane import ExpressLane
+from reference_server.http.ready_queue import ReadyQueue
+from reference_server.limits import CONNECTIONS_MAX
+from reference_server.pipeline.resolving import Resolver
+from reference_server.wire.units import SECOND_NS
+from reference_server.wire.values import Instant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from reference_server.http.lane_clients import Connection
+    from reference_server.operations.api import Api
+    from simulator.worlds.virtual.network import End, MemoryNetwork
+    from simulator.worlds.virtual.scheduling import JumpingClock
+
+
+class VirtualClock:
+    """The clocks of a virtual world, the server's and the harness's: they begin at one fixed moment in every run."""
+
+    def __init__(self, clock: JumpingClock) -> None:
+        self._clock = clock
+        self._wall_ns, self._monotonic_ns = BEGINNING.wall_ns, BEGINNING.monotonic_ns
+
+    def now(self) -> Instant:
+        """Return the moment, as the server's clock does."""
+        passed_ns = self._clock.now_ns
+        return Instant(self._wall_ns + passed_ns, self._monotonic_ns + passed_ns)
+
+    def monotonic_ns(self) -> int:
+        """Return the time that only goes on."""
+        return self._monotonic_ns + self._clock.now_ns
+
+    def wall_ns(self) -> int:
+        """Return Unix time."""
+        return self._wall_ns + self._clock.now_ns
+
+
+class _EventReadiness:
+    """Readiness of ends (`reference_server.http.ready_queue`): each is looked at in an event of its own.
+
+    What is left to the lane's rounds are connections that were postponed, which are no longer registered then.
+    """
+
+    def __init__(self, look: Callable[[Connection, int], object]) -> None:
+        self._look = look
+        self._ends: dict[int, End] = {}
+        self._woken = trio.Event()
+
+    def register(self, descriptor: int, events: int, connection: Connection) -> None:
+        """Have an end looked at when it is ready."""
+        end: End = connection.socket  # type: ignore[assignment]  # what the lane uses of a socket, an end has
+        self._ends[descriptor] = end
+        end.look = partial(self._look, connection)
+        end.watch(events)
+
+    def modify(self, descriptor: int, events: int, _connection: Connection) -> None:
+        """Look for other events."""
+        self._ends[descriptor].watch(events)
+
+    def unregister(self, descriptor: int) -> None:
+        """Look no more, and see whether it was postponed."""
+        self._ends.pop(descriptor).watch(0)
+        self._woken.set()
+
+    def ready(self) -> Iterable[tuple[Connection, int]]:
+        """Return nobody: they were looked at."""
+        return ()
+
+    async def wait(self) -> None:
+        """Wait until somebody may have been postponed."""
+        self._woken = trio.Event()
+        await self._woken.wait()
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to be closed."""
+
+
+class _EventLane(ExpressLane):
+    """The express lane, told by events who is ready."""
+
+    def __init__(self, api: Api, clock: VirtualClock, admission: Admission, resolver: Resolver) -> None:
+        super().__init__(api, clock, api.settings, admission, resolver)
+        self._queue.close()
+        self._queue = ReadyQueue(resolver, _EventReadiness(self._look_at))
+
+    def take(self, end: End) -> None:
+        """Serve a connection."""
+        self.welcome(end, end.client)  # type: ignore[arg-type]  # what the lane uses of a socket, an end has
+
+    def _look_at(self, connection: Connection, events: int) -> None:
+        if self._resolver.full:
+            self._queue.postpone(connection)
+        else:
+            self._go_on(connection, events)
+
+
+class VirtualServer:
+    """One server, listening at a port of a network. Raises SettingsError for settings that it cannot use."""
+
+    def __init__(
+        self,
+        clock: JumpingClock,
+        network: MemoryNetwork,
+        port: int,
+        environ: Mapping[str, str],
+        seed: int,
+    ) -> None:
+        self.clock = VirtualClock(clock)
+        self._events = clock
+        api = make_api(environ, SeededEntropy(f"server-{port}-{seed}"), self.clock)
+        self._resolver = Resolver(api, self.clock)
+        settings = api.settings
+        self._admission = Admission(
+            CONNECTIONS_MAX, settings.unproven_connections_per_address, settings.waiting_bytes_max
+        )
+        self._lane = _EventLane(api, self.clock, self._admission, self._resolver)
+        network.listen(port, self._welcome)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._resolver.run)
+            nursery.start_soon(self._lane.run, ())
+            task_status.started()
+
+    def _welcome(self, end: End) -> None:
+        """Take a connection; while nobody may come in it waits, as in a backlog."""
+        if self._admission.full:
+            self._events.at(self._events.now_ns + int(FULL_PAUSE_SECONDS * SECOND_NS), self._welcome, end)
+        else:
+            self._lane.take(end)

@@ -1,0 +1,53 @@
+"""The virtual world: a scenario's fleet against a server in memory, on one clock, by one seed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import trio
+
+from reference_server.adapters.memory.entropy import SeededEntropy
+from reference_server.settings import SettingsError
+from simulator.client.target import Target, TargetError
+from simulator.worlds.virtual.network import SERVER_ADDRESS, MemoryNetwork, ShortWay
+from simulator.worlds.virtual.scheduling import JumpingClock
+from simulator.worlds.virtual.server import VirtualServer
+from simulator.worlds.virtual.shard import VirtualShard
+from simulator.worlds.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PORT = 8080
+WAY = 7
+"""Which child of the seed's sequence the network draws from; the others are the fleet's."""
+
+
+def seeded_token(seed: int) -> str:
+    """Return the owner token of a run: it is part of what is signed and sent, so it is the same for the same seed."""
+    return SeededEntropy(f"token-{seed}").hex(48)
+
+
+async def watch_nothing(*_what: Any, **_how: Any) -> None:
+    """Stand in for watching how the harness does: in virtual time it is never late."""
+    await trio.sleep_forever()
+
+
+class VirtualWorld:
+    """A clock, a network, and the server that listens in it with its settings as the environment holds them.
+
+    Raises TargetError where the server cannot use its settings.
+    """
+
+    def __init__(self, seed: int, token: str, environ: Mapping[str, str]) -> None:
+        self.clock = JumpingClock()
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(WAY + 1)[WAY])
+        network = MemoryNetwork(self.clock, ShortWay(rng))
+        self.target = Target("http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network)
+        try:
+            self.server = VirtualServer(self.clock, network, PORT, {**environ, "HATCHFARM_API_TOKEN": token}, seed)
+        except SettingsError as error:
+            raise TargetError(f"the server cannot start: {error}") from None
+        self.world = World(self.server.clock, partial(VirtualShard, self.clock, network), watch_nothing)

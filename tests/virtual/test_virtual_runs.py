@@ -1,0 +1,115 @@
+"""Runs in virtual time: judged like live ones, the same for the same seed, and bugs are found."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from simulator.commands.cli import app
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import HONEST
+from simulator.running.virtual import not_yet_virtual
+from simulator.scenario.loading import parse_scenario
+from tests.planted_bugs.faults import FAULTS
+from tests.planted_bugs.faulty_server import planted
+from tests.support.tiers import SOAK
+from tests.virtual.small_run import SCENARIO, Played, play
+
+ROOT = Path(__file__).parents[2]
+SEEDS = range(50) if SOAK else range(1, 4)
+
+
+@pytest.fixture(scope="module")
+def right() -> Played:
+    """Return what came of a run against the right server."""
+    return play(1)
+
+
+def test_the_right_server_passes(right: Played) -> None:
+    assert right.code == 0, right.printed
+    assert right.verified
+
+
+def test_every_honest_heartbeat_is_answered_and_each_machine_beats_in_its_time(right: Played) -> None:
+    rows = right.history.rows()
+    honest = rows[(rows["campaign"] == HONEST) & (rows["operation"] == Operation.HEARTBEAT)]
+    assert len(honest) > 80
+    assert set(np.unique(honest["got"])) == {int(Answer.ACCEPTED)}
+    assert (honest["answered_ns"] > honest["sent_ns"]).all()
+    assert (honest["sent_ns"] == honest["planned_ns"]).mean() > 0.9
+
+
+def test_the_report_says_that_time_was_virtual(right: Played) -> None:
+    assert right.verdict["target"] == "its own server, in virtual time"
+    assert str(right.verdict["reproduce"]).endswith("--virtual")
+    assert "n/a generator Time was virtual" in " ".join(right.printed.split())
+    assert "server.memory is not judged" in right.printed
+
+
+def test_another_seed_plays_another_run(right: Played) -> None:
+    assert play(2).digest != right.digest
+
+
+def test_two_processes_play_the_same_histories(right: Played) -> None:
+    """Whatever order their sets are in."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.virtual.small_run", *map(str, SEEDS)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    one, other = (process.communicate(timeout=100 * len(SEEDS))[0].split() for process in started)
+    assert one == other
+    assert len(set(one)) == len(SEEDS)
+    assert SOAK or one[0] == right.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "checker"), [("skew window ten times too wide", "answers"), ("nonces kept for a second", "replay")]
+)
+def test_a_planted_bug_is_found(name: str, checker: str) -> None:
+    (fault,) = [one for one in FAULTS if one.name == name]
+    with planted(fault.edits):
+        played = play(1)
+    assert played.code == 1
+    assert f"FAILED {checker}" in played.printed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[server.settings]", "[server]\ninstances = 2\nredis = true\n[server.settings]", "several instances"),
+        ("[server.settings]", "[server]\nredis = true\n[server.settings]", "Redis"),
+        ("[server.settings]", "[server]\ndurable = true\n[server.settings]", "durable state"),
+        ("[server.settings]", "[server]\ntls = true\n[server.settings]", "TLS"),
+        ("owner.header-mismatch", "replay.after-restart", "replay.after-restart"),
+        ("[market]", '[[faults]]\nkind = "server.pause"\nat = "3s"\nduration = "1s"\n[market]', "[[faults]]"),
+    ],
+)
+def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+    text = SCENARIO.replace(old, new)
+    assert any(said in one for one in not_yet_virtual(parse_scenario(text)))
+    path = tmp_path / "small.toml"
+    path.write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(app, ["run", str(path), "--virtual", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_nobody_elses_server_can_be_played_against_in_virtual_time(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SCENARIO, encoding="utf-8")
+    command = ["run", str(path), "--virtual", "--target", "http://127.0.0.1:1"]
+    result = CliRunner().invoke(app, command, env={"HATCHFARM_API_TOKEN": "x" * 40})
+    assert result.exit_code == 2
+    assert "leave --target away" in result.output
