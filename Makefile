@@ -53,6 +53,7 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/published
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/redis
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/shared_state
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/virtual
 
 check: $(READY) ## lint, formatting, types, import directions, dependencies, regular expressions that backtrack
 	@$(RUN)/ruff check .

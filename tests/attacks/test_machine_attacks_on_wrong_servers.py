@@ -139,12 +139,12 @@ def test_a_nonce_that_a_forger_can_burn_is_found(monkeypatch: pytest.MonkeyPatch
 def test_another_bound_for_nonces_is_found(
     too_long: Callable[[str], bool], wrong: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeats, "malformed", lambda heartbeat: too_long(heartbeat.nonce))
+    monkeypatch.setattr(heartbeats, "malformed", lambda nonce, _policy_id, _metrics: too_long(nonce))
     assert [outcome.expect.answer for outcome in World().play("nonce.oversized").wrong] == wrong
 
 
 def test_moved_field_borders_that_are_let_through_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeats, "malformed", lambda _heartbeat: False)
+    monkeypatch.setattr(heartbeats, "malformed", lambda _nonce, _policy_id, _metrics: False)
     world = World()
     world.with_victims(1)
     performance = world.shoot("nonce.delimiter", 40)

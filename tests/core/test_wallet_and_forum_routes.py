@@ -104,5 +104,7 @@ def test_what_happens_stands_in_the_market_stream_of_those_it_concerns() -> None
 def test_agents_that_nobody_owns_are_audited_for_nobody() -> None:
     server = Market()
     server.post(server.agent().headers)
-    assert [one.type for one in server.api.state.unattributed.kept()] == ["agent_registered", "job_created"]
-    assert server.api.state.owners == {}
+    state = server.api.state
+    assert [one.type for one in state.market_of_agents.kept()] == ["agent_registered", "job_created"]
+    assert len(state.unattributed) == 0
+    assert state.owners == {}

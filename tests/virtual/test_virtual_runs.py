@@ -86,7 +86,7 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "printed"),
     [
         ("[server.settings]", "[server]\ninstances = 2\nredis = true\n[server.settings]", "several instances"),
         ("[server.settings]", "[server]\nredis = true\n[server.settings]", "Redis"),
@@ -96,14 +96,14 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
         ("[market]", '[[faults]]\nkind = "server.pause"\nat = "3s"\nduration = "1s"\n[market]', "[[faults]]"),
     ],
 )
-def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, said: str) -> None:
+def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, printed: str) -> None:
     text = SCENARIO.replace(old, new)
-    assert any(said in one for one in not_yet_virtual(parse_scenario(text)))
+    assert any(printed in one for one in not_yet_virtual(parse_scenario(text)))
     path = tmp_path / "small.toml"
     path.write_text(text, encoding="utf-8")
     result = CliRunner().invoke(app, ["run", str(path), "--virtual", "--out", str(tmp_path)])
     assert result.exit_code == 2
-    assert said in result.output
+    assert printed in result.output
 
 
 def test_nobody_elses_server_can_be_played_against_in_virtual_time(tmp_path: Path) -> None:
