@@ -63,7 +63,7 @@ class JumpingClock(trio.abc.Clock):
         return self.now_ns / SECOND_NS
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        """Let the events come that are due until a deadline, and jump to it. Trio asks this when no task can run."""
+        """Handle the events that are due until a deadline, and jump to it. Trio asks this when no task can run."""
         if deadline == math.inf:
             return deadline  # as Trio ends it waits for its own wake-up
         events = self._events
