@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -31,15 +32,15 @@ class Kind(StrEnum):
 class Line(msgspec.Struct, frozen=True):
     """One figure of both: `before` and `after` are medians, `change` and all of `Decision` are shares of the first.
 
-    `rounds` are how many values of each it rests on, `confirmed` that it was measured again, and `why` says what keeps
-    it from being told, where anything does.
+    A median is None where it is endless: half of what was asked for never came. `rounds` are how many values of each it
+    rests on, `confirmed` that it was measured again, and `why` says what keeps it from being told, where anything does.
     """
 
     title: str
     unit: str
     higher_is_better: bool
-    before: float
-    after: float
+    before: float | None
+    after: float | None
     rounds: tuple[int, int]
     decision: Decision
     confirmed: bool = False
@@ -103,8 +104,8 @@ def lines_of(
             title=one.title,
             unit=one.unit,
             higher_is_better=one.higher_is_better,
-            before=statistics.median(one.before),
-            after=statistics.median(one.after),
+            before=_median(one.before),
+            after=_median(one.after),
             rounds=(len(one.before), len(one.after)),
             decision=decision,
             confirmed=number in (again or {}),
@@ -112,6 +113,11 @@ def lines_of(
         )
         for number, (one, decision) in enumerate(zip(pairs, decisions, strict=True))
     ]
+
+
+def _median(values: Sequence[float]) -> float | None:
+    median = statistics.median(values)
+    return median if math.isfinite(median) else None
 
 
 def _why(pair: Pair, decision: Decision) -> str:
@@ -132,11 +138,15 @@ def conclude(
     checks: Sequence[CheckLine] = (),
     findings: Sequence[FindingLine] = (),
     notes: Sequence[str] = (),
+    lost: Sequence[str] = (),
 ) -> Comparison:
-    """Return what all lines come to: slower outranks not knowing, and where nothing could be compared nobody knows."""
+    """Return what all lines come to: slower outranks not knowing, and where nothing could be compared nobody knows.
+
+    `lost` are the titles of what one side had and the other had not: nobody knows of those either.
+    """
     slower = [one.title for one in lines if one.decision.says is Says.SLOWER]
     worse = [one.name for one in checks if one.worse]
-    unknown = [one.title for one in lines if one.decision.says is Says.CANNOT_TELL]
+    unknown = [*(one.title for one in lines if one.decision.says is Says.CANNOT_TELL), *lost]
     code = SLOWER if slower or worse else CANNOT_TELL if unknown or not (lines or checks) else NO_SLOWER
     parts = [f"slower: {', '.join(slower)}"] if slower else []
     parts += [f"worse: {', '.join(worse)}"] if worse else []

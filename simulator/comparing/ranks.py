@@ -22,6 +22,9 @@ from simulator.limits import COMPARED_ROUNDS_MAX
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ENDLESS = math.log(1000)
+"""What a difference counts as at most, as what came from nothing or never came does: ranks need its sign alone."""
+
 
 class Shift(msgspec.Struct, frozen=True):
     """How far one measurement lies from another, as a difference of logarithms.
@@ -55,6 +58,18 @@ class Shift(msgspec.Struct, frozen=True):
         if beyond == 0:
             return -math.inf, math.inf
         return self.averages[beyond - 1], self.averages[-beyond]
+
+
+def difference(before: float, after: float) -> float | None:
+    """Return the difference of the logarithms of two values from 0 on, which may be endless; None where none is known.
+
+    Two that are both nothing, or both endless, say nothing of each other.
+    """
+    if math.isnan(before) or math.isnan(after) or (before == after and before in {0, math.inf}):
+        return None
+    if 0 in {before, after} or math.inf in {before, after}:
+        return ENDLESS if after > before else -ENDLESS
+    return max(-ENDLESS, min(ENDLESS, math.log(after / before)))
 
 
 def paired(differences: Sequence[float]) -> Shift:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema
 import msgspec
+import numpy as np
 import pytest
 
 from benchmarks.measuring import Benchmark, Figure, Result, Subject, Yardstick, conclude
@@ -23,7 +24,9 @@ from simulator.comparing.results import Figure as ReadFigure
 from simulator.comparing.results import compare_results, higher_is_better
 from simulator.comparing.runs import Run, compare_runs
 from simulator.comparing.showing import junit
+from simulator.contract.answers import Answer, Operation
 from simulator.errors import BundleError
+from simulator.history.rows import NEVER_NS
 from simulator.judging.judging import judge_run
 from simulator.platform.machine_facts import MachineFacts
 from tests.report.conftest import five_checkers
@@ -171,6 +174,47 @@ def test_a_run_is_no_slower_than_itself_and_slower_when_its_answers_took_twice_a
         "response time p90": Says.SLOWER,
         "response time p99": Says.SLOWER,
     }
+
+
+def lossy(made: Any, share: int) -> Any:
+    """Leave every so-manieth heartbeat without an answer."""
+    record, history = made
+    rows = history.rows().copy()
+    beats = np.flatnonzero(rows["operation"] == Operation.HEARTBEAT)[::share]
+    rows["answered_ns"][beats], rows["got"][beats], rows["status"][beats] = NEVER_NS, Answer.LOST, 0
+    return record, history.with_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("share", "slower"),
+    [
+        (1, {"heartbeats accepted", "response time p50", "response time p90", "response time p99"}),
+        (5, {"response time p90", "response time p99"}),  # an accepted one in five less is what moods may do
+    ],
+)
+def test_what_was_finite_and_is_endless_or_nothing_is_slower(share: int, slower: set[str]) -> None:
+    made = long_run(machines=60, seconds=240)
+    before, after = a_run("before", made), a_run("after", lossy(made, share))
+    comparison = compare_runs(before, after, AT, Tolerance())
+    assert comparison.exit_code == 1
+    assert {line.title for line in comparison.lines if line.decision.says is Says.SLOWER} == slower
+    jsonschema.validate(json.loads(encode(comparison)), json.loads(SCHEMA.read_bytes()))
+    assert b"endless" in comparison_page(comparison)
+    back = compare_runs(after, before, AT, Tolerance())
+    assert {line.title for line in back.lines if line.decision.says is Says.FASTER} == slower
+
+
+def test_what_one_run_measured_and_the_other_did_not_is_told_of_nobody() -> None:
+    made = long_run(machines=60, seconds=120)
+    before, after = a_run("before", made), a_run("after", made)
+    rows = after.history.rows()
+    after = msgspec.structs.replace(
+        after, history=after.history.with_rows(rows[rows["operation"] != Operation.HEARTBEAT])
+    )
+    for one, other in ((before, after), (after, before)):
+        comparison = compare_runs(one, other, AT, Tolerance())
+        assert comparison.exit_code != 0
+        assert "cannot tell of response time p50" in comparison.summary
 
 
 def test_a_check_that_fails_now_and_did_not_is_worse_and_its_findings_stand_side_by_side() -> None:
