@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.comparing.deciding import Decision, Says, Tolerance, decide
+from simulator.comparing.deciding import SURE, Decision, Says, Tolerance, decide, is_hidden, judged_alone
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,7 +110,7 @@ def lines_of(
             rounds=(len(one.before), len(one.after)),
             decision=decision,
             confirmed=number in (again or {}),
-            why=_why(one, decision),
+            why=_why(one, decision, (whole or {}).get(number, one.shift), again=number in (again or {})),
         )
         for number, (one, decision) in enumerate(zip(pairs, decisions, strict=True))
     ]
@@ -120,14 +121,28 @@ def _median(values: Sequence[float]) -> float | None:
     return median if math.isfinite(median) else None
 
 
-def _why(pair: Pair, decision: Decision) -> str:
+def notes_of(pairs: Sequence[Pair]) -> list[str]:
+    """Return what people have to know of how surely all pairs together were judged."""
+    alone = judged_alone([one.shift for one in pairs])
+    note = (
+        f"{alone} of {plural(len(pairs), 'figure')} rest on too few values to be corrected for being so many: each is "
+        f"judged by itself, and of a hundred that did not change {SURE * 100:.0f} may be called slower"
+    )
+    return [note] if alone else []
+
+
+def _why(pair: Pair, decision: Decision, shift: Shift, *, again: bool) -> str:
     if decision.says is not Says.CANNOT_TELL:
         return ""
     if decision.smallest is None:
         return f"{min(len(pair.before), len(pair.after))} rounds are too few to be sure of anything"
-    if decision.smallest > pair.tolerance.seen:
+    if is_hidden(shift, pair.tolerance):
         return f"noise hides any change below {decision.smallest:.0%}"
-    return "it looks slower, and was not when it was measured again"
+    return (
+        "it looks slower, and was not when it was measured again"
+        if again
+        else "it looks slower, and not surely enough beside so many others"
+    )
 
 
 def conclude(

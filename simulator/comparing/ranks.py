@@ -37,6 +37,11 @@ class Shift(msgspec.Struct, frozen=True):
     chances: tuple[float, ...]
 
     @property
+    def least(self) -> float:
+        """Return the least chance that so many values can show, whatever they are."""
+        return self.chances[0]
+
+    @property
     def estimate(self) -> float:
         """Return the middle of all averages."""
         return statistics.median(self.averages)
@@ -84,6 +89,11 @@ def independent(before: Sequence[float], after: Sequence[float]) -> Shift:
     ones, others = _bounded(len(before)), _bounded(len(after))
     averages = sorted(later - earlier for earlier in before for later in after)
     return Shift(tuple(averages), _pairs(ones, others))
+
+
+def certain(change: float) -> Shift:
+    """Return the shift of what was measured once, for it hardly varies: it lies where it was found."""
+    return Shift((change,), (0.0, 1.0))
 
 
 def _bounded(count: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status
-from simulator.comparing.outcome import CheckLine, Comparison, FindingLine, Kind, Pair, conclude, lines_of
+from simulator.comparing.outcome import CheckLine, Comparison, FindingLine, Kind, Pair, conclude, lines_of, notes_of
 from simulator.comparing.ranks import difference, paired
 from simulator.comparing.results import MOODS_OF_RATES
 from simulator.contract.answers import Answer
@@ -75,6 +75,7 @@ def compare_runs(before: Run, after: Run, compared_at: str, tolerance: Tolerance
         shifts, mine, others_values = zip(*changes, strict=True)
         shift = paired([change if better else -change for change in shifts])
         pairs.append(Pair(title, unit, better, mine, others_values, shift, allowed))
+    notes += notes_of(pairs)
     names = (before.name, after.name)
     checks, findings = list(_checks(before.verdict, after.verdict)), _findings(before.verdict, after.verdict)
     return conclude(Kind.RUNS, names, compared_at, lines_of(pairs), checks, findings, notes, lost)

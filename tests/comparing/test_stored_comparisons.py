@@ -18,8 +18,9 @@ from benchmarks.suite import Suite
 from reference_server.wire.units import MILLISECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.comparing.deciding import Says, Tolerance
-from simulator.comparing.outcome import Comparison, encode
+from simulator.comparing.outcome import Comparison, Pair, encode, lines_of
 from simulator.comparing.page import comparison_page
+from simulator.comparing.ranks import paired
 from simulator.comparing.results import Figure as ReadFigure
 from simulator.comparing.results import compare_results, higher_is_better
 from simulator.comparing.runs import Run, compare_runs
@@ -104,6 +105,55 @@ def test_ratios_and_sizes_decide_and_rates_only_where_no_mood_explains_them(
 
 def test_three_rounds_are_too_few_to_say_anything(tmp_path: Path) -> None:
     assert set(compared(tmp_path, 500, 1500, 20_000, rounds=3).values()) == {Says.CANNOT_TELL}
+
+
+def many_figures(path: Path, rate: float, connected: float, snapshot: float) -> Path:
+    """Write a result of five rounds of thirty figures, of which the first differs, and of two measured once."""
+    figures = {f"f{at}": {"title": f"figure {at}", "unit": "/s", "rounds": [1000 + at + one for one in range(5)],
+                          "confidence": 0.9375} for at in range(30)}  # fmt: skip
+    figures["f0"]["rounds"] = [rate + one for one in range(5)]
+    for title, unit, value in (("connected", " bytes", connected), ("snapshot", " ms", snapshot)):
+        figures[title] = {"title": title, "unit": unit, "rounds": [value], "confidence": 1.0}
+    benchmarks = [{"name": "market", "figures": figures}]
+    path.write_text(json.dumps({"measured_at": AT, "machine": {"cpu": "a", "cores": 2}, "benchmarks": benchmarks}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("rate", "connected", "code", "slower"),
+    [
+        (1000, 10_000, 0, []),
+        (100, 10_000, 1, ["market: figure 0"]),
+        (1000, 10_500, 0, []),
+        (1000, 11_500, 1, ["market: connected"]),
+    ],
+)
+def test_five_rounds_of_many_figures_tell_a_great_change_and_one_of_what_was_measured_once(
+    tmp_path: Path, rate: float, connected: float, code: int, slower: list[str]
+) -> None:
+    before = many_figures(tmp_path / "a.json", 1000, 10_000, 5)
+    after = many_figures(tmp_path / "b.json", rate, connected, 50)
+    comparison = compare_results(before, after, AT, Tolerance())
+    assert [line.title for line in comparison.lines if line.decision.says is Says.SLOWER] == slower
+    assert comparison.exit_code == code
+    assert any(note.startswith("30 of 31 figures rest on too few values") for note in comparison.notes)
+    assert any(note.startswith("market: snapshot was measured once") for note in comparison.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ([-2.3, 2.3] * 6, "noise hides any change below"),
+        ([-0.35] * 7 + [-0.1], "it looks slower, and not surely enough beside so many others"),
+        ([-0.35] * 3, "8 rounds are too few to be sure of anything"),
+        ([-0.001, 0.001] * 10, ""),
+    ],
+)
+def test_why_a_line_cannot_be_told_is_what_keeps_it_from_being_told(changes: list[float], why: str) -> None:
+    pair = Pair("one", "", True, (1.0,) * 8, (1.0,) * 8, paired(changes), Tolerance(moods=0.25))  # noqa: FBT003 - higher is better
+    for line in lines_of([pair] * 3):
+        assert (line.decision.says is Says.CANNOT_TELL) is bool(why)
+        assert line.why.startswith(why)
 
 
 @pytest.mark.parametrize(
