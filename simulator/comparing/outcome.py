@@ -49,13 +49,17 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class CheckLine(msgspec.Struct, frozen=True):
-    """One check, threshold or attack of two runs: its status in each, empty where a run did not have it."""
+    """One check, threshold or attack of two runs: its status in each, empty where a run did not have it.
+
+    `unknown` where it may be worse, and nobody could tell.
+    """
 
     name: str
     before: str
     after: str
     worse: bool
     note: str = ""
+    unknown: bool = False
 
 
 class FindingLine(msgspec.Struct, frozen=True):
@@ -161,7 +165,8 @@ def conclude(
     """
     slower = [one.title for one in lines if one.decision.says is Says.SLOWER]
     worse = [one.name for one in checks if one.worse]
-    unknown = [*(one.title for one in lines if one.decision.says is Says.CANNOT_TELL), *lost]
+    unknown = [one.title for one in lines if one.decision.says is Says.CANNOT_TELL]
+    unknown += [*lost, *(one.name for one in checks if one.unknown)]
     code = SLOWER if slower or worse else CANNOT_TELL if unknown or not (lines or checks) else NO_SLOWER
     parts = [f"slower: {', '.join(slower)}"] if slower else []
     parts += [f"worse: {', '.join(worse)}"] if worse else []

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from simulator.comparing.deciding import Says
 from simulator.comparing.outcome import Comparison, Kind, Pair, conclude, lines_of, notes_of
 from simulator.comparing.ranks import certain, independent
 from simulator.errors import BundleError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.comparing.deciding import Tolerance
+    from simulator.comparing.outcome import Line
 
 MOODS_OF_RATES, MOODS_OF_RATIOS, MOODS_OF_SIZES = 0.25, 0.05, 0.02
 """What two measurements of the same thing at two times may differ by, as a share: of a time or a rate, of a ratio whose
@@ -94,11 +96,11 @@ def higher_is_better(figure: Figure) -> bool:
 def compare_results(before: Path, after: Path, compared_at: str, tolerance: Tolerance) -> Comparison:
     """Compare two files, by what is in both. Raises BundleError where one is no result."""
     ones, others = read_results(before), read_results(after)
-    pairs, notes = [], []
-    if ones.machine != others.machine:
-        notes.append(f"two machines: {_machine(ones)} and {_machine(others)}")
+    pairs: list[Pair] = []
+    notes: list[str] = []
     mine, theirs = _figures(ones), _figures(others)
     notes += [f"{title} is in one of them only" for title in sorted(set(mine) ^ set(theirs))]
+    lost = [title for title in mine if title not in theirs]
     for title in (title for title in mine if title in theirs):
         if any(one[title][1].was_once and not one[title][1].is_size for one in (mine, theirs)):
             notes.append(f"{title} was measured once, and a single time says nothing of its noise: it is not compared")
@@ -106,11 +108,22 @@ def compare_results(before: Path, after: Path, compared_at: str, tolerance: Tole
         pair = _pair(title, mine[title][1], theirs[title][1], tolerance, is_ratio=mine[title][0])
         if pair is None:
             notes.append(f"{title} has values that are not above zero, or too many: it is not compared")
+            lost.append(title)
         else:
             pairs.append(pair)
     notes += notes_of(pairs)
     names = (f"{before.name} of {ones.measured_at}", f"{after.name} of {others.measured_at}")
-    return conclude(Kind.RESULTS, names, compared_at, lines_of(pairs), notes=notes)
+    lines = lines_of(pairs)
+    if ones.machine != others.machine:
+        notes.insert(0, f"two machines: {_machine(ones)} and {_machine(others)}")
+        lines = [_of_two_machines(one) for one in lines]
+    return conclude(Kind.RESULTS, names, compared_at, lines, notes=notes, lost=lost)
+
+
+def _of_two_machines(line: Line) -> Line:
+    """Return what is left of a line: its change may be the machine's."""
+    decision = msgspec.structs.replace(line.decision, says=Says.CANNOT_TELL)
+    return msgspec.structs.replace(line, decision=decision, why="measured on two machines")
 
 
 def _machine(results: BenchResults) -> str:

@@ -146,9 +146,15 @@ def _note(one: Verdict | AttackSummary) -> str:
 
 
 def _check(name: str, before: Status | None, after: Status | None, note: str = "") -> CheckLine:
-    """Return a check's line. It is worse where it fails now and did not before; what was not known is no news."""
-    worse = after is Status.FAIL and before is not None and before is not Status.FAIL
-    return CheckLine(name, before.value if before else "", after.value if after else "", worse, note)
+    """Return a check's line.
+
+    It is worse where it fails now and did not before. Whether it is, nobody knows where it could not be judged now, or
+    held and is no longer there; what failed before cannot get worse.
+    """
+    could_fail = before is not None and before is not Status.FAIL
+    unknown = (could_fail and after is Status.INCONCLUSIVE) or (before is Status.PASS and after is None)
+    worse = could_fail and after is Status.FAIL
+    return CheckLine(name, before.value if before else "", after.value if after else "", worse, note, unknown)
 
 
 def _findings(before: RunVerdict, after: RunVerdict) -> list[FindingLine]:

@@ -41,11 +41,12 @@ def show(comparison: Comparison, console: Console) -> None:
                 wording.rounds_text(line),
             )
         console.print(table)
-    changed = [one for one in comparison.checks if one.before != one.after]
+    changed = [one for one in comparison.checks if one.before != one.after or one.unknown]
     if changed:
         table = Table("before", "after", "check", "", box=None)
         for one in changed:
-            after = f"[red bold]{one.after}[/]" if one.worse else one.after or "not there"
+            colour = "red bold" if one.worse else "yellow" if one.unknown else ""
+            after = f"[{colour}]{one.after or 'not there'}[/]" if colour else one.after or "not there"
             table.add_row(one.before or "not there", after, _shown(one.name), _shown(one.note))
         console.print(table)
     for finding in comparison.findings:
@@ -98,7 +99,8 @@ def junit(comparison: Comparison) -> bytes:
         change = f"{found.says}: {wording.change_text(found.change)} ({wording.interval_text(found)})"
         add(line.title, kind, f"{change}; {line.why}" if line.why else change)
     for one in comparison.checks:
-        add(one.name, "failure" if one.worse else "", f"{one.before} before, {one.after} now: {one.note}")
+        kind = "failure" if one.worse else "error" if one.unknown else ""
+        add(one.name, kind, f"{one.before} before, {one.after} now: {one.note}")
     for name, count in counts.items():
         suite.set(name, str(count))
     root = ET.Element("testsuites", {name: str(count) for name, count in counts.items()})

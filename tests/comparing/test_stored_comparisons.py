@@ -16,7 +16,7 @@ import pytest
 from benchmarks.measuring import Benchmark, Figure, Result, Subject, Yardstick, conclude
 from benchmarks.suite import Suite
 from reference_server.wire.units import MILLISECOND_NS
-from simulator.checkers.verdict import Status
+from simulator.checkers.verdict import Status, Verdict
 from simulator.comparing.deciding import Says, Tolerance
 from simulator.comparing.outcome import Comparison, Pair, encode, lines_of
 from simulator.comparing.page import comparison_page
@@ -183,11 +183,38 @@ def test_what_is_no_result_is_refused_with_its_name(tmp_path: Path, content: byt
 def test_of_two_benchmarks_nothing_is_in_both_and_another_machine_is_named(tmp_path: Path) -> None:
     good = result(tmp_path / "good.json", 1000, 1500, 10_000)
     other = result(tmp_path / "other.json", 1000, 1500, 10_000, cores=4)
-    assert compare_results(good, other, AT, Tolerance()).notes == ["two machines: a cpu, 2 cores and a cpu, 4 cores"]
+    comparison = compare_results(good, other, AT, Tolerance())
+    assert comparison.notes == ["two machines: a cpu, 2 cores and a cpu, 4 cores"]
+    assert comparison.exit_code == 3
+    assert {line.why for line in comparison.lines} == {"measured on two machines"}
     other.write_bytes(good.read_bytes().replace(b'"name":"heartbeat"', b'"name":"market"'))
     comparison = compare_results(good, other, AT, Tolerance())
     assert (comparison.exit_code, comparison.summary) == (3, "nothing is in both")
     assert "heartbeat: the lane is in one of them only" in comparison.notes
+
+
+@pytest.mark.parametrize("change", ["no figures", "one figure less", "a figure of nothing"])
+def test_what_the_second_file_lacks_is_told_of_nobody_and_what_it_has_more_is_named(
+    tmp_path: Path, change: str
+) -> None:
+    before = result(tmp_path / "a.json", 1000, 1500, 10_000)
+    after = tmp_path / "b.json"
+    content = json.loads(before.read_bytes())
+    heartbeat, other = content["benchmarks"]
+    other["figures"] = {"one": {**heartbeat["figures"]["memory"], "title": "one"}}
+    before.write_text(json.dumps(content))
+    if change == "no figures":
+        content["benchmarks"][1] = {"name": "other", "problem": "no Redis"}
+    elif change == "one figure less":
+        del other["figures"]["one"]
+    else:
+        other["figures"]["one"]["rounds"] = [0.0]
+    after.write_text(json.dumps(content))
+    comparison = compare_results(before, after, AT, Tolerance())
+    assert (comparison.exit_code, comparison.summary) == (3, "cannot tell of other: one")
+    back = compare_results(after, before, AT, Tolerance())
+    assert back.exit_code == (3 if change == "a figure of nothing" else 0)
+    assert any("other: one" in note for note in back.notes)
 
 
 def a_run(name: str, made: Any) -> Run:
@@ -283,6 +310,35 @@ def test_a_check_that_fails_now_and_did_not_is_worse_and_its_findings_stand_side
     assert compare_runs(bad, bad, AT, Tolerance()).exit_code != 1
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "code"),
+    [
+        (Status.PASS, Status.PASS, 0),
+        (Status.PASS, Status.INCONCLUSIVE, 3),
+        (Status.INCONCLUSIVE, Status.INCONCLUSIVE, 3),
+        (Status.NOT_APPLICABLE, Status.INCONCLUSIVE, 3),
+        (Status.FAIL, Status.INCONCLUSIVE, 0),
+        (Status.PASS, Status.NOT_APPLICABLE, 0),
+        (Status.PASS, None, 3),
+        (None, Status.INCONCLUSIVE, 0),
+    ],
+)
+def test_a_check_that_nobody_could_judge_or_that_is_gone_is_told_of_nobody(
+    before: Status | None, after: Status | None, code: int
+) -> None:
+    run = a_run("one", long_run(machines=60, seconds=120))
+
+    def with_one(status: Status | None) -> Run:
+        checkers = [Verdict("one", status, "")] if status else []
+        verdict = msgspec.structs.replace(run.verdict, status=Status.PASS, checkers=checkers, thresholds=[], attacks=[])
+        return msgspec.structs.replace(run, verdict=verdict)
+
+    comparison = compare_runs(with_one(before), with_one(after), AT, Tolerance())
+    assert comparison.exit_code == code, comparison.summary
+    root = ET.fromstring(junit(comparison))  # noqa: S314 - our own
+    assert root.get("errors") == ("1" if code == 3 else "0")
+
+
 def hostile_comparison() -> Comparison:
     good, bad = a_run(HOSTILE, uneventful()), a_run(HOSTILE, uneventful(scenario=HOSTILE))
     return compare_runs(good, bad, AT, Tolerance())
@@ -302,4 +358,5 @@ def test_junit_has_a_case_for_each_line_and_each_check() -> None:
     root = ET.fromstring(junit(comparison))  # noqa: S314 - our own
     assert int(root.get("tests", "0")) == len(comparison.lines) + len(comparison.checks)
     unknown = [line for line in comparison.lines if line.decision.says is Says.CANNOT_TELL]
+    unknown += [check for check in comparison.checks if check.unknown]
     assert (root.get("failures"), root.get("errors")) == ("0", str(len(unknown)))
