@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
+import msgspec
 from rich.console import Console
 
-from simulator.running.in_ci import SUMMARY_MAX_BYTES, add_to_summary, annotation, place_of
+from simulator.checkers.verdict import Status, Verdict
+from simulator.judging.judging import judge_run
+from simulator.running.in_ci import SUMMARY_MAX_BYTES, add_to_summary, annotation, annotations_of, place_of
+from simulator.scenario.loading import parse_scenario
+from tests.report.runs import uneventful
 
 
 def shown(environ: dict[str, str], text: bytes = b"## PASS\n") -> str:
@@ -41,6 +47,37 @@ def test_no_text_ends_an_annotation_or_begins_another() -> None:
     assert "\r" not in line
     assert "\x1b" not in line
     assert line.startswith("::error file=a%2Cb.toml,line=3,title=x%3A%3Ay::100%25")
+
+
+SCENARIO = """\
+version = 1
+name = "ends-early"
+duration = "40s"
+
+[fleet]
+machines = 10
+
+[thresholds]
+"heartbeat.response_time" = ["p(99)<1s"]
+
+[[abort_on_fail]]
+metric = "heartbeat.accepted"
+threshold = "rate==1"
+
+[[abort_on_fail]]
+metric = "heartbeat.response_time"
+threshold = "p(99)<2s"
+"""
+
+
+def test_a_threshold_is_marked_where_it_was_asked_for() -> None:
+    record, history = uneventful()
+    names = ("heartbeat.response_time: p(99)<1s", "heartbeat.accepted: rate==1", "heartbeat.response_time: p(99)<2s")
+    verdict = msgspec.structs.replace(
+        judge_run(record, history), attacks=[], thresholds=[Verdict(name, Status.FAIL, "worse") for name in names]
+    )
+    lines = [*annotations_of(verdict, parse_scenario(SCENARIO), "one.toml", SCENARIO)]
+    assert [re.findall("line=([0-9]+),", line) for line in lines] == [["9"], ["13"], ["17"]]
 
 
 def test_a_file_is_named_within_the_checkout_and_not_at_all_outside(tmp_path: Path) -> None:
