@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from reference_server.wire.visible_text import visible
 from simulator.comparing import wording
 from simulator.comparing.deciding import Says
 from simulator.comparing.outcome import CANNOT_TELL, NO_SLOWER, SLOWER
-from simulator.report.text import markdown, one_line
+from simulator.report.text import markdown, one_line, printed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +24,7 @@ CODE_COLOURS = {NO_SLOWER: "green", SLOWER: "red", CANNOT_TELL: "yellow"}
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print a table of the figures, what changed of all checks, and what it comes to."""
-    console.print(f"{comparison.before} -> {comparison.after}", markup=False)
+    console.print(f"{_shown(comparison.before)} -> {_shown(comparison.after)}")
     if comparison.lines:
         table = Table("", "figure", "before", "after", "change", "true change", "smallest seen", "rounds", box=None)
         for line in comparison.lines:
@@ -60,7 +59,7 @@ def show(comparison: Comparison, console: Console) -> None:
 
 
 def _shown(text: str) -> str:
-    return escape(visible(text))
+    return escape(printed(text))
 
 
 def summary_markdown(comparison: Comparison) -> bytes:

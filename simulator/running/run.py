@@ -43,6 +43,7 @@ from simulator.load.options import ConductorError, ConductorOptions, see_that_th
 from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
+from simulator.report.text import printed
 from simulator.running.aborting import end_early
 from simulator.running.doctor import check_open_files
 from simulator.running.in_ci import annotations_of, place_of, tell_ci
@@ -166,7 +167,7 @@ async def _run(request: RunRequest, console: Console, held: HeldSignal, work_in:
             f"{scenario.duration_ns / SECOND_NS:.0f}s, seed {request.seed}",
         )
         if scenario.description:
-            console.print(f"[dim]{escape(scenario.description)}[/]")
+            console.print(f"[dim]{escape(printed(scenario.description.strip()))}[/]")
         async with trio.open_nursery() as nursery:
             work = trio.CancelScope()
             if held.number is not None:

@@ -357,6 +357,6 @@ def test_junit_has_a_case_for_each_line_and_each_check() -> None:
     comparison = hostile_comparison()
     root = ET.fromstring(junit(comparison))  # noqa: S314 - our own
     assert int(root.get("tests", "0")) == len(comparison.lines) + len(comparison.checks)
-    unknown = [line for line in comparison.lines if line.decision.says is Says.CANNOT_TELL]
-    unknown += [check for check in comparison.checks if check.unknown]
+    unknown = [line.title for line in comparison.lines if line.decision.says is Says.CANNOT_TELL]
+    unknown += [check.name for check in comparison.checks if check.unknown]
     assert (root.get("failures"), root.get("errors")) == ("0", str(len(unknown)))
