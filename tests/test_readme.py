@@ -152,7 +152,8 @@ def test_the_table_of_a_scenarios_tables_names_exactly_those() -> None:
 
 
 def test_checkers_table_names_exactly_the_checkers() -> None:
-    assert set(first_cells("checker")) == {*CHECKERS, "statistics"}  # the last is only for conducted runs
+    # Statistics are of conducted runs only, and logs of servers that a run has started.
+    assert set(first_cells("checker")) == {*CHECKERS, "statistics", "log"}
 
 
 def test_table_of_locusts_users_names_exactly_the_users() -> None:
