@@ -200,9 +200,9 @@ def excuse(
     """Make thresholds undecided that were missed perhaps by the harness's own doing; `best` is without it.
 
     Or for want of a CPU, where somebody was `starving`. A failure that neither explains is proven, whatever else the
-    harness did wrong.
+    harness did wrong; and in virtual time, where the harness cannot have been late, it explains none.
     """
-    late = generator.status is not Status.PASS or starving
+    late = generator.status.is_problem or starving
     why = "a machine that was too busy" if starving else "the harness"
     times = {metric: expressions for metric, expressions in wanted.items() if metric in best}
     explained = {one.name for one in judge_thresholds(times, best) if late and one.status is Status.PASS}

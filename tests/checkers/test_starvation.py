@@ -171,9 +171,10 @@ def test_a_threshold_on_times_is_missed_by_who_does_not_starve(story: Story, sha
 
 
 LATE = Verdict("generator", Status.INCONCLUSIVE, "")
+VIRTUAL = Verdict("generator", Status.NOT_APPLICABLE, "")
 
 
-@pytest.mark.parametrize("generator", [LATE, KEPT])
+@pytest.mark.parametrize("generator", [LATE, KEPT, VIRTUAL])
 @pytest.mark.parametrize("starving", [True, False])
 @pytest.mark.parametrize(
     ("metric", "by_lateness"),

@@ -52,6 +52,22 @@ def test_the_report_says_that_time_was_virtual(right: Played) -> None:
     assert "server.memory is not judged" in right.printed
 
 
+SHORT = SCENARIO[: SCENARIO.index("[[attacks]]")].replace('"20s"', '"8s"').replace("silence = ", "# ")
+
+
+def thresholds_of(played: Played) -> list[dict[str, object]]:
+    thresholds = played.verdict["thresholds"]
+    assert isinstance(thresholds, list)
+    return thresholds
+
+
+def test_a_threshold_that_does_not_hold_fails_a_run() -> None:
+    """The harness cannot have been late, which therefore excuses nothing."""
+    played = play(1, SHORT + '[thresholds]\n"heartbeat.accepted" = ["count>=9999"]\n"requests.total" = ["count<9"]\n')
+    assert [one["status"] for one in thresholds_of(played)] == ["fail", "fail"]
+    assert played.code == 1
+
+
 def test_another_seed_plays_another_run(right: Played) -> None:
     assert play(2).digest != right.digest
 
