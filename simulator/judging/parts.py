@@ -52,13 +52,19 @@ def _a_second(moments: NDArray[np.int64], planned: NDArray[np.int64]) -> NDArray
 
 
 def measure_parts(history: History, metrics: Iterable[str], campaigns: Mapping[int, str]) -> dict[str, Series]:
-    """Measure those of the metrics that are about a part of a run. `campaigns` are attacks by their number."""
+    """Measure those of the metrics that are about a part of a run. `campaigns` are attacks by their number.
+
+    What became of requests is not known where none was sent: that none was is all there is to measure.
+    """
     rows = history.rows()
     series = {}
     for metric in metrics:
         part = part_of(metric)
-        if part is not None:
-            series[metric] = _series(history, rows[_chosen(rows, part, campaigns)], part)
+        if part is None:
+            continue
+        chosen = rows[_chosen(rows, part, campaigns)]
+        if len(chosen) or part.what == "sent":
+            series[metric] = _series(history, chosen, part)
     return series
 
 

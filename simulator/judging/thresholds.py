@@ -34,6 +34,7 @@ from simulator.scenario.thresholds import (
     TIMES,
     Threshold,
     aggregates_of,
+    counts_accepted_attacks,
     parse_threshold,
 )
 
@@ -150,7 +151,8 @@ LATE_METRICS = (
     "alerts.worker_auth_failures.", "auth_failures.",
 )  # fmt: skip
 """What a harness that cannot keep its schedule does not see, or bring about, as it was to be: who is heard too late is
-stale, and who fails too seldom is no alert. Whether a server counts rightly what came is the checkers' matter."""
+stale, and who fails too seldom is no alert. Whether a server counts rightly what came is the checkers' matter, and what
+of an attack was accepted is proven whenever it left."""
 
 
 def measure_without_own_lateness(
@@ -211,12 +213,16 @@ def excuse(
         if one.status is Status.FAIL
         and (
             one.name.startswith(HARNESS_METRICS)
-            or (late and one.name.startswith(LATE_METRICS))
+            or (late and _may_be_late(one.name.partition(": ")[0]))
             or one.name in explained
         )
         else one
         for one in thresholds
     ]
+
+
+def _may_be_late(metric: str) -> bool:
+    return metric.startswith(LATE_METRICS) and not counts_accepted_attacks(metric)
 
 
 def percentile_of(values: NDArray[np.float64], percentile: float) -> float:
@@ -273,6 +279,10 @@ CHECKERS_OF: Mapping[str, tuple[str, ...]] = {
 """The checkers that count what a threshold is about: where one does not know, or had nothing to check, nobody does."""
 
 
+def _checkers_of(metric: str) -> tuple[str, ...]:
+    return CHECKERS_OF.get("attacks.accepted" if counts_accepted_attacks(metric) else metric, ())
+
+
 def judge_thresholds(
     wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series], checkers: Sequence[Verdict] = ()
 ) -> list[Verdict]:
@@ -290,7 +300,7 @@ def judge_thresholds(
                 continue
             shown = _shown(threshold, value, measured)
             figures: dict[str, Any] = {"value": value if np.isfinite(value) else None}
-            silent = _silent([by_name[one] for one in CHECKERS_OF.get(metric, ()) if one in by_name])
+            silent = _silent([by_name[one] for one in _checkers_of(metric) if one in by_name])
             if silent is not None:
                 why = f"{shown}, but {silent.name} is {silent.status.value}: {silent.summary}"
                 verdicts.append(Verdict(name, silent.status, why, (), figures))

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.verdict import Status
+from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import NEVER_NS, History
 from simulator.judging.judging import judge_run
@@ -102,6 +102,26 @@ def test_what_never_came_takes_for_ever_and_what_was_never_asked_is_not_known() 
     idle = "operation.withdraw.response_time"
     (verdict,) = judge_thresholds({idle: ("max<1h",)}, measure_parts(PLAYED, [idle], {}))
     assert verdict.status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("metric", ["campaign.9", "attack.skew.behind", "operation.withdraw"])
+@pytest.mark.parametrize("what", ["accepted", "refused", "lost"])
+def test_what_became_of_requests_that_nobody_sent_is_not_known(metric: str, what: str) -> None:
+    named = f"{metric}.{what}"
+    (verdict,) = judge_thresholds({named: ("count==0",)}, measure_parts(PLAYED, [named], CAMPAIGNS))
+    assert verdict.status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("metric", ["campaign.1.accepted", "attack.replay.exact.accepted"])
+@pytest.mark.parametrize("checker", ["answers", "attacks"])
+def test_nothing_was_accepted_only_where_who_judges_attacks_knows(metric: str, checker: str) -> None:
+    history = history_of((1, 2, Operation.HEARTBEAT, Answer.NONCE_REPLAYED, 1))
+    series = measure_parts(history, [metric, "campaign.1.refused"], CAMPAIGNS)
+    silent = [Verdict(checker, Status.INCONCLUSIVE, "because of this")]
+    wanted = {metric: ("count==0",), "campaign.1.refused": ("count==1",)}
+    accepted, refused = judge_thresholds(wanted, series, silent)
+    assert (accepted.status, refused.status) == (Status.INCONCLUSIVE, Status.PASS)
+    assert judge_thresholds(wanted, series)[0].status is Status.PASS
 
 
 def test_every_operation_has_a_name_and_every_part_aggregates() -> None:

@@ -185,6 +185,11 @@ VIRTUAL = Verdict("generator", Status.NOT_APPLICABLE, "")
         ("auth_failures.nonce_replayed", True),
         ("alerts.errors", False),
         ("attacks.accepted", False),
+        ("attack.replay.exact.accepted", False),
+        ("attack.replay.exact.refused", True),
+        ("campaign.1.accepted", False),
+        ("campaign.1.sent", True),
+        ("operation.heartbeat.accepted", True),
         ("replay.accepted_twice", False),
     ],
 )
