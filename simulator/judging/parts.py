@@ -8,9 +8,10 @@ import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
+from simulator.checkers.judging import crossed_closes
 from simulator.contract.answers import Answer
 from simulator.history.rows import HONEST, NEVER_NS
-from simulator.history.schedule import held_up_starts, honest_heartbeats, seconds_to_answer
+from simulator.history.schedule import held_up_starts, honest_heartbeats, response_times, seconds_to_answer
 from simulator.scenario.thresholds import OPERATIONS, part_of
 
 if TYPE_CHECKING:
@@ -51,20 +52,39 @@ def _a_second(moments: NDArray[np.int64], planned: NDArray[np.int64]) -> NDArray
     return counts
 
 
+def heartbeat_response_times(history: History) -> NDArray[np.float64]:
+    """Return how long each of the fleet's heartbeats took from when it was planned, in seconds.
+
+    Those that a slow answer kept from leaving are among them, those that crossed the close of a connection are not.
+    """
+    asked = ~crossed_closes(history, honest_heartbeats(history))
+    taken = response_times(history)[1]
+    return taken[np.concatenate([asked, np.ones(len(taken) - len(asked), dtype=np.bool_)])]
+
+
+OF_THE_FLEET = {
+    "operation.heartbeat.response_time": heartbeat_response_times,
+    "operation.heartbeat.rate": heartbeat_rates,
+}
+"""What is another name of a metric of heartbeats: it counts those that never left, too."""
+
+
 def measure_parts(history: History, metrics: Iterable[str], campaigns: Mapping[int, str]) -> dict[str, Series]:
     """Measure those of the metrics that are about a part of a run. `campaigns` are attacks by their number.
 
-    What became of requests is not known where none was sent: that none was is all there is to measure.
+    What became of requests is not known where nothing was asked: that it was not is all there is to measure.
     """
     rows = history.rows()
     series = {}
     for metric in metrics:
         part = part_of(metric)
-        if part is None:
-            continue
-        chosen = rows[_chosen(rows, part, campaigns)]
-        if len(chosen) or part.what == "sent":
-            series[metric] = _series(history, chosen, part)
+        if metric in OF_THE_FLEET:
+            series[metric] = Series(values=OF_THE_FLEET[metric](history))
+        elif part is not None:
+            chosen = rows[_chosen(rows, part, campaigns)]
+            asked = chosen[~crossed_closes(history, chosen)]
+            if len(asked) or part.what == "sent":
+                series[metric] = _series(history, asked, part, sent=len(chosen))
     return series
 
 
@@ -79,20 +99,21 @@ def _chosen(rows: NDArray[Any], part: RunPart, campaigns: Mapping[int, str]) -> 
     return chosen
 
 
-def _series(history: History, rows: NDArray[Any], part: RunPart) -> Series:
-    got = rows["got"]
-    lost = (got == Answer.LOST) | (rows["answered_ns"] == NEVER_NS)
+def _series(history: History, asked: NDArray[Any], part: RunPart, *, sent: int) -> Series:
+    """Measure a part by those of its requests that asked for something, of all that were `sent`."""
+    got = asked["got"]
+    lost = (got == Answer.LOST) | (asked["answered_ns"] == NEVER_NS)
     match part.what:
         case "response_time":
-            return Series(values=seconds_to_answer(history, rows, "planned_ns"))
+            return Series(values=seconds_to_answer(history, asked, "planned_ns"))
         case "rate":
-            accepted = rows[got == Answer.ACCEPTED]
-            return Series(values=_a_second(accepted["answered_ns"], rows["planned_ns"]))
+            accepted = asked[got == Answer.ACCEPTED]
+            return Series(values=_a_second(accepted["answered_ns"], asked["planned_ns"]))
         case "accepted":
-            return Series(count=int((got == Answer.ACCEPTED).sum()), total=len(rows))
+            return Series(count=int((got == Answer.ACCEPTED).sum()), total=len(asked))
         case "refused":
-            return Series(count=int((~lost & (got != Answer.ACCEPTED)).sum()), total=len(rows))
+            return Series(count=int((~lost & (got != Answer.ACCEPTED)).sum()), total=sent)
         case "lost":
-            return Series(count=int(lost.sum()), total=len(rows))
+            return Series(count=int(lost.sum()), total=sent)
         case _:
-            return Series(count=len(rows), total=len(rows))
+            return Series(count=sent, total=sent)

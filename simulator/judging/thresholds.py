@@ -19,13 +19,12 @@ from simulator.history.schedule import (
     held_up_starts,
     honest_heartbeats,
     own_lateness_ns,
-    response_times,
     seconds_to_answer,
     unseen,
 )
 from simulator.history.starvation import starved
 from simulator.judging.market_shown import market_seconds, shown_of
-from simulator.judging.parts import Series, heartbeat_rates, measure_parts
+from simulator.judging.parts import Series, heartbeat_rates, heartbeat_response_times, measure_parts
 from simulator.scenario.thresholds import (
     MEGABYTE,
     MEMORY,
@@ -83,10 +82,8 @@ def measure(
     held_up = sum(one.count for one in history.waits)
     figures = {verdict.name: verdict.figures for verdict in verdicts}
     dropped = figures.get("generator", {}).get("dropped_starts", 0)
-    taken = response_times(history)[1]
-    counted = np.concatenate([asked, np.ones(len(taken) - len(asked), dtype=np.bool_)])
     series = {
-        "heartbeat.response_time": Series(values=taken[counted]),
+        "heartbeat.response_time": Series(values=heartbeat_response_times(history)),
         "heartbeat.service_time": Series(values=seconds_to_answer(history, heartbeats[asked], "sent_ns")),
         "heartbeat.rate": Series(values=heartbeat_rates(history)),
         "heartbeat.accepted": Series(count=accepted, total=len(due)),

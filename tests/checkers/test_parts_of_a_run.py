@@ -12,9 +12,11 @@ import trio
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import Wait
 from simulator.history.rows import NEVER_NS, History
 from simulator.judging.judging import judge_run
-from simulator.judging.parts import heartbeat_rates, measure_parts
+from simulator.judging.parts import Series, heartbeat_rates, measure_parts
 from simulator.judging.record import EndedEarly
 from simulator.judging.thresholds import judge_thresholds, measure
 from simulator.running.aborting import end_early, failed_threshold
@@ -122,6 +124,46 @@ def test_nothing_was_accepted_only_where_who_judges_attacks_knows(metric: str, c
     accepted, refused = judge_thresholds(wanted, series, silent)
     assert (accepted.status, refused.status) == (Status.INCONCLUSIVE, Status.PASS)
     assert judge_thresholds(wanted, series)[0].status is Status.PASS
+
+
+def fleet_of(*beats: tuple[float, float, int]) -> History:
+    """Return a history of heartbeats: planned and answered at seconds, with a status; below 0 it was lost."""
+    history = History()
+    for planned, answered, status in beats:
+        lost = status < 0
+        history.append(
+            round(planned * SECOND_NS), round(planned * SECOND_NS), NEVER_NS if lost else round(answered * SECOND_NS),
+            b"abcdefghijkl", MACHINE, status, Operation.HEARTBEAT, Answer.ACCEPTED,
+            Answer.LOST if lost else Answer.ACCEPTED, 0,
+        )  # fmt: skip
+    return history
+
+
+def values_of(series: Series) -> list[float]:
+    return [] if series.values is None else series.values.tolist()
+
+
+def test_the_operation_that_is_a_heartbeat_is_measured_as_heartbeats_are() -> None:
+    """With what never left for a slow answer's sake, and without what crossed the close of a resting connection."""
+    history = fleet_of((0.5, 0.6, 200), (1.5, 5.6, 200), (6.5, 0, lost_status(Loss.CLOSING, 0)), (7.5, 7.6, 200))
+    history.waits.append(Wait(MACHINE, 2 * SECOND_NS, SECOND_NS, 3, round(5.6 * SECOND_NS)))
+    part = "operation.heartbeat"
+    wanted = [f"{part}.{what}" for what in PARTS["operation"]]
+    series = measure(history, (), 1, parts=wanted)
+    assert values_of(series[f"{part}.response_time"]) == values_of(series["heartbeat.response_time"])
+    assert values_of(series[f"{part}.rate"]) == values_of(series["heartbeat.rate"])
+    assert len(values_of(series[f"{part}.response_time"])) == 3 + 3
+    assert series[f"{part}.lost"] == series["requests.lost"] == Series(count=0, total=4)
+    assert series[f"{part}.accepted"] == series["heartbeat.accepted"] == Series(count=3, total=3)
+    assert series[f"{part}.refused"] == series["heartbeat.refused"] == Series(count=0, total=4)
+    assert series[f"{part}.sent"] == Series(count=4, total=4)
+
+
+def test_an_answer_that_was_cut_off_is_lost_to_its_operation_too() -> None:
+    history = fleet_of((0.5, 0.6, 200), (1.5, 0, lost_status(Loss.CUT, 0)))
+    assert measure_parts(history, ["operation.heartbeat.lost"], {}) == {
+        "operation.heartbeat.lost": Series(count=1, total=2)
+    }
 
 
 def test_every_operation_has_a_name_and_every_part_aggregates() -> None:
