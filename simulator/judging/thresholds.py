@@ -15,6 +15,7 @@ from simulator.checkers.revocation import times_to_stop_s
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.history.losses import Loss, losses_of
+from simulator.history.rows import NEVER_NS
 from simulator.history.schedule import (
     held_up_starts,
     honest_heartbeats,
@@ -66,11 +67,13 @@ def measure(
     memory_max_bytes: int | None = None,
     parts: Iterable[str] = (),
     campaigns: Mapping[int, str] = MappingProxyType({}),
+    until_ns: int = NEVER_NS,
 ) -> dict[str, Series]:
     """Measure every metric, of the whole run and of its `parts`; `campaigns` are attacks by their number.
 
     A lost answer counts as an endless wait, never as no wait. What crossed the close of a connection that had
     rested was never asked, and nobody is to blame: it counts as sent, and neither as lost nor as due.
+    No second is counted that was not over at `until_ns`.
     """
     rows = history.rows()
     heartbeats = honest_heartbeats(history)
@@ -85,7 +88,7 @@ def measure(
     series = {
         "heartbeat.response_time": Series(values=heartbeat_response_times(history)),
         "heartbeat.service_time": Series(values=seconds_to_answer(history, heartbeats[asked], "sent_ns")),
-        "heartbeat.rate": Series(values=heartbeat_rates(history)),
+        "heartbeat.rate": Series(values=heartbeat_rates(history, until_ns)),
         "heartbeat.accepted": Series(count=accepted, total=len(due)),
         "heartbeat.held_up": Series(count=held_up, total=len(heartbeats) + held_up),
         "heartbeat.refused": Series(count=refused, total=len(heartbeats)),
@@ -96,7 +99,7 @@ def measure(
         "machines.connected": Series(values=np.array([connected_max], dtype=np.float64)),
     }
     series |= _measure_market(history)
-    series |= measure_parts(history, parts, campaigns)
+    series |= measure_parts(history, parts, campaigns, until_ns)
     if memory_max_bytes is not None:
         series[MEMORY] = Series(values=np.array([memory_max_bytes / MEGABYTE_BYTES]))
     return series | _measure_checked(figures)

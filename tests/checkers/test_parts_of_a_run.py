@@ -200,19 +200,38 @@ def at(seconds: float) -> Progress:
 
 def test_a_threshold_ends_a_run_from_its_delay_on_and_only_when_it_does_not_hold() -> None:
     slow, fast = history_of(*beats(0.5, 1.1, 2.5, 3.5)), history_of(*beats(0.5, 1.1, 1.2, 2.5, 2.6, 3.5))
-    assert failed_threshold(scenario(RATE), slow, at(4.9)) is None
-    assert failed_threshold(scenario(RATE), fast, at(6)) is None
-    assert failed_threshold(scenario(RATE), History(), at(6)) is None
-    ended = failed_threshold(scenario(RATE), slow, at(6))
+    assert failed_threshold(scenario(RATE), slow, NEVER_NS, at(4.9)) is None
+    assert failed_threshold(scenario(RATE), fast, NEVER_NS, at(6)) is None
+    assert failed_threshold(scenario(RATE), History(), NEVER_NS, at(6)) is None
+    ended = failed_threshold(scenario(RATE), slow, NEVER_NS, at(6))
     assert ended == EndedEarly("heartbeat.rate", "median>=2", 6 * SECOND_NS, "1 a second")
     assert str(ended) == "after 6.0 s heartbeat.rate was 1 a second, and the run was to end unless median>=2"
+
+
+@pytest.mark.parametrize("metric", ["heartbeat.rate", "operation.heartbeat.rate", "operation.policy-fetch.rate"])
+def test_a_second_of_which_not_all_is_known_ends_no_run(metric: str) -> None:
+    """Processes report by their own clocks: what one has told of the newest second, the others may have yet to."""
+    operation = Operation.POLICY_FETCH if "policy" in metric else Operation.HEARTBEAT
+    told = [(moment, moment + 0.01, operation, Answer.ACCEPTED, 0) for moment in (0.5, 1.1, 1.2, 2.1, 2.5, 3.1, 4.1)]
+    wanted = scenario(AbortOptions(metric=metric, threshold="min>=2"))
+    history = history_of(*told)
+    assert failed_threshold(wanted, history, round(3.1 * SECOND_NS), at(5)) is None
+    assert failed_threshold(wanted, history, 0, at(5)) is None
+    assert failed_threshold(wanted, history, 4 * SECOND_NS, at(5)) is not None
+    assert failed_threshold(wanted, history, NEVER_NS, at(5)) is not None
 
 
 def test_an_attack_may_end_a_run_by_its_name() -> None:
     attack = AttackOptions(name="replay.exact", start_ns=Duration(0), duration_ns=Duration(SECOND_NS), rate=1)
     wanted = scenario(AbortOptions(metric="attack.replay.exact.accepted", threshold="count==0"), attacks=(attack,))
-    assert failed_threshold(wanted, history_of((1, 2, Operation.HEARTBEAT, Answer.NONCE_REPLAYED, 1)), at(3)) is None
-    assert failed_threshold(wanted, history_of((1, 2, Operation.HEARTBEAT, Answer.ACCEPTED, 1)), at(3)) is not None
+    assert (
+        failed_threshold(wanted, history_of((1, 2, Operation.HEARTBEAT, Answer.NONCE_REPLAYED, 1)), NEVER_NS, at(3))
+        is None
+    )
+    assert (
+        failed_threshold(wanted, history_of((1, 2, Operation.HEARTBEAT, Answer.ACCEPTED, 1)), NEVER_NS, at(3))
+        is not None
+    )
 
 
 async def test_a_run_goes_on_while_all_holds_and_ends_when_it_does_not(autojump_clock: object) -> None:
@@ -220,7 +239,9 @@ async def test_a_run_goes_on_while_all_holds_and_ends_when_it_does_not(autojump_
     progress, rows, ended = at(9), beats(0.5, 1.1, 1.2, 2.5, 2.6, 3.5), list[EndedEarly]()
     with trio.CancelScope() as work:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(end_early, scenario(RATE), lambda: history_of(*rows), progress, ended.append, work)
+            nursery.start_soon(
+                end_early, scenario(RATE), lambda: (history_of(*rows), NEVER_NS), progress, ended.append, work
+            )
             await trio.sleep(60)
             assert ended == []
             rows += beats(4.5, 5.5, 6.5, 7.5, 8.5, 9.5)
