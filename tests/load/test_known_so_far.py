@@ -53,7 +53,7 @@ def conductor() -> Conductor:
 
 
 def rates(conductor: Conductor) -> list[float]:
-    return heartbeat_rates(*conductor.known()).tolist()
+    return [float(one) for one in heartbeat_rates(*conductor.known())]
 
 
 def test_a_second_counts_once_each_process_has_told_of_all_of_it(conductor: Conductor) -> None:
