@@ -212,9 +212,11 @@ def test_a_threshold_ends_a_run_from_its_delay_on_and_only_when_it_does_not_hold
 def test_a_second_of_which_not_all_is_known_ends_no_run(metric: str) -> None:
     """Processes report by their own clocks: what one has told of the newest second, the others may have yet to."""
     operation = Operation.POLICY_FETCH if "policy" in metric else Operation.HEARTBEAT
-    told = [(moment, moment + 0.01, operation, Answer.ACCEPTED, 0) for moment in (0.5, 1.1, 1.2, 2.1, 2.5, 3.1, 4.1)]
+    beats_of = [
+        (moment, moment + 0.01, operation, Answer.ACCEPTED, 0) for moment in (0.5, 1.1, 1.2, 2.1, 2.5, 3.1, 4.1)
+    ]
     wanted = scenario(AbortOptions(metric=metric, threshold="min>=2"))
-    history = history_of(*told)
+    history = history_of(*beats_of)
     assert failed_threshold(wanted, history, round(3.1 * SECOND_NS), at(5)) is None
     assert failed_threshold(wanted, history, 0, at(5)) is None
     assert failed_threshold(wanted, history, 4 * SECOND_NS, at(5)) is not None

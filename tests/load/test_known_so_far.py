@@ -28,15 +28,15 @@ class Shard:
         self._part = part
         self._history = History()
         self._cursor = Cursor(self._history)
-        self._told = 0
+        self._counted = 0
         conductor._receive(Joined(part, f"w{part}", part * 5, 5, BEGAN_NS, offset_ns=offset_ns))
 
     def tell(self, until_seconds: float, *, last: bool = False) -> None:
         until_ns = round(until_seconds * SECOND_NS)
-        while (at_ns := self._told * SECOND_NS // 10) < until_ns:
+        while (at_ns := self._counted * SECOND_NS // 10) < until_ns:
             beat = (Operation.HEARTBEAT, Answer.ACCEPTED, Answer.ACCEPTED, 0)
             self._history.append(at_ns, at_ns, at_ns + 1, b"abcdefghijkl", self._part * 5, 200, *beat)
-            self._told += 1
+            self._counted += 1
         delta = self._cursor.delta(self._cursor.rows())
         report = Report(BEGAN_NS + until_ns, [], {}, delta, last)
         self._conductor._receive(PartReport(self._part, report))
