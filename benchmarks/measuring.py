@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from benchmarks.intervals import Interval, Outcome, bootstrap_interval, judge, median_interval
+from benchmarks.intervals import Interval, Outcome, judge, median_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -178,7 +178,7 @@ def conclude(
     ratios = {}
     for one in benchmark.yardsticks:
         rounds = _ratios(values[one.over], values[one.under])
-        ratios[one.name] = _measured(one.name, "", rounds, bootstrap_interval(rounds), margin, one)
+        ratios[one.name] = _measured(one.name, "", rounds, median_interval(rounds), margin, one)
     if waited > BUSY_SHARE:
         measured, ratios = ({name: _doubted(one) for name, one in all_.items()} for all_ in (measured, ratios))
     exit_code = exit_code_of((*measured.values(), *ratios.values()))

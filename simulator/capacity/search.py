@@ -121,10 +121,12 @@ class Search:
         return Interval(held, failed, low, high)
 
     def harness_was_the_limit(self) -> bool:
-        """Return whether what ended the search from above was the harness: most failures at the lowest that failed."""
+        """Return whether what ended the search from above was the harness.
+
+        It was, unless the server broke a limit at the lowest rate that failed in as many trials as must agree.
+        """
         _, failed = self._edges()
-        outcomes = [one.outcome for one in self.trials if one.rate == failed and one.outcome is not TrialOutcome.HELD]
-        return 2 * outcomes.count(TrialOutcome.HARNESS) > len(outcomes)
+        return failed is not None and self.trials.count(Trial(failed, TrialOutcome.BROKE)) < AGREEING
 
     def _rates(self) -> list[int]:
         return list(dict.fromkeys(trial.rate for trial in self.trials))

@@ -130,7 +130,8 @@ async def check_target(target: Target) -> dict[str, float]:
                     "start the server, or give its own address and port with --target",
                     f", {tried}",
                 ) from None
-            more = ", or https:// where it wants TLS" if target.tls is None and "closed before" in str(error) else ""
+            closed = "closed before" in str(error) or "ConnectionResetError" in str(error)
+            more = ", or https:// where it wants TLS" if target.tls is None and closed else ""
             raise UnreachableError(
                 f"{target.url} cannot be reached ({error})",
                 f"see that it runs and that --target is its own{more}",

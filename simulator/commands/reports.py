@@ -109,7 +109,7 @@ def verify(
     from simulator.bundle.verify import verify_bundle  # noqa: PLC0415 - as above
     from simulator.errors import BundleError  # noqa: PLC0415 - as above
     from simulator.platform.console import make_console  # noqa: PLC0415 - as above
-    from simulator.report.text import one_line  # noqa: PLC0415 - as above
+    from simulator.report.text import printed  # noqa: PLC0415 - as above
 
     try:
         folder = find_bundle(results, out)
@@ -118,9 +118,9 @@ def verify(
         _fail("verify", error)
     console = make_console()
     for problem in found.altered:
-        console.print(f"[red bold]ALTERED[/] {escape(one_line(problem))}")
+        console.print(f"[red bold]ALTERED[/] {escape(printed(problem))}")
     for problem in found.differs:
-        console.print(f"[red bold]DIFFERS[/] {escape(one_line(problem))}")
+        console.print(f"[red bold]DIFFERS[/] {escape(printed(problem))}")
     console.print(f"{folder}: {plural(found.files, 'file')}, {found.digest}", markup=False)
     if not found.genuine:
         console.print("[red bold]NOT GENUINE[/]" if found.altered else "[red bold]ANOTHER VERDICT[/]")

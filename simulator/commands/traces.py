@@ -104,6 +104,7 @@ def replay(
 def trace_show(trace: TraceFile) -> None:
     """Show what a trace holds: where it comes from, and what each attack and the honest traffic got."""
     from simulator.errors import TraceError  # noqa: PLC0415
+    from simulator.report.text import printed  # noqa: PLC0415 - as above
     from simulator.traces.comparison import group_of  # noqa: PLC0415 - as above
     from simulator.traces.format import read_trace  # noqa: PLC0415
 
@@ -114,7 +115,9 @@ def trace_show(trace: TraceFile) -> None:
     header = read.header
     console = make_console()
     secrets = "redacted" if header.redacted else "WITH SECRETS"
-    console.print(f"{header.scenario}, seed {header.seed}, against {header.target}, {header.started_at}", markup=False)
+    console.print(
+        printed(f"{header.scenario}, seed {header.seed}, against {header.target}, {header.started_at}"), markup=False
+    )
     console.print(
         f"{plural(header.exchanges, 'exchange')} of {plural(len(header.machines), 'machine')}, {secrets}", markup=False
     )

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 LOOK = 0.05
 """How probable it may be that a line looks slower and is not: the second look decides."""
 SURE = 0.01
-"""How probable it may be that any of all lines that were looked at again is called slower and is not; and faster."""
+"""How probable it may be that any of all lines that were looked at again is called slower and is not; and faster.
+
+Where so few values of so many lines can never be so sure, it is how probable that is of each line by itself."""
 SEEN = 0.95
 """How probably the smallest change that a comparison names is seen."""
 _Z = NormalDist().inv_cdf
@@ -98,7 +100,7 @@ def decide(
     """
     confirmed = _confirmed(dict(enumerate(shifts)) if again is None else again, tolerances)
     better = _under(
-        {number: shift.chance_above(math.log1p(tolerance.moods))
+        {number: (shift.chance_above(math.log1p(tolerance.moods)), shift.least)
          for number, (shift, tolerance) in enumerate(zip(shifts, tolerances, strict=True))}
     )  # fmt: skip
     decisions = []
@@ -123,19 +125,30 @@ def _is_worse(shift: Shift, tolerance: Tolerance, level: float) -> bool:
 
 
 def _confirmed(shifts: Mapping[int, Shift], tolerances: Sequence[Tolerance]) -> set[int]:
-    chances = {number: one.chance_below(-math.log1p(tolerances[number].moods)) for number, one in shifts.items()}
+    chances = {
+        number: (one.chance_below(-math.log1p(tolerances[number].moods)), one.least) for number, one in shifts.items()
+    }
     found = _under(chances)
     return {number for number in found if shifts[number].estimate <= -math.log1p(tolerances[number].ignored)}
 
 
-def _under(chances: Mapping[int, float]) -> set[int]:
-    """Return which of several chances are too small to be any of them by chance (Holm)."""
+def _under(chances: Mapping[int, tuple[float, float]]) -> set[int]:
+    """Return which chances, each with the least it could be, are too small to be any of all by chance (Holm).
+
+    What is the least it could be, and still too great among so many, counts by itself: else no change, however great,
+    would be found where a few rounds measured many figures.
+    """
     found: set[int] = set()
-    for number, chance in sorted(chances.items(), key=lambda one: one[1]):
+    for number, (chance, _) in sorted(chances.items(), key=lambda one: one[1]):
         if chance > SURE / (len(chances) - len(found)):
             break
         found.add(number)
-    return found
+    return found | {number for number, (chance, least) in chances.items() if chance <= min(SURE, least)}
+
+
+def judged_alone(shifts: Sequence[Shift]) -> int:
+    """Return of how many lines the values are too few to be corrected for all the others, and enough to judge each."""
+    return sum(SURE / len(shifts) < one.least <= SURE for one in shifts)
 
 
 def _decision(says: Says, shift: Shift, tolerance: Tolerance) -> Decision:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.comparing.deciding import Decision, Says, Tolerance, decide
+from simulator.comparing.deciding import SURE, Decision, Says, Tolerance, decide, is_hidden, judged_alone
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,15 +33,15 @@ class Kind(StrEnum):
 class Line(msgspec.Struct, frozen=True):
     """One figure of both: `before` and `after` are medians, `change` and all of `Decision` are shares of the first.
 
-    `rounds` are how many values of each it rests on, `confirmed` that it was measured again, and `why` says what keeps
-    it from being told, where anything does.
+    A median is None where it is endless: half of what was asked for never came. `rounds` are how many values of each it
+    rests on, `confirmed` that it was measured again, and `why` says what keeps it from being told, where anything does.
     """
 
     title: str
     unit: str
     higher_is_better: bool
-    before: float
-    after: float
+    before: float | None
+    after: float | None
     rounds: tuple[int, int]
     decision: Decision
     confirmed: bool = False
@@ -47,13 +49,17 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class CheckLine(msgspec.Struct, frozen=True):
-    """One check, threshold or attack of two runs: its status in each, empty where a run did not have it."""
+    """One check, threshold or attack of two runs: its status in each, empty where a run did not have it.
+
+    `unknown` where it may be worse, and nobody could tell.
+    """
 
     name: str
     before: str
     after: str
     worse: bool
     note: str = ""
+    unknown: bool = False
 
 
 class FindingLine(msgspec.Struct, frozen=True):
@@ -103,25 +109,44 @@ def lines_of(
             title=one.title,
             unit=one.unit,
             higher_is_better=one.higher_is_better,
-            before=statistics.median(one.before),
-            after=statistics.median(one.after),
+            before=_median(one.before),
+            after=_median(one.after),
             rounds=(len(one.before), len(one.after)),
             decision=decision,
             confirmed=number in (again or {}),
-            why=_why(one, decision),
+            why=_why(one, decision, (whole or {}).get(number, one.shift), again=number in (again or {})),
         )
         for number, (one, decision) in enumerate(zip(pairs, decisions, strict=True))
     ]
 
 
-def _why(pair: Pair, decision: Decision) -> str:
+def _median(values: Sequence[float]) -> float | None:
+    median = statistics.median(values)
+    return median if math.isfinite(median) else None
+
+
+def notes_of(pairs: Sequence[Pair]) -> list[str]:
+    """Return what people have to know of how surely all pairs together were judged."""
+    alone = judged_alone([one.shift for one in pairs])
+    note = (
+        f"{alone} of {plural(len(pairs), 'figure')} rest on too few values to be corrected for being so many: each is "
+        f"judged by itself, and of a hundred that did not change {SURE * 100:.0f} may be called slower"
+    )
+    return [note] if alone else []
+
+
+def _why(pair: Pair, decision: Decision, shift: Shift, *, again: bool) -> str:
     if decision.says is not Says.CANNOT_TELL:
         return ""
     if decision.smallest is None:
         return f"{min(len(pair.before), len(pair.after))} rounds are too few to be sure of anything"
-    if decision.smallest > pair.tolerance.seen:
+    if is_hidden(shift, pair.tolerance):
         return f"noise hides any change below {decision.smallest:.0%}"
-    return "it looks slower, and was not when it was measured again"
+    return (
+        "it looks slower, and was not when it was measured again"
+        if again
+        else "it looks slower, and not surely enough beside so many others"
+    )
 
 
 def conclude(
@@ -132,11 +157,16 @@ def conclude(
     checks: Sequence[CheckLine] = (),
     findings: Sequence[FindingLine] = (),
     notes: Sequence[str] = (),
+    lost: Sequence[str] = (),
 ) -> Comparison:
-    """Return what all lines come to: slower outranks not knowing, and where nothing could be compared nobody knows."""
+    """Return what all lines come to: slower outranks not knowing, and where nothing could be compared nobody knows.
+
+    `lost` are the titles of what one side had and the other had not: nobody knows of those either.
+    """
     slower = [one.title for one in lines if one.decision.says is Says.SLOWER]
     worse = [one.name for one in checks if one.worse]
     unknown = [one.title for one in lines if one.decision.says is Says.CANNOT_TELL]
+    unknown += [*lost, *(one.name for one in checks if one.unknown)]
     code = SLOWER if slower or worse else CANNOT_TELL if unknown or not (lines or checks) else NO_SLOWER
     parts = [f"slower: {', '.join(slower)}"] if slower else []
     parts += [f"worse: {', '.join(worse)}"] if worse else []

@@ -22,6 +22,9 @@ from simulator.limits import COMPARED_ROUNDS_MAX
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ENDLESS = math.log(1000)
+"""What a difference counts as at most, as what came from nothing or never came does: ranks need its sign alone."""
+
 
 class Shift(msgspec.Struct, frozen=True):
     """How far one measurement lies from another, as a difference of logarithms.
@@ -32,6 +35,11 @@ class Shift(msgspec.Struct, frozen=True):
 
     averages: tuple[float, ...]
     chances: tuple[float, ...]
+
+    @property
+    def least(self) -> float:
+        """Return the least chance that so many values can show, whatever they are."""
+        return self.chances[0]
 
     @property
     def estimate(self) -> float:
@@ -57,6 +65,18 @@ class Shift(msgspec.Struct, frozen=True):
         return self.averages[beyond - 1], self.averages[-beyond]
 
 
+def difference(before: float, after: float) -> float | None:
+    """Return the difference of the logarithms of two values from 0 on, which may be endless; None where none is known.
+
+    Two that are both nothing, or both endless, say nothing of each other.
+    """
+    if math.isnan(before) or math.isnan(after) or (before == after and before in {0, math.inf}):
+        return None
+    if 0 in {before, after} or math.inf in {before, after}:
+        return ENDLESS if after > before else -ENDLESS
+    return max(-ENDLESS, min(ENDLESS, math.log(after / before)))
+
+
 def paired(differences: Sequence[float]) -> Shift:
     """Return the shift that pairs show, each by its difference. Raises ValueError for none, or too many."""
     count = _bounded(len(differences))
@@ -69,6 +89,11 @@ def independent(before: Sequence[float], after: Sequence[float]) -> Shift:
     ones, others = _bounded(len(before)), _bounded(len(after))
     averages = sorted(later - earlier for earlier in before for later in after)
     return Shift(tuple(averages), _pairs(ones, others))
+
+
+def certain(change: float) -> Shift:
+    """Return the shift of what was measured once, for it hardly varies: it lies where it was found."""
+    return Shift((change,), (0.0, 1.0))
 
 
 def _bounded(count: int) -> int:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.comparing.outcome import Comparison, Kind, Pair, conclude, lines_of
-from simulator.comparing.ranks import independent
+from simulator.comparing.deciding import Says
+from simulator.comparing.outcome import Comparison, Kind, Pair, conclude, lines_of, notes_of
+from simulator.comparing.ranks import certain, independent
 from simulator.errors import BundleError
 from simulator.limits import BENCH_RESULT_MAX_BYTES, COMPARED_ROUNDS_MAX
 from simulator.platform.wording import plural
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.comparing.deciding import Tolerance
+    from simulator.comparing.outcome import Line
 
 MOODS_OF_RATES, MOODS_OF_RATIOS, MOODS_OF_SIZES = 0.25, 0.05, 0.02
 """What two measurements of the same thing at two times may differ by, as a share: of a time or a rate, of a ratio whose
@@ -29,13 +31,24 @@ SIZES = ("B", "KB", "MB", "KiB", "MiB", "bytes")
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One figure or ratio of a result, as far as it is compared."""
+    """One figure or ratio of a result, as far as it is compared: `confidence` is 1 of one whose one value decides."""
 
     title: str
     unit: str
     rounds: tuple[float, ...]
+    confidence: float = 0.0
     at_least: float | None = None
     at_most: float | None = None
+
+    @property
+    def is_size(self) -> bool:
+        """Return whether it is counted in bytes."""
+        return self.unit.strip() in SIZES
+
+    @property
+    def was_once(self) -> bool:
+        """Return whether it was measured once, because it hardly varies."""
+        return len(self.rounds) == 1 and self.confidence == 1
 
 
 class BenchResult(msgspec.Struct, frozen=True):
@@ -83,19 +96,34 @@ def higher_is_better(figure: Figure) -> bool:
 def compare_results(before: Path, after: Path, compared_at: str, tolerance: Tolerance) -> Comparison:
     """Compare two files, by what is in both. Raises BundleError where one is no result."""
     ones, others = read_results(before), read_results(after)
-    pairs, notes = [], []
-    if ones.machine != others.machine:
-        notes.append(f"two machines: {_machine(ones)} and {_machine(others)}")
+    pairs: list[Pair] = []
+    notes: list[str] = []
     mine, theirs = _figures(ones), _figures(others)
     notes += [f"{title} is in one of them only" for title in sorted(set(mine) ^ set(theirs))]
+    lost = [title for title in mine if title not in theirs]
     for title in (title for title in mine if title in theirs):
+        if any(one[title][1].was_once and not one[title][1].is_size for one in (mine, theirs)):
+            notes.append(f"{title} was measured once, and a single time says nothing of its noise: it is not compared")
+            continue
         pair = _pair(title, mine[title][1], theirs[title][1], tolerance, is_ratio=mine[title][0])
         if pair is None:
             notes.append(f"{title} has values that are not above zero, or too many: it is not compared")
+            lost.append(title)
         else:
             pairs.append(pair)
+    notes += notes_of(pairs)
     names = (f"{before.name} of {ones.measured_at}", f"{after.name} of {others.measured_at}")
-    return conclude(Kind.RESULTS, names, compared_at, lines_of(pairs), notes=notes)
+    lines = lines_of(pairs)
+    if ones.machine != others.machine:
+        notes.insert(0, f"two machines: {_machine(ones)} and {_machine(others)}")
+        lines = [_of_two_machines(one) for one in lines]
+    return conclude(Kind.RESULTS, names, compared_at, lines, notes=notes, lost=lost)
+
+
+def _of_two_machines(line: Line) -> Line:
+    """Return what is left of a line: its change may be the machine's."""
+    decision = msgspec.structs.replace(line.decision, says=Says.CANNOT_TELL)
+    return msgspec.structs.replace(line, decision=decision, why="measured on two machines")
 
 
 def _machine(results: BenchResults) -> str:
@@ -118,10 +146,15 @@ def _pair(title: str, before: Figure, after: Figure, tolerance: Tolerance, *, is
             return None
     if before.unit != after.unit:
         return None
-    moods = MOODS_OF_RATIOS if is_ratio else MOODS_OF_SIZES if before.unit.strip() in SIZES else MOODS_OF_RATES
+    moods = MOODS_OF_RATIOS if is_ratio else MOODS_OF_SIZES if before.is_size else MOODS_OF_RATES
     better = higher_is_better(after)
-    shift = independent(*(_logarithms(one.rounds, better) for one in (before, after)))
+    ones, others = (_logarithms(one.rounds, better) for one in (before, after))
     allowed = msgspec.structs.replace(tolerance, moods=moods)
+    if before.was_once and after.was_once:
+        # Nothing is known of its noise, so no small change counts.
+        shift, allowed = certain(others[0] - ones[0]), msgspec.structs.replace(allowed, ignored=tolerance.seen)
+    else:
+        shift = independent(ones, others)
     return Pair(title, after.unit, better, before.rounds, after.rounds, shift, allowed)
 
 

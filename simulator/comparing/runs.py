@@ -17,8 +17,8 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status
-from simulator.comparing.outcome import CheckLine, Comparison, FindingLine, Kind, Pair, conclude, lines_of
-from simulator.comparing.ranks import paired
+from simulator.comparing.outcome import CheckLine, Comparison, FindingLine, Kind, Pair, conclude, lines_of, notes_of
+from simulator.comparing.ranks import difference, paired
 from simulator.comparing.results import MOODS_OF_RATES
 from simulator.contract.answers import Answer
 from simulator.history.schedule import honest_heartbeats, response_times
@@ -26,7 +26,7 @@ from simulator.judging.thresholds import percentile_of
 from simulator.limits import COMPARED_PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -61,24 +61,29 @@ def compare_runs(before: Run, after: Run, compared_at: str, tolerance: Tolerance
         notes.append(f"two fleets: {before.record.machines:,} and {after.record.machines:,} machines")
     allowed = msgspec.structs.replace(tolerance, moods=MOODS_OF_RATES)
     ones, others = _figures(before), _figures(after)
-    pairs = []
+    pairs: list[Pair] = []
+    lost: list[str] = []
     for title, (unit, better, values) in ones.items():
         theirs = others[title][2]
-        both = [(one, other) for one, other in zip(values, theirs, strict=True) if _comparable(one, other)]
-        if not both:
+        changes = [(change, one, other) for one, other in zip(values, theirs, strict=True)
+                   if (change := difference(one, other)) is not None]  # fmt: skip
+        if not changes:
             notes.append(f"{title}: nothing to compare in one of the runs")
+            if _is_known(values) or _is_known(theirs):
+                lost.append(title)
             continue
-        sign = 1 if better else -1
-        shift = paired([sign * math.log(other / one) for one, other in both])
-        mine, others_values = zip(*both, strict=True)
+        shifts, mine, others_values = zip(*changes, strict=True)
+        shift = paired([change if better else -change for change in shifts])
         pairs.append(Pair(title, unit, better, mine, others_values, shift, allowed))
+    notes += notes_of(pairs)
     names = (before.name, after.name)
     checks, findings = list(_checks(before.verdict, after.verdict)), _findings(before.verdict, after.verdict)
-    return conclude(Kind.RUNS, names, compared_at, lines_of(pairs), checks, findings, notes)
+    return conclude(Kind.RUNS, names, compared_at, lines_of(pairs), checks, findings, notes, lost)
 
 
-def _comparable(*values: float) -> bool:
-    return all(0 < one < math.inf for one in values)
+def _is_known(values: Sequence[float]) -> bool:
+    """Return whether a run had anything of a figure: a rate of nothing, and no value at all, are none."""
+    return any(one > 0 for one in values)
 
 
 def _figures(run: Run) -> dict[str, tuple[str, bool, tuple[float, ...]]]:
@@ -141,9 +146,15 @@ def _note(one: Verdict | AttackSummary) -> str:
 
 
 def _check(name: str, before: Status | None, after: Status | None, note: str = "") -> CheckLine:
-    """Return a check's line. It is worse where it fails now and did not before; what was not known is no news."""
-    worse = after is Status.FAIL and before is not None and before is not Status.FAIL
-    return CheckLine(name, before.value if before else "", after.value if after else "", worse, note)
+    """Return a check's line.
+
+    It is worse where it fails now and did not before. Whether it is, nobody knows where it could not be judged now, or
+    held and is no longer there; what failed before cannot get worse.
+    """
+    could_fail = before is not None and before is not Status.FAIL
+    unknown = (could_fail and after is Status.INCONCLUSIVE) or (before is Status.PASS and after is None)
+    worse = could_fail and after is Status.FAIL
+    return CheckLine(name, before.value if before else "", after.value if after else "", worse, note, unknown)
 
 
 def _findings(before: RunVerdict, after: RunVerdict) -> list[FindingLine]:

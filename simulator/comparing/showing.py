@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from reference_server.wire.visible_text import visible
 from simulator.comparing import wording
 from simulator.comparing.deciding import Says
 from simulator.comparing.outcome import CANNOT_TELL, NO_SLOWER, SLOWER
-from simulator.report.text import markdown, one_line
+from simulator.report.text import markdown, one_line, printed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +24,7 @@ CODE_COLOURS = {NO_SLOWER: "green", SLOWER: "red", CANNOT_TELL: "yellow"}
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print a table of the figures, what changed of all checks, and what it comes to."""
-    console.print(f"{comparison.before} -> {comparison.after}", markup=False)
+    console.print(f"{_shown(comparison.before)} -> {_shown(comparison.after)}")
     if comparison.lines:
         table = Table("", "figure", "before", "after", "change", "true change", "smallest seen", "rounds", box=None)
         for line in comparison.lines:
@@ -41,11 +40,12 @@ def show(comparison: Comparison, console: Console) -> None:
                 wording.rounds_text(line),
             )
         console.print(table)
-    changed = [one for one in comparison.checks if one.before != one.after]
+    changed = [one for one in comparison.checks if one.before != one.after or one.unknown]
     if changed:
         table = Table("before", "after", "check", "", box=None)
         for one in changed:
-            after = f"[red bold]{one.after}[/]" if one.worse else one.after or "not there"
+            colour = "red bold" if one.worse else "yellow" if one.unknown else ""
+            after = f"[{colour}]{one.after or 'not there'}[/]" if colour else one.after or "not there"
             table.add_row(one.before or "not there", after, _shown(one.name), _shown(one.note))
         console.print(table)
     for finding in comparison.findings:
@@ -59,7 +59,7 @@ def show(comparison: Comparison, console: Console) -> None:
 
 
 def _shown(text: str) -> str:
-    return escape(visible(text))
+    return escape(printed(text))
 
 
 def summary_markdown(comparison: Comparison) -> bytes:
@@ -98,7 +98,8 @@ def junit(comparison: Comparison) -> bytes:
         change = f"{found.says}: {wording.change_text(found.change)} ({wording.interval_text(found)})"
         add(line.title, kind, f"{change}; {line.why}" if line.why else change)
     for one in comparison.checks:
-        add(one.name, "failure" if one.worse else "", f"{one.before} before, {one.after} now: {one.note}")
+        kind = "failure" if one.worse else "error" if one.unknown else ""
+        add(one.name, kind, f"{one.before} before, {one.after} now: {one.note}")
     for name, count in counts.items():
         suite.set(name, str(count))
     root = ET.Element("testsuites", {name: str(count) for name, count in counts.items()})

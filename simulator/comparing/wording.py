@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from simulator.comparing.outcome import Line
 
 
-def value_text(line: Line, value: float) -> str:
+def value_text(line: Line, value: float | None) -> str:
     """Return a value with its unit, as `28,300/s`."""
-    return f"{value:,.4g}{line.unit}"
+    return "endless" if value is None else f"{value:,.4g}{line.unit}"
 
 
 def change_text(share: float | None) -> str:

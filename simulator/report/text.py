@@ -17,11 +17,21 @@ _MARKDOWN = re.compile(
     r"|^[-+=]|^[0-9]+(?=[.)](?:\s|$))",  # lists and headings, which begin a line
     re.IGNORECASE,
 )
+_COMMAND = re.compile(r"::(?=[A-Za-z])|##\[")
+"""What makes GitHub Actions take a line for a command, indented or not: of the second, anywhere in it."""
 
 
 def one_line(text: str) -> str:
     """Do the same for a place with a single line."""
     return visible(text).replace("\n", "\\n").replace("\t", " ")
+
+
+def printed(text: str) -> str:
+    r"""Do the same for a line of a log, in which no CI job finds a command: `::error` becomes `\x3a:error`.
+
+    Wherever it stands in a line, for a table breaks lines where it likes.
+    """
+    return _COMMAND.sub(lambda match: f"\\x{ord(match[0][0]):02x}{match[0][1:]}", one_line(text))
 
 
 def shortened(text: str, length: int) -> str:

@@ -15,12 +15,13 @@ from simulator.report.text import one_line
 from simulator.scenario.source_lines import line_at, lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rich.console import Console
 
     from simulator.judging.verdict_file import RunVerdict
     from simulator.scenario.source_lines import Problem
+    from simulator.scenario.values import Scenario
 
 ANNOTATIONS_MAX = 10
 """Of one kind and step: GitHub shows no more."""
@@ -28,13 +29,11 @@ SUMMARY_MAX_BYTES = 1 << 20
 """Of one step: GitHub refuses a longer one."""
 
 
-def tell_ci(
-    console: Console, environ: Mapping[str, str], verdict: RunVerdict, folder: Path, scenario: Path, text: str
-) -> None:
+def tell_ci(console: Console, environ: Mapping[str, str], annotations: Iterable[str], folder: Path) -> None:
     """Add a run's summary to the job's, and print annotations; nothing where this is no job of GitHub Actions."""
     if environ.get("GITHUB_ACTIONS") != "true":
         return
-    for line in annotations_of(verdict, place_of(scenario, environ), text):
+    for line in annotations:
         console.print(line, markup=False)
     summary = folder / SUMMARY
     if summary.is_file():
@@ -65,13 +64,13 @@ def place_of(path: Path, environ: Mapping[str, str]) -> str:
         return ""
 
 
-def annotations_of(verdict: RunVerdict, file: str, text: str) -> Iterator[str]:
+def annotations_of(verdict: RunVerdict, scenario: Scenario, file: str, text: str) -> Iterator[str]:
     """Return a line for each threshold and campaign that is a problem, with the scenario's line that asked for it."""
     if not file:
         return
     lines = lines_of(text)
     shown = dict.fromkeys(("error", "warning"), 0)
-    for name, place, status, what in _placed(verdict):
+    for name, place, status, what in _placed(verdict, scenario):
         kind = {Status.FAIL: "error", Status.INCONCLUSIVE: "warning"}.get(status)
         line = line_at(lines, place)
         if kind is None or not line or shown[kind] == ANNOTATIONS_MAX:
@@ -80,9 +79,13 @@ def annotations_of(verdict: RunVerdict, file: str, text: str) -> Iterator[str]:
         yield annotation(kind, file, line, name, what)
 
 
-def _placed(verdict: RunVerdict) -> Iterator[tuple[str, str, Status, str]]:
+def _placed(verdict: RunVerdict, scenario: Scenario) -> Iterator[tuple[str, str, Status, str]]:
+    ending = {f"{one.metric}: {one.threshold}": number for number, one in enumerate(scenario.abort_on_fail)}
     for one in verdict.thresholds:
-        yield one.name, f'thresholds."{one.name.partition(": ")[0]}"', one.status, one.summary
+        metric, _, expression = one.name.partition(": ")
+        asked = expression in scenario.thresholds.get(metric, ())
+        place = f'thresholds."{metric}"' if asked else f"abort_on_fail[{ending.get(one.name)}].threshold"
+        yield one.name, place, one.status, one.summary
     for attack in verdict.attacks:
         yield attack.attack, f"attacks[{attack.campaign - 1}]", attack.status, attack.note
 

@@ -37,6 +37,7 @@ from simulator.judging.replay_record import (
 from simulator.platform.interruptions import signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
+from simulator.report.text import printed
 from simulator.running.doctor import check_open_files
 from simulator.running.leaving import leave_and_show
 from simulator.traces.choosing import choose, only
@@ -144,7 +145,7 @@ async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Hel
     first, last = trace.exchanges[0].sent_ns, trace.exchanges[-1].sent_ns
     how = "verbatim" if request.verbatim else "re-signed"
     console.print(
-        f"[bold]{escape(trace.header.scenario)}[/]: {plural(len(trace.exchanges), 'exchange')} "
+        f"[bold]{escape(printed(trace.header.scenario))}[/]: {plural(len(trace.exchanges), 'exchange')} "
         f"over {(last - first) / 1e9:.0f}s, {how}"
     )
     with trio.open_signal_receiver(*stop_signals()) as signals:

@@ -43,9 +43,10 @@ from simulator.load.options import ConductorError, ConductorOptions, see_that_th
 from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.wording import plural
+from simulator.report.text import printed
 from simulator.running.aborting import end_early
 from simulator.running.doctor import check_open_files
-from simulator.running.in_ci import tell_ci
+from simulator.running.in_ci import annotations_of, place_of, tell_ci
 from simulator.running.leaving import leave_and_show, write_others
 from simulator.running.recorded import origin_of, record_of
 from simulator.running.run_state import RunState
@@ -143,12 +144,13 @@ def _report(request: RunRequest, outcome: RunState, console: Console) -> int:
     verdict = judge_run(record, outcome.history)
     folder = folder_of(request.out, request.scenario.name, outcome.started_at)
     others = partial(write_others, outcome.failure, outcome.tape, origin_of(request, outcome), request)
+    annotations = annotations_of(verdict, request.scenario, place_of(request.path, os.environ), request.scenario_text)
     return leave_and_show(
         console, request.out, folder, verdict,
         lambda: write_bundle(
             folder, verdict, record, outcome.history, request.scenario_text, reports=request.reports, others=others
         ),
-        partial(tell_ci, console, os.environ, verdict, folder, request.path, request.scenario_text),
+        partial(tell_ci, console, os.environ, annotations, folder),
     )  # fmt: skip
 
 
@@ -165,7 +167,7 @@ async def _run(request: RunRequest, console: Console, held: HeldSignal, work_in:
             f"{scenario.duration_ns / SECOND_NS:.0f}s, seed {request.seed}",
         )
         if scenario.description:
-            console.print(f"[dim]{escape(scenario.description)}[/]")
+            console.print(f"[dim]{escape(printed(scenario.description.strip()))}[/]")
         async with trio.open_nursery() as nursery:
             work = trio.CancelScope()
             if held.number is not None:

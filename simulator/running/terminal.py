@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from reference_server.wire.units import SECOND_NS
-from reference_server.wire.visible_text import visible
 from simulator.checkers.verdict import Status, Verdict
 from simulator.platform.wording import plural
 from simulator.report import wording
+from simulator.report.text import printed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,7 +106,7 @@ def _live_view(progress: Progress, rates: _Rates, duration_ns: int, title: str) 
     time = Text(f" {progress.elapsed_ns / SECOND_NS:.0f}s of {duration_ns / SECOND_NS:.0f}s", style="dim")
     clock = Table.grid()
     clock.add_row(bar, time)
-    problem = Text(visible(progress.last_problem), style="yellow") if progress.last_problem else Text("")
+    problem = Text(printed(progress.last_problem), style="yellow") if progress.last_problem else Text("")
     return Group(Text(title, style="bold"), table, clock, problem)
 
 
@@ -127,7 +127,7 @@ async def show_progress(console: Console, progress: Progress, duration_ns: int, 
 
 def _shown(text: str) -> str:
     """Make a text that a server may have chosen safe: for Rich's markup, and for the terminal itself."""
-    return escape(visible(text))
+    return escape(printed(text))
 
 
 def _rows(table: Table, verdicts: list[Verdict]) -> None:

@@ -6,6 +6,7 @@ import io
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import trio
 from rich.console import Console
@@ -19,8 +20,8 @@ from simulator.running import run
 from simulator.running.run_state import RunState
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.harness_failure import FAILURE_FILE, leaf_errors, write_failure
+from simulator.worlds.live import world as live
 from simulator.worlds.live.world import LIVE
-from simulator.worlds.players import fleet_run as live
 from simulator.worlds.players.fleet_player import FleetPlayer
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.progress import Progress
@@ -144,7 +145,7 @@ def test_where_it_failed_is_left_in_the_runs_folder_without_secrets(tmp_path: Pa
 
 def test_the_console_gets_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`hatchfarm run` as a whole: exit code 3, the verdict and the file beside it."""
-    monkeypatch.setattr(live, "watch_generator", broken)
+    monkeypatch.setattr(live, "LIVE", msgspec.structs.replace(LIVE, watch=broken))
     path = tmp_path / "broken.toml"
     path.write_text(
         SCENARIO.replace(f'duration = "{DURATION_SECONDS}s"', 'duration = "1500ms"').split("[[attacks]]", maxsplit=1)[0]

@@ -108,6 +108,25 @@ def test_who_was_the_limit_is_decided_at_the_lowest_rate_that_failed(outcome: Tr
     assert search.harness_was_the_limit() is (outcome is TrialOutcome.HARNESS)
 
 
+@pytest.mark.parametrize(
+    ("trials", "harness"),
+    [
+        ([TrialOutcome.BROKE, TrialOutcome.HARNESS], True),
+        ([TrialOutcome.BROKE, TrialOutcome.HELD, TrialOutcome.HARNESS], True),
+        ([TrialOutcome.BROKE, TrialOutcome.HELD, TrialOutcome.BROKE], False),
+        ([TrialOutcome.BROKE, TrialOutcome.BROKE], False),
+        ([TrialOutcome.HELD, TrialOutcome.HELD], False),
+    ],
+)
+def test_a_server_is_too_slow_where_two_trials_of_the_rate_say_so(trials: list[TrialOutcome], *, harness: bool) -> None:
+    search = Search(Bounds(500, 500, 0.1, is_required=True))
+    for trial in trials:
+        assert search.next_rate() == 500
+        search.record(500, trial)
+    assert search.next_rate() is None
+    assert search.harness_was_the_limit() is harness
+
+
 @pytest.mark.parametrize("bounds", [Bounds(0, 10, 0.1), Bounds(11, 10, 0.1), Bounds(1, 10, 0.0), Bounds(1, 10, 1.0)])
 def test_bounds_that_bound_nothing_are_refused(bounds: Bounds) -> None:
     with pytest.raises(ValueError, match="positive rate"):

@@ -85,8 +85,8 @@ def test_results_that_can_no_longer_be_written_are_shown_and_are_an_error(
 ) -> None:
     """A full disk at the end of a long run."""
 
-    async def run(request: object, console: object, held: object) -> RunState:
-        del request, console, held
+    async def run(request: object, console: object, held: object, work: object) -> RunState:
+        del request, console, held, work
         await trio.lowlevel.checkpoint()
         return RunState(History(), Progress(), {}, "its own server", datetime(2024, 1, 1, tzinfo=UTC), [])
 

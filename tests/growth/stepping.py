@@ -42,9 +42,10 @@ class _Program:
             case "ASSERT" | "ASSERT_NOT":
                 behind = argument[1].getwidth()[0] if argument[0] < 0 else 0
                 self._inside(argument[1], flags, wanted=op == "ASSERT", moves=False, behind=behind)
-            case "BRANCH":
+            case "BRANCH" | "GROUPREF_EXISTS":
+                # What depends on a group tries both: the steps are no fewer than with the one that is due.
                 ends = []
-                for branch in argument[1]:
+                for branch in argument[1] if op == "BRANCH" else (one or () for one in argument[1:]):
                     at = len(code)
                     code.append((_FAIL,))
                     self._sequence(branch, flags)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections import Counter
 from itertools import pairwise
 from shutil import which
 from typing import TYPE_CHECKING, Any
@@ -147,64 +146,38 @@ def play(fresh: tuple[str, ...], folder: Path, duration: str, settings: dict[str
     return runs[-1]
 
 
-def see_that_nothing_collides(run: Run, workers: int) -> None:
+def see_that_nothing_collides(run: Run) -> None:
     """See that the workers' machines and owners are apart, and that no two machines have one id on the server."""
     numbers = sorted((one.first_machine, one.first_machine + one.machines) for one in run.joined)
-    assert len(numbers) == 2 * workers
+    assert len(numbers) == 4
     assert all(one[1] <= other[0] for one, other in pairwise(numbers))
     machines = run.history.machines
     assert all(any(first <= number < end for first, end in numbers) for number in machines)
     assert len({machine.worker_id for machine in machines.values()}) == len(machines)
     of_users = {machine.owner_id for machine in machines.values() if machine.owner_id.count("-") > 2}
-    assert {owner.split("-")[2] for owner in of_users} == {f"o{1 + number}" for number in range(workers)}
+    assert {owner.split("-")[2] for owner in of_users} == {"o1", "o2"}
     for owner in of_users:
         assert len({run.part_of(number).part for number in run.machines_of(owner)}) == 1
 
 
-@pytest.fixture(scope="module")
-def spread(fresh: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Play a run over three hosts, once: each process of it takes longer to start than to play.
-
-    The first was started with the conductor's. The others were started at another time: the monotonic clock of one is
-    the conductor's, and that of the other far ahead.
-    """
-    boots = {"host-1": 0, "host-2": AHEAD_SECONDS}
-    return play(fresh, tmp_path_factory.mktemp("spread"), "8s", TIGHT, workers=3, boots=boots)
-
-
-def test_machines_are_split_over_hosts_of_which_each_is_a_client(spread: Run) -> None:
-    """Three hosts play a third of the fleet each; what all sent is one history, in which the server is right."""
-    assert (spread.played.code, spread.played.workers) == (0, [0, 0, 0]), spread.played.output
-    assert set(spread.judged().values()) == {"pass", "n/a"}
-    assert sorted(len(spread.machines_at(host)) for host in range(4)) == [0, 13, 13, 14]
-    assert spread.machines_at(0) == set()
-    see_that_nothing_collides(spread, 3)
-    assert spread.played.metrics[REGISTERED] == len(spread.history.machines)
-    assert spread.played.metrics[ACCEPTED] == len(heartbeats(spread.history))
-    sources = spread.history.rows()["source"]
-    assert {at_host(int(source)) for source in np.unique(sources)} >= {(NO_SOURCE, host) for host in (1, 2, 3)}
-    assert "per-IP limits count each host as one client" in " ".join(spread.verdict["warnings"])
-
-
-def test_hosts_with_clocks_of_their_own_play_by_bounds_that_hold_the_truth(spread: Run) -> None:
-    """Whose clock is not the conductor's is known by bounds that hold its offset, and heard from in the run's time."""
-    offsets = Counter(one.offset_ns for one in spread.joined)
-    assert offsets.pop((0, 0)) == 2, "of the host that was started with the conductor's, exactly"
-    ahead = {round(sum(offset_ns) / 2 / SECOND_NS): offset_ns for offset_ns in offsets}
-    assert sorted(ahead) == [0, AHEAD_SECONDS]
-    for seconds, (low_ns, high_ns) in ahead.items():
-        assert low_ns < seconds * SECOND_NS < high_ns
-        assert high_ns - low_ns < SECOND_NS
-    widths = sorted(one.clock_width_ns for one in spread.history.parts if one.host)
-    assert widths[:2] == [0, 0]
-    assert len(widths[2:]) == 4
-    assert all(0 < width < SECOND_NS for width in widths[2:])
-    assert all(spread.machines_at(host, 0, 10 * SECOND_NS) == spread.machines_at(host) for host in (1, 2, 3))
+def test_machines_are_split_over_hosts_of_which_each_is_a_client(fresh: tuple[str, ...], tmp_path: Path) -> None:
+    """Two hosts play half of the fleet each; what both sent is one history, in which the server is right."""
+    run = play(fresh, tmp_path, "5s", TIGHT)
+    assert (run.played.code, run.played.workers) == (0, [0, 0]), run.played.output
+    assert set(run.judged().values()) == {"pass", "n/a"}
+    assert [len(run.machines_at(host)) for host in (0, 1, 2)] == [0, 20, 20]
+    see_that_nothing_collides(run)
+    assert run.played.metrics[REGISTERED] == len(run.history.machines)
+    assert run.played.metrics[ACCEPTED] == len(heartbeats(run.history))
+    assert {one.offset_ns for one in run.joined} == {(0, 0)}
+    sources = run.history.rows()["source"]
+    assert {at_host(int(source)) for source in np.unique(sources)} >= {(NO_SOURCE, 1), (NO_SOURCE, 2)}
+    assert "per-IP limits count each host as one client" in " ".join(run.verdict["warnings"])
 
 
 def test_a_lost_host_loses_its_share_and_the_other_takes_over(fresh: tuple[str, ...], tmp_path: Path) -> None:
     """The verdict is open, and says of how many machines it does not know from when on what they sent."""
-    run = play(fresh, tmp_path, "20s", AMPLE, kill_at=200)
+    run = play(fresh, tmp_path, "34s", AMPLE, kill_at=200)
     assert (run.played.code, run.played.workers) == (INCONCLUSIVE, [0, -9]), run.played.output
     lost = [one for one in run.history.parts if one.known_until_ns != NEVER_NS]
     (lost_host,) = {one.host for one in lost}
@@ -215,7 +188,7 @@ def test_a_lost_host_loses_its_share_and_the_other_takes_over(fresh: tuple[str, 
     assert len(run.machines_at(lost_host)) == MACHINES // 2
     assert len(run.machines_at(other, to_ns=last_ns)) == MACHINES // 2
     assert len(run.machines_at(other, from_ns=last_ns)) == MACHINES
-    see_that_nothing_collides(run, 2)
+    see_that_nothing_collides(run)
     assert run.played.metrics[REGISTERED] >= len(run.history.machines)
     known = {name: status for name, status in run.judged().items() if status != "inconclusive"}
     assert known == {"features": "pass", "clock": "pass"}, "neither is known by what a host sent"
@@ -223,3 +196,22 @@ def test_a_lost_host_loses_its_share_and_the_other_takes_over(fresh: tuple[str, 
     assert f"What {reported} machines, and whoever else was played by the processes that were lost, sent from " in (
         run.played.output
     )
+
+
+def test_hosts_with_clocks_of_their_own_play_by_bounds_that_hold_the_truth(
+    fresh: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Of two hosts that were started at another time one has the same monotonic clock, and one is far ahead of it."""
+    run = play(fresh, tmp_path, "5s", TIGHT, boots={"host-0": 0, "host-1": AHEAD_SECONDS})
+    assert (run.played.code, run.played.workers) == (0, [0, 0]), run.played.output
+    assert set(run.judged().values()) == {"pass", "n/a"}
+    ahead = {round(sum(one.offset_ns) / 2 / SECOND_NS): one.offset_ns for one in run.joined}
+    assert sorted(ahead) == [0, AHEAD_SECONDS]
+    for seconds, (low_ns, high_ns) in ahead.items():
+        assert low_ns < seconds * SECOND_NS < high_ns
+        assert high_ns - low_ns < SECOND_NS
+    widths = [one.clock_width_ns for one in run.history.parts if one.host]
+    assert len(widths) == 4
+    assert all(0 < width < SECOND_NS for width in widths)
+    assert all(len(run.machines_at(host, 0, 10 * SECOND_NS)) == MACHINES / 2 for host in (1, 2))
+    see_that_nothing_collides(run)
