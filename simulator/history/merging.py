@@ -75,6 +75,10 @@ class HistoryPart(msgspec.Struct, frozen=True):
     host: int = 0
     known_until_ns: int = NEVER_NS
 
+    def earliest_ns(self, at_ns: int) -> int:
+        """Return the earliest that a moment of the part can have been in the run."""
+        return at_ns + self.shift_ns + self.clock_ns[0]
+
 
 def merge_histories(parts: Sequence[HistoryPart]) -> History:
     """Make one history of several, which stay as they are.

@@ -15,17 +15,17 @@ from simulator.checkers.revocation import times_to_stop_s
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.history.losses import Loss, losses_of
+from simulator.history.rows import NEVER_NS
 from simulator.history.schedule import (
     held_up_starts,
     honest_heartbeats,
     own_lateness_ns,
-    response_times,
     seconds_to_answer,
     unseen,
 )
 from simulator.history.starvation import starved
 from simulator.judging.market_shown import market_seconds, shown_of
-from simulator.judging.parts import Series, heartbeat_rates, measure_parts
+from simulator.judging.parts import Series, heartbeat_rates, heartbeat_response_times, measure_parts
 from simulator.scenario.thresholds import (
     MEGABYTE,
     MEMORY,
@@ -34,6 +34,7 @@ from simulator.scenario.thresholds import (
     TIMES,
     Threshold,
     aggregates_of,
+    counts_accepted_attacks,
     parse_threshold,
 )
 
@@ -66,11 +67,13 @@ def measure(
     memory_max_bytes: int | None = None,
     parts: Iterable[str] = (),
     campaigns: Mapping[int, str] = MappingProxyType({}),
+    until_ns: int = NEVER_NS,
 ) -> dict[str, Series]:
     """Measure every metric, of the whole run and of its `parts`; `campaigns` are attacks by their number.
 
     A lost answer counts as an endless wait, never as no wait. What crossed the close of a connection that had
     rested was never asked, and nobody is to blame: it counts as sent, and neither as lost nor as due.
+    No second is counted that was not over at `until_ns`.
     """
     rows = history.rows()
     heartbeats = honest_heartbeats(history)
@@ -82,12 +85,10 @@ def measure(
     held_up = sum(one.count for one in history.waits)
     figures = {verdict.name: verdict.figures for verdict in verdicts}
     dropped = figures.get("generator", {}).get("dropped_starts", 0)
-    taken = response_times(history)[1]
-    counted = np.concatenate([asked, np.ones(len(taken) - len(asked), dtype=np.bool_)])
     series = {
-        "heartbeat.response_time": Series(values=taken[counted]),
+        "heartbeat.response_time": Series(values=heartbeat_response_times(history)),
         "heartbeat.service_time": Series(values=seconds_to_answer(history, heartbeats[asked], "sent_ns")),
-        "heartbeat.rate": Series(values=heartbeat_rates(history)),
+        "heartbeat.rate": Series(values=heartbeat_rates(history, until_ns)),
         "heartbeat.accepted": Series(count=accepted, total=len(due)),
         "heartbeat.held_up": Series(count=held_up, total=len(heartbeats) + held_up),
         "heartbeat.refused": Series(count=refused, total=len(heartbeats)),
@@ -98,7 +99,7 @@ def measure(
         "machines.connected": Series(values=np.array([connected_max], dtype=np.float64)),
     }
     series |= _measure_market(history)
-    series |= measure_parts(history, parts, campaigns)
+    series |= measure_parts(history, parts, campaigns, until_ns)
     if memory_max_bytes is not None:
         series[MEMORY] = Series(values=np.array([memory_max_bytes / MEGABYTE_BYTES]))
     return series | _measure_checked(figures)
@@ -150,7 +151,8 @@ LATE_METRICS = (
     "alerts.worker_auth_failures.", "auth_failures.",
 )  # fmt: skip
 """What a harness that cannot keep its schedule does not see, or bring about, as it was to be: who is heard too late is
-stale, and who fails too seldom is no alert. Whether a server counts rightly what came is the checkers' matter."""
+stale, and who fails too seldom is no alert. Whether a server counts rightly what came is the checkers' matter, and what
+of an attack was accepted is proven whenever it left."""
 
 
 def measure_without_own_lateness(
@@ -200,9 +202,9 @@ def excuse(
     """Make thresholds undecided that were missed perhaps by the harness's own doing; `best` is without it.
 
     Or for want of a CPU, where somebody was `starving`. A failure that neither explains is proven, whatever else the
-    harness did wrong.
+    harness did wrong; and in virtual time, where the harness cannot have been late, it explains none.
     """
-    late = generator.status is not Status.PASS or starving
+    late = generator.status.is_problem or starving
     why = "a machine that was too busy" if starving else "the harness"
     times = {metric: expressions for metric, expressions in wanted.items() if metric in best}
     explained = {one.name for one in judge_thresholds(times, best) if late and one.status is Status.PASS}
@@ -211,12 +213,16 @@ def excuse(
         if one.status is Status.FAIL
         and (
             one.name.startswith(HARNESS_METRICS)
-            or (late and one.name.startswith(LATE_METRICS))
+            or (late and _may_be_late(one.name.partition(": ")[0]))
             or one.name in explained
         )
         else one
         for one in thresholds
     ]
+
+
+def _may_be_late(metric: str) -> bool:
+    return metric.startswith(LATE_METRICS) and not counts_accepted_attacks(metric)
 
 
 def percentile_of(values: NDArray[np.float64], percentile: float) -> float:
@@ -273,6 +279,10 @@ CHECKERS_OF: Mapping[str, tuple[str, ...]] = {
 """The checkers that count what a threshold is about: where one does not know, or had nothing to check, nobody does."""
 
 
+def _checkers_of(metric: str) -> tuple[str, ...]:
+    return CHECKERS_OF.get("attacks.accepted" if counts_accepted_attacks(metric) else metric, ())
+
+
 def judge_thresholds(
     wanted: Mapping[str, Sequence[str]], series: Mapping[str, Series], checkers: Sequence[Verdict] = ()
 ) -> list[Verdict]:
@@ -290,7 +300,7 @@ def judge_thresholds(
                 continue
             shown = _shown(threshold, value, measured)
             figures: dict[str, Any] = {"value": value if np.isfinite(value) else None}
-            silent = _silent([by_name[one] for one in CHECKERS_OF.get(metric, ()) if one in by_name])
+            silent = _silent([by_name[one] for one in _checkers_of(metric) if one in by_name])
             if silent is not None:
                 why = f"{shown}, but {silent.name} is {silent.status.value}: {silent.summary}"
                 verdicts.append(Verdict(name, silent.status, why, (), figures))

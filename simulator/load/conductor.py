@@ -164,6 +164,12 @@ class Conductor:
         own = HistoryPart(self._history)
         return merge_histories([own, *(self._history_part(part) for part in self._parts.values())])
 
+    def known(self) -> tuple[History, int]:
+        """Return what has been told so far, and the moment of the run until which all of it has, in nanoseconds."""
+        live = [one for one in self._parts.values() if not one.complete and not one.lost]
+        moments = (self._history_part(one).earliest_ns(one.reported_until_ns) for one in live)
+        return self.merged(), min(moments, default=NEVER_NS)
+
     # --- the course of a run
 
     async def _play(self) -> None:

@@ -25,17 +25,20 @@ LOOKING_SHARE = 0.02
 
 async def end_early(
     scenario: Scenario,
-    history: Callable[[], History],
+    known: Callable[[], tuple[History, int]],
     progress: Progress,
     note: Callable[[EndedEarly], None],
     work: trio.CancelScope,
 ) -> None:
-    """Cancel the work, and note why, as soon as a threshold of the scenario's does not hold that would end the run."""
+    """Cancel the work, and note why, as soon as a threshold of the scenario's does not hold that would end the run.
+
+    `known` returns what is known so far, and the moment of the run until which all is, in nanoseconds.
+    """
     waits = LOOK_SECONDS
     while scenario.abort_on_fail:
         await trio.sleep(waits)
         began = time.perf_counter()
-        found = failed_threshold(scenario, history(), progress)
+        found = failed_threshold(scenario, *known(), progress)
         if found is not None:
             note(found)
             work.cancel()
@@ -43,14 +46,17 @@ async def end_early(
         waits = max(LOOK_SECONDS, (time.perf_counter() - began) / LOOKING_SHARE)
 
 
-def failed_threshold(scenario: Scenario, history: History, progress: Progress) -> EndedEarly | None:
-    """Return the first threshold that does not hold now, of those that are looked at already; None for none."""
+def failed_threshold(scenario: Scenario, history: History, until_ns: int, progress: Progress) -> EndedEarly | None:
+    """Return the first threshold that does not hold now, of those that are looked at already; None for none.
+
+    All that came of the run until `until_ns` is in the history; of what is counted by the second, no later one is.
+    """
     due = [one for one in scenario.abort_on_fail if progress.elapsed_ns >= one.delay_ns]
     if not due or not len(history):
         return None
     campaigns = {number: attack.name for number, attack in enumerate(scenario.attacks, 1)}
     metrics = [one.metric for one in due]
-    series = measure(history, (), progress.connected_max, progress.memory_max_bytes, metrics, campaigns)
+    series = measure(history, (), progress.connected_max, progress.memory_max_bytes, metrics, campaigns, until_ns)
     for one in due:
         (verdict,) = judge_thresholds({one.metric: (one.threshold,)}, series)
         if verdict.status is Status.FAIL:

@@ -284,7 +284,7 @@ async def _play(
         scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conducted_by,
         sides, clock_offset_ns, faults,
     )  # fmt: skip
-    outcome.conducted = conductor.merged
+    outcome.conducted = conductor.known
     try:
         await conductor.run()
     finally:

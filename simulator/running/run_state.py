@@ -8,6 +8,7 @@ import msgspec
 
 from simulator.checkers.facts import APART
 from simulator.client.known_secrets import KnownSecrets
+from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,16 +43,16 @@ class RunState(msgspec.Struct):
     addresses: str = APART
     """Whether the server tells the run's addresses apart."""
     ended_early: EndedEarly | None = None
-    conducted: Callable[[], History] | None = None
-    """Returns what is known so far of a run that is conducted."""
+    conducted: Callable[[], tuple[History, int]] | None = None
+    """Returns what `known` does of a run that is conducted."""
     failure: Exception | None = None
     """What the harness itself failed by."""
     secrets: KnownSecrets = msgspec.field(default_factory=KnownSecrets)
     log: LogSearch | None = None
 
-    def known(self) -> History:
-        """Return what is known so far."""
-        return self.history if self.conducted is None else self.conducted()
+    def known(self) -> tuple[History, int]:
+        """Return what is known so far, and the moment of the run until which all is, in nanoseconds."""
+        return (self.history, NEVER_NS) if self.conducted is None else self.conducted()
 
     def note_end(self, ended: EndedEarly) -> None:
         """Note what ended the run before its time."""

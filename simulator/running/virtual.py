@@ -18,6 +18,7 @@ from simulator.client.probing import look_for_features
 from simulator.deployment.server_process import environ_of
 from simulator.deployment.server_watch import ServerWatch
 from simulator.limits import VIRTUAL_SECONDS_AFTER
+from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute
 from simulator.scenario.thresholds import MEMORY
 from simulator.worlds.players.fleet_run import FleetRun
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from simulator.worlds.virtual.scheduling import JumpingClock
 
 VIRTUAL_SERVER = "its own server, in virtual time"
+LOOKING_SHARE = 0.02
+"""Of the virtual time that has passed, from one look for an end to the next: a look costs what the history is long."""
 LINE_SECONDS, LIVE_SECONDS = 5.0, 0.5
 """Of real time, from one line of progress to the next, and on a terminal."""
 OUTSIDE = ("REDIS_ADDR", "HATCHFARM_STATE_FILE", "HATCHFARM_SHARED_STATE", "WORKER_STATUS_STATE_FILE", "TLS_CERT_FILE")
@@ -106,7 +109,7 @@ async def _work(world: VirtualWorld, request: RunRequest, console: Console, outc
     """Play against the server in memory."""
     scenario = request.scenario
     outcome.target = VIRTUAL_SERVER
-    if MEMORY in scenario.thresholds:
+    if MEMORY in scenario.judged_thresholds:
         outcome.warnings.append(f"{MEMORY} is not judged: in virtual time the server has the harness's own")
     async with trio.open_nursery() as nursery:
         await nursery.start(world.server.run)
@@ -117,9 +120,39 @@ async def _work(world: VirtualWorld, request: RunRequest, console: Console, outc
             target = msgspec.structs.replace(world.target, lacks=outcome.lacks)
             shown = ShownProgress(console, outcome.progress, scenario.duration_ns, world.clock)
             run = FleetRun(world.world, scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape)
-            with shown.live:
+            with shown.live, trio.CancelScope() as work:
+                if scenario.abort_on_fail:
+                    LooksForAnEnd(scenario, outcome, world.clock, work)
                 await run.run()
         nursery.cancel_scope.cancel()
+
+
+class LooksForAnEnd:
+    """Ends the work as soon as a threshold would end the run, as `end_early` does in real time.
+
+    It looks at moments that depend on nothing real, the less often the longer the history is: a second after the last
+    look, or later by a share of the time that has passed. A look is an event and no task, so it changes the order of
+    nothing.
+    """
+
+    def __init__(self, scenario: Scenario, outcome: RunState, clock: JumpingClock, work: trio.CancelScope) -> None:
+        self._scenario = scenario
+        self._outcome = outcome
+        self._clock = clock
+        self._work = work
+        self._plan()
+
+    def _plan(self) -> None:
+        waits_ns = max(int(LOOK_SECONDS * SECOND_NS), int(self._outcome.progress.elapsed_ns * LOOKING_SHARE))
+        self._clock.at(self._clock.now_ns + waits_ns, self._look)
+
+    def _look(self) -> None:
+        found = failed_threshold(self._scenario, *self._outcome.known(), self._outcome.progress)
+        if found is None:
+            self._plan()
+            return
+        self._outcome.note_end(found)
+        self._work.cancel()
 
 
 class ShownProgress:

@@ -135,6 +135,12 @@ def part_of(metric: str) -> RunPart | None:
     return RunPart(kind, name, what) if known[kind] else None
 
 
+def counts_accepted_attacks(metric: str) -> bool:
+    """Return whether a metric counts what was accepted of one attack, or of one campaign."""
+    part = part_of(metric)
+    return part is not None and part.kind != "operation" and part.what == "accepted"
+
+
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and 0 < int(text) <= ATTACKS_MAX and str(int(text)) == text
 

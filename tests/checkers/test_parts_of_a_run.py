@@ -10,11 +10,13 @@ import pytest
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.verdict import Status
+from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
+from simulator.history.losses import Loss, lost_status
+from simulator.history.records import Wait
 from simulator.history.rows import NEVER_NS, History
 from simulator.judging.judging import judge_run
-from simulator.judging.parts import heartbeat_rates, measure_parts
+from simulator.judging.parts import Series, heartbeat_rates, measure_parts
 from simulator.judging.record import EndedEarly
 from simulator.judging.thresholds import judge_thresholds, measure
 from simulator.running.aborting import end_early, failed_threshold
@@ -104,6 +106,66 @@ def test_what_never_came_takes_for_ever_and_what_was_never_asked_is_not_known() 
     assert verdict.status is Status.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("metric", ["campaign.9", "attack.skew.behind", "operation.withdraw"])
+@pytest.mark.parametrize("what", ["accepted", "refused", "lost"])
+def test_what_became_of_requests_that_nobody_sent_is_not_known(metric: str, what: str) -> None:
+    named = f"{metric}.{what}"
+    (verdict,) = judge_thresholds({named: ("count==0",)}, measure_parts(PLAYED, [named], CAMPAIGNS))
+    assert verdict.status is Status.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("metric", ["campaign.1.accepted", "attack.replay.exact.accepted"])
+@pytest.mark.parametrize("checker", ["answers", "attacks"])
+def test_nothing_was_accepted_only_where_who_judges_attacks_knows(metric: str, checker: str) -> None:
+    history = history_of((1, 2, Operation.HEARTBEAT, Answer.NONCE_REPLAYED, 1))
+    series = measure_parts(history, [metric, "campaign.1.refused"], CAMPAIGNS)
+    silent = [Verdict(checker, Status.INCONCLUSIVE, "because of this")]
+    wanted = {metric: ("count==0",), "campaign.1.refused": ("count==1",)}
+    accepted, refused = judge_thresholds(wanted, series, silent)
+    assert (accepted.status, refused.status) == (Status.INCONCLUSIVE, Status.PASS)
+    assert judge_thresholds(wanted, series)[0].status is Status.PASS
+
+
+def fleet_of(*beats: tuple[float, float, int]) -> History:
+    """Return a history of heartbeats: planned and answered at seconds, with a status; below 0 it was lost."""
+    history = History()
+    for planned, answered, status in beats:
+        lost = status < 0
+        history.append(
+            round(planned * SECOND_NS), round(planned * SECOND_NS), NEVER_NS if lost else round(answered * SECOND_NS),
+            b"abcdefghijkl", MACHINE, status, Operation.HEARTBEAT, Answer.ACCEPTED,
+            Answer.LOST if lost else Answer.ACCEPTED, 0,
+        )  # fmt: skip
+    return history
+
+
+def values_of(series: Series) -> list[float]:
+    return [] if series.values is None else series.values.tolist()
+
+
+def test_the_operation_that_is_a_heartbeat_is_measured_as_heartbeats_are() -> None:
+    """With what never left for a slow answer's sake, and without what crossed the close of a resting connection."""
+    history = fleet_of((0.5, 0.6, 200), (1.5, 5.6, 200), (6.5, 0, lost_status(Loss.CLOSING, 0)), (7.5, 7.6, 200))
+    history.waits.append(Wait(MACHINE, 2 * SECOND_NS, SECOND_NS, 3, round(5.6 * SECOND_NS)))
+    part = "operation.heartbeat"
+    wanted = [f"{part}.{what}" for what in PARTS["operation"]]
+    series = measure(history, (), 1, parts=wanted)
+    assert values_of(series[f"{part}.response_time"]) == values_of(series["heartbeat.response_time"])
+    assert values_of(series[f"{part}.rate"]) == values_of(series["heartbeat.rate"])
+    assert len(values_of(series[f"{part}.response_time"])) == 3 + 3
+    assert series[f"{part}.lost"] == series["requests.lost"] == Series(count=0, total=4)
+    assert series[f"{part}.accepted"] == series["heartbeat.accepted"] == Series(count=3, total=3)
+    assert series[f"{part}.refused"] == series["heartbeat.refused"] == Series(count=0, total=4)
+    assert series[f"{part}.sent"] == Series(count=4, total=4)
+
+
+def test_an_answer_that_was_cut_off_is_lost_to_its_operation_too() -> None:
+    history = fleet_of((0.5, 0.6, 200), (1.5, 0, lost_status(Loss.CUT, 0)))
+    assert measure_parts(history, ["operation.heartbeat.lost"], {}) == {
+        "operation.heartbeat.lost": Series(count=1, total=2)
+    }
+
+
 def test_every_operation_has_a_name_and_every_part_aggregates() -> None:
     assert set(OPERATIONS.values()) == set(Operation)
     for name in OPERATIONS:
@@ -138,19 +200,40 @@ def at(seconds: float) -> Progress:
 
 def test_a_threshold_ends_a_run_from_its_delay_on_and_only_when_it_does_not_hold() -> None:
     slow, fast = history_of(*beats(0.5, 1.1, 2.5, 3.5)), history_of(*beats(0.5, 1.1, 1.2, 2.5, 2.6, 3.5))
-    assert failed_threshold(scenario(RATE), slow, at(4.9)) is None
-    assert failed_threshold(scenario(RATE), fast, at(6)) is None
-    assert failed_threshold(scenario(RATE), History(), at(6)) is None
-    ended = failed_threshold(scenario(RATE), slow, at(6))
+    assert failed_threshold(scenario(RATE), slow, NEVER_NS, at(4.9)) is None
+    assert failed_threshold(scenario(RATE), fast, NEVER_NS, at(6)) is None
+    assert failed_threshold(scenario(RATE), History(), NEVER_NS, at(6)) is None
+    ended = failed_threshold(scenario(RATE), slow, NEVER_NS, at(6))
     assert ended == EndedEarly("heartbeat.rate", "median>=2", 6 * SECOND_NS, "1 a second")
     assert str(ended) == "after 6.0 s heartbeat.rate was 1 a second, and the run was to end unless median>=2"
+
+
+@pytest.mark.parametrize("metric", ["heartbeat.rate", "operation.heartbeat.rate", "operation.policy-fetch.rate"])
+def test_a_second_of_which_not_all_is_known_ends_no_run(metric: str) -> None:
+    """Processes report by their own clocks: what one has told of the newest second, the others may have yet to."""
+    operation = Operation.POLICY_FETCH if "policy" in metric else Operation.HEARTBEAT
+    beats_of = [
+        (moment, moment + 0.01, operation, Answer.ACCEPTED, 0) for moment in (0.5, 1.1, 1.2, 2.1, 2.5, 3.1, 4.1)
+    ]
+    wanted = scenario(AbortOptions(metric=metric, threshold="min>=2"))
+    history = history_of(*beats_of)
+    assert failed_threshold(wanted, history, round(3.1 * SECOND_NS), at(5)) is None
+    assert failed_threshold(wanted, history, 0, at(5)) is None
+    assert failed_threshold(wanted, history, 4 * SECOND_NS, at(5)) is not None
+    assert failed_threshold(wanted, history, NEVER_NS, at(5)) is not None
 
 
 def test_an_attack_may_end_a_run_by_its_name() -> None:
     attack = AttackOptions(name="replay.exact", start_ns=Duration(0), duration_ns=Duration(SECOND_NS), rate=1)
     wanted = scenario(AbortOptions(metric="attack.replay.exact.accepted", threshold="count==0"), attacks=(attack,))
-    assert failed_threshold(wanted, history_of((1, 2, Operation.HEARTBEAT, Answer.NONCE_REPLAYED, 1)), at(3)) is None
-    assert failed_threshold(wanted, history_of((1, 2, Operation.HEARTBEAT, Answer.ACCEPTED, 1)), at(3)) is not None
+    assert (
+        failed_threshold(wanted, history_of((1, 2, Operation.HEARTBEAT, Answer.NONCE_REPLAYED, 1)), NEVER_NS, at(3))
+        is None
+    )
+    assert (
+        failed_threshold(wanted, history_of((1, 2, Operation.HEARTBEAT, Answer.ACCEPTED, 1)), NEVER_NS, at(3))
+        is not None
+    )
 
 
 async def test_a_run_goes_on_while_all_holds_and_ends_when_it_does_not(autojump_clock: object) -> None:
@@ -158,7 +241,9 @@ async def test_a_run_goes_on_while_all_holds_and_ends_when_it_does_not(autojump_
     progress, rows, ended = at(9), beats(0.5, 1.1, 1.2, 2.5, 2.6, 3.5), list[EndedEarly]()
     with trio.CancelScope() as work:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(end_early, scenario(RATE), lambda: history_of(*rows), progress, ended.append, work)
+            nursery.start_soon(
+                end_early, scenario(RATE), lambda: (history_of(*rows), NEVER_NS), progress, ended.append, work
+            )
             await trio.sleep(60)
             assert ended == []
             rows += beats(4.5, 5.5, 6.5, 7.5, 8.5, 9.5)

@@ -171,9 +171,10 @@ def test_a_threshold_on_times_is_missed_by_who_does_not_starve(story: Story, sha
 
 
 LATE = Verdict("generator", Status.INCONCLUSIVE, "")
+VIRTUAL = Verdict("generator", Status.NOT_APPLICABLE, "")
 
 
-@pytest.mark.parametrize("generator", [LATE, KEPT])
+@pytest.mark.parametrize("generator", [LATE, KEPT, VIRTUAL])
 @pytest.mark.parametrize("starving", [True, False])
 @pytest.mark.parametrize(
     ("metric", "by_lateness"),
@@ -184,6 +185,11 @@ LATE = Verdict("generator", Status.INCONCLUSIVE, "")
         ("auth_failures.nonce_replayed", True),
         ("alerts.errors", False),
         ("attacks.accepted", False),
+        ("attack.replay.exact.accepted", False),
+        ("attack.replay.exact.refused", True),
+        ("campaign.1.accepted", False),
+        ("campaign.1.sent", True),
+        ("operation.heartbeat.accepted", True),
         ("replay.accepted_twice", False),
     ],
 )

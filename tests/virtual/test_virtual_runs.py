@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from reference_server.wire.units import SECOND_NS
 from simulator.commands.cli import app
 from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import HONEST
@@ -50,6 +51,47 @@ def test_the_report_says_that_time_was_virtual(right: Played) -> None:
     assert str(right.verdict["reproduce"]).endswith("--virtual")
     assert "n/a generator Time was virtual" in " ".join(right.printed.split())
     assert "server.memory is not judged" in right.printed
+
+
+SHORT = SCENARIO[: SCENARIO.index("[[attacks]]")].replace('"20s"', '"8s"').replace("silence = ", "# ")
+
+
+def thresholds_of(played: Played) -> list[dict[str, object]]:
+    thresholds = played.verdict["thresholds"]
+    assert isinstance(thresholds, list)
+    return thresholds
+
+
+def test_a_threshold_that_does_not_hold_fails_a_run() -> None:
+    """The harness cannot have been late, which therefore excuses nothing."""
+    played = play(1, SHORT + '[thresholds]\n"heartbeat.accepted" = ["count>=9999"]\n"requests.total" = ["count<9"]\n')
+    assert [one["status"] for one in thresholds_of(played)] == ["fail", "fail"]
+    assert played.code == 1
+
+
+ABORT = '[[abort_on_fail]]\nmetric = "{}"\nthreshold = "{}"\ndelay = "{}"\n'
+
+
+def test_a_threshold_may_end_a_run_and_ends_it_at_the_same_moment_each_time() -> None:
+    text = SHORT + ABORT.format("heartbeat.accepted", "count>=9999", "3s")
+    played = play(1, text)
+    assert played.code == 1
+    ended = played.verdict["ended_early"]
+    assert isinstance(ended, dict)
+    assert 3 * SECOND_NS <= ended["at_ns"] < 5 * SECOND_NS
+    assert [one["status"] for one in thresholds_of(played)] == ["fail"]
+    assert played.history.rows()["sent_ns"].max() < 6 * SECOND_NS
+    assert play(1, text).digest == played.digest
+
+
+def test_a_threshold_that_holds_ends_nothing_and_to_look_changes_nothing() -> None:
+    looked = play(
+        1, SHORT + ABORT.format("heartbeat.accepted", "rate>0.5", "0s") + ABORT.format("server.memory", "max<1MB", "0s")
+    )
+    assert looked.code == 0, looked.printed
+    assert looked.verdict["ended_early"] is None
+    assert "server.memory is not judged" in looked.printed
+    assert looked.digest == play(1, SHORT).digest
 
 
 def test_another_seed_plays_another_run(right: Played) -> None:
