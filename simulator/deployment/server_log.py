@@ -23,7 +23,10 @@ _NO_SECRET = ("_URL", "_FILE", "_SECONDS")
 """How the names of settings end that only speak of secrets: where tokens are asked for, and how long one is good."""
 _KEY_FILE = re.compile("_KEY_FILE$")
 _KEY_FILE_MAX_BYTES = 1 << 16
-_PEM_BEGIN, _PEM_END = b"PRIVATE KEY-----", b"-----END"
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----([^-]{0,65536})-----END ")
+"""What stands between the two marks of a private key (RFC 7468 §2); certificates beside it in its file are public."""
+_KEY_LINE_MIN_CHARACTERS = 32
+"""Of a line that is looked for by itself: the last of a key may be as short as a word."""
 _ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 """What stands before the 32 bytes of a key in PKCS #8 (RFC 8410 §7)."""
 _WINDOWS_AT_ONCE = 1 << 16
@@ -68,8 +71,8 @@ def _keys_in(path: Path) -> Iterator[bytes]:
             text = file.read(_KEY_FILE_MAX_BYTES)
     except OSError:
         return  # the server will say what is wrong with it
-    for body in (part.partition(_PEM_END)[0] for part in text.split(_PEM_BEGIN)[1:]):
-        yield from (line.strip() for line in body.splitlines() if line.strip())
+    for body in _PRIVATE_KEY.findall(text):
+        yield from (line for line in map(bytes.strip, body.splitlines()) if len(line) >= _KEY_LINE_MIN_CHARACTERS)
         try:
             key = base64.b64decode(b"".join(body.split()), validate=True)
         except binascii.Error:
@@ -100,9 +103,8 @@ def search_logs(
     `unknown` says which of the run's secrets nobody here knows. What is found says which kind of secret stands in which
     line and form, never the secret.
     """
-    for _, _, settings in servers:
-        for secret, kind in settings.items():
-            known.add(secret, kind)
+    for secret, kind in {secret: kind for _, _, settings in servers for secret, kind in settings.items()}.items():
+        known.add_chosen(secret, kind)
     needles: dict[bytes, list[tuple[bytes, str, str]]] = {}
     for secret, kind in known.kinds.items():
         for text, form in {text: form for form, text in reversed(list(forms_of(secret)))}.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -17,6 +19,7 @@ from simulator.checkers.server_log import Leak, LogSearch, check_log
 from simulator.checkers.verdict import Status
 from simulator.client.answers import HttpAnswer
 from simulator.client.known_secrets import KnownSecrets
+from simulator.deployment.certificate import make_certificate
 from simulator.deployment.server_log import ServerLog, search_logs, secrets_of
 from simulator.deployment.server_process import own_server
 from simulator.limits import LOG_KEPT_MAX_BYTES, SECRETS_KNOWN_MAX
@@ -24,7 +27,6 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SECRETS = st.binary(min_size=8, max_size=80)
 ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
@@ -131,6 +133,62 @@ def test_settings_and_private_keys_are_secrets_and_addresses_of_tokens_are_not(t
     log = ServerLog()
     log.take(path.read_bytes())
     assert search_logs([("the server", log, found)], KnownSecrets()).leaks
+
+
+@pytest.mark.parametrize("keys_first", [True, False])
+def test_a_certificate_beside_a_key_is_public_and_all_of_the_key_can_be_looked_for(
+    tmp_path: Path, *, keys_first: bool
+) -> None:
+    """Also one whose last line is short, and one of a kind with a name of its own."""
+    made = make_certificate(tmp_path, datetime(2026, 1, 1, tzinfo=UTC))
+    certificate, own = made.pem.encode(), Path(made.settings["TLS_KEY_FILE"]).read_bytes()
+    short = pem_of("EC PRIVATE KEY", bytes(range(97)))
+    path = tmp_path / "both.pem"
+    path.write_bytes(own + short + certificate if keys_first else certificate + own + short)
+    secrets = secrets_of({"TLS_KEY_FILE": str(path)})
+    log, known = ServerLog(), KnownSecrets()
+    log.take(b"we speak TLS by\n" + certificate)
+    found = search_logs([("the server", log, secrets)], known)
+    assert found.leaks == ()
+    assert check_log(found).status is Status.PASS
+    for key in (own, short):
+        leaking = ServerLog()
+        leaking.take(key)
+        assert search_logs([("the server", leaking, secrets)], KnownSecrets()).leaks
+
+
+def pem_of(label: str, der: bytes) -> bytes:
+    text = base64.b64encode(der).decode()
+    lines = "\n".join(text[at : at + 64] for at in range(0, len(text), 64))
+    return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n".encode()
+
+
+def test_a_token_that_is_a_word_is_not_looked_for_and_that_is_said() -> None:
+    log = ServerLog()
+    log.take(b"development server started\n")
+    settings = secrets_of({"HATCHFARM_API_TOKEN": "development"})
+    found = search_logs([("instance 0", log, settings), ("instance 1", ServerLog(), settings)], KnownSecrets())
+    verdict = check_log(found)
+    assert verdict.status is Status.NOT_APPLICABLE
+    assert "1 secret could not be looked for" in verdict.summary
+
+
+@pytest.mark.parametrize(
+    ("cookie", "secret"),
+    [
+        (b"theme=darkdark; Path=/", False),
+        (b"theme=darkdark; HttpOnlyish; Path=/", False),
+        (b"theme=darkdark; Path=/session", False),
+        (b"id=darkdark; Path=/; httponly", True),
+        (b"id=darkdark; HttpOnly; Path=/", True),
+        (b"__Host-hf_session=darkdark", True),
+        (b"csrf_token=darkdark; Path=/", True),
+    ],
+)
+def test_only_a_cookie_that_lets_somebody_in_is_a_secret(cookie: bytes, *, secret: bool) -> None:
+    known = KnownSecrets()
+    known.see(b"", HttpAnswer(200, b"HTTP/1.1 200 OK\r\nSet-Cookie: " + cookie, b"", keep=True))
+    assert known.kinds == ({b"darkdark": "cookie"} if secret else {})
 
 
 @pytest.mark.parametrize(
