@@ -8,6 +8,8 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.platform.wording import plural
 
 LOG = "log"
+FORMS = "not as it is, in hex, in base64, in a URL or escaped"
+"""In which a secret is looked for (`deployment.server_log.forms_of`); what was compressed or encrypted is not seen."""
 
 
 class Leak(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ def check_log(search: LogSearch) -> Verdict:
         summary = f"Secrets stand in {logs}; {findings[0].message}."
         return Verdict(LOG, Status.FAIL, summary, findings, figures, search.found)
     missed = [
+        *([] if search.bytes_read else ["nothing was logged"]),
         *([f"{search.bytes_left_out:,} bytes were more than is kept"] if search.bytes_left_out else []),
         *([f"{plural(search.secrets_left_out, 'secret')} could not be looked for"] if search.secrets_left_out else []),
         *([search.unknown] if search.unknown else []),
@@ -61,7 +64,7 @@ def check_log(search: LogSearch) -> Verdict:
     if missed:
         summary = f"None of {looked} that were looked through, but that is not all: {'; '.join(missed)}."
         return Verdict(LOG, Status.NOT_APPLICABLE, summary, (), figures)
-    return Verdict(LOG, Status.PASS, f"None of {looked}, in any form.", (), figures)
+    return Verdict(LOG, Status.PASS, f"None of {looked}: {FORMS}.", (), figures)
 
 
 def _with_article(kind: str) -> str:

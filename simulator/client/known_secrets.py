@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from simulator.limits import SECRET_LOOKED_FOR_MIN_BYTES, SECRET_WORD_MAX_BYTES, SECRETS_KNOWN_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from simulator.attacks.script import WireAnswer
     from simulator.client.answers import HttpAnswer
 
-_GIVEN = re.compile(rb'"(machine_token|api_key|token)"[ \t]*:[ \t]*"([^"\\]{1,4096})"')
+_GIVEN = re.compile(rb'"(machine_token|api_key|token)"[ \t\r\n]*:[ \t\r\n]*"((?:[^"\\]|\\.){1,4096})"')
 _SHOWN = re.compile(rb"\b(hf[sk]_[0-9a-f]{64})\b")
 _COOKIE = re.compile(rb"(?im)^set-cookie:([^\r\n]{1,8192})")
 _SECRET_COOKIE = re.compile(rb"(?i)[^=;]*(?:session|token)|.*;[ \t]*httponly[ \t]*(?:;|$)")
@@ -56,12 +59,12 @@ class KnownSecrets:
         else:
             self.add(secret, kind)
 
-    def see(self, request: bytes, answer: HttpAnswer) -> None:
+    def see(self, request: bytes, answer: HttpAnswer | WireAnswer) -> None:
         """Learn from one exchange: what the answer gives out, and an identity that a server believed."""
         body = answer.body
         if b"_token" in body or b"api_key" in body or b'"token"' in body:
             for name, secret in _GIVEN.findall(body):
-                self.add(secret, _KINDS[name])
+                self.add(_unescaped(secret), _KINDS[name])
         if b"hfk_" in body or b"hfs_" in body:
             for secret in _SHOWN.findall(body):
                 self.add(secret, "API key" if secret.startswith(b"hfk_") else "session token")
@@ -71,3 +74,13 @@ class KnownSecrets:
         if answer.status in _SUCCESS:
             for secret in _IDENTITY.findall(request):
                 self.add(secret.strip(), "Moltbook identity")
+
+
+def _unescaped(text: bytes) -> bytes:
+    """Return what a string of JSON stands for (RFC 8259 §7); of what is none, how it is written."""
+    if b"\\" not in text:
+        return text
+    try:
+        return msgspec.json.decode(b'"' + text + b'"', type=str).encode()
+    except (msgspec.DecodeError, UnicodeError):
+        return text

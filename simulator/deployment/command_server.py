@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from simulator.deployment.server_log import secrets_of
 from simulator.deployment.server_process import (
     LAST_WORDS_SECONDS,
     Patience,
@@ -108,6 +109,8 @@ class CommandServer(ServerProcess):
         port = int(self._environ["PORT"])
         environ = {**self._environ, MARK: f"{os.getpid()}-{next(_marks)}"}
         environ |= {name: filled(value, environ) for name, value in self._more.items()}
+        self._given = environ
+        self.secrets |= secrets_of(environ)
         program, *arguments = (filled(word, environ) for word in self._command)
         self._tree_watchdog = await watchdog_of_tree(f"{MARK}={environ[MARK]}")
         try:

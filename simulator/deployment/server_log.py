@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from simulator.checkers.server_log import Leak, LogSearch
 from simulator.limits import LEAKS_SHOWN_MAX, LOG_KEPT_MAX_BYTES, SECRET_LOOKED_FOR_MIN_BYTES
@@ -29,6 +31,9 @@ _KEY_LINE_MIN_CHARACTERS = 32
 """Of a line that is looked for by itself: the last of a key may be as short as a word."""
 _ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 """What stands before the 32 bytes of a key in PKCS #8 (RFC 8410 §7)."""
+_ALWAYS_PLAIN = re.compile(rb"[A-Za-z0-9_.~-]+")
+"""What is written alike everywhere: the unreserved characters of a URL (RFC 3986 §2.3)."""
+_PERCENT = re.compile(rb"%[0-9A-F]{2}")
 _WINDOWS_AT_ONCE = 1 << 16
 
 
@@ -61,7 +66,20 @@ def secrets_of(environ: Mapping[str, str]) -> dict[bytes, str]:
             found[value.encode("utf-8", "surrogateescape")] = f"value of {name}"
         elif _KEY_FILE.search(name):
             found |= dict.fromkeys(_keys_in(Path(value)), f"private key of {name}")
+        found |= dict.fromkeys(_passwords_in(value), f"password in {name}")
     return found
+
+
+def _passwords_in(value: str) -> Iterator[bytes]:
+    """Yield the password of a URL, as it stands there and as it is (RFC 3986 §3.2.1)."""
+    if "://" not in value or "@" not in value:
+        return
+    try:
+        password = (urlsplit(value).password or "").encode("utf-8", "surrogateescape")
+    except ValueError:
+        return  # it only looks like a URL
+    if len(password) >= SECRET_LOOKED_FOR_MIN_BYTES:
+        yield from (password, unquote_to_bytes(password))
 
 
 def _keys_in(path: Path) -> Iterator[bytes]:
@@ -83,7 +101,10 @@ def _keys_in(path: Path) -> Iterator[bytes]:
 
 
 def forms_of(secret: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield each form in which a log may hold a secret: as it is, in hex, in base64 at any offset, and in a URL."""
+    """Yield each form in which a log may hold a secret.
+
+    As it is, in hex, in base64 at any offset, in a URL, and escaped as JSON and Python do.
+    """
     yield "as it is", secret
     yield "in hex", secret.hex().encode()
     yield "in hex", secret.hex().upper().encode()
@@ -92,7 +113,27 @@ def forms_of(secret: bytes) -> Iterator[tuple[str, bytes]]:
         sure = whole[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6]
         yield "in base64", sure
         yield "in base64", sure.translate(bytes.maketrans(b"+/", b"-_"))
-    yield "in a URL", quote_from_bytes(secret, safe="").encode()
+    if _ALWAYS_PLAIN.fullmatch(secret):
+        return  # nothing escapes any of it
+    for safe in ("", "/"):
+        quoted = quote_from_bytes(secret, safe=safe).encode()
+        for text in (quoted, quoted.replace(b"%20", b"+")):
+            yield "in a URL", text
+            yield "in a URL", _PERCENT.sub(lambda found: found[0].lower(), text)
+    for text in _escaped(secret):
+        yield "escaped", text
+
+
+def _escaped(secret: bytes) -> Iterator[bytes]:
+    """Yield a secret as JSON has it within a string, and Python, whose choice of quotes depends on what is around."""
+    quotes = "'\""  # with both of them in a text, Python writes one kind with a backslash
+    written = [repr(quotes.encode() + secret)[5:-1]]
+    with suppress(UnicodeDecodeError):
+        text = secret.decode()
+        written += [repr(quotes + text)[4:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]]
+    for one in written:
+        for form in (one, one.replace("\\'", "'"), one.replace("/", "\\/")):
+            yield form.encode()
 
 
 def search_logs(

@@ -61,6 +61,8 @@ class ServerProcess:
     ) -> None:
         self._command = tuple(command)
         self._environ = {**environ, "HOST": "127.0.0.1", "PORT": "0"}
+        self._given: Mapping[str, str] = self._environ
+        """All that it finds in its environment."""
         self._nursery = nursery
         self._patience = patience
         self._process: trio.Process | None = None
@@ -85,7 +87,7 @@ class ServerProcess:
     def words(self) -> str:
         """Return the end of what it wrote, without any secret that it was given."""
         words = self.errors.decode("utf-8", "replace").strip()
-        for name, value in self._environ.items():
+        for name, value in self._given.items():
             if SECRET_NAME.search(name) and len(value) >= SECRET_MIN_CHARACTERS:
                 words = words.replace(value, f"[{name}]")
         return words

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from simulator.checkers.server_log import Leak, LogSearch, check_log
@@ -36,7 +39,18 @@ ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
     "in base64": base64.b64encode,
     "in base64 for URLs": base64.urlsafe_b64encode,
     "in a URL": lambda text: quote(text, safe="").encode(),
+    "in a URL's path": lambda text: quote(text, safe="/").encode(),
+    "in a URL in small hex": lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text)).encode(),
+    "in a form": lambda text: quote_plus(text).encode(),
+    "as Python shows bytes": lambda text: repr(text).encode(),
 }
+TEXT_ENCODINGS: dict[str, Callable[[str], str]] = {
+    "in JSON": json.dumps,
+    "in JSON of any letters": partial(json.dumps, ensure_ascii=False),
+    "in JSON as it is put into HTML": lambda text: json.dumps(text).replace("/", "\\/"),
+    "as Python shows text": repr,
+}
+TEXTS = st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from("'\"\\/\n")))
 
 
 def known_of(*secrets: bytes) -> KnownSecrets:
@@ -54,6 +68,7 @@ def search(text: bytes, known: KnownSecrets) -> LogSearch:
 
 @pytest.mark.parametrize("form", ENCODINGS)
 @given(secret=SECRETS, before=st.binary(max_size=70), behind=st.binary(max_size=70), others=st.lists(SECRETS))
+@example(secret=b"ab/cd ef/gh", before=b"", behind=b"", others=[])
 def test_a_secret_is_found_in_every_form_wherever_it_begins(
     form: str, secret: bytes, before: bytes, behind: bytes, others: list[bytes]
 ) -> None:
@@ -61,6 +76,13 @@ def test_a_secret_is_found_in_every_form_wherever_it_begins(
     found = search(b"a line\n" + ENCODINGS[form](before + secret + behind), known_of(*others, secret))
     assert found.leaks
     assert check_log(found).status is Status.FAIL
+
+
+@pytest.mark.parametrize("form", TEXT_ENCODINGS)
+@given(secret=TEXTS.filter(lambda text: len(text.encode()) >= 8), before=TEXTS, behind=TEXTS)
+def test_a_secret_is_found_where_a_text_around_it_was_escaped(form: str, secret: str, before: str, behind: str) -> None:
+    text = TEXT_ENCODINGS[form](before + secret + behind)
+    assert search(b"a line\n" + text.encode(), known_of(secret.encode())).leaks
 
 
 @given(secrets=st.lists(st.binary(min_size=12, max_size=12), max_size=20, unique=True))
@@ -92,6 +114,8 @@ def test_a_finding_names_server_kind_form_and_line_and_not_the_secret() -> None:
         (b'{"data":{"agent":{},"api_key":"hfk_00000000"}}', {b"hfk_00000000": "API key"}),
         (b'{"data": {"token" : "hfs_11111111"}}', {b"hfs_11111111": "session token"}),
         (b"<code>hfk_" + b"a" * 64 + b"</code>", {b"hfk_" + b"a" * 64: "API key"}),
+        (b'{"data": {"token"\n:\n"ab\\/cd\\u0065fgh"}}', {b"ab/cdefgh": "session token"}),
+        (b'{"data": {"token":"ab\\xcdefgh"}}', {b"ab\\xcdefgh": "session token"}),
         (b'{"data":{"body":"\\"token\\":\\"12345678\\""}}', {}),
     ],
 )
@@ -123,13 +147,19 @@ def test_settings_and_private_keys_are_secrets_and_addresses_of_tokens_are_not(t
             "MACHINE_CERT_SIGNING_KEY_FILE": str(path),
             "TLS_KEY_FILE": str(tmp_path / "none"),
             "MAX_TOKENS": "4096",
+            "FARM_KEY": "key of a farm",
+            "PUBLIC_KEY": "known to all",
+            "DATABASE_URL": "postgres://farm:pass%2Fword@127.0.0.1/farm",
+            "OTHER_URL": "postgres://farm@127.0.0.1:12345678/farm?a=b://@[",
             "PORT": "12345678",
         }
     )
     assert found[b"short"] == "value of HATCHFARM_API_TOKEN"
     assert found[b"of the provider"] == "value of GITHUB_CLIENT_SECRET"
     assert found[raw] == "private key of MACHINE_CERT_SIGNING_KEY_FILE"
-    assert not {b"http://127.0.0.1/token", b"4096", b"12345678"} & found.keys()
+    assert found[b"key of a farm"] == "value of FARM_KEY"
+    assert found[b"pass%2Fword"] == found[b"pass/word"] == "password in DATABASE_URL"
+    assert not {b"known to all", b"http://127.0.0.1/token", b"4096", b"12345678"} & found.keys()
     log = ServerLog()
     log.take(path.read_bytes())
     assert search_logs([("the server", log, found)], KnownSecrets()).leaks
@@ -195,6 +225,7 @@ def test_only_a_cookie_that_lets_somebody_in_is_a_secret(cookie: bytes, *, secre
     ("search", "status", "why"),
     [
         (LogSearch(1, 10, 0, 3, 0), Status.PASS, "None of 3 secrets"),
+        (LogSearch(1, 0, 0, 3, 0), Status.NOT_APPLICABLE, "nothing was logged"),
         (LogSearch(1, 10, 7, 3, 0), Status.NOT_APPLICABLE, "7 bytes were more than is kept"),
         (LogSearch(1, 10, 0, 3, 1), Status.NOT_APPLICABLE, "1 secret could not be looked for"),
         (LogSearch(1, 10, 0, 3, 0, "others have them"), Status.NOT_APPLICABLE, "others have them"),
