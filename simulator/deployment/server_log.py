@@ -16,7 +16,7 @@ from simulator.limits import LEAKS_SHOWN_MAX, LOG_KEPT_MAX_BYTES, SECRET_LOOKED_
 from simulator.scenario.placeholders import SECRET_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from simulator.client.known_secrets import KnownSecrets
 
@@ -34,7 +34,6 @@ _ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 _ALWAYS_PLAIN = re.compile(rb"[A-Za-z0-9_.~-]+")
 """What is written alike everywhere: the unreserved characters of a URL (RFC 3986 §2.3)."""
 _PERCENT = re.compile(rb"%[0-9A-F]{2}")
-_WINDOWS_AT_ONCE = 1 << 16
 
 
 class ServerLog:
@@ -146,13 +145,15 @@ def search_logs(
     """
     for secret, kind in {secret: kind for _, _, settings in servers for secret, kind in settings.items()}.items():
         known.add_chosen(secret, kind)
-    needles: dict[bytes, list[tuple[bytes, str, str]]] = {}
+    needles: dict[bytes, tuple[str, str]] = {}
+    lengths: dict[bytes, set[int]] = {}
     for secret, kind in known.kinds.items():
-        for text, form in {text: form for form, text in reversed(list(forms_of(secret)))}.items():
-            needles.setdefault(text[:SECRET_LOOKED_FOR_MIN_BYTES], []).append((text, form, kind))
+        for form, text in forms_of(secret):
+            if needles.setdefault(text, (kind, form)) == (kind, form):
+                lengths.setdefault(text[:SECRET_LOOKED_FOR_MIN_BYTES], set()).add(len(text))
     leaks: list[Leak] = []
     for name, log, _ in servers:
-        leaks += _leaks(name, log.kept, needles)
+        leaks += leaks_in(name, log.kept, needles, lengths)
     return LogSearch(
         servers=len(servers),
         bytes_read=sum(len(log.kept) for _, log, _ in servers),
@@ -165,14 +166,18 @@ def search_logs(
     )
 
 
-def _leaks(name: str, text: bytes, needles: Mapping[bytes, list[tuple[bytes, str, str]]]) -> Iterator[Leak]:
-    """Yield where secrets stand, once for each kind and form: by how they begin, so that it takes what the log has."""
+def leaks_in(
+    name: str, text: bytes, needles: Mapping[bytes, tuple[str, str]], lengths: Mapping[bytes, Collection[int]]
+) -> Iterator[Leak]:
+    """Yield where secrets stand, once for each kind and form, the first place of each.
+
+    `lengths` says by how a needle begins how long those are that begin so. As many as begin alike are looked up at
+    once, so that it takes what the log has, however many secrets there are and whatever they have in common.
+    """
     size, seen = SECRET_LOOKED_FOR_MIN_BYTES, set()
-    for start in range(0, len(text), _WINDOWS_AT_ONCE):
-        windows = {text[at : at + size] for at in range(start, min(start + _WINDOWS_AT_ONCE, len(text) - size + 1))}
-        for window in windows & needles.keys():
-            for needle, form, kind in needles[window]:
-                at = text.find(needle)
-                if at >= 0 and (kind, form) not in seen:
-                    seen.add((kind, form))
-                    yield Leak(name, kind, form, text.count(b"\n", 0, at) + 1)
+    for at in range(len(text) - size + 1):
+        for length in lengths.get(text[at : at + size], ()):
+            found = needles.get(text[at : at + length])
+            if found is not None and found not in seen:
+                seen.add(found)
+                yield Leak(name, *found, text.count(b"\n", 0, at) + 1)

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import msgspec
@@ -23,7 +23,7 @@ from simulator.checkers.verdict import Status
 from simulator.client.answers import HttpAnswer
 from simulator.client.known_secrets import KnownSecrets
 from simulator.deployment.certificate import make_certificate
-from simulator.deployment.server_log import ServerLog, search_logs, secrets_of
+from simulator.deployment.server_log import ServerLog, leaks_in, search_logs, secrets_of
 from simulator.deployment.server_process import own_server
 from simulator.limits import LOG_KEPT_MAX_BYTES, SECRETS_KNOWN_MAX
 from tests.support.waiting import until
@@ -91,6 +91,27 @@ def test_what_is_no_secret_is_none(secrets: list[bytes]) -> None:
     text = b"\n".join(b"%s | %s" % (secret[:6], secret[7:]) for secret in secrets if b"\n" not in secret)
     found = search(text, known_of(*(b"x" * 12 + secret for secret in secrets)))
     assert (found.leaks, found.secrets) == ((), len(secrets))
+
+
+class Counting(dict[bytes, Any]):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def get(self, key: bytes, default: object = None) -> Any:
+        self.asked += 1
+        return super().get(key, default)
+
+
+@pytest.mark.parametrize("secrets", [2, 2_000])
+def test_what_a_search_takes_is_what_the_log_has_however_many_secrets_begin_alike(secrets: int) -> None:
+    """As sessions of one kind do; all of them are in the log up to their last character."""
+    needles = Counting({b"hfs_same%06d" % number: ("session token", "as it is") for number in range(secrets)})
+    lengths = Counting({b"hfs_same": {14}})
+    text = b"\n".join(b"hfs_same%05d?" % number for number in range(200)) + b"\nhfs_same000001"
+    assert list(leaks_in("a", text, needles, lengths)) == [Leak("a", "session token", "as it is", 201)]
+    assert lengths.asked == len(text) - 7
+    assert needles.asked == 201
 
 
 def test_a_finding_names_server_kind_form_and_line_and_not_the_secret() -> None:
