@@ -24,8 +24,9 @@ class Leak(msgspec.Struct, frozen=True):
 class LogSearch(msgspec.Struct, frozen=True):
     """What was looked for in which logs, and what was found. `found` counts leaks, those among them not kept here.
 
-    What was `left_out` was too much to be kept, or, of secrets, too short to be told from a word. `unknown` says which
-    of the run's secrets whoever looked did not know; empty for none.
+    What was `left_out` was too much to be kept, or, of secrets, too short to be told from a word; `ends_left_out` are
+    logs whose last words were not read. `unknown` says which of the run's secrets whoever looked did not know; empty
+    for none.
     """
 
     servers: int
@@ -36,6 +37,7 @@ class LogSearch(msgspec.Struct, frozen=True):
     unknown: str = ""
     leaks: tuple[Leak, ...] = ()
     found: int = 0
+    ends_left_out: int = 0
 
 
 def check_log(search: LogSearch) -> Verdict:
@@ -57,6 +59,7 @@ def check_log(search: LogSearch) -> Verdict:
     missed = [
         *([] if search.bytes_read else ["nothing was logged"]),
         *([f"{search.bytes_left_out:,} bytes were more than is kept"] if search.bytes_left_out else []),
+        *([f"the end of {plural(search.ends_left_out, 'log')} was not read"] if search.ends_left_out else []),
         *([f"{plural(search.secrets_left_out, 'secret')} could not be looked for"] if search.secrets_left_out else []),
         *([search.unknown] if search.unknown else []),
     ]

@@ -37,11 +37,15 @@ _PERCENT = re.compile(rb"%[0-9A-F]{2}")
 
 
 class ServerLog:
-    """What one server has written, its beginning where that is too much; `more_bytes` is how much was not kept."""
+    """What one server has written, its beginning where that is too much; `more_bytes` is how much was not kept.
+
+    `open_ends` counts its outputs that were not read to their end, so far or for good.
+    """
 
     def __init__(self) -> None:
         self._kept = bytearray()
         self.more_bytes = 0
+        self.open_ends = 0
 
     @property
     def kept(self) -> bytes:
@@ -158,6 +162,7 @@ def search_logs(
         servers=len(servers),
         bytes_read=sum(len(log.kept) for _, log, _ in servers),
         bytes_left_out=sum(log.more_bytes for _, log, _ in servers),
+        ends_left_out=sum(log.open_ends > 0 for _, log, _ in servers),
         secrets=len(known.kinds),
         secrets_left_out=known.left_out + known.too_short,
         unknown=unknown,
