@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from simulator.limits import LOG_KEPT_MAX_BYTES, SECRETS_KNOWN_MAX
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SECRETS = st.binary(min_size=8, max_size=80)
 ENCODINGS: dict[str, Callable[[bytes], bytes]] = {
@@ -93,14 +94,22 @@ def test_what_is_no_secret_is_none(secrets: list[bytes]) -> None:
     assert (found.leaks, found.secrets) == ((), len(secrets))
 
 
-class Counting(dict[bytes, Any]):
+class Counting(Mapping[bytes, Any]):
     """Counts how often it is asked."""
 
-    asked = 0
+    def __init__(self, items: Mapping[bytes, Any]) -> None:
+        self._items = items
+        self.asked = 0
 
-    def get(self, key: bytes, default: object = None) -> Any:
+    def __getitem__(self, key: bytes) -> Any:
         self.asked += 1
-        return super().get(key, default)
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
 
 
 @pytest.mark.parametrize("secrets", [2, 2_000])
