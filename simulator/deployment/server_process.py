@@ -55,7 +55,7 @@ class ServerError(Exception):
 class _Output:
     """One output of a process, which is read to its end; `ended` says that nobody reads it any more."""
 
-    def __init__(self, log: ServerLog, keep: Callable[[bytes], None] = lambda _: None) -> None:
+    def __init__(self, log: ServerLog, keep: Callable[[bytes | bytearray], None] = lambda _: None) -> None:
         log.open_ends += 1
         self._log = log
         self._keep = keep
@@ -202,14 +202,16 @@ class ServerProcess:
         await self._end(process)
         raise ServerError(f"the server did not start: {words or 'it said nothing'}")
 
-    def _read(self, stream: trio.abc.ReceiveStream, keep: Callable[[bytes], None] = lambda _: None) -> _Output:
+    def _read(
+        self, stream: trio.abc.ReceiveStream, keep: Callable[[bytes | bytearray], None] = lambda _: None
+    ) -> _Output:
         """Begin to read one of its outputs into its log. Whoever ends it leaves that open: its last words come then."""
         output = _Output(self.log, keep)
         self._outputs = [*(one for one in self._outputs if not one.ended.is_set()), output]
         self._nursery.start_soon(output.read, stream)
         return output
 
-    def _keep_errors(self, part: bytes) -> None:
+    def _keep_errors(self, part: bytes | bytearray) -> None:
         self.errors = (self.errors + part)[-ERROR_BYTES_KEPT:]
 
     async def stop(self) -> None:
