@@ -279,10 +279,14 @@ BENCH_RESULT_MAX_BYTES = 4 << 20
 """A benchmark's result: a few kilobytes, with hundreds of rounds of dozens of figures a megabyte."""
 LOG_KEPT_MAX_BYTES = 16 << 20
 """Of what one server logs: a line for each request of a long run; of more it is said that it was not kept."""
+LOG_END_SECONDS = 5.0
+"""For reading the last words of servers that have ended: they are there, but what outlives one may keep its pipe."""
 SECRETS_KNOWN_MAX = 200_000
 """Secrets that are looked for in logs: a token and a cookie of each of the most machines that one process plays."""
 SECRET_LOOKED_FOR_MIN_BYTES = 8
 """Of a secret that is looked for: a shorter one is a word that any log may hold."""
+SECRET_WORD_MAX_BYTES = 15
+"""Of a setting of nothing but letters that is taken for a word: `development` as a token is found in any log."""
 LEAKS_SHOWN_MAX = 20
 """Places in logs that are named; more of them say nothing else about what writes secrets there."""
 VIRTUAL_SECONDS_AFTER = 3_600.0

@@ -8,6 +8,8 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.platform.wording import plural
 
 LOG = "log"
+FORMS = "not as it is, in hex, in base64, in a URL or escaped"
+"""In which a secret is looked for (`deployment.server_log.forms_of`); what was compressed or encrypted is not seen."""
 
 
 class Leak(msgspec.Struct, frozen=True):
@@ -22,8 +24,9 @@ class Leak(msgspec.Struct, frozen=True):
 class LogSearch(msgspec.Struct, frozen=True):
     """What was looked for in which logs, and what was found. `found` counts leaks, those among them not kept here.
 
-    What was `left_out` was too much to be kept, or, of secrets, too short to be told from a word. `unknown` says which
-    of the run's secrets whoever looked did not know; empty for none.
+    What was `left_out` was too much to be kept, or, of secrets, too short to be told from a word; `ends_left_out` are
+    logs whose last words were not read. `unknown` says which of the run's secrets whoever looked did not know; empty
+    for none.
     """
 
     servers: int
@@ -34,6 +37,7 @@ class LogSearch(msgspec.Struct, frozen=True):
     unknown: str = ""
     leaks: tuple[Leak, ...] = ()
     found: int = 0
+    ends_left_out: int = 0
 
 
 def check_log(search: LogSearch) -> Verdict:
@@ -53,7 +57,9 @@ def check_log(search: LogSearch) -> Verdict:
         summary = f"Secrets stand in {logs}; {findings[0].message}."
         return Verdict(LOG, Status.FAIL, summary, findings, figures, search.found)
     missed = [
+        *([] if search.bytes_read else ["nothing was logged"]),
         *([f"{search.bytes_left_out:,} bytes were more than is kept"] if search.bytes_left_out else []),
+        *([f"the end of {plural(search.ends_left_out, 'log')} was not read"] if search.ends_left_out else []),
         *([f"{plural(search.secrets_left_out, 'secret')} could not be looked for"] if search.secrets_left_out else []),
         *([search.unknown] if search.unknown else []),
     ]
@@ -61,7 +67,7 @@ def check_log(search: LogSearch) -> Verdict:
     if missed:
         summary = f"None of {looked} that were looked through, but that is not all: {'; '.join(missed)}."
         return Verdict(LOG, Status.NOT_APPLICABLE, summary, (), figures)
-    return Verdict(LOG, Status.PASS, f"None of {looked}, in any form.", (), figures)
+    return Verdict(LOG, Status.PASS, f"None of {looked}: {FORMS}.", (), figures)
 
 
 def _with_article(kind: str) -> str:

@@ -242,6 +242,11 @@ async def exchange_raw(target: Target, source: str | None, step: Wire, now: Call
             exchange.closed = exchange.connected
         finally:
             await trio.aclose_forcefully(plain)
+    if target.secrets is not None:
+        # Of several requests it is not known which one was believed.
+        asked = b"".join(part for part, _ in step.parts) if len(exchange.answers.whole) == 1 else b""
+        for answer in exchange.answers.whole:
+            target.secrets.see(asked, answer)
     return WireOutcome(
         tuple(exchange.answers.whole),
         exchange.answers.rest,

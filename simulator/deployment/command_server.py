@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from simulator.deployment.server_log import secrets_of
 from simulator.deployment.server_process import (
     LAST_WORDS_SECONDS,
     Patience,
     ServerError,
     ServerProcess,
+    close_input,
     environ_of,
     running,
 )
@@ -108,6 +110,8 @@ class CommandServer(ServerProcess):
         port = int(self._environ["PORT"])
         environ = {**self._environ, MARK: f"{os.getpid()}-{next(_marks)}"}
         environ |= {name: filled(value, environ) for name, value in self._more.items()}
+        self._given = environ
+        self.secrets |= secrets_of(environ)
         program, *arguments = (filled(word, environ) for word in self._command)
         self._tree_watchdog = await watchdog_of_tree(f"{MARK}={environ[MARK]}")
         try:
@@ -127,7 +131,7 @@ class CommandServer(ServerProcess):
         self._tree = ProcessTree(process.pid, environ[MARK])
         await self._tree_watchdog.watch(process.pid)
         if process.stdout is not None:
-            self._nursery.start_soon(self._keep_errors, process.stdout)
+            self._read(process.stdout, self._keep_errors)
         seen = ""
         with trio.move_on_after(self._patience.start_seconds):
             while process.poll() is None:
@@ -200,7 +204,7 @@ class CommandServer(ServerProcess):
         """End it in order, by SIGTERM to all of it and the end of its input, and see that it ends."""
         if self._tree is not None:
             self._tree.send(signal.SIGTERM)
-            await _close_input(process)
+            await close_input(process)
             with trio.move_on_after(self._patience.stop_seconds):
                 await process.wait()
                 await self._tree.ended()
@@ -210,7 +214,7 @@ class CommandServer(ServerProcess):
         tree, self._tree = self._tree, None
         gone = tree is None or await tree.kill()
         await process.wait()
-        await _close_input(process)
+        await close_input(process)
         await self._dismiss_watchdog()
         if not gone:
             raise ServerError("the server could not be killed: it forks faster than it can be")
@@ -239,11 +243,6 @@ class CommandServer(ServerProcess):
                 self._tree.limit_files(full=full)
         except OSError as error:
             raise ServerError(f"the server's files could not be limited: {error.strerror}") from None
-
-
-async def _close_input(process: trio.Process) -> None:
-    if process.stdin is not None:
-        await process.stdin.aclose()
 
 
 def missing_program(program: str) -> str:

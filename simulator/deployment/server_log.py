@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from simulator.checkers.server_log import Leak, LogSearch
 from simulator.limits import LEAKS_SHOWN_MAX, LOG_KEPT_MAX_BYTES, SECRET_LOOKED_FOR_MIN_BYTES
 from simulator.scenario.placeholders import SECRET_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from simulator.client.known_secrets import KnownSecrets
 
@@ -23,18 +25,27 @@ _NO_SECRET = ("_URL", "_FILE", "_SECONDS")
 """How the names of settings end that only speak of secrets: where tokens are asked for, and how long one is good."""
 _KEY_FILE = re.compile("_KEY_FILE$")
 _KEY_FILE_MAX_BYTES = 1 << 16
-_PEM_BEGIN, _PEM_END = b"PRIVATE KEY-----", b"-----END"
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----([^-]{0,65536})-----END ")
+"""What stands between the two marks of a private key (RFC 7468 §2); certificates beside it in its file are public."""
+_KEY_LINE_MIN_CHARACTERS = 32
+"""Of a line that is looked for by itself: the last of a key may be as short as a word."""
 _ED25519 = bytes.fromhex("302e020100300506032b657004220420")
 """What stands before the 32 bytes of a key in PKCS #8 (RFC 8410 §7)."""
-_WINDOWS_AT_ONCE = 1 << 16
+_ALWAYS_PLAIN = re.compile(rb"[A-Za-z0-9_.~-]+")
+"""What is written alike everywhere: the unreserved characters of a URL (RFC 3986 §2.3)."""
+_PERCENT = re.compile(rb"%[0-9A-F]{2}")
 
 
 class ServerLog:
-    """What one server has written, its beginning where that is too much; `more_bytes` is how much was not kept."""
+    """What one server has written, its beginning where that is too much; `more_bytes` is how much was not kept.
+
+    `open_ends` counts its outputs that were not read to their end, so far or for good.
+    """
 
     def __init__(self) -> None:
         self._kept = bytearray()
         self.more_bytes = 0
+        self.open_ends = 0
 
     @property
     def kept(self) -> bytes:
@@ -58,7 +69,20 @@ def secrets_of(environ: Mapping[str, str]) -> dict[bytes, str]:
             found[value.encode("utf-8", "surrogateescape")] = f"value of {name}"
         elif _KEY_FILE.search(name):
             found |= dict.fromkeys(_keys_in(Path(value)), f"private key of {name}")
+        found |= dict.fromkeys(_passwords_in(value), f"password in {name}")
     return found
+
+
+def _passwords_in(value: str) -> Iterator[bytes]:
+    """Yield the password of a URL, as it stands there and as it is (RFC 3986 §3.2.1)."""
+    if "://" not in value or "@" not in value:
+        return
+    try:
+        password = (urlsplit(value).password or "").encode("utf-8", "surrogateescape")
+    except ValueError:
+        return  # it only looks like a URL
+    if len(password) >= SECRET_LOOKED_FOR_MIN_BYTES:
+        yield from (password, unquote_to_bytes(password))
 
 
 def _keys_in(path: Path) -> Iterator[bytes]:
@@ -68,8 +92,8 @@ def _keys_in(path: Path) -> Iterator[bytes]:
             text = file.read(_KEY_FILE_MAX_BYTES)
     except OSError:
         return  # the server will say what is wrong with it
-    for body in (part.partition(_PEM_END)[0] for part in text.split(_PEM_BEGIN)[1:]):
-        yield from (line.strip() for line in body.splitlines() if line.strip())
+    for body in _PRIVATE_KEY.findall(text):
+        yield from (line for line in map(bytes.strip, body.splitlines()) if len(line) >= _KEY_LINE_MIN_CHARACTERS)
         try:
             key = base64.b64decode(b"".join(body.split()), validate=True)
         except binascii.Error:
@@ -80,7 +104,10 @@ def _keys_in(path: Path) -> Iterator[bytes]:
 
 
 def forms_of(secret: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield each form in which a log may hold a secret: as it is, in hex, in base64 at any offset, and in a URL."""
+    """Yield each form in which a log may hold a secret.
+
+    As it is, in hex, in base64 at any offset, in a URL, and escaped as JSON and Python do.
+    """
     yield "as it is", secret
     yield "in hex", secret.hex().encode()
     yield "in hex", secret.hex().upper().encode()
@@ -89,7 +116,27 @@ def forms_of(secret: bytes) -> Iterator[tuple[str, bytes]]:
         sure = whole[-(-before * 8 // 6) : (before + len(secret)) * 8 // 6]
         yield "in base64", sure
         yield "in base64", sure.translate(bytes.maketrans(b"+/", b"-_"))
-    yield "in a URL", quote_from_bytes(secret, safe="").encode()
+    if _ALWAYS_PLAIN.fullmatch(secret):
+        return  # nothing escapes any of it
+    for safe in ("", "/"):
+        quoted = quote_from_bytes(secret, safe=safe).encode()
+        for text in (quoted, quoted.replace(b"%20", b"+")):
+            yield "in a URL", text
+            yield "in a URL", _PERCENT.sub(lambda found: found[0].lower(), text)
+    for text in _escaped(secret):
+        yield "escaped", text
+
+
+def _escaped(secret: bytes) -> Iterator[bytes]:
+    """Yield a secret as JSON has it within a string, and Python, whose choice of quotes depends on what is around."""
+    quotes = "'\""  # with both of them in a text, Python writes one kind with a backslash
+    written = [repr(quotes.encode() + secret)[5:-1]]
+    with suppress(UnicodeDecodeError):
+        text = secret.decode()
+        written += [repr(quotes + text)[4:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]]
+    for one in written:
+        for form in (one, one.replace("\\'", "'"), one.replace("/", "\\/")):
+            yield form.encode()
 
 
 def search_logs(
@@ -100,20 +147,22 @@ def search_logs(
     `unknown` says which of the run's secrets nobody here knows. What is found says which kind of secret stands in which
     line and form, never the secret.
     """
-    for _, _, settings in servers:
-        for secret, kind in settings.items():
-            known.add(secret, kind)
-    needles: dict[bytes, list[tuple[bytes, str, str]]] = {}
+    for secret, kind in {secret: kind for _, _, settings in servers for secret, kind in settings.items()}.items():
+        known.add_chosen(secret, kind)
+    needles: dict[bytes, tuple[str, str]] = {}
+    lengths: dict[bytes, set[int]] = {}
     for secret, kind in known.kinds.items():
-        for text, form in {text: form for form, text in reversed(list(forms_of(secret)))}.items():
-            needles.setdefault(text[:SECRET_LOOKED_FOR_MIN_BYTES], []).append((text, form, kind))
+        for form, text in forms_of(secret):
+            if needles.setdefault(text, (kind, form)) == (kind, form):
+                lengths.setdefault(text[:SECRET_LOOKED_FOR_MIN_BYTES], set()).add(len(text))
     leaks: list[Leak] = []
     for name, log, _ in servers:
-        leaks += _leaks(name, log.kept, needles)
+        leaks += leaks_in(name, log.kept, needles, lengths)
     return LogSearch(
         servers=len(servers),
         bytes_read=sum(len(log.kept) for _, log, _ in servers),
         bytes_left_out=sum(log.more_bytes for _, log, _ in servers),
+        ends_left_out=sum(log.open_ends > 0 for _, log, _ in servers),
         secrets=len(known.kinds),
         secrets_left_out=known.left_out + known.too_short,
         unknown=unknown,
@@ -122,14 +171,18 @@ def search_logs(
     )
 
 
-def _leaks(name: str, text: bytes, needles: Mapping[bytes, list[tuple[bytes, str, str]]]) -> Iterator[Leak]:
-    """Yield where secrets stand, once for each kind and form: by how they begin, so that it takes what the log has."""
+def leaks_in(
+    name: str, text: bytes, needles: Mapping[bytes, tuple[str, str]], lengths: Mapping[bytes, Collection[int]]
+) -> Iterator[Leak]:
+    """Yield where secrets stand, once for each kind and form, the first place of each.
+
+    `lengths` says by how a needle begins how long those are that begin so. As many as begin alike are looked up at
+    once, so that it takes what the log has, however many secrets there are and whatever they have in common.
+    """
     size, seen = SECRET_LOOKED_FOR_MIN_BYTES, set()
-    for start in range(0, len(text), _WINDOWS_AT_ONCE):
-        windows = {text[at : at + size] for at in range(start, min(start + _WINDOWS_AT_ONCE, len(text) - size + 1))}
-        for window in windows & needles.keys():
-            for needle, form, kind in needles[window]:
-                at = text.find(needle)
-                if at >= 0 and (kind, form) not in seen:
-                    seen.add((kind, form))
-                    yield Leak(name, kind, form, text.count(b"\n", 0, at) + 1)
+    for at in range(len(text) - size + 1):
+        for length in lengths.get(text[at : at + size], ()):
+            found = needles.get(text[at : at + length])
+            if found is not None and found not in seen:
+                seen.add(found)
+                yield Leak(name, *found, text.count(b"\n", 0, at) + 1)

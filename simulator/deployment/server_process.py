@@ -8,13 +8,14 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
 from simulator.deployment.server_log import ServerLog, secrets_of
+from simulator.limits import LOG_END_SECONDS
 from simulator.platform.watchdog import Watchdog, watchdog_of
 from simulator.scenario.placeholders import SECRET_NAME
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
 ERROR_BYTES_KEPT = 8192
+FIRST_LINE_MAX_BYTES = 4096
 KIB = 1024
 PEAK = re.compile(r"^VmHWM:\s+([0-9]+) kB$", re.MULTILINE)
 """The high-water mark of the resident set, as Linux tells it (proc(5)); a process that has ended has none."""
@@ -38,6 +40,7 @@ class Patience(NamedTuple):
     stop_seconds: float = 20.0
     start_tries: int = 3
     """How often a server is started again on its port, which somebody else may hold for a moment."""
+    log_end_seconds: float = LOG_END_SECONDS
 
 
 PATIENCE = Patience()
@@ -47,6 +50,42 @@ SERVE = ("-m", "reference_server", "--until-stdin-closes")
 
 class ServerError(Exception):
     """The server did not start, or died; the message holds its own words."""
+
+
+class _Output:
+    """One output of a process, which is read to its end; `ended` says that nobody reads it any more."""
+
+    def __init__(self, log: ServerLog, keep: Callable[[bytes | bytearray], None] = lambda _: None) -> None:
+        log.open_ends += 1
+        self._log = log
+        self._keep = keep
+        self._begin = b""
+        self._has_line = trio.Event()
+        self.ended = trio.Event()
+
+    async def read(self, stream: trio.abc.ReceiveStream) -> None:
+        """Read on and on, lest the process must wait for somebody who does."""
+        try:
+            await self._read(stream)
+            self._log.open_ends -= 1
+        finally:
+            self._has_line.set()
+            self.ended.set()
+
+    async def _read(self, stream: trio.abc.ReceiveStream) -> None:
+        async with stream:
+            async for part in stream:
+                self._log.take(part)
+                if not self._has_line.is_set():
+                    self._begin = (self._begin + part)[:FIRST_LINE_MAX_BYTES]
+                    if b"\n" in part or len(self._begin) == FIRST_LINE_MAX_BYTES:
+                        self._has_line.set()
+                self._keep(part)
+
+    async def first_line(self) -> str:
+        """Return the first line once it is whole, or all there was."""
+        await self._has_line.wait()
+        return self._begin.partition(b"\n")[0].decode("utf-8", "replace").strip()  # the next may have come with it
 
 
 class ServerProcess:
@@ -61,10 +100,13 @@ class ServerProcess:
     ) -> None:
         self._command = tuple(command)
         self._environ = {**environ, "HOST": "127.0.0.1", "PORT": "0"}
+        self._given: Mapping[str, str] = self._environ
+        """All that it finds in its environment."""
         self._nursery = nursery
         self._patience = patience
         self._process: trio.Process | None = None
         self._watchdog: Watchdog | None = None
+        self._outputs: list[_Output] = []
         self._meant_to_be_down = False
         self._up = False
         self.url = ""
@@ -85,7 +127,7 @@ class ServerProcess:
     def words(self) -> str:
         """Return the end of what it wrote, without any secret that it was given."""
         words = self.errors.decode("utf-8", "replace").strip()
-        for name, value in self._environ.items():
+        for name, value in self._given.items():
             if SECRET_NAME.search(name) and len(value) >= SECRET_MIN_CHARACTERS:
                 words = words.replace(value, f"[{name}]")
         return words
@@ -145,41 +187,32 @@ class ServerProcess:
         if process.stdout is None or process.stderr is None:
             raise ServerError("the server's pipes are missing")
         self._process = process
-        self._nursery.start_soon(self._keep_errors, process.stderr)
+        self._read(process.stderr, self._keep_errors)
+        output = self._read(process.stdout)
         line = ""
         with trio.move_on_after(self._patience.start_seconds):
-            line = await self._first_line(process.stdout)
+            line = await output.first_line()
         if line.startswith("Listening on "):
             self.url = line.split()[-1]
             self._environ["PORT"] = self.url.rpartition(":")[2]
             self._up = True
-            self._nursery.start_soon(self._keep_output, process.stdout)
             return
         await trio.sleep(LAST_WORDS_SECONDS)
         words = self.words.removeprefix("hatchfarm serve: ")
         await self._end(process)
         raise ServerError(f"the server did not start: {words or 'it said nothing'}")
 
-    async def _keep_errors(self, stream: trio.abc.ReceiveStream) -> None:
-        async with stream:
-            async for part in stream:
-                self.errors = (self.errors + part)[-ERROR_BYTES_KEPT:]
-                self.log.take(part)
+    def _read(
+        self, stream: trio.abc.ReceiveStream, keep: Callable[[bytes | bytearray], None] = lambda _: None
+    ) -> _Output:
+        """Begin to read one of its outputs into its log. Whoever ends it leaves that open: its last words come then."""
+        output = _Output(self.log, keep)
+        self._outputs = [*(one for one in self._outputs if not one.ended.is_set()), output]
+        self._nursery.start_soon(output.read, stream)
+        return output
 
-    async def _keep_output(self, stream: trio.abc.ReceiveStream) -> None:
-        with suppress(trio.ClosedResourceError):  # who ends the server closes its pipes
-            async for part in stream:
-                self.log.take(part)
-
-    async def _first_line(self, stream: trio.abc.ReceiveStream) -> str:
-        line = b""
-        while b"\n" not in line:
-            part = await stream.receive_some(4096)
-            if not part:
-                break
-            line += part
-        self.log.take(line)
-        return line.partition(b"\n")[0].decode("utf-8", "replace").strip()  # the next may have come with it
+    def _keep_errors(self, part: bytes | bytearray) -> None:
+        self.errors = (self.errors + part)[-ERROR_BYTES_KEPT:]
 
     async def stop(self) -> None:
         """End it in order, and see that it ends."""
@@ -192,9 +225,13 @@ class ServerProcess:
         if self._process is not None:
             await self.resume()
             await self._end(self._process)
+            # Of what it has left behind something may keep them open for good.
+            with trio.move_on_after(self._patience.log_end_seconds):
+                for output in self._outputs:
+                    await output.ended.wait()
 
     async def _end(self, process: trio.Process) -> None:
-        await _close_pipes(process)
+        await close_input(process)
         with trio.move_on_after(self._patience.stop_seconds):
             await process.wait()
         if process.poll() is None:
@@ -207,7 +244,7 @@ class ServerProcess:
         process = self._running()
         process.kill()
         await process.wait()
-        await _close_pipes(process)
+        await close_input(process)
 
     async def pause(self) -> None:
         """Stop it where it stands (SIGSTOP). Should this process end meanwhile, it goes on, and so stops by itself."""
@@ -231,10 +268,10 @@ class ServerProcess:
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (0 if full else hard, hard))
 
 
-async def _close_pipes(process: trio.Process) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            await pipe.aclose()
+async def close_input(process: trio.Process) -> None:
+    """Close a process's standard input, which nobody writes to."""
+    if process.stdin is not None:
+        await process.stdin.aclose()
 
 
 def environ_of(settings: Mapping[str, str], token: str, not_inherited: Collection[str]) -> dict[str, str]:

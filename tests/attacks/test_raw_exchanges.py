@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import trio
 
 from simulator.attacks.script import Expect, ExpectedEvent, Wire, WireAnswer, WireOutcome, granted
 from simulator.client import raw as wire
+from simulator.client.known_secrets import KnownSecrets
 from simulator.client.raw import Answers, exchange_raw
 from simulator.client.target import Target, parse_target
 from simulator.contract.answers import Answer, Operation
@@ -90,6 +92,20 @@ async def echo(connection: Connection) -> None:
             if b"end" in connection.unread:
                 return
             connection.unread = b""
+
+
+async def test_what_answers_on_raw_connections_give_out_is_known() -> None:
+    """An identity is what a server believed only where there was one request to believe."""
+    given = b'{"token":"01234567"} X\r\nX-Moltbook-Identity: me-12345\r\n\n'
+    for times in (1, 2):
+        async with wrong_server(echo) as target:
+            known = KnownSecrets()
+            noted = msgspec.structs.replace(target, secrets=known)
+            await raw(noted, *[(given, 0.1)] * (times - 1), (given + b"end\n", 0.0))
+        assert known.kinds == {
+            b"01234567": "session token",
+            **({b"me-12345": "Moltbook identity"} if times == 1 else {}),
+        }
 
 
 async def test_parts_are_paced_and_each_answer_has_its_moment() -> None:

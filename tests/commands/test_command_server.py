@@ -125,6 +125,7 @@ port = os.environ["PORT"]
 assert sys.argv[1:] == ["--port=" + port, os.environ["RATE_LIMIT_BURST"], "${port}", "{1}", ""]
 assert os.environ["KEY"] == "key: " + os.environ["HATCHFARM_API_TOKEN"]
 assert os.environ["HOST"] == "127.0.0.1"
+print(os.environ["DB_PASSWORD"], flush=True)
 answers = [503, 404]
 Handler.status = lambda self: answers.pop() if answers else 200
 serve(sys.argv[1].partition("=")[2])
@@ -132,10 +133,16 @@ serve(sys.argv[1].partition("=")[2])
     words = command(
         tmp_path, HTTP + program, "--port={port}", "{rate_limit_burst}", "${port}", "{1}", "{redis_addr}"
     ).command
-    options = ServerOptions(command=words, health="/ready", env={"KEY": "key: {hatchfarm_api_token}"})
+    options = ServerOptions(
+        command=words, health="/ready", env={"KEY": "key: {hatchfarm_api_token}", "DB_PASSWORD": "s3cret-pass"}
+    )
     async with own_command(options, {"RATE_LIMIT_BURST": "7"}, API_TOKEN, ()) as server:
         assert await answers(server)
         assert server.exit_code is None
+        await until(lambda: bool(server.errors))
+        assert server.words == "[DB_PASSWORD]"
+        assert server.secrets[b"s3cret-pass"] == "value of DB_PASSWORD"
+        assert server.secrets[f"key: {API_TOKEN}".encode()] == "value of KEY"
         assert API_TOKEN not in " ".join(psutil.Process(server.pid).cmdline())
     assert server.exit_code == -signal.SIGTERM
 

@@ -15,10 +15,14 @@ import psutil
 import pytest
 import trio
 
+from simulator.checkers.server_log import check_log
+from simulator.checkers.verdict import Status
 from simulator.client.checking import check_target, read_metrics
 from simulator.client.connection import ControlConnection, LostError
+from simulator.client.known_secrets import KnownSecrets
 from simulator.client.target import parse_target
 from simulator.deployment import server_process
+from simulator.deployment.server_log import search_logs
 from simulator.deployment.server_process import ERROR_BYTES_KEPT, Patience, ServerError, own_server
 from simulator.fleet.requests import owner_headers
 from tests.simulator.conftest import API_TOKEN
@@ -128,6 +132,56 @@ async def test_its_address_is_on_its_first_line_however_many_come_at_once(tmp_pa
     command = stand_in(tmp_path, f'sys.stdout.write("{stated}")\nsys.stdout.flush()\nsys.stdin.read()')
     async with own_server({}, API_TOKEN, command=command) as server:
         assert server.url == "http://x"
+
+
+async def test_all_that_a_server_writes_until_it_has_ended_is_in_its_log(tmp_path: Path) -> None:
+    """However much it is, and to whichever output."""
+    command = stand_in(
+        tmp_path,
+        'print("Listening on http://x", flush=True)\nsys.stdin.read()\n'
+        'for output in (sys.stderr, sys.stdout):\n    output.write("x" * 300_000 + " last words\\n")',
+    )
+    async with own_server({}, API_TOKEN, command=command) as server:
+        pass
+    assert server.exit_code == 0
+    assert server.log.kept.count(b" last words\n") == 2
+    assert server.log.open_ends == 0
+
+
+async def test_what_a_server_wrote_before_it_was_killed_is_in_its_log(tmp_path: Path) -> None:
+    go, done = tmp_path / "go", tmp_path / "done"
+    os.mkfifo(go)
+    os.mkfifo(done)
+    command = stand_in(
+        tmp_path,
+        f'print("Listening on http://x", flush=True)\nopen("{go}").read()\n'
+        f'print("x" * 60_000, "last words", flush=True)\nopen("{done}", "w").close()\nsignal.pause()',
+    )
+    async with own_server({}, API_TOKEN, command=command) as server:
+        # Nothing else runs in this process until all has been written.
+        go.write_text("go")
+        done.read_text()
+        await server.kill()
+    assert server.log.kept.endswith(b" last words\n")
+    assert server.log.open_ends == 0
+
+
+async def test_a_log_that_a_process_holds_open_which_outlives_the_server_is_not_whole(tmp_path: Path) -> None:
+    held = tmp_path / "held"
+    os.mkfifo(held)
+    child = f"import signal; signal.alarm(30); open({str(held)!r}).read()"
+    command = stand_in(
+        tmp_path,
+        f"import subprocess\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n"
+        'print("Listening on http://x", flush=True)\nsys.stdin.read()',
+    )
+    async with own_server({}, API_TOKEN, command=command, patience=Patience(log_end_seconds=0)) as server:
+        pass
+    held.write_text("end")
+    assert server.log.open_ends == 2
+    verdict = check_log(search_logs([("the server", server.log, {})], KnownSecrets()))
+    assert verdict.status is Status.NOT_APPLICABLE
+    assert "the end of 1 log was not read" in verdict.summary
 
 
 async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path) -> None:
