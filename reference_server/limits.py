@@ -10,6 +10,8 @@ CHUNKS_AT_ONCE = 128
 """Chunks and trailers of a body that are read before others have their turn: a third of a millisecond's work."""
 HEADER_FIELDS_MAX = 100
 """Headers of a request; more cost memory out of proportion to their bytes, and no client of this API has a dozen."""
+AUTHORITY_MAX_BYTES = 1024
+"""A host name has 255 bytes at most, a bracketed address fewer; there is no reason for more."""
 HEAD_COPIES, HEADER_FIELD_BYTES = 4, 300
 """What a head that was read costs while its body is awaited: as bytes, as text and by name, and objects a header."""
 LANE_HEAD_MAX_BYTES = 4 * 1024

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from reference_server.core.happenings import audit_happenings
 from reference_server.core.market import working
 from reference_server.core.market.matching import match_all
+from reference_server.core.market.repeats import market_part, repeats
 from reference_server.core.market.wallet import apply_payout
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ def concerns_market(market: Market, offer: Offer | None, metrics: bytes) -> bool
     Most machines offer nothing and say nothing of it, and of the others most have nothing new: these cost as little as
     can be. What other machines have to be looked at for is done when it is looked what is due.
     """
-    part = working.market_part(metrics)
+    part = market_part(metrics)
     if offer is None:
         return bool(part)
     if offer.assigned or offer.cancelled or offer.worker_id in market.unsettled:
         return True
-    return bool(part) and not working.repeats(offer, metrics, part)
+    return bool(part) and not repeats(offer, metrics, part)
 
 
 def end_what_is_over(state: State, now: Instant, offer: Offer) -> None:

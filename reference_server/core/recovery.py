@@ -89,7 +89,9 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
     state.unsplit = own.streams is msgspec.UNSET
     if state.unsplit:
         state.unattributed.name = NOTABLE
-    _restore_stream(state.unattributed, own.unattributed, events)
+    for nobody in (own.unattributed, own.nobody):
+        if not isinstance(nobody, msgspec.UnsetType):
+            _restore_stream(state.unattributed, nobody, events)
     if not isinstance(own.market, msgspec.UnsetType):
         _restore_stream(state.market_of_agents, own.market, events)
     if own.nonces_outside is not state.nonces_outside:

@@ -113,6 +113,10 @@ def _owner_section(owner: Owner, places: _Places) -> OwnerSection:
 def _own_section(state: State, at: Instant, segment: str, places: _Places) -> OwnSection:
     ahead_ns = at.wall_ns - at.monotonic_ns
     failures = state.failures.dump()
+    nobody = places.section(state.unattributed)
+    has_market = any(
+        stream.sequence for stream in (state.market_of_agents, *(owner.market for owner in state.owners.values()))
+    )
     return OwnSection(
         segment,
         state.nonce_key.hex(),
@@ -132,7 +136,8 @@ def _own_section(state: State, at: Instant, segment: str, places: _Places) -> Ow
             failures["unattributed"],
             [(since_ns + ahead_ns, count) for since_ns, count in failures["recent"]],
         ),
-        places.section(state.unattributed),
+        unattributed=msgspec.UNSET if has_market else nobody,
+        nobody=nobody if has_market else msgspec.UNSET,
         market=places.section(state.market_of_agents) if state.market_of_agents.sequence else msgspec.UNSET,
         streams={owner.id: _owner_section(owner, places) for owner in state.owners.values()},
         forgotten=tuple(state.nonces.forgotten),

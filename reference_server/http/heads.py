@@ -9,7 +9,7 @@ import re
 
 import httptools
 
-from reference_server.limits import HEADER_FIELDS_MAX
+from reference_server.limits import AUTHORITY_MAX_BYTES, HEADER_FIELDS_MAX
 
 _REQUEST_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e\x80-\xff]+ HTTP/1\.[01]")
 _AUTHORITY = re.compile(
@@ -18,8 +18,6 @@ _AUTHORITY = re.compile(
 """`uri-host [ ":" port ]` (RFC 3986 §3.2, RFC 9110 §7.2). An empty host is allowed."""
 _AUTHORITY_END = re.compile(rb"[/?#]")
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
-AUTHORITY_MAX_BYTES = 1024
-"""A host name has 255 bytes at most, a bracketed address fewer; there is no reason for more."""
 _LINES_MAX = HEADER_FIELDS_MAX + 2
 """The request line, the headers, and the empty line."""
 _LENGTH_DIGITS_MAX = 15

@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from reference_server.limits import LANE_BODY_MAX_BYTES, LANE_HEAD_MAX_BYTES
+from reference_server.limits import AUTHORITY_MAX_BYTES, LANE_BODY_MAX_BYTES, LANE_HEAD_MAX_BYTES
 
 _PLAIN = re.compile(  # backtracking: each line is read in one way only, by its name and up to its end
     rb"POST /(?:api/)?v1/workers/([0-9A-Za-z_.~-]++)/heartbeat HTTP/1\.1\r\n(?:"
@@ -48,7 +48,7 @@ def plain_head(data: bytes, start: int = 0) -> PlainHead | None:
     if found is None:
         return None
     worker_id, host, length, token, certificate_id, forwarded_for, forwarded_proto = found.groups()
-    if host is None or length is None:
+    if host is None or length is None or len(host) > AUTHORITY_MAX_BYTES:
         return None
     body_bytes = int(length)
     if body_bytes > LANE_BODY_MAX_BYTES:

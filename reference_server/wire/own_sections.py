@@ -81,6 +81,8 @@ class OwnSection(msgspec.Struct, frozen=True):
     Each owner's streams are in `streams`; what has them in `owners` an earlier version wrote, which had two an owner.
     That version asks for `owners`, so it refuses what has none, rather than lose the third.
     `market` is what was granted to agents, left out until there is anything in it.
+    Once any stream `market` has events, `nobody` stands for `unattributed`: versions that know no such stream ask for
+    that, so they refuse the file, rather than lose it. Before that they read it.
     `forgotten` are stretches past the horizon (Unix ns), `clock_lag_ns` how far behind the wall clock has been.
     """
 
@@ -90,12 +92,18 @@ class OwnSection(msgspec.Struct, frozen=True):
     horizon_ns: int
     nonces: list[NoncesSection]
     failures: FailuresSection
-    unattributed: StreamSection
+    unattributed: StreamSection | msgspec.UnsetType = msgspec.UNSET
     streams: dict[str, OwnerSection] | msgspec.UnsetType = msgspec.UNSET
     owners: dict[str, OwnerSection] | msgspec.UnsetType = msgspec.UNSET
     market: StreamSection | msgspec.UnsetType = msgspec.UNSET
     forgotten: tuple[tuple[int, int], ...] = ()
     clock_lag_ns: int = 0
+    nobody: StreamSection | msgspec.UnsetType = msgspec.UNSET
+
+    def __post_init__(self) -> None:
+        """Refuse what has the stream of no owner twice, or not at all."""
+        if (self.unattributed is msgspec.UNSET) == (self.nobody is msgspec.UNSET):
+            raise ValueError("one of `unattributed` and `nobody` has to be there")
 
     def __repr__(self) -> str:
         """Hide the nonces' key."""

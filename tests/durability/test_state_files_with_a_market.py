@@ -6,13 +6,22 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from reference_server.core.market.working import look_again
 from reference_server.core.recovery import restore
 from reference_server.core.snapshots import snapshot
 from reference_server.core.tables import TABLES
-from reference_server.wire.own_sections import CHECKSUM, OWN, check_state_file, load_state_file
+from reference_server.wire.own_sections import (
+    CHECKSUM,
+    OWN,
+    OwnerSection,
+    OwnSection,
+    StreamSection,
+    check_state_file,
+    load_state_file,
+)
 from reference_server.wire.state_file import StateFile
 from tests.core.market_server import ADA, Market
 from tests.market.small_market import assert_sound
@@ -63,6 +72,33 @@ def test_all_of_it_is_kept_and_read_again() -> None:
     assert_sound(again.market)
     written = json.loads(b"".join(snapshot(again, server.now, "s")))
     assert {name: written[name] for name in MARKET_SECTIONS} == {name: document[name] for name in MARKET_SECTIONS}
+
+
+class OwnSectionBefore(msgspec.Struct):
+    """What a version that knows no stream of the market asks for."""
+
+    nonce_key: str
+    unattributed: StreamSection
+    streams: dict[str, OwnerSection]
+
+
+def test_a_version_without_streams_of_the_market_refuses_what_has_any_and_reads_all_else() -> None:
+    """It would drop what agents were granted, and write the file anew without it."""
+    server, _ = traded()
+    own = msgspec.json.encode(json.loads(b"".join(snapshot(server.api.state, server.now, "s")))[OWN])
+    with pytest.raises(msgspec.ValidationError, match="unattributed"):
+        msgspec.json.decode(own, type=OwnSectionBefore)
+    read = msgspec.json.decode(own, type=OwnSection)
+    again = server.api.empty_state()
+    restore(again, load_state_file(b"".join(snapshot(server.api.state, server.now, "s")), TABLES.sections), server.now)
+    assert again.unattributed.hash == server.api.state.unattributed.hash
+    assert again.market_of_agents.hash == server.api.state.market_of_agents.hash
+    assert read.market is not msgspec.UNSET
+    empty = json.loads(b"".join(snapshot(Market().api.state, server.now, "s")))[OWN]
+    msgspec.json.decode(msgspec.json.encode(empty), type=OwnSectionBefore)
+    del empty["unattributed"]
+    with pytest.raises(msgspec.ValidationError, match="nobody"):
+        msgspec.json.decode(msgspec.json.encode(empty), type=OwnSection)
 
 
 @pytest.mark.parametrize(

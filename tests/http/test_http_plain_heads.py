@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reference_server.http.heads import parse_head
 from reference_server.http.plain_heads import plain_head
-from reference_server.limits import LANE_BODY_MAX_BYTES, LANE_HEAD_MAX_BYTES
+from reference_server.limits import AUTHORITY_MAX_BYTES, LANE_BODY_MAX_BYTES, LANE_HEAD_MAX_BYTES
 from reference_server.operations.routing import ROUTES
 
 LINE = b"POST /api/v1/workers/wrk_0123456789abcdef/heartbeat HTTP/1.1\r\n"
@@ -32,6 +32,7 @@ PIECES = (
         b"Host: [::1]:80\r\n",
         b"Host: a b\r\n",
     ),
+    *(b"Host: " + b"a" * size + b"\r\n" for size in (AUTHORITY_MAX_BYTES, AUTHORITY_MAX_BYTES + 1)),
     *(
         b"Host: a/b\r\n",
         b"Host: [x\r\n",
@@ -125,6 +126,22 @@ def test_long_heads_and_bodies_are_read_as_any_other() -> None:
     longest = LENGTH.replace(b"300", b"%d" % LANE_BODY_MAX_BYTES)
     assert plain_head(PLAIN.replace(LENGTH, longest)) is not None
     assert plain_head(PLAIN.replace(LENGTH, LENGTH.replace(b"300", b"%d" % (LANE_BODY_MAX_BYTES + 1)))) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "filler", "after"),
+    [(b"", b"a", b""), (b"", b"a", b":8080"), (b"[", b":", b"]"), (b"a:", b"8", b"")],
+    ids=["name", "port", "address", "digits"],
+)
+def test_a_host_is_as_long_at_a_glance_as_anywhere_else(before: bytes, filler: bytes, after: bytes) -> None:
+    """The white space around it is not part of it."""
+    for size, served in ((AUTHORITY_MAX_BYTES, True), (AUTHORITY_MAX_BYTES + 1, False)):
+        authority = before + filler * (size - len(before) - len(after)) + after
+        assert len(authority) == size
+        for host in (b"Host:" + authority + b"\r\n", b"Host: " + authority + b"\r\n"):
+            data = PLAIN.replace(HOST, host)
+            assert (parse_head(data) is not None) == served
+            assert (plain_head(data) is not None) == served
 
 
 @pytest.mark.parametrize("name", sorted({*ROUTES.single_headers, "origin", "x-forwarded-for", "x-forwarded-proto"}))

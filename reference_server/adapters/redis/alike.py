@@ -1,22 +1,30 @@
 """What instances that share a state must be set to alike: money is made of it, and each of them decides by its own.
 
 It stands in Redis for as long as any of them lives, who say it again and again; a little later nobody holds the next
-one to it. So instances that are set otherwise find each other, and all of them may come back with other prices.
+one to it. So instances that are set otherwise find each other, and all of them may come back with other prices. One
+that could not say it for so long, and finds others with other prices when it goes on, decides nothing beside them.
 """
 
 from __future__ import annotations
 
-import logging
+import math
+from contextlib import suppress
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
-from reference_server.adapters.redis.link import RedisDown
-from reference_server.limits import SHARED_SETTINGS_AGAIN_SECONDS, SHARED_SETTINGS_POLL_SECONDS, SHARED_SETTINGS_SECONDS
+from reference_server.adapters.redis.link import RedisDown, Script
+from reference_server.limits import (
+    SHARED_LEASE_SECONDS,
+    SHARED_SETTINGS_AGAIN_SECONDS,
+    SHARED_SETTINGS_POLL_SECONDS,
+    SHARED_SETTINGS_SECONDS,
+)
 from reference_server.market_settings import MARKET_SETTINGS
-from reference_server.ports import SharedDown
+from reference_server.ports import SharedDown, SharedLost
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,15 +33,15 @@ if TYPE_CHECKING:
     from reference_server.settings import Settings
 
 KEY = "hf:state:settings"
+SAY = Script((Path(__file__).parent / "alike_say.lua").read_text(encoding="utf-8"))
 _TTL_MS = int(SHARED_SETTINGS_SECONDS * 1000)
+_NO_MONEY = frozenset({"AGENT_REGISTRATION", "FORUM_POSTS_PER_HOUR"})
+"""Of the market's settings those that no money depends on: instances may be given others one after the other."""
 _ALIKE = {
-    **{row.variable: row.field for row in MARKET_SETTINGS},
+    **{row.variable: row.field for row in MARKET_SETTINGS if row.variable not in _NO_MONEY},
     "WORKER_STATUS_STALE_SECONDS": "stale_seconds",
 }
-"""By variable: prices, fees and limits of money, and until when what a worker does is billed."""
-
-
-_log = logging.getLogger("hatchfarm")
+"""By variable: prices, fees and limits of money, what jobs and withdrawals wait for, and until when work is billed."""
 
 
 class SharedMismatch(SharedDown):
@@ -62,33 +70,61 @@ class AlikeSettings:
         self._link = link
         self._own = {variable: _text(getattr(settings, field)) for variable, field in _ALIKE.items()}
         self._times = 0
-        self._logged_trouble = ""
+        self._stands_until = -math.inf
+        self._differs = False
 
-    async def look(self) -> None:
-        """State it where nobody has. Raises SettingsDiffer where others have it otherwise, else SharedDown."""
+    def require(self) -> None:
+        """Raise SharedLost where others had it otherwise when it was looked last."""
+        if self._differs:
+            raise SharedLost("other instances are set otherwise")
+
+    async def confirm(self) -> None:
+        """Say it before anything is decided, if what was said last may have gone before that would be appended.
+
+        Raises SharedLost where others have it otherwise, else SharedDown.
+        """
+        if trio.current_time() >= self._stands_until:
+            try:
+                await self._say()
+            except SettingsDiffer as error:
+                raise SharedLost(str(error)) from None
+
+    async def look(self) -> bytes:
+        """State it where nobody has. Return what stands there then.
+
+        Raises SettingsDiffer where others have it otherwise, else SharedDown.
+        """
         state = (b"SET", (KEY, self._encoded(), "NX", "PX", _TTL_MS))
         try:
             _, stated = await self._link.ask([state, (b"GET", (KEY,))])
         except RedisDown as error:
             raise SharedDown(str(error)) from None
-        if stated is not None and (difference := self._difference(stated)):
+        difference = "" if stated is None else self._difference(stated)
+        self._differs = difference != ""
+        if difference:
             raise SettingsDiffer(difference, stated)
+        return b"" if stated is None else stated
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """State it again and again, so that it stands while this instance lives."""
         task_status.started()
         while True:
-            try:
-                await self.look()
-                await self._link.ask([(b"SET", (KEY, self._encoded(), "PX", _TTL_MS))])
-                self._logged_trouble = ""
-            except SettingsDiffer as error:
-                if self._logged_trouble != str(error):
-                    _log.error("%s", error)
-                self._logged_trouble = str(error)
-            except (SharedDown, RedisDown):
-                pass  # whoever needs it now says so
+            with suppress(SharedDown):  # whoever needs it now says so
+                await self._say()
             await trio.sleep(SHARED_SETTINGS_AGAIN_SECONDS)
+
+    async def _say(self) -> None:
+        """Say it once more, unless others have it otherwise. Raises as `look` does."""
+        stands = False
+        while not stands:  # each time that it does not, another has just said the same
+            stated = await self.look()
+            asked = trio.current_time()
+            try:
+                (answer,) = await self._link.ask([SAY.call([KEY], [stated, self._encoded(), _TTL_MS])])
+            except RedisDown as error:
+                raise SharedDown(str(error)) from None
+            stands = answer == 1
+        self._stands_until = asked + SHARED_SETTINGS_SECONDS - SHARED_LEASE_SECONDS
 
     def _encoded(self) -> bytes:
         self._times += 1
@@ -99,7 +135,10 @@ class AlikeSettings:
 
         What only one of them knows is of another version, and none of the other's business.
         """
-        others = msgspec.json.decode(stated, type=_Stated).settings
+        try:
+            others = msgspec.json.decode(stated, type=_Stated).settings
+        except (ValueError, RecursionError):
+            return f"what stands in this Redis under {KEY} cannot be read: a version that is not known here wrote it"
         differing = [name for name, value in self._own.items() if others.get(name, value) != value]
         if not differing:
             return ""

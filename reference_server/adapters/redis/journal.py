@@ -28,7 +28,7 @@ import trio
 from reference_server.adapters.files.segment import write_all
 from reference_server.adapters.files.state_files import blocks
 from reference_server.adapters.forking import fork
-from reference_server.adapters.redis.alike import AlikeSettings, SharedMismatch
+from reference_server.adapters.redis.alike import SAY, AlikeSettings, SharedMismatch
 from reference_server.adapters.redis.link import RedisDown, Script
 from reference_server.adapters.redis.nonces import RedisNonces
 from reference_server.adapters.threads import Result, offload
@@ -75,7 +75,6 @@ FORMS = ("2", "3")
 """What instances make of the groups, but for the tables added since; it stands in what they must have alike, with the
 names of those. The first form, with two audit streams, has none; the second had no stream for what agents do."""
 CANDIDATES, COMPACTING = "hf:state:candidates", "hf:state:compacting"
-_FOLDER = Path(__file__).parent
 _LOST = {
     "lost": "Redis may have forgotten some of its journal",
     "other": "a new term of its journal has begun",
@@ -85,7 +84,7 @@ _LOST = {
 
 
 def _text(name: str) -> str:
-    return (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    return (Path(__file__).parent / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def _script(name: str, before: str = "") -> Script:
@@ -98,7 +97,7 @@ _READ, _ACQUIRE, _RELEASE, _ELECT, _SNAPSHOT = (
 _ACCEPT = _script("accept", f"local function reserve(KEYS, ARGV)\n{_text('nonces')}end\n")
 _EXPIRING = frozenset({_ACQUIRE, _RELEASE})  # they are told until when somebody waits for their answer
 _MARK_LANDED = Script(_text("journal_mark_landed"))
-SCRIPTS = (_READ, _ACQUIRE, _RELEASE, _ACCEPT, _MARK_LANDED, _ELECT, _SNAPSHOT)
+SCRIPTS = (_READ, _ACQUIRE, _RELEASE, _ACCEPT, _MARK_LANDED, _ELECT, _SNAPSHOT, SAY)
 
 
 class JournalledNonces(RedisNonces):
@@ -194,8 +193,9 @@ class RedisJournal:
 
         Raises:
             SharedDown: when there was no answer in time, or the journal is full.
-            SharedLost: when what this instance knows is no longer the journal's.
+            SharedLost: when what this instance knows is no longer the journal's, or others are set otherwise.
         """
+        self.alike.require()
         common = (place.term, place.position, int(self.nonces.durable), SHARED_GROUPS_AT_ONCE)
         within = self._answer_seconds if within is None else within
         until = (self._link.deadline_us(within),) if script in _EXPIRING else ()
@@ -224,6 +224,7 @@ class RedisJournal:
 
     async def acquire(self, place: JournalPosition, within: float) -> tuple[str, ReadResult]:
         """Acquire the lease, asking for it until then in the order in which instances began to ask."""
+        await self.alike.confirm()
         name = self._next_name()
         own_ms, place_ms = int(self.bounds.lease_seconds * 1000), int(self.bounds.lease_place_seconds * 1000)
         arguments = (name, own_ms, self._instance, place_ms, self.bounds.journal_bytes_max)

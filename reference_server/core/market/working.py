@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,6 +28,7 @@ from reference_server.core.market.market import Happening
 from reference_server.core.market.matching import match_all
 from reference_server.core.market.metering import charge_for, duration_ns, fee_of
 from reference_server.core.market.pool import offered_now
+from reference_server.core.market.repeats import market_part
 from reference_server.limits import DUE_AT_ONCE, JOB_ATTEMPTS_MAX, JOB_RESULT_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 RESULT_TOO_LARGE = "result too large"
-_LEAST_SAID = len(b'{"jobs":0}')
-"""Metrics that are shorter say nothing to the market, and most are."""
 _STATES_REPORTED = frozenset({RUNNING, SUCCEEDED, FAILED})
 
 
@@ -54,21 +53,6 @@ class _Report(msgspec.Struct, frozen=True):
     error: msgspec.Raw = msgspec.Raw(b"")
 
 
-class _GoesOn(msgspec.Struct, frozen=True, gc=False):
-    """A report that a job runs, and nothing else: what has another state, or a result, is none."""
-
-    job_id: str
-    state: Literal["running"]
-    result: msgspec.UnsetType = msgspec.UNSET
-    error: msgspec.UnsetType = msgspec.UNSET
-
-
-class _Repeated(msgspec.Struct, frozen=True, gc=False):
-    capacity: msgspec.Raw = msgspec.Raw(b"")
-    jobs: list[_GoesOn] = []
-
-
-_decode_repeated = msgspec.json.Decoder(_Repeated).decode
 _decode_metrics = msgspec.json.Decoder(_Metrics).decode
 _decode_reports = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_report = msgspec.json.Decoder(_Report).decode
@@ -109,47 +93,6 @@ def attend(
     if offer.assigned:
         notices["assignments"] = [show_assignment(job) for job in offer.assigned.values()]
     return notices
-
-
-def market_part(metrics: bytes) -> bytes:
-    """Return a heartbeat's metrics from before the first word that may say something to the market; empty without one.
-
-    What is before it shows whether the word begins a text, or is within one.
-    """
-    if len(metrics) < _LEAST_SAID:
-        return b""
-    # For bytes `find` is several times as fast as `in`, which tries whether what it is given is a number.
-    capacity = metrics.find(b'"capacity"')
-    jobs = metrics.find(b'"jobs"', 0, capacity) if capacity >= 0 else metrics.find(b'"jobs"')
-    begin = capacity if jobs < 0 else jobs
-    return metrics[begin - 1 :] if begin > 0 else b""
-
-
-def repeats(offer: Offer, metrics: bytes, part: bytes) -> bool:
-    """Return whether metrics say only what is known: the capacity in the same words, jobs that run as running.
-
-    Most of what machines say is like that, each time they are heard. The machine has reported all its jobs before.
-    `part` is their `market_part`: how its brackets close shows where it begins, so that the same part means the same
-    whatever comes before it.
-    """
-    if hash(part) == offer.repeated_hash:
-        return True
-    known = _is_known(offer, metrics)
-    if known:
-        offer.repeated_hash = hash(part)
-    return known
-
-
-def _is_known(offer: Offer, metrics: bytes) -> bool:
-    try:
-        read = _decode_repeated(metrics)
-    except (ValueError, RecursionError):
-        return False
-    capacity = bytes(read.capacity)
-    if capacity and hash(capacity) != offer.reported_hash:
-        return False
-    jobs = offer.jobs
-    return all([report.job_id in jobs for report in read.jobs])  # noqa: C419 - a list of a few is faster than a generator
 
 
 def _read_metrics(
