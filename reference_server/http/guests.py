@@ -162,6 +162,8 @@ class Guests(ABC):
                 named = self._settings.proxy_protocol and self._proxies.trusts(guest.client)
                 if not named or await self.open(guest, partial(self._ask_whose, guest)):
                     await self.serve(guest)
+        except Exception:  # noqa: BLE001 - it would end the nursery, and with it every other connection
+            _log.exception("A fault around a connection: it is closed, the others are not")
         finally:
             guest.evict()
             if not guest.left:
