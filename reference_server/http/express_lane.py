@@ -351,11 +351,14 @@ class ExpressLane:
             waiting = conversation.waiting
             if conversation.at_rest:
                 connection.conversation = conversation = None
-        if waiting is Waiting.REQUEST and connection.has_part_of_record:
-            waiting = Waiting.HEAD  # it counts as a part of a head would
-            conversation = connection.begin_conversation(self._answerer)  # so that what is waited for is looked at anew
+        part = connection.has_part_of_record
+        if connection.secure and not progressed:
+            self._patience.record_came(connection, waiting, part=part)
         if connection.unsent is None and (progressed or not self._patience.still_waits_for(connection, waiting)):
             self._patience.wait_for(connection, waiting, self._clock.now().monotonic_ns)
+        if part:
+            self._patience.wait_for_record(connection, self._clock.now().monotonic_ns)
+            conversation = connection.begin_conversation(self._answerer)  # so that what is waited for is looked at anew
         if conversation is not None or connection.waiting_bytes or connection.unsent is not None or connection.pending:
             self._admission.note_waiting(connection, connection.held_bytes)
 

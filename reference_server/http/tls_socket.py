@@ -87,8 +87,6 @@ class TlsSocket:
 
         Raises BlockingIOError where there is nothing in them, too.
         """
-        if self._ended:
-            return b""
         data = self._receive(min(max_bytes, TLS_RECORD_BYTES))
         if self._part:
             data = self._part + data
@@ -143,6 +141,8 @@ class TlsSocket:
             self.flush()
 
     def _receive(self, max_bytes: int) -> bytes:
+        if self._ended:
+            return b""
         data = self._socket.recv(max_bytes)
         if not data:
             raise ConnectionAbortedError("it was cut off")
