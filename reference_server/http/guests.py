@@ -176,7 +176,7 @@ class Guests(ABC):
         except ProxyHeaderError as error:
             _log.warning("%s opened a connection without a right PROXY header: %s", guest.client, error)
             raise trio.BrokenResourceError from None
-        if client:
+        if client and not guest.scope.cancel_called:
             guest.client = client
             self._admission.move(guest, shared_or_own(client, self._proxies))
 

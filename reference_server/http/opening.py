@@ -74,6 +74,8 @@ class Opening(Guests):
             if protocol == "h2":
                 await self._serve_http2(guest, stream)
                 return
+        if self._stop_by is not None:
+            return  # whatever it says has not begun, and the lane may have closed already
         socket = guest.leave()
         if socket is not None:
             self._lane.welcome(socket, guest.client, tls)
