@@ -143,7 +143,7 @@ class ExpressLane:
             data = b""
         if not data:
             self.close_connection(connection)
-        elif connection.has_part_of_record:
+        elif connection.secure and connection.has_part_of_record:
             connection.begin_conversation(self._answerer)  # so that what is waited for is looked at once it is answered
         return data
 

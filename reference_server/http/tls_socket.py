@@ -107,7 +107,7 @@ class TlsSocket:
         return opened[0] if len(opened) == 1 else b"".join(opened)
 
     def _give(self, record: bytes) -> None:
-        """Give OpenSSL a record, the last piece of which is for the caller to have it read."""
+        """Hand OpenSSL a record, the last piece of which is for the caller to have it read."""
         while len(record) > _PIECE_BYTES:
             self._incoming.write(record[:_PIECE_BYTES])
             record = record[_PIECE_BYTES:]

@@ -22,23 +22,23 @@ HEALTH = get("/health")
 AT_ONCE = struct.pack("ii", 1, 0)
 
 
-def reset_at_once(server: Server, said: bytes) -> None:
+def reset_at_once(server: Server, sent: bytes) -> None:
     """Connect, say something and reset, all of it before the server's loop goes on."""
     with stdlib_socket.create_connection(server.address) as client:
-        client.send(said)
+        client.send(sent)
         client.setsockopt(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_LINGER, AT_ONCE)
 
 
-@pytest.mark.parametrize("said", [b"", b"x"])
+@pytest.mark.parametrize("sent", [b"", b"x"])
 @pytest.mark.parametrize("way", ["lane", "tls", "hypercorn"])
 async def test_a_connection_that_is_reset_at_once_costs_nobody_else_a_thing(
-    way: str, said: bytes, pair: Pair, caplog: pytest.LogCaptureFixture
+    way: str, sent: bytes, pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nor a line of the log."""
     api = make_api(**pair.settings_of(way))
     async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server, server.client() as other:
         for _ in range(5):
-            reset_at_once(server, said)
+            reset_at_once(server, sent)
             await wait_all_tasks_blocked(0.01)
         assert (await other.ask(HEALTH)).status == 200
         async with server.client() as later:

@@ -170,26 +170,26 @@ def received(ends: Ends) -> list[bytes]:
 
 def test_one_look_reads_about_a_record(ends: Ends) -> None:
     """However much has come, and in however small records."""
-    told = [bytes([number % 256]) * (1 + number % 40) for number in range(2_000)]
-    ends.client.sendall(b"".join(map(ends.seal, told)))
+    written_parts = [bytes([number % 256]) * (1 + number % 40) for number in range(2_000)]
+    ends.client.sendall(b"".join(map(ends.seal, written_parts)))
     parts = received(ends)
-    assert b"".join(parts) == b"".join(told)
+    assert b"".join(parts) == b"".join(written_parts)
     assert max(map(len, parts)) < TLS_RECORD_BYTES
     assert len(parts) > 2
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    told=st.lists(st.integers(1, 16_384), min_size=1, max_size=4),
+    sizes=st.lists(st.integers(1, 16_384), min_size=1, max_size=4),
     cuts=st.lists(st.integers(1, 20_000), max_size=20),
     whole=st.booleans(),
 )
-def test_records_may_be_cut_anywhere(pair: Pair, told: list[int], cuts: list[int], *, whole: bool) -> None:
+def test_records_may_be_cut_anywhere(pair: Pair, sizes: list[int], cuts: list[int], *, whole: bool) -> None:
     """All that was sealed arrives, and a part of a record is told from none."""
     ends = Ends(pair)
     try:
-        data = b"".join(bytes([number]) * size for number, size in enumerate(told))
-        sealed = b"".join(ends.seal(bytes([number]) * size) for number, size in enumerate(told))
+        data = b"".join(bytes([number]) * size for number, size in enumerate(sizes))
+        sealed = b"".join(ends.seal(bytes([number]) * size) for number, size in enumerate(sizes))
         if not whole:
             sealed = sealed[:-1]
         read = b""
@@ -198,7 +198,7 @@ def test_records_may_be_cut_anywhere(pair: Pair, told: list[int], cuts: list[int
             ends.client.sendall(sealed[:size])
             sealed = sealed[size:]
             read += b"".join(received(ends))
-        assert read == (data if whole else data[: -told[-1]])
+        assert read == (data if whole else data[: -sizes[-1]])
         assert ends.server.has_part is not whole
     finally:
         ends.close()
@@ -217,11 +217,11 @@ def test_what_the_socket_does_not_take_is_sent_in_the_end(ends: Ends) -> None:
     assert refused > 1
 
 
-@pytest.mark.parametrize("end", ["said", "cut", "broken"])
+@pytest.mark.parametrize("end", ["announced", "cut", "broken"])
 def test_what_came_before_the_end_counts(ends: Ends, end: str) -> None:
     """Also where the end came with it; and the end is there to be read then."""
     sealed = ends.seal(b"last words")
-    if end == "said":
+    if end == "announced":
         with pytest.raises(ssl.SSLWantReadError):
             ends.tls.unwrap()
         sealed += ends.sealed()
