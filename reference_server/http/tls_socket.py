@@ -16,6 +16,8 @@ _HEADER_BYTES = 5
 _MAJOR_VERSION = 3
 _PIECE_BYTES = 4096
 """What OpenSSL is given, or gives, at a time: its buffers stay as large as they ever were, for each connection."""
+_SEALED_AT_ONCE_BYTES = 4 * _PIECE_BYTES
+"""What of an answer waits here at most, sealed, for the socket to take it."""
 _TYPES = range(20, 24)
 
 
@@ -176,7 +178,8 @@ class TlsSocket:
             sent, self._promised_bytes = sent + self._promised_bytes, 0
             if sent >= len(data):
                 return sent
-            part = data[sent : sent + _PIECE_BYTES] if sent or len(data) > _PIECE_BYTES else data
-            self._tls.write(part)
+            part = data[sent : sent + _SEALED_AT_ONCE_BYTES]
             self._promised_bytes = len(part)
-            self._sealed = self._outgoing.read()
+            for at in range(0, len(part), _PIECE_BYTES):
+                self._tls.write(part[at : at + _PIECE_BYTES])
+                self._sealed += self._outgoing.read()
