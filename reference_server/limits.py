@@ -44,7 +44,9 @@ TRUSTED_PROXIES_MAX = 1_000
 TRUSTED_PROXIES_WIDEST_BITS = {4: 8, 6: 7}
 """The shortest prefixes of such networks: the widest that belong to one site, 10.0.0.0/8 and fc00::/7."""
 TLS_RECORD_BYTES = 16_384 + 512
-"""What OpenSSL keeps of a TLS record of which a part has come: up to the longest one (RFC 8446 §5.2)."""
+"""The longest TLS record (RFC 8446 §5.2): so much is read at once, and kept of one of which a part has come."""
+TLS_QUIET_RECORDS_MAX = 64
+"""TLS records in a row with nothing for us in them, as new keys: a client needs a few. Each costs a key derivation."""
 LINGER_SECONDS = 2.0
 LINGER_MAX_BYTES = 8 * BODY_MAX_BYTES
 """After a last answer the client may still be sending; reading on for a moment lets it see that answer."""

@@ -320,6 +320,11 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         raise SettingsError(
             "PROXY_PROTOCOL: needs TRUSTED_PROXIES, for whoever may send it may name any address as its own"
         )
+    if settings.proxy_protocol and settings.require_https and not settings.tls_cert_file:
+        raise SettingsError(
+            "REQUIRE_HTTPS: with PROXY_PROTOCOL needs TLS_CERT_FILE, because that header does not say whether a client "
+            "came by HTTPS, and X-Forwarded-Proto would be the client's own word: all would be refused"
+        )
     if settings.shared_state:
         _check_shared(settings)
     if problem := login_problem(settings):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import socket as stdlib_socket
 from functools import partial
 from http import HTTPStatus
-from ssl import SSLWantReadError, SSLWantWriteError
 from typing import TYPE_CHECKING
 
 import trio
@@ -31,7 +30,6 @@ from reference_server.limits import (
     LANE_ANSWERS_AT_ONCE,
     LANE_ANSWERS_MAX_BYTES,
     LINGER_MAX_BYTES,
-    TLS_RECORD_BYTES,
 )
 from reference_server.operations.outcomes import Deferred
 from reference_server.pipeline.answering import Answerer, internal_error
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
 
     from reference_server.http.admission import Admission
     from reference_server.http.plain_heads import PlainHead
+    from reference_server.http.tls_socket import TlsSocket
     from reference_server.operations.api import Api
     from reference_server.pipeline.resolving import Resolver
     from reference_server.ports import Clock
@@ -74,10 +73,11 @@ class ExpressLane:
             nursery.start_soon(self._sweep)
             await self._react()
 
-    def welcome(self, socket: stdlib_socket.socket, client: str) -> None:
+    def welcome(self, socket: stdlib_socket.socket, client: str, tls: TlsSocket | None = None) -> None:
         """Serve a connection from here on: one that has just come, or whose handshake was made elsewhere."""
         now = self._clock.now()
-        connection = Connection(self, socket, client, shared_or_own(client, self._api.proxies), now.monotonic_ns)
+        address = shared_or_own(client, self._api.proxies)
+        connection = Connection(self, socket, client, address, now.monotonic_ns, tls)
         connection.limited = bool(connection.address) and self._api.is_exhausted(connection.address, now)
         self._admission.enter(connection)
         self._patience.add(connection)
@@ -131,9 +131,8 @@ class ExpressLane:
         try:
             data = connection.receive(READ_BYTES)
         except BlockingIOError:
-            return b""
-        except SSLWantReadError:
-            self._note_part_of_record(connection)
+            if connection.secure:
+                self._go_on_waiting(connection, progressed=False)
             return b""
         except OSError:
             data = b""
@@ -144,6 +143,8 @@ class ExpressLane:
             data = b""
         if not data:
             self.close_connection(connection)
+        elif connection.secure and connection.has_part_of_record:
+            connection.begin_conversation(self._answerer)  # so that what is waited for is looked at once it is answered
         return data
 
     def _serve(self, connection: Connection, data: bytes) -> int:
@@ -293,7 +294,7 @@ class ExpressLane:
     def _send(self, connection: Connection, data: bytes | memoryview) -> None:
         try:
             sent = connection.transmit(data)
-        except (BlockingIOError, SSLWantWriteError):
+        except BlockingIOError:
             sent = 0
         except OSError:
             self.close_connection(connection)
@@ -350,17 +351,16 @@ class ExpressLane:
             waiting = conversation.waiting
             if conversation.at_rest:
                 connection.conversation = conversation = None
+        part = connection.has_part_of_record
+        if connection.secure and not progressed:
+            self._patience.record_came(connection, waiting, part=part)
         if connection.unsent is None and (progressed or not self._patience.still_waits_for(connection, waiting)):
             self._patience.wait_for(connection, waiting, self._clock.now().monotonic_ns)
+        if part:
+            self._patience.wait_for_record(connection, self._clock.now().monotonic_ns)
+            conversation = connection.begin_conversation(self._answerer)  # so that what is waited for is looked at anew
         if conversation is not None or connection.waiting_bytes or connection.unsent is not None or connection.pending:
             self._admission.note_waiting(connection, connection.held_bytes)
-
-    def _note_part_of_record(self, connection: Connection) -> None:
-        """Note that a part of a TLS record has come, which waits in OpenSSL: it counts as a part of a head would."""
-        if self._patience.still_waits_for(connection, Waiting.REQUEST):
-            self._patience.wait_for(connection, Waiting.HEAD, self._clock.now().monotonic_ns)
-        connection.begin_conversation(self._answerer)  # once it is at rest, what is waited for is looked at anew
-        self._admission.note_waiting(connection, TLS_RECORD_BYTES + connection.held_bytes)
 
     async def _sweep(self) -> None:
         """Close what is late: requests that do not end, answers not taken, and connections at rest for too long."""

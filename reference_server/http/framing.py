@@ -28,6 +28,7 @@ class Waiting(Enum):
     """What the next bytes would complete; each has its own deadline."""
 
     REQUEST = "idle"
+    RECORD = "record"
     HEAD = "header"
     BODY = "body"
 

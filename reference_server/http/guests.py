@@ -162,6 +162,8 @@ class Guests(ABC):
                 named = self._settings.proxy_protocol and self._proxies.trusts(guest.client)
                 if not named or await self.open(guest, partial(self._ask_whose, guest)):
                     await self.serve(guest)
+        except Exception:  # noqa: BLE001 - it would end the nursery, and with it every other connection
+            _log.exception("A fault around a connection: it is closed, the others are not")
         finally:
             guest.evict()
             if not guest.left:
@@ -174,7 +176,7 @@ class Guests(ABC):
         except ProxyHeaderError as error:
             _log.warning("%s opened a connection without a right PROXY header: %s", guest.client, error)
             raise trio.BrokenResourceError from None
-        if client:
+        if client and not guest.scope.cancel_called:
             guest.client = client
             self._admission.move(guest, shared_or_own(client, self._proxies))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ssl import SSLSocket
 from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.http.conversation import Conversation
+from reference_server.limits import TLS_RECORD_BYTES
 
 if TYPE_CHECKING:
     import socket as stdlib_socket
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from reference_server.http.conversation import Answer
     from reference_server.http.express_lane import ExpressLane
+    from reference_server.http.tls_socket import TlsSocket
     from reference_server.operations.outcomes import Deferred
     from reference_server.pipeline.answering import Answerer
 
@@ -53,7 +54,7 @@ class Connection:
     deferred, in order; `deferred` counts those, and `deferred_bytes` what their requests keep. `unsent` is what the
     client has not taken yet. While there is either, nothing is read. `limited` says that it was over its rate limit the
     last time, `postponed` that it waits for another round, and `more` that there is more to be answered then.
-    `receive` and `transmit` read and write its socket, inside TLS where it is `secure`; `address` is what it is counted
+    `receive` and `transmit` read and write its socket, inside `tls` where it is `secure`; `address` is what it counts
     for (`Admission`). `events` is what the lane waits for on its socket. `closing` says that nothing follows what is
     pending or unsent; `lingering` counts the bytes dropped since, from 1.
     """
@@ -78,20 +79,27 @@ class Connection:
         "secure",
         "since_ns",
         "socket",
+        "tls",
         "transmit",
         "unsent",
         "waiting_bytes",
     )
 
     def __init__(
-        self, lane: ExpressLane, socket: stdlib_socket.socket, client: str, address: str, since_ns: int
+        self,
+        lane: ExpressLane,
+        socket: stdlib_socket.socket,
+        client: str,
+        address: str,
+        since_ns: int,
+        tls: TlsSocket | None = None,
     ) -> None:
         self.lane = lane
         self.socket = socket
-        self.secure = isinstance(socket, SSLSocket)
-        # OpenSSL gives a whole record at a time, and `READ_BYTES` is more: so it never keeps one that is read in part.
-        self.receive: Callable[[int], bytes] = socket.read if isinstance(socket, SSLSocket) else socket.recv
-        self.transmit: Callable[[bytes | memoryview], int] = socket.send
+        self.tls = tls
+        self.secure = tls is not None
+        self.receive: Callable[[int], bytes] = socket.recv if tls is None else tls.receive
+        self.transmit: Callable[[bytes | memoryview], int] = socket.send if tls is None else tls.send
         self.client = client
         self.address = address
         self.since_ns = since_ns
@@ -114,9 +122,18 @@ class Connection:
         return self.conversation
 
     @property
+    def has_part_of_record(self) -> bool:
+        """Return whether a part of a TLS record has come, and the rest has not."""
+        return self.tls is not None and self.tls.has_part
+
+    @property
     def held_bytes(self) -> int:
-        """Return how many bytes wait here: of requests that are not whole or not answered, and of answers."""
-        size = self.deferred_bytes + sum(map(len, self.pending))
+        """Return how many bytes wait here: of requests that are not whole or not answered, and of answers.
+
+        A part of a TLS record counts as the longest: it may become that.
+        """
+        size = TLS_RECORD_BYTES if self.has_part_of_record else 0
+        size += self.deferred_bytes + sum(map(len, self.pending))
         if self.conversation is not None:
             size += self.conversation.waiting_bytes
         if self.unsent is not None:

@@ -13,6 +13,7 @@ import trio
 from reference_server.http.admission import account_nothing
 from reference_server.http.guests import Guest, Guests
 from reference_server.http.http2_front import Http2Session
+from reference_server.http.tls_socket import TlsSocket
 from reference_server.http.tls_stream import TlsStream
 
 if TYPE_CHECKING:
@@ -58,12 +59,10 @@ class Opening(Guests):
 
     async def serve(self, guest: Guest) -> None:
         """Shake hands where this server speaks TLS, and see to it that the protocol that is agreed on is served."""
+        tls: TlsSocket | None = None
         if self._tls is not None:
-            secure = self._tls.wrap_socket(
-                guest.socket, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False
-            )
-            guest.socket = secure
-            stream = TlsStream(secure)
+            tls = TlsSocket(guest.socket, self._tls)
+            stream = TlsStream(guest.socket, tls)
             protocol: str | None = None
 
             async def shake_hands() -> None:
@@ -75,9 +74,11 @@ class Opening(Guests):
             if protocol == "h2":
                 await self._serve_http2(guest, stream)
                 return
+        if self._stop_by is not None:
+            return  # whatever it says has not begun, and the lane may have closed already
         socket = guest.leave()
         if socket is not None:
-            self._lane.welcome(socket, guest.client)
+            self._lane.welcome(socket, guest.client, tls)
 
     async def _serve_http2(self, guest: Guest, stream: TlsStream) -> None:
         session = Http2Session(stream, guest.client, self._settings, self._answerer, guest.learn)

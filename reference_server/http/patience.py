@@ -56,10 +56,24 @@ class Patience:
         else:
             self._deadlines[connection] = (waiting, now_ns + self._patience_ns[waiting])
 
-    def still_waits_for(self, connection: Connection, waiting: Waiting) -> bool:
-        """Return whether this is what a connection has been waited for already."""
+    def wait_for_record(self, connection: Connection, now_ns: int) -> None:
+        """Begin to wait for the rest of a TLS record, as long as for a head. No progress: it may carry nothing."""
+        self._deadlines.setdefault(connection, (Waiting.RECORD, now_ns + self._patience_ns[Waiting.HEAD]))
+
+    def record_came(self, connection: Connection, waiting: Waiting, *, part: bool) -> None:
+        """Go on after such a wait: what a record has begun has its time. A part of another one may be there, too."""
         known = self._deadlines.get(connection)
-        return waiting is (Waiting.REQUEST if known is None else known[0])
+        if known is None or known[0] is not Waiting.RECORD:
+            return
+        if waiting is Waiting.HEAD:
+            self._deadlines[connection] = (waiting, known[1])
+        elif waiting is Waiting.REQUEST and not part:
+            del self._deadlines[connection]
+
+    def still_waits_for(self, connection: Connection, waiting: Waiting) -> bool:
+        """Return whether this is what a connection has been waited for already; a record may hold no request."""
+        known = self._deadlines.get(connection)
+        return waiting is (Waiting.REQUEST if known is None or known[0] is Waiting.RECORD else known[0])
 
     def wait_for_reader(self, connection: Connection, now_ns: int) -> None:
         """Begin to wait until a client has taken its answers."""

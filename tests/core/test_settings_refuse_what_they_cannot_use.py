@@ -321,6 +321,15 @@ def test_a_header_that_names_the_client_needs_proxies_that_are_named() -> None:
     assert load_settings({"PROXY_PROTOCOL": "true", "TRUSTED_PROXIES": "192.0.2.1"}).proxy_protocol
 
 
+def test_https_cannot_be_required_of_clients_whom_a_header_names_without_tls() -> None:
+    """Nobody could say that they came by it, so all would be refused for ever, with nothing to say why."""
+    known = {"PROXY_PROTOCOL": "true", "TRUSTED_PROXIES": "192.0.2.1", "REQUIRE_HTTPS": "true"}
+    for trusting in ({}, {"TRUST_PROXY_HEADERS": "true"}):
+        assert "REQUIRE_HTTPS: with PROXY_PROTOCOL needs TLS_CERT_FILE" in refusal({**known, **trusting})
+    assert load_settings({**known, "TLS_CERT_FILE": "c.pem", "TLS_KEY_FILE": "k.pem"}).require_https
+    assert load_settings({**known, "PROXY_PROTOCOL": "false", "TRUST_PROXY_HEADERS": "true"}).require_https
+
+
 def test_a_network_of_everybody_is_refused_with_the_reason() -> None:
     assert "would let every client choose whom its requests are counted for" in refusal(
         {"TRUSTED_PROXIES": "0.0.0.0/0"}

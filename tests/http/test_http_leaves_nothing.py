@@ -27,6 +27,7 @@ from reference_server.http.http2_connection import Http2Connection
 from reference_server.http.http2_front import Http2Session
 from reference_server.http.http2_protocol import BoundedH2
 from reference_server.http.lane_clients import Connection
+from reference_server.http.tls_socket import TlsSocket
 from reference_server.http.tls_stream import TlsStream
 from tests.http.corpus import get
 from tests.http.http2_client import Http2Client
@@ -46,7 +47,7 @@ WAYS = ("lane", "hypercorn", "tls")
 HEALTH = get("/health")
 OF_A_CONNECTION = (
     TCPServer, H11Protocol, HTTPStream, h11.Connection, QuartRequest, QuartResponse, FramingGuard, GuardedStream,
-    Http2Connection, Http2Session, BoundedH2, Conversation, Connection, TlsStream,
+    Http2Connection, Http2Session, BoundedH2, Conversation, Connection, TlsSocket, TlsStream,
 )  # fmt: skip
 HALF_A_BODY = (
     b"POST /api/v1/policies HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\nContent-Length: 1048576\r\n\r\n"
@@ -71,8 +72,8 @@ def alive() -> list[str]:
 
 
 def is_the_servers(one: object) -> bool:
-    """Tell the server's TLS sockets from those of the test's own clients."""
-    return isinstance(one, ssl.SSLSocket) and one.server_side is True
+    """Tell the server's TLS from those of the test's own clients."""
+    return isinstance(one, (ssl.SSLSocket, ssl.SSLObject)) and one.server_side is True
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket as stdlib_socket
 from contextlib import asynccontextmanager, suppress
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from reference_server.adapters.memory.clocks import LoopClock, SetClock
 from reference_server.core.rate_limit import TokenBuckets
+from reference_server.http.opening import Opening
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.test_http_tls import http2
@@ -22,6 +24,7 @@ from tests.http.twins import enrol, make_api, written
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from reference_server.http.admission import Admission
     from reference_server.operations.api import Api
     from tests.http.twins import Machine
     from tests.support.certificates import Pair
@@ -208,6 +211,46 @@ async def test_a_server_stops_though_a_header_is_awaited(way: str, pair: Pair) -
         await stream.send_all(TEXT[:9])
         await wait_all_tasks_blocked()
     await stream.aclose()
+
+
+async def test_a_header_that_ends_as_the_server_stops_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever of the two Trio lets come first, by chance: neither the stop fails, nor is anything logged."""
+    finish = Opening.finish
+    for _ in range(12):
+        async with serving(make_api(**KNOWN), LoopClock(), express_lane=True) as server:
+            with stdlib_socket.create_connection(server.address) as client:
+                await wait_all_tasks_blocked()
+
+                async def send_at_the_last_moment(
+                    opening: Opening, deadline: float, *, client: stdlib_socket.socket = client
+                ) -> None:
+                    client.send(TEXT)
+                    await finish(opening, deadline)
+
+                monkeypatch.setattr(Opening, "finish", send_at_the_last_moment)
+                server.stop.set()
+                await wait_all_tasks_blocked()
+    assert caplog.text == ""
+
+
+async def test_a_client_that_had_to_go_before_it_was_named_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, admissions: list[Admission]
+) -> None:
+    """Its header was read at the moment when it was sent away."""
+
+    async def read_too_late(_socket: stdlib_socket.socket) -> str:
+        await trio.lowlevel.checkpoint()
+        next(iter(admissions[0]._unproven)).evict()
+        return "203.0.113.9"
+
+    monkeypatch.setattr("reference_server.http.guests.read_proxy_header", read_too_late)
+    async with serving(make_api(**KNOWN), LoopClock(), express_lane=True) as server:
+        async with await trio.open_tcp_stream(*server.address) as stream:
+            assert await ends(stream)
+        assert admissions[0].connections == 0
+    assert caplog.text == ""
 
 
 @WAYS

@@ -128,6 +128,38 @@ async def test_a_record_that_does_not_end_has_the_time_of_a_head(
         assert (await other.ask(HEALTH)).status == 200
 
 
+async def test_records_without_a_request_keep_no_connection(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However they are cut: the time at rest goes on as if nothing had come, and no other ends it sooner."""
+    clock = SetClock()
+    api = make_api(idle_timeout_seconds=60.0, header_timeout_seconds=10.0, **pair.settings)
+    async with serving(api, clock, express_lane=True) as server, server.client() as client, server.client() as other:
+        for _ in range(2):
+            clock.advance(35.0)
+            assert (await other.ask(HEALTH)).status == 200
+            sealed = await sealed_by(client, b"\r\n", monkeypatch)
+            for part in (sealed[:9], sealed[9:]):
+                await client.socket_stream.send_all(part)
+                await wait_all_tasks_blocked(0.01)
+        await client.closed()
+        clock.advance(35.0)
+        assert (await other.ask(HEALTH)).status == 200
+
+
+async def test_a_record_that_ends_in_time_leaves_no_deadline(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SetClock()
+    api = make_api(idle_timeout_seconds=60.0, header_timeout_seconds=10.0, **pair.settings)
+    async with serving(api, clock, express_lane=True) as server, server.client() as client, server.client() as late:
+        sealed = await sealed_by(client, b"\r\n", monkeypatch)
+        for part in (sealed[:9], sealed[9:]):
+            await client.socket_stream.send_all(part)
+            await wait_all_tasks_blocked(0.01)
+        await late.send(b"GET")
+        await wait_all_tasks_blocked(0.01)
+        clock.advance(20.0)
+        await late.closed()
+        assert (await client.ask(HEALTH)).status == 200
+
+
 async def test_a_request_may_come_in_many_records(pair: Pair) -> None:
     api = make_api(**pair.settings)
     machine = enrol(api)
