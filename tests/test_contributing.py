@@ -151,5 +151,5 @@ def test_a_scenario_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     example = built("A benchmark", monkeypatch)
-    result = measure(example.benchmark(0.1), 3, lambda subject: as_measurement(subject.measure()))
+    result = measure(example.benchmark(0.1), 5, lambda subject: as_measurement(subject.measure()))
     assert (result.exit_code, result.ratios["long/short"].median) == (HELD, 4)
