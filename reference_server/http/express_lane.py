@@ -71,7 +71,7 @@ class ExpressLane:
             nursery.start_soon(self._sweep)
             await self._react()
 
-    def welcome(self, socket: stdlib_socket.socket, client: str, tls: TlsSocket | None = None) -> None:
+    def welcome(self, socket: stdlib_socket.socket, client: str, tls: TlsSocket | None = None) -> Connection:
         """Serve a connection from here on: one that has just come, or whose handshake was made elsewhere."""
         now = self._clock.now()
         address = shared_or_own(client, self._api.proxies)
@@ -80,6 +80,7 @@ class ExpressLane:
         self._admission.enter(connection)
         self._patience.add(connection)
         self._queue.watch(connection, READ)
+        return connection
 
     def close_connection(self, connection: Connection) -> None:
         """Close a connection, whatever it waits for."""
