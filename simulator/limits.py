@@ -155,6 +155,16 @@ BUNDLE_FILES_MAX = 1000
 """Files of one bundle; a run writes about twenty, and people add some."""
 PLOT_COLUMNS_MAX = 600
 """Points across a plot: about one a pixel, so that a report of a week is no larger than one of ten minutes."""
+HOVER_AREAS_MAX = 150
+"""Pieces of a plot that have figures to hover over: six pixels each, and some 30 KB a plot."""
+SPANS_DRAWN_MAX = 400
+"""Faults, silences, attacks and alerts that are drawn: twice what one scenario may have of attacks."""
+ATTACK_LANES_MAX = 16
+"""Attacks with a lane each in the drawing of what happened when; the matrix below has a time line for each."""
+CAMPAIGN_BARS_MAX = 60
+"""Bars of one campaign's own time line: as many as its width has room for."""
+CAMPAIGN_BARS_ALL_MAX = 2_000
+"""Bars of all campaigns together: half a megabyte of a page, and at worst, each in four colours, one."""
 EVIDENCE_SHOWN_MAX_CHARACTERS = 2000
 """Of one text of a finding, in a report; verdict.json has all of it. Keeps a page of hostile answers below its size."""
 SCENARIO_SHOWN_MAX_CHARACTERS = 60_000
@@ -291,3 +301,7 @@ LEAKS_SHOWN_MAX = 20
 """Places in logs that are named; more of them say nothing else about what writes secrets there."""
 VIRTUAL_SECONDS_AFTER = 3_600.0
 """Virtual seconds that a run may take past its scenario's duration: all that it waits for at its end is over then."""
+REQUEST_LINES_MAX = 200
+"""Lines of the table of requests: all operations times the statuses that a server of this API has, many times over."""
+FILES_LINKED_MAX = 60
+"""Files beside a report that it names: a run writes about twenty."""

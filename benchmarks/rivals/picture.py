@@ -21,7 +21,7 @@ from benchmarks.rivals.measured import ROUTES, SERVERS
 from benchmarks.shard import BY_CPU, CLIENTS
 from benchmarks.suite import Suite
 from simulator.platform.output_files import write_whole
-from simulator.report.plots import COLOURS, WIDE, finish, style_of
+from simulator.report.drawing import COLOURS, WIDE, finish, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

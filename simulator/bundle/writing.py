@@ -9,14 +9,15 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from simulator.bundle.manifest import write_manifest
+from simulator.bundle.manifest import FILE as MANIFEST
+from simulator.bundle.manifest import list_files, write_manifest
 from simulator.errors import BundleError
 from simulator.history.tables import write_history
 from simulator.judging.record import write_record
 from simulator.judging.verdict_file import point_latest, write_verdict
 from simulator.limits import SCENARIO_MAX_BYTES
 from simulator.platform.output_files import write_whole
-from simulator.report.files import GATES, WriteResult
+from simulator.report.files import GATES, PAGE, VIEW_FILES, WriteResult
 from simulator.report.gates import gates_markdown
 from simulator.report.report_input import ReportInput
 
@@ -86,7 +87,22 @@ def write_views(
     """
     from simulator.report.views import VIEWS  # noqa: PLC0415 - slow to load, and needed at the end of a run only
 
-    return _write(folder, VIEWS, ReportInput(verdict, record, history, scenario_text), follow=follow)
+    made = ReportInput(verdict, record, history, scenario_text, _beside(folder, manifest=not follow))
+    return _write(folder, VIEWS, made, follow=follow)
+
+
+def _beside(folder: Path, *, manifest: bool) -> tuple[str, ...]:
+    """Return the files that will be beside the reports; of a folder that cannot be looked through, the reports alone.
+
+    A folder of the user's own may hold anything, and only a run's has a manifest: of that one all are named.
+    """
+    names = VIEW_FILES - {PAGE}
+    if not manifest:
+        return tuple(sorted(names))
+    try:
+        return tuple(sorted({*list_files(folder), *names, MANIFEST} - {PAGE}))
+    except (OSError, BundleError):
+        return tuple(sorted(names))
 
 
 def _write(

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import MaxNLocator
 
-from simulator.report.plots import COLOURS, Plot, Shape, draw, draw_line, most_of, put_title
+from simulator.report.drawing import COLOURS, Caption, Panel, Plot, Shape, draw, draw_line
+from simulator.report.over_time import Figure, RunTime
+from simulator.report.plots import most_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,30 +18,33 @@ if TYPE_CHECKING:
 STYLES = {"queued": ("orange", "dotted"), "assigned": ("violet", "dashed"), "running": ("blue", "solid")}
 
 
-def plot_jobs(jobs: JobsOverTime, seconds: float) -> Plot:
+def plot_jobs(jobs: JobsOverTime, time: RunTime) -> Plot:
     """Draw how many jobs were queued, assigned and running, how many had ended, and what had been paid."""
 
-    def states(axes: Axes, shape: Shape) -> None:
+    def states(axes: Axes, _shape: Shape) -> None:
         for name, (colour, dash) in STYLES.items():
             draw_line(axes, jobs.at, jobs.in_state[name], name, colour, dash, drawstyle="steps-post")
         draw_line(axes, jobs.at, jobs.ended, "ended", "green", drawstyle="steps-post")
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        put_title(axes, shape, "Jobs", 4)
 
-    def money(axes: Axes, shape: Shape) -> None:
+    def money(axes: Axes, _shape: Shape) -> None:
         axes.fill_between(jobs.at, jobs.paid, step="post", color=COLOURS["green"], alpha=0.25, linewidth=0)
         draw_line(axes, jobs.at, jobs.paid, "paid", "green", drawstyle="steps-post", linewidth=1.2)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(3))
-        put_title(axes, shape, "Paid for jobs, USDT", 0)
 
+    figures = [Figure(name, jobs.at, values, lambda value: f"{value:,.0f}")
+               for name, values in [*jobs.in_state.items(), ("ended", jobs.ended)]]  # fmt: skip
     return draw(
-        "Jobs",
-        "As accounts were shown their jobs at the end; of a job that was given back, its last attempt alone.",
-        f"Jobs by state over time: at most {most_of(jobs.in_state['queued']):.0f} queued and "
-        f"{most_of(jobs.in_state['running']):.0f} running at once, {most_of(jobs.ended):.0f} ended, "
-        f"{most_of(jobs.paid):.6f} USDT paid.",
-        [(150, states), (70, money)],
-        seconds,
+        Caption(
+            "Jobs",
+            "As accounts were shown their jobs at the end; of a job that was given back, its last attempt alone.",
+            f"Jobs by state over time: at most {most_of(jobs.in_state['queued']):.0f} queued and "
+            f"{most_of(jobs.in_state['running']):.0f} running at once, {most_of(jobs.ended):.0f} ended, "
+            f"{most_of(jobs.paid):.6f} USDT paid.",
+        ),
+        [Panel("Jobs", 150, states, 4), Panel("Paid for jobs, USDT", 70, money)],
+        time.scale(),
+        time.areas([*figures, Figure("paid, USDT", jobs.at, jobs.paid, lambda value: f"{value:.6f}")]),
     )

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from reference_server.wire.units import SECOND_NS
 from reference_server.wire.visible_text import visible
 from simulator.attacks import CATALOGUE
 from simulator.checkers.bounds import UNBOUNDED
 from simulator.checkers.possible import possible
-from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.limits import FINDINGS_SHOWN_MAX, SCENARIO_SHOWN_MAX_CHARACTERS
-from simulator.report import market, market_plots, plots, reconciliation, series, wording
+from simulator.report import campaign_times, market, reconciliation, requests_table, run_facts, wording
+from simulator.report.figures import draw_plots
+from simulator.report.naming import Naming
+from simulator.report.over_time import clock_of
 from simulator.report.text import shortened
 
 if TYPE_CHECKING:
@@ -45,14 +46,11 @@ def page_templates(*folders: Path) -> Environment:
     environment.globals.update(
         FINDINGS_SHOWN_MAX=FINDINGS_SHOWN_MAX,
         UNBOUNDED=UNBOUNDED,
-        evidence_texts=wording.evidence_texts,
         exchange_texts=wording.exchange_texts,
         figure_texts=wording.figure_texts,
         mark=wording.MARKS.__getitem__,
-        message_with_cause=wording.message_with_cause,
         not_shown_text=wording.not_shown_text,
         readable=wording.readable,
-        time_text=wording.time_text,
     )
     return environment
 
@@ -66,6 +64,7 @@ def report_page(report_input: ReportInput) -> bytes:
     generator, audit_verdict = (
         next((one for one in verdict.checkers if one.name == name), None) for name in ("generator", "audit")
     )
+    clock = clock_of(report_input)
     text = (
         page_templates()
         .get_template("report.html.jinja")
@@ -78,6 +77,16 @@ def report_page(report_input: ReportInput) -> bytes:
             checkers=wording.worst_first(verdict.checkers),
             thresholds=wording.worst_first(verdict.thresholds),
             plots=draw_plots(report_input, bounds),
+            naming=Naming(report_input, clock),
+            requests=requests_table.request_lines(report_input.history, record.elapsed_ns),
+            percentiles=requests_table.PERCENTILES,
+            campaigns=campaign_times.campaign_times(report_input, clock),
+            campaign_marks=list(campaign_times.scale_marks(record.elapsed_ns)),
+            campaign_size=(campaign_times.WIDTH, campaign_times.HEIGHT),
+            run_facts=run_facts.facts_of(report_input),
+            packages=run_facts.packages_of(report_input),
+            settings=run_facts.server_settings(report_input),
+            files=run_facts.links_of(report_input),
             attacks=sorted(verdict.attacks, key=lambda one: (wording.ORDER.index(one.status), one.campaign)),
             catalogue=CATALOGUE,
             metrics=reconciliation.metric_lines(bounds),
@@ -111,25 +120,3 @@ def _audit(report_input: ReportInput, audit_verdict: Verdict | None) -> list[rec
         )
     except (ValueError, OverflowError, LookupError):
         return []
-
-
-def draw_plots(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[plots.Plot]:
-    """Draw what there is data for."""
-    history, elapsed_ns = report_input.history, report_input.record.elapsed_ns
-    seconds = elapsed_ns / SECOND_NS
-    drawn = []
-    if len(history):
-        drawn.append(plots.plot_rates(series.rates(history, elapsed_ns), seconds))
-        drawn.append(plots.plot_latencies(series.latencies(history, elapsed_ns), seconds))
-    if bounds:
-        threshold = report_input.record.facts.auth_threshold
-        stale = series.alert(bounds, STALE_ALERT, 1, lambda one: one.stale)
-        recent = series.alert(bounds, AUTH_ALERT, threshold, lambda one: one.recent)
-        drawn.append(plots.plot_freshness(series.freshness(bounds), seconds))
-        drawn.append(plots.plot_alert("Alert: stale workers", "Stale workers", stale, seconds))
-        drawn.append(plots.plot_alert("Alert: worker auth failures", "Recent auth failures", recent, seconds))
-    if (jobs := market.jobs_over_time(history, elapsed_ns)) is not None:
-        drawn.append(market_plots.plot_jobs(jobs, seconds))
-    if history.generator:
-        drawn.append(plots.plot_health(series.health(history.generator), seconds))
-    return drawn

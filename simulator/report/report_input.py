@@ -10,12 +10,16 @@ from simulator.judging.verdict_file import RunVerdict  # noqa: TC001 - as above
 
 
 class ReportInput(msgspec.Struct, frozen=True):
-    """A judged run: its verdict, what it was judged by, its history, and the scenario file's text."""
+    """A judged run: its verdict, what it was judged by, its history, and the scenario file's text.
+
+    `files` are those beside the reports, by their paths from there.
+    """
 
     verdict: RunVerdict
     record: RunRecord
     history: History
     scenario_text: str
+    files: tuple[str, ...] = ()
 
     @property
     def attack_names(self) -> dict[int, str]:

@@ -185,23 +185,28 @@ def alert(
 def _strip(
     bounds: Sequence[ScrapeBounds], gauge: str, threshold: int, bound_of: Callable[[ScrapeBounds], Range]
 ) -> Strip:
+    return Strip(
+        shown_on=shown_on(bounds, gauge),
+        must_be_on=_spans(bounds, lambda one: bound_of(one).low >= threshold),
+        either=_spans(bounds, lambda one: bound_of(one).low < threshold <= bound_of(one).high),
+    )
+
+
+def shown_on(bounds: Sequence[ScrapeBounds], gauge: str) -> list[tuple[float, float]]:
+    """Return when an alert's gauge was on, as spans of (start, length)."""
+    return _spans(bounds, lambda one: one.scrape.samples.get(gauge, 0.0) > 0)
+
+
+def _spans(bounds: Sequence[ScrapeBounds], which: Callable[[ScrapeBounds], bool]) -> list[tuple[float, float]]:
     """Make spans in which each scrape stands for the time until the next one."""
     at = [one.scrape.sent_ns / SECOND_NS for one in bounds]
     ends = [*at[1:], bounds[-1].scrape.answered_ns / SECOND_NS] if bounds else []
-
-    def spans(which: Callable[[ScrapeBounds], bool]) -> list[tuple[float, float]]:
-        found: list[tuple[float, float]] = []
-        for one, start, end in zip(bounds, at, ends, strict=True):
-            if which(one):
-                first = found.pop()[0] if found and found[-1][1] == start else start
-                found.append((first, end))
-        return [(start, end - start) for start, end in found]
-
-    return Strip(
-        shown_on=spans(lambda one: one.scrape.samples.get(gauge, 0.0) > 0),
-        must_be_on=spans(lambda one: bound_of(one).low >= threshold),
-        either=spans(lambda one: bound_of(one).low < threshold <= bound_of(one).high),
-    )
+    found: list[tuple[float, float]] = []
+    for one, start, end in zip(bounds, at, ends, strict=True):
+        if which(one):
+            first = found.pop()[0] if found and found[-1][1] == start else start
+            found.append((first, end))
+    return [(start, end - start) for start, end in found]
 
 
 def health(samples: Sequence[GeneratorSample]) -> Health:

@@ -106,7 +106,7 @@ def moment_text(at_ns: int) -> str:
     return f"{at_ns / SECOND_NS:.3f} s"
 
 
-def exchange_texts(finding: Finding) -> list[tuple[str, str]]:
+def exchange_texts(finding: Finding | Advisory) -> list[tuple[str, str]]:
     """Return the request and the answer a finding holds, where it does."""
     return [
         (name, shortened(value, EVIDENCE_SHOWN_MAX_CHARACTERS))
@@ -115,7 +115,7 @@ def exchange_texts(finding: Finding) -> list[tuple[str, str]]:
     ]
 
 
-def evidence_texts(finding: Finding) -> list[tuple[str, str]]:
+def evidence_texts(finding: Finding | Advisory) -> list[tuple[str, str]]:
     """Return the rest of a finding's evidence as text."""
     rest = {name: value for name, value in finding.evidence.items() if name not in dict(exchange_texts(finding))}
     return [(name, value_text(value)) for name, value in rest.items()]

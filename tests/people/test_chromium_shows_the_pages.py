@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,11 +14,14 @@ from reference_server.wire.values import Request
 from tests.logins.real_server import of_process, running
 from tests.people.furnished import SETTINGS, furnish
 from tests.people.reading import PAGES
+from tests.support.axe import FINDINGS, axe
 from tests.support.chromium import chromium
 from tests.support.provider_process import provider_process
 from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.logins.real_server import Running
     from tests.support.chromium import Browser
 
@@ -31,17 +32,8 @@ SCREENS = [(WIDE, False), (PHONE, True)]
 ALL_SCREENS = [(width, dark) for width in (WIDE, 1025, 700, PHONE) for dark in (False, True)]
 """Beside the wide and the narrow one those on both sides of where tables become cards."""
 SECRET = "(document.querySelector('pre.secret') || {innerText: ''}).innerText"
-FINDINGS = """axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.map(
-  one => one.id + ": " + one.nodes.map(node => node.html + " " + node.failureSummary).join("; ")))"""
 REFUSED_STATUS = "Failed to load resource: the server responded with a status of 4"
 """What Chromium logs of pages that come with the status of a refusal."""
-
-
-def axe() -> str:
-    package = find_spec("axe_core_python")
-    assert package is not None
-    assert package.origin is not None
-    return Path(package.origin).with_name("axe.min.js").read_text(encoding="utf-8")
 
 
 class Person:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from simulator.checkers import CHECKERS, run_checkers
-from simulator.report.page import draw_plots
+from simulator.report.figures import draw_plots
 from tests.report import runs
 from tests.support.chromium import chromium
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from simulator.checkers.facts import Facts
     from simulator.checkers.verdict import Verdict
     from simulator.history.rows import History
-    from simulator.report.plots import Plot
+    from simulator.report.drawing import Plot
     from simulator.report.report_input import ReportInput
     from tests.support.chromium import Browser
 
@@ -59,8 +59,9 @@ def _equal_runs_are_drawn_once(tmp_path_factory: pytest.TempPathFactory, worker_
 
     def drawn(report_input: ReportInput, bounds: list[ScrapeBounds]) -> list[Plot]:
         record, history = report_input.record, report_input.history
+        drawn_of = (history.faults, history.deaths, history.wall_readings, report_input.verdict.attacks)
         key = pickle.dumps(
-            (history.rows(), history.generator, bounds, record.facts.auth_threshold, record.elapsed_ns)
+            (history.rows(), history.generator, bounds, record, report_input.scenario_text, drawn_of)
         )  # all that is drawn
         file = kept / hashlib.sha256(key).hexdigest()
         if not file.exists():

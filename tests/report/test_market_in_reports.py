@@ -18,6 +18,7 @@ from simulator.judging.market_shown import market_seconds, shown_of
 from simulator.judging.thresholds import judge_thresholds, measure
 from simulator.report.market import account_lines, jobs_over_time
 from simulator.report.market_plots import plot_jobs
+from simulator.report.over_time import RunClock, RunTime
 
 BEGAN_NS = 1_800_000_000 * SECOND_NS
 
@@ -71,7 +72,7 @@ def test_jobs_are_followed_from_state_to_state_and_what_was_paid_adds_up() -> No
     assert [when(jobs.in_state["running"], second) for second in (2.5, 5.5, 7.5, 9.5)] == [0, 2, 3, 1]
     assert [when(jobs.ended, second) for second in (1.5, 2.5, 8.5, 9.5)] == [0, 1, 3, 4]
     assert when(jobs.paid, 9.5) == pytest.approx(0.3)
-    assert "0.300000 USDT paid" in plot_jobs(jobs, 10).alternative
+    assert "0.300000 USDT paid" in plot_jobs(jobs, RunTime(10, (), RunClock(None))).alternative
 
 
 def test_nothing_is_drawn_where_nobody_had_jobs_or_read_the_clock() -> None:

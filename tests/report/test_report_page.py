@@ -6,19 +6,21 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from reference_server.wire.units import SECOND_NS
 from reference_server.wire.visible_text import visible
 from simulator.attacks import CATALOGUE
 from simulator.checkers.verdict import Finding, Status, Verdict
-from simulator.history.records import AuditReading, Effect
-from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS
+from simulator.history.records import AuditReading, Effect, Fault
+from simulator.limits import ATTACKS_MAX, EVIDENCE_SHOWN_MAX_CHARACTERS
 from simulator.report.page import report_page
 from tests.report.pages import Page
 from tests.report.runs import (
     HOSTILE,
     broken,
+    campaign,
     failing,
     hostile,
     long_run,
@@ -73,9 +75,9 @@ def test_the_verdict_comes_first_then_why_then_the_rest(
     title = "What failed, and why" if make is broken else "What could not be known, and why"
     why = [] if make is uneventful else [title]
     assert page.texts("h2") == [
-        *why, "Verdicts", "Over time", "Attack matrix", "Reconciliation", "Generator health", "Settings",
+        *why, "Verdicts", "Requests", "Over time", "Attack matrix", "Reconciliation", "Generator health", "Settings",
     ]  # fmt: skip
-    assert page.texts("title") == [f"{badge.split()[1]}: by-hand"]
+    assert page.texts("title")[0] == f"{badge.split()[1]}: by-hand"
     assert "hatchfarm run scenarios/by-hand.toml --seed 7" in page.texts("pre")
 
 
@@ -91,7 +93,7 @@ def test_a_failure_shows_its_evidence_with_request_and_answer() -> None:
     assert {"POST /x", "HTTP/1.1 200"} <= set(page.texts("pre"))
     listed = page.texts("li")
     assert any("hatchfarm_workers_stale_total was 1, possible was 0 to 0" in one for one in listed)
-    assert any(one.startswith("replay.exact: what it claims at 12.000 s") for one in listed)
+    assert any(one.startswith("replay.exact: what it claims at 12.000 s, about 03:04:17.678 UTC") for one in listed)
 
 
 def test_statuses_are_told_by_words_and_marks_not_by_colour_alone() -> None:
@@ -102,7 +104,7 @@ def test_statuses_are_told_by_words_and_marks_not_by_colour_alone() -> None:
 
 def test_plots_have_words_for_those_who_do_not_see_them() -> None:
     images = [one for one in page_made_by(broken).all("div") if one.attributes.get("role") == "img"]
-    assert len(images) == 6
+    assert len(images) == 8
     assert all(one.attributes["aria-label"] for one in images)
 
 
@@ -135,7 +137,7 @@ def test_long_lists_are_folded() -> None:
         report_page(with_verdicts(report_input(broken()), failing("alerts", 20, request="GET /", n=1))).decode()
     )
     assert "17 more" in page.texts("summary")
-    folded = [one for one in page.all("li") if "details" in one.path]
+    folded = [one for one in page.all("li") if "details" in one.path and "article" in one.path]
     assert len(folded) == 17
 
 
@@ -148,7 +150,22 @@ def test_long_evidence_is_cut_and_the_page_stays_small() -> None:
 
 
 def test_ten_minutes_of_a_thousand_machines_are_less_than_three_megabytes() -> None:
-    assert len(report_page(report_input(long_run()))) < 3 * MIB
+    """With as many attacks as a scenario may have, and a fault every half minute."""
+    run, history = long_run()
+    rows = history.drain()
+    hostile = rows["campaign"] != 0
+    rows["campaign"][hostile] = 1 + np.arange(hostile.sum()) % ATTACKS_MAX
+    history.extend(rows)
+    history.campaigns[:] = [
+        campaign(number, "replay.exact", attempts=6, completed=6) for number in range(1, ATTACKS_MAX + 1)
+    ]
+    history.faults.extend(
+        Fault("server.kill", at * SECOND_NS, at * SECOND_NS, (at + 3) * SECOND_NS, (at + 3) * SECOND_NS)
+        for at in range(10, 600, 30)
+    )
+    source = report_page(report_input((run, history)))
+    assert source.count(b'class="campaign"') == ATTACKS_MAX
+    assert len(source) < 3 * MIB
 
 
 def test_the_attack_matrix_explains_each_attack() -> None:
@@ -230,4 +247,5 @@ def test_a_run_whose_bounds_make_no_sense_is_still_reported() -> None:
 def test_a_finding_without_evidence_is_shown_without_a_fold() -> None:
     bare = Verdict("alerts", Status.FAIL, "It failed.", (Finding("alerts.x", "at 1.000s it failed", 10**9),))
     page = Page(report_page(with_verdicts(report_input(uneventful()), bare)).decode())
-    assert page.texts("li") == ["at 1.000s it failed"]
+    assert page.texts("li")[0] == "at 1.000s it failed at about 03:04:06.678 UTC"
+    assert "details" not in [one.tag for one in page.elements if one.path[-2:] == ("ul", "li")]

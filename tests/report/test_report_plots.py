@@ -11,8 +11,8 @@ import pytest
 
 from reference_server.wire.units import SECOND_NS
 from simulator.history.rows import History
-from simulator.report.page import draw_plots
-from simulator.report.plots import COLOURS, Plot
+from simulator.report.drawing import COLOURS, Plot
+from simulator.report.figures import draw_plots
 from tests.report.runs import broken, long_run, record, report_input, uneventful
 
 if TYPE_CHECKING:
@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from simulator.report.report_input import ReportInput
 
 TITLES = [
+    "What happened when",
     "Rate",
     "Response time",
     "Fleet freshness",
     "Alert: stale workers",
     "Alert: worker auth failures",
     "Generator health",
+    "Distribution of response times",
 ]
 
 
@@ -68,6 +70,7 @@ def test_they_are_whole_elements_that_refer_to_nothing_outside_themselves(plots:
             "text",
             "use",
             "clipPath",
+            "title",
         }
         own = [value for element in root.iter() if (value := element.get("id"))]
         used = re.findall(r'(?:href="|url\()#([^)"]+)', drawing)
@@ -85,7 +88,7 @@ def test_every_colour_is_the_pages_own(plots: list[Plot]) -> None:
 
 
 def test_text_stays_text_and_names_its_lines(plots: list[Plot]) -> None:
-    texts = {element.text for element in ET.fromstring(plots[1].wide).iter("text")}  # noqa: S314 - as above
+    texts = {element.text for element in ET.fromstring(plots[2].wide).iter("text")}  # noqa: S314 - as above
     assert {"p50", "p90", "p99", "Percentiles"} <= texts
     assert "0:00" in texts
 
@@ -105,7 +108,7 @@ def test_what_was_not_recorded_is_not_drawn() -> None:
     run, history = uneventful()
     history.generator.clear()
     history.scrapes.clear()
-    assert [one.title for one in plots_of(report_input((run, history)))] == TITLES[:2]
+    assert [one.title for one in plots_of(report_input((run, history)))] == [*TITLES[:3], TITLES[-1]]
     assert plots_of(report_input((record(run.facts, elapsed_ns=0), History()))) == []
 
 
@@ -113,7 +116,9 @@ def test_a_run_without_a_single_answer_can_be_drawn() -> None:
     run, history = uneventful()
     history.rows()["answered_ns"] = 2**63 - 1
     history.rows()["got"] = 17
-    (latency,) = [one for one in plots_of(report_input((run, history))) if one.title == "Response time"]
+    drawn = plots_of(report_input((run, history)))
+    (latency,) = [one for one in drawn if one.title == "Response time"]
+    assert "Distribution of response times" not in [one.title for one in drawn]
     assert latency.alternative == "Response times of honest heartbeats over time: nothing was answered."
 
 
