@@ -128,8 +128,21 @@ def serve(
             envvar="HATCHFARM_PRINT_ALERT_RULES",
         ),
     ] = False,
+    print_dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--print-dashboard",
+            help="Print a dashboard for Grafana over the server's metrics, and start nothing.",
+            envvar="HATCHFARM_PRINT_DASHBOARD",
+        ),
+    ] = False,
 ) -> None:
     """Start the reference server, and say where it listens."""
+    if print_dashboard:
+        from reference_server.dashboard import dashboard_json  # noqa: PLC0415 - the server's modules load only where used
+
+        typer.echo(dashboard_json(), nl=False)
+        return
     if print_alert_rules:
         from reference_server.alert_rules import ALERT_RULES  # noqa: PLC0415 - as above
 

@@ -76,6 +76,17 @@ class Prometheus:
             while not (await self._data("query", query=f'up{{job="{JOB}"}} == 1'))["result"]:  # noqa: ASYNC110 - another process sets no event
                 await trio.sleep(POLL_SECONDS)
 
+    async def until_scraped(self, times: int) -> None:
+        """Wait until it has scraped so often: a rate needs two samples."""
+        count = f'count_over_time(up{{job="{JOB}"}}[1h]) >= {times}'
+        with trio.fail_after(START_SECONDS):
+            while not await self.ask(count):  # noqa: ASYNC110 - as above
+                await trio.sleep(POLL_SECONDS)
+
+    async def ask(self, query: str) -> list[Any]:
+        """Return the series that a query finds now; one that is no query fails."""
+        return list((await self._data("query", query=query))["result"])
+
     async def until_evaluated(self, wall_ms: int) -> None:
         """Wait until an evaluation that began after a moment has ended."""
         with trio.fail_after(START_SECONDS):
