@@ -305,3 +305,7 @@ REQUEST_LINES_MAX = 200
 """Lines of the table of requests: all operations times the statuses that a server of this API has, many times over."""
 FILES_LINKED_MAX = 60
 """Files beside a report that it names: a run writes about twenty."""
+RESULTS_READ_MAX = 5_000
+"""Stored runs that are looked at to list the newest: some seconds of reading their verdicts."""
+RESULTS_SHOWN = 20
+"""Stored runs that are listed where nobody says how many."""

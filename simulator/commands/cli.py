@@ -20,6 +20,7 @@ from simulator.commands.compare import compare
 from simulator.commands.failing import USAGE_ERROR, exit_with, fail
 from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption
 from simulator.commands.reports import report, verify
+from simulator.commands.results import results
 from simulator.commands.state import state_app
 from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.commands.traces import Record, WithSecrets, recording_of
@@ -320,6 +321,7 @@ app.command()(capacity)
 app.command()(compare)
 app.command()(worker)
 app.command()(report)
+app.command()(results)
 app.command()(verify)
 
 
