@@ -52,6 +52,7 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/planted_bugs
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/published
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/redis
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/report
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/shared_state
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/virtual
 

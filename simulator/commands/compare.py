@@ -162,16 +162,9 @@ def _kind(thing: str) -> str:
 
 
 def _run(thing: str) -> Run:
-    from simulator.bundle.verify import read_bundle, read_verdict  # noqa: PLC0415 - as above
-    from simulator.comparing.runs import Run  # noqa: PLC0415 - as above
-    from simulator.errors import BundleError  # noqa: PLC0415 - as above
-    from simulator.judging.replay_record import is_replay  # noqa: PLC0415 - as above
+    from simulator.comparing.runs import read_run  # noqa: PLC0415 - as above
 
-    folder = find_bundle(thing, RESULTS)
-    if is_replay(folder):
-        raise BundleError(f"{thing} is a replay: what it plays is as old as its trace")
-    verdict = read_verdict(folder)
-    return Run(f"{verdict.scenario} of {verdict.started_at}", verdict, *read_bundle(folder))
+    return read_run(find_bundle(thing, RESULTS))
 
 
 def _measured(

@@ -71,24 +71,81 @@ def report(
         typer.Option(help="Write to this folder, and leave the results alone.", envvar="HATCHFARM_REPORT_TO"),
     ] = None,
     out: Out = Path("results"),
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="An older run, named as the first: make a page that has both side by side, and no other file.",
+            envvar="HATCHFARM_REPORT_COMPARE",
+        ),
+    ] = None,
+    *,
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Open the page in a browser.", envvar="HATCHFARM_REPORT_OPEN")
+    ] = False,
 ) -> None:
-    """Make report.html, junit.xml, findings.sarif, summary.md and metrics.om anew from a stored run.
+    """Make report.html, junit.xml, findings.sarif, summary.md, gates.md and metrics.om anew from a stored run.
 
     The run's verdict and history are taken as they are, if they are what the manifest says. Exit codes: 0 made,
-    1 some could not be made, 2 no run that can be read.
+    1 some could not be made, 2 no run that can be read, or no browser for --open.
     """
     from simulator.bundle.rebuilding import rebuild  # noqa: PLC0415 - as above
     from simulator.errors import BundleError  # noqa: PLC0415 - as above
     from simulator.platform.console import make_console  # noqa: PLC0415 - as above
+    from simulator.report.files import PAGE  # noqa: PLC0415 - as above
     from simulator.running.terminal import show_written  # noqa: PLC0415
 
+    console = make_console()
+    made = True
     try:
         folder = find_bundle(results, out)
-        written = rebuild(folder, to)
+        if compare is None:
+            written = rebuild(folder, to)
+            page, made = (to or folder) / PAGE, not written.warnings
+            show_written(console, to or folder, written)
+        else:
+            page = _compare(find_bundle(compare, out), folder, to)
+            console.print(f"Comparison: {page}", markup=False)
     except (BundleError, OSError) as error:
         _fail("report", error)
-    show_written(make_console(), to or folder, written)
-    raise typer.Exit(CHANGED if written.warnings else GENUINE)
+    if open_it:
+        _open(page)
+    raise typer.Exit(GENUINE if made else CHANGED)
+
+
+def _compare(before: Path, after: Path, to: Path | None) -> Path:
+    """Write both runs side by side, beside the newer one's folder or into another. Raises BundleError and OSError."""
+    from simulator.bundle.writing import SCENARIO, read_scenario  # noqa: PLC0415 - as above
+    from simulator.comparing.deciding import Tolerance  # noqa: PLC0415
+    from simulator.comparing.page import comparison_page  # noqa: PLC0415
+    from simulator.comparing.runs import compare_runs, read_run  # noqa: PLC0415
+    from simulator.comparing.side_by_side import side_by_side  # noqa: PLC0415
+    from simulator.platform.output_files import write_whole  # noqa: PLC0415
+    from simulator.report.report_input import ReportInput  # noqa: PLC0415
+
+    runs = [read_run(folder) for folder in (before, after)]
+    at = datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251 - when they were compared
+    sides = [
+        ReportInput(run.verdict, run.record, run.history, read_scenario(folder / SCENARIO))
+        for run, folder in zip(runs, (before, after), strict=True)
+    ]
+    page = comparison_page(compare_runs(runs[0], runs[1], at, Tolerance()), side_by_side(sides[0], sides[1]))
+    target = to or after.parent
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / f"{after.name}-against-{before.name}.html"
+    write_whole(path, [page])
+    return path
+
+
+def _open(page: Path) -> None:
+    """Open a page in the user's browser; where there is none, end with what to do."""
+    import webbrowser  # noqa: PLC0415 - as above
+
+    try:
+        opened = webbrowser.open(page.resolve().as_uri())
+    except webbrowser.Error:
+        opened = False
+    if not opened:
+        fail("report", f"no browser could be started: open {page} yourself, or name one in the variable BROWSER")
 
 
 def verify(

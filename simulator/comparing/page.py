@@ -10,10 +10,13 @@ import msgspec
 from simulator.comparing import wording
 from simulator.comparing.deciding import Says
 from simulator.comparing.outcome import CANNOT_TELL, NO_SLOWER, SLOWER
+from simulator.comparing.side_by_side import SHOWN
 from simulator.report.page import page_templates
+from simulator.report.requests_table import PERCENTILES
 
 if TYPE_CHECKING:
     from simulator.comparing.outcome import Comparison, Line
+    from simulator.comparing.side_by_side import SideBySide
 
 TEMPLATES = Path(__file__).parent / "templates"
 STATUS = {NO_SLOWER: "pass", SLOWER: "fail", CANNOT_TELL: "inconclusive"}
@@ -65,8 +68,8 @@ def band_of(line: Line, scale: float) -> Band:
     )
 
 
-def comparison_page(comparison: Comparison) -> bytes:
-    """Write the page."""
+def comparison_page(comparison: Comparison, sides: SideBySide | None = None) -> bytes:
+    """Write the page; of two runs with both of them beside each other, where they are given."""
     templates = page_templates(TEMPLATES)
     templates.globals.update(
         value_text=wording.value_text,
@@ -78,6 +81,7 @@ def comparison_page(comparison: Comparison) -> bytes:
         class_of=CLASSES.__getitem__,
     )
     text = templates.get_template("comparison.html.jinja").render(
-        comparison=comparison, status=STATUS[comparison.exit_code], scale=scale_of(comparison), width=WIDTH
-    )
+        comparison=comparison, status=STATUS[comparison.exit_code], scale=scale_of(comparison), width=WIDTH,
+        sides=sides, percentiles=[(place, PERCENTILES[place]) for place in SHOWN],
+    )  # fmt: skip
     return text.encode()

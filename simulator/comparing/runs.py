@@ -1,4 +1,4 @@
-"""Two run bundles side by side: rates and percentiles with their noise, verdicts, and what was found. Pure.
+"""Two run bundles side by side: rates and percentiles with their noise, verdicts, and what was found.
 
 A run has no rounds: its seconds, in so many parts one after the other, stand for them, so that a burst of noise is one
 part's. Each is held against the same part of the other run, for a scenario has phases. The two were made at two times,
@@ -16,17 +16,21 @@ import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
+from simulator.bundle.verify import read_bundle, read_verdict
 from simulator.checkers.verdict import Status
 from simulator.comparing.outcome import CheckLine, Comparison, FindingLine, Kind, Pair, conclude, lines_of, notes_of
 from simulator.comparing.ranks import difference, paired
 from simulator.comparing.results import MOODS_OF_RATES
 from simulator.contract.answers import Answer
+from simulator.errors import BundleError
 from simulator.history.schedule import honest_heartbeats, response_times
+from simulator.judging.replay_record import is_replay
 from simulator.judging.thresholds import percentile_of
 from simulator.limits import COMPARED_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -48,6 +52,14 @@ class Run(msgspec.Struct, frozen=True):
     verdict: RunVerdict
     record: RunRecord
     history: History
+
+
+def read_run(folder: Path) -> Run:
+    """Read a stored run. Raises BundleError, for a replay as well."""
+    if is_replay(folder):
+        raise BundleError(f"{folder} is a replay: what it plays is as old as its trace")
+    verdict = read_verdict(folder)
+    return Run(f"{verdict.scenario} of {verdict.started_at}", verdict, *read_bundle(folder))
 
 
 def compare_runs(before: Run, after: Run, compared_at: str, tolerance: Tolerance) -> Comparison:

@@ -73,6 +73,7 @@ def _equal_runs_are_drawn_once(tmp_path_factory: pytest.TempPathFactory, worker_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("simulator.report.page.draw_plots", drawn)
+        patch.setattr("simulator.comparing.side_by_side.draw_plots", drawn)
         yield
 
 
