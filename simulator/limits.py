@@ -303,8 +303,8 @@ VIRTUAL_SECONDS_AFTER = 3_600.0
 """Virtual seconds that a run may take past its scenario's duration: all that it waits for at its end is over then."""
 REQUEST_LINES_MAX = 200
 """Lines of the table of requests: all operations times the statuses that a server of this API has, many times over."""
-FILES_LINKED_MAX = 60
-"""Files beside a report that it names: a run writes about twenty."""
+FILES_LINKED_MAX = 200
+"""Files beside a report that it names: a run writes about fifty, most of them tables of its history."""
 RESULTS_READ_MAX = 5_000
 """Stored runs that are looked at to list the newest: some seconds of reading their verdicts."""
 RESULTS_SHOWN = 20

@@ -64,7 +64,7 @@ def report_page(report_input: ReportInput) -> bytes:
     generator, audit_verdict = (
         next((one for one in verdict.checkers if one.name == name), None) for name in ("generator", "audit")
     )
-    clock = clock_of(report_input)
+    clock, links = clock_of(report_input), run_facts.links_of(report_input)
     text = (
         page_templates()
         .get_template("report.html.jinja")
@@ -86,7 +86,8 @@ def report_page(report_input: ReportInput) -> bytes:
             run_facts=run_facts.facts_of(report_input),
             packages=run_facts.packages_of(report_input),
             settings=run_facts.server_settings(report_input),
-            files=run_facts.links_of(report_input),
+            files=[one for one in links if not run_facts.is_table(one)],
+            tables=[one for one in links if run_facts.is_table(one)],
             attacks=sorted(verdict.attacks, key=lambda one: (wording.ORDER.index(one.status), one.campaign)),
             catalogue=CATALOGUE,
             metrics=reconciliation.metric_lines(bounds),

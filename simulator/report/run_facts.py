@@ -76,3 +76,8 @@ def server_settings(report_input: ReportInput) -> list[tuple[str, str]] | None:
 def links_of(report_input: ReportInput) -> list[tuple[str, str, str]]:
     """Return the files beside the report: address, name, and what is in each that is known."""
     return [(quote(name), name, PURPOSES.get(name, "")) for name in report_input.files[:FILES_LINKED_MAX]]
+
+
+def is_table(link: tuple[str, str, str]) -> bool:
+    """Return whether a file is one of the history's many tables, of which a page says the same."""
+    return link[1].startswith("history/") and not link[2]
