@@ -75,7 +75,7 @@ def test_a_run_with_less_than_another_is_compared_by_what_there_is(monkeypatch: 
     ]
     assert ("most memory of a server", "", "54.0 MB") in found.facts
     runs = [Run(name, one.verdict, one.record, one.history) for name, one in (("a", before), ("b", after))]
-    page = Page(comparison_page(compare_runs(*runs, "now", Tolerance()), found).decode())
+    page = Page(comparison_page(compare_runs(runs[0], runs[1], "now", Tolerance()), found).decode())
     assert "The run before has no data for it." in page.texts("p")
     assert "most memory of a servernot known54.0 MB" in page.texts("tr")
 
