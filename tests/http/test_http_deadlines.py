@@ -12,6 +12,7 @@ from reference_server.limits import LANE_HEAD_MAX_BYTES
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.twins import enrol, make_api, written
+from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -67,6 +68,7 @@ async def test_a_connection_that_stops_is_closed_by_the_deadline_of_what_it_owes
 @pytest.mark.parametrize(
     ("part", "other"), [("header", "body"), ("body", "header"), ("body", "idle"), ("header", "idle")]
 )
+@tried_again_alone
 async def test_a_request_has_until_its_own_deadline(part: str, other: str, way: str, pair: Pair) -> None:
     """What is half-sent may still be completed after the deadlines of other things have passed."""
     async with (
@@ -119,6 +121,7 @@ async def test_a_head_that_outgrows_a_plain_one_gains_no_time() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@tried_again_alone
 async def test_heartbeats_keep_a_connection_from_resting(way: str, pair: Pair) -> None:
     """A connection that asks again within the idle deadline outlives one that does not."""
     async with (
@@ -182,6 +185,7 @@ async def test_a_late_request_is_not_answered_and_changes_nothing(way: str, pair
 
 
 @pytest.mark.parametrize("way", WAYS)
+@tried_again_alone
 async def test_a_body_held_back_for_consent_is_asked_for_and_awaited(way: str, pair: Pair) -> None:
     """`100 Continue` comes after the answers to what came before, once, and then the body's deadline runs."""
     async with server_with(way, pair, body=3 * SOON) as (server, machine), late_client(server, way) as client:

@@ -46,7 +46,8 @@ async def try_all(
 def tried_again_alone(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
     """Have a test that goes by tenths of seconds, as what it finds out about, tried again alone where it fails.
 
-    Only for one that must find something out: a busy machine may hide what is there, and never shows what is not.
+    Only for one that must find something out, or keep to a deadline of its server: a busy machine may hide what is
+    there, and be late, and never shows what is not.
     """
 
     @wraps(test)
