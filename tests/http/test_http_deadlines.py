@@ -53,6 +53,7 @@ def begun(machine: Machine, part: str) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("part", ["header", "body", "idle"])
+@tried_again_alone
 async def test_a_connection_that_stops_is_closed_by_the_deadline_of_what_it_owes(
     part: str, way: str, pair: Pair
 ) -> None:
@@ -92,6 +93,7 @@ async def test_a_request_has_until_its_own_deadline(part: str, other: str, way: 
     [("header", b"POST /api/v1/workers/w/heartbeat HTTP/1.1\r\nA: " + b"x" * 60_000), ("idle", b"\r\n" * 30_000)],
     ids=["head", "empty lines"],
 )
+@tried_again_alone
 async def test_dripping_bytes_gains_no_time(part: str, dripped: bytes, way: str, pair: Pair) -> None:
     """The deadline counts from the first byte, or from rest for empty lines, however often another byte comes."""
     async with server_with(way, pair, **{part: SOON}) as (server, _), late_client(server, way) as client:
@@ -173,6 +175,7 @@ async def test_the_lane_closes_each_connection_at_its_own_time() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@tried_again_alone
 async def test_a_late_request_is_not_answered_and_changes_nothing(way: str, pair: Pair) -> None:
     api = make_api(body_timeout_seconds=SOON, **pair.settings_of(way))
     machine = enrol(api)

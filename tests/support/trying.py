@@ -57,7 +57,7 @@ def tried_again_alone(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitab
             try:
                 with alone:
                     return await test(*arguments, **named)
-            except (AssertionError, ExceptionGroup):
+            except (AssertionError, ExceptionGroup, trio.BrokenResourceError):
                 alone = ThisMachine.alone()
         with alone:
             return await test(*arguments, **named)
