@@ -165,7 +165,7 @@ rate = 1
 def test_attacks_that_need_settings_have_a_server_beside_the_first_and_http2_is_not_tried() -> None:
     played = play(1, SHORT + BESIDE)
     assert played.code == 0, played.printed
-    campaigns = {one.name: one for one in played.history.campaigns}
+    campaigns = {one.attack: one for one in played.history.campaigns}
     assert campaigns["tls.spoofed-proto"].completed > 0
     assert "HTTP/2" in campaigns["strain.rapid-reset"].not_tried
 
