@@ -77,11 +77,8 @@ class _Collector:
             self.begun += 1
 
 
-def _plain_framing(head: bytes) -> tuple[int, int] | tuple[()] | None:
-    """Return the status and the body's length that a head of the usual shape says; None for one of any other.
-
-    Return nothing, an empty tuple, where one of that shape says no status or no length.
-    """
+def _plain_framing(head: bytes) -> tuple[int, int] | None:
+    """Return the status and the body's length that a head of the usual shape says; None for one of any other."""
     at = head.find(_LENGTH)
     if at < 0 or not head.startswith(b"HTTP/1.1 "):
         return None
@@ -91,12 +88,12 @@ def _plain_framing(head: bytes) -> tuple[int, int] | tuple[()] | None:
     digits = head[at + 18 : line_end] if line_end >= 0 else head[at + 18 :]
     status = head[9:12]
     if not (digits.isdigit() and status.isdigit()) or len(digits) > 8 or status < b"100":  # noqa: PLR2004 - past bounds
-        return ()
+        raise GarbageError("no status or no length")
     return int(status), int(digits)
 
 
 def whole_answer(data: bytes) -> HttpAnswer | None:
-    """Read an answer of the usual shape of which all came at once, and nothing else; None for any other.
+    """Return the answer that these bytes are, as nearly all are; None where an `AnswerReader` has to tell.
 
     What it reads, an `AnswerReader` reads alike.
     """
@@ -104,8 +101,11 @@ def whole_answer(data: bytes) -> HttpAnswer | None:
     if end < 0 or data.startswith(_INTERIM):
         return None
     head = data[:end]
-    framing = _plain_framing(head)
-    if not framing or end + 4 + framing[1] != len(data):
+    try:
+        framing = _plain_framing(head)
+    except GarbageError:
+        return None
+    if framing is None or end + 4 + framing[1] != len(data):
         return None
     return HttpAnswer(framing[0], head, data[end + 4 :], keep=True)
 
@@ -179,8 +179,6 @@ class AnswerReader:
         framing = _plain_framing(head)
         if framing is None:
             self._collector = _Collector()
-        elif not framing:
-            raise GarbageError("no status or no length")
         else:
             self._status, self._end = framing[0], end + 4 + framing[1]
         return True
