@@ -86,8 +86,7 @@ class FleetPlayer:
         self._peers = peers_of(target)
         self._tape = tape
         self._target = target
-        self._history = history
-        self._progress = progress
+        self._history, self._progress = history, progress
         self._prefix = prefix
         self._first = first = share.first_machine
         entropy = (seed, share.shard) if share.shard else seed
