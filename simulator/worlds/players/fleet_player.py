@@ -19,10 +19,12 @@ from simulator.client.target import Target, peers_of
 from simulator.fleet.hardware import HardwareLoad, capped
 from simulator.history.rows import NEVER_NS, History
 from simulator.limits import MACHINES_MAX
+from simulator.platform.wording import plural
 from simulator.scenario.kinds import Duration
 from simulator.worlds.plan import make_campaigns, make_fleet, make_market_work
 from simulator.worlds.players.onboarding import Onboarding
 from simulator.worlds.players.scripts import ScriptPlayer
+from simulator.worlds.progress import Kind, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -100,6 +102,7 @@ class FleetPlayer:
         self.fleet = make_fleet(scenario, fleet_rng, prefix, first)
         self.campaigns = make_campaigns(scenario, self.fleet[: share.machines], fleet_rng)
         self._early: list[int] = []
+        self._shooting: list[Campaign] = []
         self._hardware = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
         self._start_ns = progress.started_ns = clock.monotonic_ns()
         rotation_ns = scenario.fleet.certificate_rotation_ns
@@ -133,7 +136,7 @@ class FleetPlayer:
 
     async def create_policies(self) -> None:
         """Create each owner's policy, before the run begins. Raises TargetError."""
-        self._progress.phase = "policies"
+        self._progress.phase = Phase.POLICIES
         await self._onboarding.create_policies(self.owner_ids)
 
     def take_policies(self, policies: Mapping[str, str]) -> None:
@@ -179,10 +182,13 @@ class FleetPlayer:
             now_ns = self.now()
             progress.elapsed_ns = now_ns
             wanted = min(wanted_at(now_ns), len(self.fleet))
-            progress.phase = "ramping" if progress.connected < wanted * 0.99 else "running"
+            progress.phase = Phase.RAMPING if progress.connected < wanted * 0.99 else Phase.RUNNING
             self._bring_to(wanted, now_ns)
             while campaigns and campaigns[0].options.start_ns <= now_ns:
                 self._launch(campaigns.pop(0))
+            for campaign in [one for one in self._shooting if now_ns >= one.options.start_ns + one.options.duration_ns]:
+                self._shooting.remove(campaign)
+                self._end_campaign(campaign)
             progress.connected_max = max(progress.connected_max, progress.connected)
             await trio.sleep(TICK_SECONDS)
 
@@ -218,10 +224,28 @@ class FleetPlayer:
         self._launch(campaign)
 
     def _launch(self, campaign: Campaign) -> None:
+        self._progress.begin(Kind.ATTACK, campaign.attack.name, campaign.number, self.now())
         if isinstance(campaign.attack, ShotAttack):
             self._shard.launch(campaign)
+            self._shooting.append(campaign)
         elif self._nursery is not None:
-            self._nursery.start_soon(self._player.run, campaign)
+            self._nursery.start_soon(self._play_script, campaign)
+
+    async def _play_script(self, campaign: Campaign) -> None:
+        try:
+            await self._player.run(campaign)
+        finally:
+            self._end_campaign(campaign)
+
+    def _end_campaign(self, campaign: Campaign) -> None:
+        name = campaign.attack.name
+        if campaign.not_tried:
+            note = f"not tried: {campaign.not_tried}"
+        elif isinstance(campaign.attack, ShotAttack):
+            note = f"{campaign.completed:,} sent"
+        else:
+            note = f"{campaign.completed:,} of {plural(campaign.fired, 'attempt')} played to the end"
+        self._progress.end(Kind.ATTACK, name, campaign.number, self.now(), note)
 
     def _context(self, campaign: Campaign, rng: np.random.Generator, attempt: int) -> ScriptContext:
         scenario = self._scenario
