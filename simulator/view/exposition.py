@@ -26,7 +26,7 @@ STATES = {Status.PASS: 1.0, Status.FAIL: 0.0}
 
 
 class RunCollector:
-    """Gives out the metrics of whatever moment is the latest; none before there is one."""
+    """A collector of the metrics of whatever moment is the latest; none before there is one."""
 
     def __init__(self, latest: Callable[[], ViewState | None]) -> None:
         self._latest = latest

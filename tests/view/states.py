@@ -101,7 +101,7 @@ class Clock:
 
 
 class Replayed:
-    """Gives out moments one after the other, in place of looking at a run."""
+    """Has moments one after the other, in place of looking at a run."""
 
     def __init__(self, states: Iterator[ViewState]) -> None:
         self._states = states
