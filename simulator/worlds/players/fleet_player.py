@@ -92,10 +92,8 @@ class FleetPlayer:
         self._progress = progress
         self._prefix = prefix
         self._first = first = share.first_machine
-        entropy = (seed, share.shard) if share.shard else seed
-        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, _, work_rng = (
-            np.random.default_rng(child) for child in np.random.SeedSequence(entropy).spawn(7)
-        )
+        seeds = np.random.SeedSequence((seed, share.shard) if share.shard else seed).spawn(7)
+        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, _, work_rng = map(np.random.default_rng, seeds)
 
         def wall() -> int:
             return clock.wall_ns() + clock_offset_ns
@@ -104,9 +102,8 @@ class FleetPlayer:
         self.fleet = make_fleet(scenario, fleet_rng, prefix, first)
         self.campaigns = make_campaigns(scenario, self.fleet[: share.machines], fleet_rng)
         self._early: list[int] = []
-        self._shooting: list[Campaign] = []
-        load = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
-        self._hardware = HardwareReports(load, self.fleet, first)
+        hardware = scenario.fleet.hardware
+        self._hardware = HardwareReports(HardwareLoad(len(self.fleet), hardware, hardware_rng), self.fleet, first)
         self._hardware_seconds = hardware_seconds(scenario.fleet.heartbeat_interval_ns)
         self._start_ns = progress.started_ns = clock.monotonic_ns()
         rotation_ns = scenario.fleet.certificate_rotation_ns
@@ -238,7 +235,6 @@ class FleetPlayer:
         self._progress.begin(Kind.ATTACK, campaign.attack.name, campaign.number, self.now())
         if isinstance(campaign.attack, ShotAttack):
             self._shard.launch(campaign)
-            self._shooting.append(campaign)
         elif self._nursery is not None:
             self._nursery.start_soon(self._play_script, campaign)
 
@@ -250,10 +246,10 @@ class FleetPlayer:
 
     def _end_shooting(self, now_ns: int) -> None:
         """Note which campaigns of single heartbeats have ended: they do so by their own schedule."""
-        for campaign in list(self._shooting):
+        for _, number, _ in [one for one in self._progress.under_way if one[0] is Kind.ATTACK]:
+            campaign = self.campaigns[number - 1]
             end_ns = campaign.options.start_ns + campaign.options.duration_ns
-            if now_ns >= end_ns:
-                self._shooting.remove(campaign)
+            if now_ns >= end_ns and isinstance(campaign.attack, ShotAttack):
                 self._end_campaign(campaign, end_ns)
 
     def _end_campaign(self, campaign: Campaign, at_ns: int) -> None:
