@@ -18,7 +18,7 @@ from simulator.commands.bench import bench
 from simulator.commands.capacity import capacity
 from simulator.commands.compare import compare
 from simulator.commands.failing import USAGE_ERROR, exit_with, fail
-from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption
+from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption, ServeMetrics
 from simulator.commands.reports import report, verify
 from simulator.commands.state import state_app
 from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
@@ -157,6 +157,7 @@ def run(
     with_secrets: WithSecrets = False,
     reports: Reports = True,
     virtual: Virtual = False,
+    serve_metrics: ServeMetrics = None,
 ) -> None:
     """Run a scenario and judge what the server did.
 
@@ -196,7 +197,7 @@ def run(
         fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     request = RunRequest(
         loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conducted_by,
-        reports, stored_scenario(source), profile, target.aim, virtual,
+        reports, stored_scenario(source), profile, target.aim, virtual, serve_metrics,
     )  # fmt: skip
     play = _virtual_player() if virtual else execute
     exit_with("run", lambda: play(request, make_console()), USER_ERRORS)

@@ -22,6 +22,17 @@ ProfileOption = Annotated[
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")]
 RESULTS = Path("results")
 OutOption = Annotated[Path, typer.Option("--out", help="Where results go.", envvar="HATCHFARM_OUT")]
+ServeMetrics = Annotated[
+    int | None,
+    typer.Option(
+        "--serve-metrics",
+        metavar="PORT",
+        help="Serve the run's own metrics to Prometheus on this port of 127.0.0.1 while it lasts; 0 for any free port.",
+        envvar="HATCHFARM_SERVE_METRICS",
+        min=0,
+        max=65_535,
+    ),
+]
 SeedOption = Annotated[
     int | None,
     typer.Option("--seed", help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX),

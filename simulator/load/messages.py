@@ -12,6 +12,7 @@ import msgspec
 from simulator.contract.features import Feature  # noqa: TC001 - decoding needs the annotations
 from simulator.judging.tally import Tally  # noqa: TC001 - decoding needs the annotations
 from simulator.limits import FRAME_MAX_BYTES
+from simulator.worlds.progress import Happening  # noqa: TC001 - decoding needs the annotations
 
 LENGTH_BYTES = 4
 
@@ -78,6 +79,7 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     """From a shard, once a second: what happened since its last one. `delta` is of its history, empty if none is kept.
 
     All of what the shard knows up to `at_ns`, on its host's monotonic clock, is in its reports up to this one.
+    `changes` are campaigns that began or ended.
     """
 
     at_ns: int
@@ -85,6 +87,7 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     progress: dict[str, int]
     delta: bytes = b""
     last: bool = False
+    changes: list[Happening] = []
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
-from rich.live import Live
 
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
@@ -34,14 +32,11 @@ if TYPE_CHECKING:
     from simulator.running.run import RunRequest
     from simulator.running.run_state import RunState
     from simulator.scenario.values import Scenario
-    from simulator.worlds.progress import Progress
     from simulator.worlds.virtual.scheduling import JumpingClock
 
 VIRTUAL_SERVER = "its own server, in virtual time"
 LOOKING_SHARE = 0.02
 """Of the virtual time that has passed, from one look for an end to the next: a look costs what the history is long."""
-LINE_SECONDS, LIVE_SECONDS = 5.0, 0.5
-"""Of real time, from one line of progress to the next, and on a terminal."""
 OUTSIDE = ("REDIS_ADDR", "HATCHFARM_STATE_FILE", "HATCHFARM_SHARED_STATE", "WORKER_STATUS_STATE_FILE", "TLS_CERT_FILE")
 """Settings by which a server reaches for what is outside of its memory."""
 
@@ -123,9 +118,7 @@ def _add_sides(world: VirtualWorld, scenario: Scenario) -> dict[str, Target]:
     return sides
 
 
-async def _work(
-    world: VirtualWorld, sides: Mapping[str, Target], request: RunRequest, console: Console, outcome: RunState
-) -> None:
+async def _work(world: VirtualWorld, sides: Mapping[str, Target], request: RunRequest, outcome: RunState) -> None:
     """Play against the server in memory."""
     scenario = request.scenario
     outcome.target = VIRTUAL_SERVER
@@ -139,11 +132,11 @@ async def _work(
             outcome.baseline = await check_target(world.target)
             outcome.lacks = await look_for_features(world.target, outcome.baseline)
             target = msgspec.structs.replace(world.target, lacks=outcome.lacks)
-            shown = ShownProgress(console, outcome.progress, scenario.duration_ns, world.clock)
+            LooksNowAndThen(outcome.look_when_due, world.clock)
             run = FleetRun(
                 world.world, scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape, sides
             )
-            with shown.live, trio.CancelScope() as work:
+            with trio.CancelScope() as work:
                 if scenario.abort_on_fail:
                     LooksForAnEnd(scenario, outcome, world.clock, work)
                 await run.run()
@@ -178,37 +171,14 @@ class LooksForAnEnd:
         self._work.cancel()
 
 
-class ShownProgress:
-    """Shows a run while it goes on: how much virtual time has passed, and how fast. It looks once a virtual second."""
+class LooksNowAndThen:
+    """Has a run shown, which asks once a virtual second whether it is time. A look is an event, as above."""
 
-    def __init__(self, console: Console, progress: Progress, duration_ns: int, clock: JumpingClock) -> None:
-        self.live = Live(console=console, auto_refresh=False, transient=True)
-        self._console = console
-        self._progress = progress
-        self._duration_ns = duration_ns
+    def __init__(self, look_when_due: Callable[[], None], clock: JumpingClock) -> None:
+        self._look_when_due = look_when_due
         self._clock = clock
-        self._began_ns = clock.now_ns
-        self._shown_at = time.monotonic()
-        self._before = (0, 0)
         self._look()
 
     def _look(self) -> None:
         self._clock.at(self._clock.now_ns + SECOND_NS, self._look)
-        seconds = time.monotonic() - self._shown_at
-        if seconds < (LIVE_SECONDS if self._console.is_terminal else LINE_SECONDS):
-            return
-        self._shown_at += seconds
-        progress = self._progress
-        before, self._before = self._before, (progress.elapsed_ns, progress.accepted)
-        passed_seconds = (progress.elapsed_ns - before[0]) / SECOND_NS
-        line = (
-            f"{progress.elapsed_ns / SECOND_NS:,.0f}s/{self._duration_ns / SECOND_NS:,.0f}s of virtual time, "
-            f"{passed_seconds / seconds:,.1f} times as fast as real  {progress.phase}  machines "
-            f"{progress.connected:,}/{progress.machines_wanted:,}  {(progress.accepted - before[1]) / seconds:,.0f} "
-            f"heartbeats a real second  refused {progress.refused:,}  lost {progress.lost:,}  attacks "
-            f"{progress.attacks_refused:,} refused, {progress.attacks_accepted:,} accepted"
-        )
-        if self._console.is_terminal:
-            self.live.update(line, refresh=True)
-        else:
-            self._console.print(line, markup=False)
+        self._look_when_due()
