@@ -20,7 +20,7 @@ from reference_server.operations.table import OPERATIONS
 from simulator.checkers import CHECKERS
 from simulator.commands.cli import app
 from simulator.load.mix import ATTACKER, MACHINE, USERS
-from simulator.scenario.values import json_schema
+from simulator.scenario.schema import json_schema
 from tests.logins.real_server import of_process
 from tests.support.ports import free_port
 from tests.support.provider_process import provider_process

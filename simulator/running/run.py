@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from simulator.contract.profiles import Profile
     from simulator.deployment.own import Deployment
     from simulator.judging.record import RunRecord
+    from simulator.judging.verdict_file import RunVerdict
+    from simulator.scenario.overriding import Change
     from simulator.scenario.values import Scenario
 
     Work = Callable[["RunRequest", Console, "RunState"], Awaitable[None]]
@@ -104,6 +106,12 @@ class RunRequest(msgspec.Struct, frozen=True):
     """What is said of the target."""
     virtual: bool = False
     """Whether it plays in virtual time, against a server in memory."""
+    changes: tuple[Change, ...] = ()
+    """What takes the place of values that the scenario's text has: other processes that play it read it anew."""
+    options: tuple[str, ...] = ()
+    """The flags that ask for those changes."""
+    on_verdict: Callable[[RunVerdict, Path], None] | None = None
+    """Who else is told of the verdict, and where it is."""
 
 
 def execute(
@@ -145,13 +153,16 @@ def _report(request: RunRequest, outcome: RunState, console: Console) -> int:
     folder = folder_of(request.out, request.scenario.name, outcome.started_at)
     others = partial(write_others, outcome.failure, outcome.tape, origin_of(request, outcome), request)
     annotations = annotations_of(verdict, request.scenario, place_of(request.path, os.environ), request.scenario_text)
-    return leave_and_show(
+    code = leave_and_show(
         console, request.out, folder, verdict,
         lambda: write_bundle(
             folder, verdict, record, outcome.history, request.scenario_text, reports=request.reports, others=others
         ),
         partial(tell_ci, console, os.environ, annotations, folder),
     )  # fmt: skip
+    if request.on_verdict is not None:
+        request.on_verdict(verdict, folder)
+    return code
 
 
 async def _run(request: RunRequest, console: Console, held: HeldSignal, work_in: Work) -> RunState:
@@ -282,7 +293,7 @@ async def _play(
         return
     conductor = Conductor(
         scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conducted_by,
-        sides, clock_offset_ns, faults,
+        sides, clock_offset_ns, faults, changes=request.changes,
     )  # fmt: skip
     outcome.conducted = conductor.known
     try:
