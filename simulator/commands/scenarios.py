@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -17,9 +17,6 @@ from simulator.commands.options import DurationOption, MachinesOption, ScenarioF
 from simulator.commands.reading import read_scenario
 from simulator.platform.console import make_console
 from simulator.platform.wording import nearest, plural
-
-if TYPE_CHECKING:
-    from simulator.scenario.metrics import Metric
 
 _NAME = re.compile("[a-z0-9][a-z0-9.-]{0,63}")
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.", envvar="HATCHFARM_JSON")]
@@ -120,9 +117,14 @@ def metrics(
     as_json: AsJson = False,
 ) -> None:
     """Explain the metrics that thresholds are of: what each measures, and what may be asked of it."""
-    from simulator.scenario.metrics import AGGREGATES  # noqa: PLC0415 - as above
+    from simulator.scenario.metrics import AGGREGATES, METRIC_ROWS, PART_EXAMPLES, PART_ROWS  # noqa: PLC0415 - as above
 
-    rows = _metric_rows()
+    rows = {one.name: one for one in METRIC_ROWS}
+    examples = {metric: metric for metric in rows}
+    for kind, found in PART_ROWS.items():
+        for one in found:
+            rows[f"{kind}.{kind.upper()}.{one.name}"] = one
+            examples[f"{kind}.{kind.upper()}.{one.name}"] = f"{kind}.{PART_EXAMPLES[kind]}.{one.name}"
     if name is not None:
         chosen = {metric: one for metric, one in rows.items() if metric.startswith(name)}
         if not chosen:
@@ -130,23 +132,20 @@ def metrics(
         rows = chosen
     if as_json:
         described = [
-            {"name": metric, "aggregates": one.aggregates, "meaning": one.meaning, "example": one.example}
+            {
+                "name": metric,
+                "aggregates": one.aggregates,
+                "meaning": one.meaning,
+                "example": {examples[metric]: [one.example]},
+            }
             for metric, one in rows.items()
         ]
         typer.echo(json.dumps(described, indent=2))
         return
     for metric, one in rows.items():
-        typer.echo(f'{metric}\n    {one.meaning}\n    {", ".join(one.aggregates)}; like "{metric}" = ["{one.example}"]')
+        example = f'"{examples[metric]}" = ["{one.example}"]'
+        typer.echo(f"{metric}\n    {one.meaning}\n    {', '.join(one.aggregates)}; like {example}")
     if name is None:
         typer.echo("\nWhat may be asked of them:")
         for aggregate, what in AGGREGATES.items():
             typer.echo(f"    {aggregate:7} {what}")
-
-
-def _metric_rows() -> dict[str, Metric]:
-    """Return every metric by its name; of parts of a run with a word in capitals for the part."""
-    from simulator.scenario.metrics import METRIC_ROWS, PART_ROWS  # noqa: PLC0415 - as above
-
-    parts = {"operation": "OPERATION", "attack": "ATTACK", "campaign": "NUMBER"}
-    rows = {one.name: one for one in METRIC_ROWS}
-    return rows | {f"{kind}.{parts[kind]}.{one.name}": one for kind, found in PART_ROWS.items() for one in found}

@@ -9,7 +9,9 @@ from simulator.contract.answers import REASONS
 TIMES = ("p", "min", "max", "med", "avg")
 RATES = ("p", "min", "max", "med", "median", "avg")
 """Of what is counted in each whole second of a run."""
-SHARE_AND_COUNT, COUNT_AND_SHARE, COUNT, MOST = ("rate", "count"), ("count", "rate"), ("count",), ("max",)
+HONEST_SHARE = ("rate", "count")
+"""Of what should be accepted."""
+SHARE_AND_COUNT, COUNT, MOST = ("count", "rate"), ("count",), ("max",)
 MEMORY = "server.memory"
 MEGABYTE = "MB"
 """A million bytes: the unit of a bound on memory."""
@@ -32,18 +34,24 @@ class Metric(msgspec.Struct, frozen=True):
     name: str
     aggregates: tuple[str, ...]
     meaning: str
+    wanted: bool = False
+    """Whether it counts what a run is to bring about, so that a threshold asks for some."""
 
     @property
     def example(self) -> str:
         """Return an expression that means something."""
+        if self.wanted:
+            return "count>=1"
         if self.aggregates is TIMES:
             return "p(95)<250ms"
         if self.aggregates is RATES:
             return "median>=100"
         if self.aggregates is MOST:
             return f"max<256{MEGABYTE}" if self.name == MEMORY else "max>=100"
+        if self.aggregates is HONEST_SHARE:
+            return "rate>0.999"
         if self.aggregates is SHARE_AND_COUNT:
-            return "rate>0.999" if self.name.endswith("accepted") else "rate<0.001"
+            return "rate<0.001"
         return "count==0"
 
 
@@ -70,20 +78,20 @@ METRIC_ROWS = (
     ),
     Metric("heartbeat.service_time", TIMES, "from when an honest heartbeat was sent to its answer"),
     Metric("heartbeat.rate", RATES, "honest heartbeats accepted in each whole second of the run"),
-    Metric("heartbeat.accepted", SHARE_AND_COUNT, "accepted, of the honest heartbeats that should be"),
+    Metric("heartbeat.accepted", HONEST_SHARE, "accepted, of the honest heartbeats that should be"),
     Metric("heartbeat.refused", SHARE_AND_COUNT, "refused, of all honest heartbeats"),
     Metric(
         "heartbeat.held_up", SHARE_AND_COUNT, "starts of heartbeats that a slow answer before them kept from leaving"
     ),
-    Metric("requests.lost", COUNT_AND_SHARE, "requests that got no answer, of all"),
-    Metric("requests.total", COUNT_AND_SHARE, "all requests, honest and hostile"),
+    Metric("requests.lost", SHARE_AND_COUNT, "requests that got no answer, of all"),
+    Metric("requests.total", SHARE_AND_COUNT, "all requests, honest and hostile", wanted=True),
     Metric("attacks.accepted", COUNT, "hostile requests that were accepted, and should not have been"),
-    Metric("attacks.sent", COUNT, "hostile requests that were sent"),
+    Metric("attacks.sent", COUNT, "hostile requests that were sent", wanted=True),
     Metric(
         "alerts.errors", COUNT, "alerts that fired or cleared when they should not have, or did not when they should"
     ),
     *(
-        Metric(f"alerts.{alert}.{event}", COUNT, f"how often {what} has {event}")
+        Metric(f"alerts.{alert}.{event}", COUNT, f"how often {what} has {event}", wanted=True)
         for alert, what in _ALERTS.items()
         for event in ("fired", "cleared")
     ),
@@ -97,13 +105,20 @@ METRIC_ROWS = (
         "from when the server took a job to when it began, by its own times; of one that had not begun when its "
         "account was read, for how long it had waited until then; endless for one that expired",
     ),
-    Metric("jobs.finished", COUNT, "jobs that succeeded or failed, in the accounts that were read at the end"),
+    Metric(
+        "jobs.finished", COUNT, "jobs that succeeded or failed, in the accounts that were read at the end", wanted=True
+    ),
     Metric(
         "withdrawal.time_to_settle",
         TIMES,
         "from when the server took a withdrawal to when it was paid out, by its own times",
     ),
-    Metric("withdrawals.settled", COUNT, "withdrawals that were paid out, in the accounts that were read at the end"),
+    Metric(
+        "withdrawals.settled",
+        COUNT,
+        "withdrawals that were paid out, in the accounts that were read at the end",
+        wanted=True,
+    ),
     Metric("market.response_time", TIMES, "every honest request to the market: from when it was due to its answer"),
     Metric("replay.accepted_twice", COUNT, "heartbeats that were accepted again, byte for byte"),
     Metric("revocation.violations", COUNT, _VIOLATIONS["revocation"]),
@@ -114,14 +129,14 @@ METRIC_ROWS = (
         Metric(f"{checker}.violations", COUNT, _VIOLATIONS[checker])
         for checker in ("limits", "durability", "nonces", "ledger", "metering", "matching", "isolation")
     ),
-    Metric("generator.dropped_starts", COUNT_AND_SHARE, "heartbeats that this harness was too late to send"),
+    Metric("generator.dropped_starts", SHARE_AND_COUNT, "heartbeats that this harness was too late to send"),
     Metric("machines.connected", MOST, "machines that were connected at one time"),
     Metric(MEMORY, MOST, "the most memory that a server of the run's own has taken: its peak resident set"),
 )
 """Every metric of a whole run. Violations are what the checker of that name has found."""
 _OF_AN_ATTACK = (
     Metric("response_time", TIMES, "from when a request of it was due to its answer"),
-    Metric("sent", COUNT, "requests of it"),
+    Metric("sent", COUNT, "requests of it", wanted=True),
     Metric("accepted", SHARE_AND_COUNT, "requests of it that were accepted, of all"),
     Metric("refused", SHARE_AND_COUNT, "requests of it that were refused, of all"),
     Metric("lost", SHARE_AND_COUNT, "requests of it that got no answer, of all"),
@@ -130,13 +145,15 @@ PART_ROWS = {
     "operation": (
         Metric("response_time", TIMES, "from when an honest request of this kind was due to its answer"),
         Metric("rate", RATES, "honest requests of this kind accepted in each whole second"),
-        Metric("accepted", SHARE_AND_COUNT, "honest requests of this kind that were accepted, of all"),
+        Metric("accepted", HONEST_SHARE, "honest requests of this kind that were accepted, of all"),
         Metric("refused", SHARE_AND_COUNT, "honest requests of this kind that were refused, of all"),
         Metric("lost", SHARE_AND_COUNT, "honest requests of this kind that got no answer, of all"),
-        Metric("sent", COUNT, "honest requests of this kind"),
+        Metric("sent", COUNT, "honest requests of this kind", wanted=True),
     ),
     "attack": _OF_AN_ATTACK,
     "campaign": _OF_AN_ATTACK,
 }
 """What may be asked of a part of a run: `operation.policy-fetch.response_time` is of honest requests of one kind,
 `attack.replay.exact.sent` of all campaigns of an attack, and `campaign.2.accepted` of the second campaign."""
+PART_EXAMPLES = {"operation": "policy-fetch", "attack": "replay.exact", "campaign": "1"}
+"""A part of each kind."""

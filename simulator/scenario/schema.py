@@ -49,7 +49,7 @@ def json_schema(settings: Mapping[str, Mapping[str, Any]] | None = None) -> dict
 
 
 def _or_variable(field: dict[str, Any]) -> dict[str, Any]:
-    """Let a value also be a text that names a variable."""
+    """Allow in place of a value a text that names a variable."""
     kind = field.get("type")
     if "enum" in field:
         others = {name: value for name, value in field.items() if name not in {"enum", "type"}}
