@@ -33,7 +33,7 @@ groups:
             3. Are they refused? increase(hatchfarm_worker_auth_failures_by_reason_total[5m]) gives the reason,
                increase(hatchfarm_rate_limited_total[5m]) says whether many machines share one address.
             4. If nothing is refused, nothing arrives: look at the network between the machines and the server.
-            More: README, HatchFarmStaleWorkers.
+            More: docs/prometheus.md, HatchFarmStaleWorkers.
       - alert: HatchFarmWorkerAuthFailures
         expr: hatchfarm_alert_worker_auth_failures == 1
         labels:
@@ -62,7 +62,7 @@ groups:
                name none: somebody guesses ids. For the others, GET /api/v1/audit/events?type=worker_auth_failed
                with the owner token and X-Owner-ID names the worker in each event.
             3. A worker whose secret may be known to others: revoke its consents, register the machine anew.
-            More: README, HatchFarmWorkerAuthFailures.
+            More: docs/prometheus.md, HatchFarmWorkerAuthFailures.
       - alert: HatchFarmMetricsMissing
         # A target that was a HatchFarm server within a day and is down; or, when there is none, no server at all.
         expr: |
@@ -80,7 +80,7 @@ groups:
             2. 401: the token in credentials_file is not the server's HATCHFARM_API_TOKEN. A server started without one
                makes a new one at each start. 429: Prometheus shares its address with others; scrape less often.
             3. Connection refused or timeout: GET /health from that machine; then the server's own standard error.
-            More: README, HatchFarmMetricsMissing.
+            More: docs/prometheus.md, HatchFarmMetricsMissing.
 """
 """The rule file. The gauges embed thresholds and windows, so the rules over them have no `for`.
 

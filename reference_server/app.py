@@ -35,7 +35,7 @@ from reference_server.operations.api import Api
 from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
-from reference_server.ports import JournalError, SharedBounds, SharedDown
+from reference_server.ports import JournalError, LinkBounds, SharedBounds, SharedDown
 from reference_server.settings import Settings, SettingsError, load_settings
 from reference_server.vouching import ask_outside
 from reference_server.wire.signing import CertificateSigner, verify_certificate
@@ -214,7 +214,14 @@ def _legacy_statuses(settings: Settings) -> dict[str, StatusRecord]:
         raise SettingsError(f"WORKER_STATUS_STATE_FILE: {settings.worker_status_file}: {error}") from None
 
 
-def share(api: Api, entropy: Entropy, clock: Clock, *, fresh: bool) -> None:
+def share(
+    api: Api,
+    entropy: Entropy,
+    clock: Clock,
+    *,
+    fresh: bool,
+    bounds: LinkBounds = LinkBounds(),  # noqa: B008 - frozen
+) -> None:
     """Share nonces, and the rate limit where the settings say so, through Redis.
 
     `fresh` says that none of the machines that the API knows can have had a nonce accepted anywhere yet.
@@ -224,7 +231,7 @@ def share(api: Api, entropy: Entropy, clock: Clock, *, fresh: bool) -> None:
     from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - see above
 
     settings = api.settings
-    link = _link(settings, (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS))
+    link = _link(settings, (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS), bounds)
     nonces = redis_nonces.RedisNonces(link, settings, entropy, clock, fresh=fresh)
     api.state.extra_metrics.append(nonces.figures)
     api.share(nonces, _limiter(api, link), (link.run, nonces.run))
@@ -237,7 +244,7 @@ def share_state(api: Api, entropy: Entropy, clock: Clock, bounds: SharedBounds) 
     from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - as in `share`
 
     settings = api.settings
-    link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS))
+    link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS), bounds.link)
     digest = api.state.signer.fingerprint(settings.api_token)
     later = api.state.tables.later
     journal = redis_journal.RedisJournal(link, settings, entropy, clock, digest, later, bounds=bounds)
@@ -255,7 +262,7 @@ async def _check_alike(api: Api, entropy: Entropy, clock: Clock) -> None:
     from reference_server.adapters.redis import journal as redis_journal  # noqa: PLC0415 - as in `share`
     from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - as in `share`
 
-    link = _link(api.settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS))
+    link = _link(api.settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS), LinkBounds())
     digest = api.state.signer.fingerprint(api.settings.api_token)
     later = api.state.tables.later
     journal = redis_journal.RedisJournal(link, api.settings, entropy, clock, digest, later)
@@ -273,11 +280,11 @@ async def _check_alike(api: Api, entropy: Entropy, clock: Clock) -> None:
         raise SettingsError(f"HATCHFARM_SHARED_STATE: {problem}")
 
 
-def _link(settings: Settings, scripts: Sequence[Script]) -> RedisLink:
+def _link(settings: Settings, scripts: Sequence[Script], bounds: LinkBounds) -> RedisLink:
     from reference_server.adapters.redis.link import RedisLink  # noqa: PLC0415 - as in `share`
 
     host, _, port = settings.redis_addr.rpartition(":")
-    return RedisLink(host.strip("[]"), int(port), settings.redis_password, scripts)
+    return RedisLink(host.strip("[]"), int(port), settings.redis_password, scripts, bounds)
 
 
 def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:

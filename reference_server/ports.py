@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 
 from reference_server.limits import (
+    REDIS_ATTEMPT_SECONDS,
     REDIS_CLOCK_OFF_SECONDS_MAX,
+    REDIS_CONNECT_SECONDS,
+    REDIS_RECONNECT_PAUSE_SECONDS,
+    REDIS_WAIT_SECONDS,
+    SHARED_ANSWER_SECONDS,
     SHARED_JOURNAL_BYTES_MAX,
     SHARED_LEASE_PLACE_SECONDS,
     SHARED_LEASE_SECONDS,
@@ -205,10 +210,25 @@ class Journal(Offloading, Protocol):
         ...
 
 
+class LinkBounds(msgspec.Struct, frozen=True):
+    """How long a connection to what is shared is waited for.
+
+    `wait_seconds` bounds whatever is asked, with its second attempt; connecting may take `connect_seconds`, and so may
+    each exchange before a connection is used.
+    """
+
+    wait_seconds: float = REDIS_WAIT_SECONDS
+    attempt_seconds: float = REDIS_ATTEMPT_SECONDS
+    connect_seconds: float = REDIS_CONNECT_SECONDS
+    reconnect_pause_seconds: float = REDIS_RECONNECT_PAUSE_SECONDS
+
+
 class SharedBounds(msgspec.Struct, frozen=True):
     """How long instances that share a journal wait for it and for each other, and how much it may hold."""
 
+    link: LinkBounds = LinkBounds()
     wait_seconds: float = SHARED_WAIT_SECONDS
+    answer_seconds: float = SHARED_ANSWER_SECONDS
     lease_seconds: float = SHARED_LEASE_SECONDS
     lease_place_seconds: float = SHARED_LEASE_PLACE_SECONDS
     journal_bytes_max: int = SHARED_JOURNAL_BYTES_MAX

@@ -89,6 +89,8 @@ SOAK_SECONDS = 3600
 STUCK_SECONDS = 2 * (SOAK_SECONDS if SOAK else WHOLE_RUNS_SECONDS)
 """After so long without another test, which may wait for those that have the machine alone, its process is ended."""
 GUARD = pytest.StashKey[Guard]()
+ENDED = "hatchfarm/ended"
+"""Where pytest's cache keeps how the last session ended: its exit code, and how many tests it skipped."""
 
 settings.register_profile(
     "hatchfarm",
@@ -160,7 +162,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Share the machine with the processes that test beside this one."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        session.config.cache.set(ENDED, None)
+    else:
         # The fixture that has this folder for tests is not there yet.
         ThisMachine.share(session.config._tmp_path_factory.getbasetemp().parent)  # type: ignore[attr-defined]
 
@@ -174,10 +178,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Turn skips into a failure where nothing may skip."""
+    """Turn skips into a failure where nothing may skip, and keep how the session ended."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if exitstatus == 0 and reporter is not None and os.environ.get("HATCHFARM_TESTS_SKIP_NOTHING") == "1":
-        skipped = reporter.stats.get("skipped", [])
-        if skipped:
-            reporter.write_line(f"{len(skipped)} tests were skipped where nothing may skip", red=True)
-            session.exitstatus = 1
+    if reporter is None:
+        return
+    skipped = reporter.stats.get("skipped", [])
+    session.config.cache.set(ENDED, [int(exitstatus), len(skipped)])
+    if skipped and exitstatus == 0 and os.environ.get("HATCHFARM_TESTS_SKIP_NOTHING") == "1":
+        reporter.write_line(f"{len(skipped)} tests were skipped where nothing may skip", red=True)
+        session.exitstatus = 1

@@ -45,6 +45,27 @@ class HttpAnswer(msgspec.Struct, frozen=True):
         return self.head + _HEAD_END + self.body
 
 
+def whole_answer(data: bytes) -> HttpAnswer | None:
+    """Read an answer of the usual shape of which all came at once, and nothing else; None for any other.
+
+    What it reads, an `AnswerReader` reads alike.
+    """
+    head_end = data.find(_HEAD_END)
+    at = data.find(_LENGTH, 0, head_end)
+    status = data[9:12]
+    if at < 0 or not data.startswith(b"HTTP/1.1 ") or data.startswith(_INTERIM) or not status.isdigit():
+        return None
+    head = data[:head_end]
+    line_end = head.find(b"\r\n", at + 18)
+    digits = head[at + 18 : line_end if line_end >= 0 else head_end]
+    if (
+        not digits.isdigit() or len(digits) > 8 or head_end + 4 + int(digits) != len(data)  # noqa: PLR2004 - as a reader does
+        or status < b"100" or b"\r\nconnection" in head or b"\r\nConnection" in head
+    ):  # fmt: skip
+        return None
+    return HttpAnswer(int(status), head, data[head_end + 4 :], keep=True)
+
+
 class _Collector:
     def __init__(self) -> None:
         self.parts: list[bytes] = []

@@ -22,8 +22,9 @@ from reference_server.adapters.redis.limiter import RedisLimiter
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.adapters.redis.nonces import RedisNonces
 from reference_server.settings import Settings
+from tests.support.patience import PATIENT, PATIENT_LINK
 from tests.support.redis_servers import redis_server
-from tests.support.waiting import PATIENCE_SECONDS, until
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,7 +46,7 @@ async def links() -> AsyncIterator[list[RedisLink]]:
         nursery = await stack.enter_async_context(trio.open_nursery())
         connected = []
         for _ in INSTANCES:
-            link = RedisLink("127.0.0.1", redis.port, "", SCRIPTS, wait_seconds=PATIENCE_SECONDS)
+            link = RedisLink("127.0.0.1", redis.port, "", SCRIPTS, PATIENT_LINK)
             await nursery.start(link.run)
             await until(lambda link=link: link.up)  # type: ignore[misc]
             connected.append(link)
@@ -93,7 +94,7 @@ async def journals(request: pytest.FixtureRequest) -> AsyncIterator[list[SharedJ
     skip_without_redis(request.param)
     if request.param == "memory":
         storage = SharedStorage(SETTINGS, ELECTION_SECONDS)
-        yield [MemorySharedJournal(storage, name) for name in INSTANCES]
+        yield [MemorySharedJournal(storage, name, bounds=PATIENT) for name in INSTANCES]
         return
     async with links() as connected:
         clock = SystemClock()
@@ -104,8 +105,8 @@ async def journals(request: pytest.FixtureRequest) -> AsyncIterator[list[SharedJ
                 SeededEntropy(name),
                 clock,
                 "alike",
-                answer_seconds=PATIENCE_SECONDS,
                 election_seconds=ELECTION_SECONDS,
+                bounds=PATIENT,
             )
             for name, link in zip(INSTANCES, connected, strict=True)
         ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from reference_server.ports import SharedJournal
 
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = PATIENCE_SECONDS
 CHANGES = msgspec.msgpack.encode([("a change",)])
 
 

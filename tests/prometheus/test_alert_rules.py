@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -16,8 +15,12 @@ from reference_server.core.auth_failures import HEARTBEAT_REASONS, POLICY_FETCH_
 from reference_server.wire.exposition import Figures, expose
 from simulator.client.checking import parse_metrics
 from tests.prometheus.conftest import PRINT_RULES, TIMEOUT_SECONDS, needs_prometheus
+from tests.support.pages import block, page
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = page("prometheus")
 RULES: dict[str, dict[str, Any]] = {
     rule["alert"]: rule for group in yaml.safe_load(ALERT_RULES)["groups"] for rule in group["rules"]
 }
@@ -277,31 +280,30 @@ def test_the_command_prints_the_rules_whatever_the_settings_and_starts_no_server
 
 
 def test_each_rule_says_what_it_is_what_to_do_and_where_there_is_more() -> None:
-    """Every alert has a severity, a runbook that needs no network, and a heading in the README that it names."""
+    """Every alert has a severity, a runbook that needs no network, and a heading in the docs that it names."""
     assert list(RULES) == [STALE, AUTH, MISSING]
     for name, rule in RULES.items():
         assert set(rule["labels"]) == {"severity"}
         assert set(rule["annotations"]) == {"summary", "description", "runbook"}
         assert "://" not in str(rule)
-        assert rule["annotations"]["runbook"].endswith(f"\nMore: README, {name}.\n")
-        assert f"\n#### {name}\n" in README
+        assert rule["annotations"]["runbook"].endswith(f"\nMore: docs/prometheus.md, {name}.\n")
+        assert f"\n### {name}\n" in PAGE
 
 
-def test_rules_and_readme_name_only_metrics_and_reasons_that_the_server_shows() -> None:
+def test_rules_and_docs_name_only_metrics_and_reasons_that_the_server_shows() -> None:
     reasons = dict.fromkeys(HEARTBEAT_REASONS + POLICY_FETCH_REASONS, 0)
     figures = Figures(0, 0, 0, 0, 0, 0, reasons, 0, alert_stale_workers=False, alert_auth_failures=False, nonces=0,
                       rate_limit_buckets=0, rate_limited=0, heartbeat_answers={})  # fmt: skip
     shown = {name.partition("{")[0] for name in parse_metrics(expose(figures).decode())}
-    section = README.partition("\n### Prometheus\n")[2].partition("\n## ")[0]
-    for text in (ALERT_RULES, section):
+    for text in (ALERT_RULES, PAGE):
         assert set(re.findall(r"hatchfarm_\w+", text)) <= shown
         assert set(re.findall(r"\b(?:nonce|invalid|timestamp)_[a-z_]*[a-z]\b", text)) <= set(reasons)
 
 
 @needs_prometheus
-def test_promtool_accepts_the_readmes_configuration(printed_rules: Path, tmp_path: Path) -> None:
-    """The README's prometheus.yml can be pasted, with its two files beside it."""
-    (configuration,) = re.findall(r"```yaml\n(.*?rule_files.*?)```", README, re.DOTALL)
+def test_promtool_accepts_the_configuration_of_the_docs(printed_rules: Path, tmp_path: Path) -> None:
+    """The docs' prometheus.yml can be pasted, with its two files beside it."""
+    configuration = block("yaml", "rule_files")
     (tmp_path / "prometheus.yml").write_text(configuration, encoding="utf-8")
     (tmp_path / "hatchfarm.token").write_text("token", encoding="utf-8")
     shutil.copy(printed_rules, tmp_path / "hatchfarm.rules.yml")

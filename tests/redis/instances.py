@@ -15,11 +15,13 @@ from reference_server.adapters.redis.nonces import CANARY, SCRIPTS, RedisNonces
 from reference_server.limits import REDIS_UNWRITTEN_MAX
 from reference_server.ports import NonceRequest, Reservation
 from reference_server.settings import Settings
+from tests.support.patience import PATIENT_LINK
 from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from reference_server.ports import LinkBounds
     from tests.support.redis_servers import RedisServer
 
 
@@ -36,6 +38,13 @@ class Instance(NamedTuple):
         stamp = now.wall_ns if stamp_ns is None else stamp_ns
         return list(await self.nonces.reserve([NonceRequest(worker, name, stamp, now) for name in names]))
 
+    async def heard(self, *names: str) -> list[Reservation]:
+        """Ask until Redis is heard in time, where an instance waits for it no longer than it is shipped to."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            while Reservation.UNAVAILABLE in (reservations := await self.reserve(*names)):
+                await trio.lowlevel.checkpoint()
+        return reservations
+
     async def reserve_one(self, name: str, **how: Any) -> Reservation:
         """Ask for one nonce."""
         (reservation,) = await self.reserve(name, **how)
@@ -49,13 +58,13 @@ async def instance(
     *,
     fresh: bool = True,
     password: str = "",
-    wait_seconds: float = PATIENCE_SECONDS,
+    bounds: LinkBounds = PATIENT_LINK,
     connects: bool = True,
     unwritten_max: int = REDIS_UNWRITTEN_MAX,
     **settings: Any,
 ) -> AsyncIterator[Instance]:
     """Run one instance against the Redis at a port; it is connected when this begins, or has tried once."""
-    link = RedisLink("127.0.0.1", port, password, SCRIPTS, wait_seconds=wait_seconds)
+    link = RedisLink("127.0.0.1", port, password, SCRIPTS, bounds)
     clock = SetClock(SystemClock().now())  # Redis has the time of this machine
     nonces = RedisNonces(
         link, Settings(**settings), SeededEntropy(name), clock, fresh=fresh, unwritten_max=unwritten_max

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from reference_server.adapters.redis.nonces import nonce_name
-from reference_server.limits import REDIS_BATCH_MAX, REDIS_WAIT_SECONDS
+from reference_server.limits import REDIS_BATCH_MAX
 from reference_server.ports import Reservation
 from tests.redis.instances import instance
+from tests.support.patience import IN_TIME
 from tests.support.redis_servers import EVERY_WRITE, proxy_to, redis_server
 from tests.support.waiting import until
 
 RESERVED, REPLAYED, UNAVAILABLE = Reservation.RESERVED, Reservation.REPLAYED, Reservation.UNAVAILABLE
+AT_ONCE = msgspec.structs.replace(IN_TIME, wait_seconds=0.001)
 
 
 async def test_alone_an_instance_accepts_a_nonce_once_and_counts_what_it_decided_alone() -> None:
@@ -27,7 +30,7 @@ async def test_alone_an_instance_accepts_a_nonce_once_and_counts_what_it_decided
 async def test_what_it_accepted_while_sharing_is_a_replay_when_it_is_alone() -> None:
     async with (
         redis_server() as redis,
-        instance(redis.port, redis_nonce_fallback=True, wait_seconds=REDIS_WAIT_SECONDS) as a,
+        instance(redis.port, redis_nonce_fallback=True, bounds=IN_TIME) as a,
     ):
         assert await a.reserve_one("n") is RESERVED
         redis.pause()
@@ -39,7 +42,7 @@ async def test_what_it_accepted_while_sharing_is_a_replay_when_it_is_alone() -> 
 async def test_what_it_accepted_alone_is_written_back_before_it_shares_again(fault: str) -> None:
     async with (
         redis_server(*EVERY_WRITE) as redis,
-        instance(redis.port, "a", redis_nonce_fallback=True, wait_seconds=REDIS_WAIT_SECONDS) as a,
+        instance(redis.port, "a", redis_nonce_fallback=True, bounds=IN_TIME) as a,
         instance(redis.port, "b") as b,
     ):
         assert await a.reserve_one("before") is RESERVED
@@ -109,7 +112,7 @@ async def test_a_nonce_whose_answer_was_lost_is_accepted_alone_and_stays_reserve
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, "a", redis_nonce_fallback=True, wait_seconds=REDIS_WAIT_SECONDS) as a,
+        instance(proxy.port, "a", redis_nonce_fallback=True, bounds=IN_TIME) as a,
         instance(redis.port, "b") as b,
     ):
         proxy.swallow = 1000
@@ -145,7 +148,7 @@ async def test_one_that_was_left_alone_just_as_redis_came_back_shares_again() ->
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, redis_nonce_fallback=True, wait_seconds=0.001) as a,
+        instance(proxy.port, redis_nonce_fallback=True, bounds=AT_ONCE) as a,
     ):
         proxy.swallow = 1
         assert await a.reserve_one("n") is RESERVED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
@@ -38,11 +38,16 @@ NONCES_DOWN = '{"success":false,"error":"nonce backend unavailable"}'
 
 
 @asynccontextmanager
-async def instances(redis_port: int, count: int, **settings: str) -> AsyncIterator[list[tuple[Running, Server]]]:
-    """Start instances that know the same machines and share that Redis."""
+async def instances(
+    redis_port: int, count: int, *, in_time: bool = False, **settings: str
+) -> AsyncIterator[list[tuple[Running, Server]]]:
+    """Start instances that know the same machines and share that Redis; they wait for it with patience, or in time."""
     given = {"REDIS_ADDR": f"127.0.0.1:{redis_port}", **settings}
     async with AsyncExitStack() as stack:
-        started = [await stack.enter_async_context(running(TWIN, given)) for _ in range(count)]
+        started = [
+            await stack.enter_async_context(running((*TWIN, "in-time") if in_time else TWIN, given))
+            for _ in range(count)
+        ]
         yield [(one, await one.server()) for one in started]
 
 
@@ -119,7 +124,11 @@ async def _until_answered(client: Client, machine: Machine, status: int, name: s
 
 async def test_a_hanging_redis_gets_heartbeats_503_in_time_and_nothing_else() -> None:
     machine = machines()[0]
-    async with redis_server() as redis, instances(redis.port, 1) as servers, servers[0][1].client() as client:
+    async with (
+        redis_server() as redis,
+        instances(redis.port, 1, in_time=True) as servers,
+        servers[0][1].client() as client,
+    ):
         assert await heard(client, beat(machine, "a")) == 200
         took_seconds = []
         for turn in range(TURNS_MAX):
@@ -133,7 +142,9 @@ async def test_a_hanging_redis_gets_heartbeats_503_in_time_and_nothing_else() ->
             assert await figure(client, "hatchfarm_nonce_store_up") == 0
             redis.resume()
             await _until_answered(client, machine, 200, f"healed-{turn}")
-            assert await figure(client, "hatchfarm_nonce_store_up") == 1
+            with trio.fail_after(PATIENCE_SECONDS):
+                while await figure(client, "hatchfarm_nonce_store_up") != 1:
+                    pass
             # The very heartbeat that was refused may come again: it was never accepted.
             assert await heard(client, request) == 200
             assert await heard(client, request) == 401
@@ -195,10 +206,10 @@ async def test_in_fallback_each_server_accepts_once_and_a_replay_is_refused_once
         assert await figure(a, "hatchfarm_nonce_conflicts_total") == 0
 
 
-LIMITED = {
+LIMITED: dict[str, Any] = {
     "REDIS_RATE_LIMIT_ENABLED": "true",
     "REDIS_RATE_LIMIT_MAX_REQUESTS": "5",
-    "REDIS_RATE_LIMIT_WINDOW_SECONDS": "60",
+    "REDIS_RATE_LIMIT_WINDOW_SECONDS": "3600",
 }
 
 
@@ -213,7 +224,7 @@ async def test_one_rate_limit_holds_over_all_servers_and_says_when_to_come_again
         assert (refused.status, refused.body) == (429, b'{"success":false,"error":"rate limit exceeded"}')
         retry_after = refused.header("retry-after")
         assert retry_after is not None
-        assert 50 <= int(retry_after) <= 60
+        assert 3600 - PATIENCE_SECONDS <= int(retry_after) <= 3600
         options = await clients[1].ask(Request("OPTIONS", "/health"))
         assert options.status == 200
 

@@ -1,11 +1,14 @@
 """Instances that know the same machines: `python -m tests.redis.twin_server`, with settings in the environment.
 
+They wait for Redis with patience, or no longer than they are shipped to where `in-time` is their argument.
+
 The machines are enrolled alike in each, by a seed, before it serves; whatever is drawn afterwards is its own.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +23,7 @@ from reference_server.operations.api import Api
 from reference_server.settings import load_settings
 from reference_server.wire.signing import CertificateSigner
 from tests.http.twins import Machine, data_of, enrolment
+from tests.support.patience import IN_TIME, PATIENT_LINK
 
 if TYPE_CHECKING:
     from reference_server.wire.values import Instant
@@ -55,7 +59,8 @@ def main() -> None:
     api, _ = twin(dict(os.environ))
     entropy = SystemEntropy()
     api.state.entropy = entropy
-    app.share(api, entropy, SystemClock(), fresh=True)
+    bounds = IN_TIME if sys.argv[1:] == ["in-time"] else PATIENT_LINK
+    app.share(api, entropy, SystemClock(), fresh=True, bounds=bounds)
     trio.run(serve_until_signal, api, SystemClock(), entropy)
 
 

@@ -56,7 +56,7 @@ def test_a_name_that_is_none_is_left_out_and_hostile_labels_stay_text() -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool (Debian: prometheus)")
 def test_prometheus_takes_it_in(tmp_path: Path) -> None:
-    """As the README says it is loaded."""
+    """As the docs say it is loaded."""
     (tmp_path / "metrics.om").write_bytes(openmetrics(runs.report_input(runs.broken())))
     command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "metrics.om", "data"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=dict(os.environ))

@@ -16,9 +16,9 @@ from reference_server.adapters.entropy import SystemEntropy
 from reference_server.core.tables import TABLES
 from reference_server.operations.routing import ROUTES
 from reference_server.pipeline.resolving import Resolver
-from reference_server.ports import SharedBounds
 from reference_server.wire.values import Request
 from tests.http.twins import API_TOKEN, OWNER, as_owner, data_of, enrolment
+from tests.support.patience import PATIENT
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from reference_server.core.table import Tables
     from reference_server.operations.routing import Routes
+    from reference_server.ports import SharedBounds
     from reference_server.wire.values import Reply
     from tests.http.twins import Machine
 
@@ -105,7 +106,7 @@ class Members:
     """Instances that share a Redis; more may join, and any may leave."""
 
     def __init__(self, nursery: trio.Nursery, port: int, key: Path) -> None:
-        self.tables, self.routes, self.bounds = TABLES, ROUTES, SharedBounds()
+        self.tables, self.routes, self.bounds = TABLES, ROUTES, PATIENT
         """What those that join from now on are made of."""
         self._nursery = nursery
         self._port = port

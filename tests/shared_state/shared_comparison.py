@@ -6,6 +6,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import trio
 
 from reference_server.adapters.entropy import SystemEntropy
@@ -14,11 +15,11 @@ from reference_server.adapters.redis import nonces as redis_nonces
 from reference_server.adapters.redis.link import RedisLink
 from reference_server.operations.api import Api
 from reference_server.pipeline.resolving import Resolver
-from reference_server.ports import SharedBounds
 from reference_server.wire.signing import CertificateSigner
 from tests.core.control_plane_comparison import Comparison
 from tests.core.control_plane_records import EVENTS_KEPT, FAILURE_THRESHOLD
 from tests.core.server_under_test import STARTED, Answer, Server, as_answer
+from tests.support.patience import PATIENT, PATIENT_LINK
 from tests.support.redis_servers import EVERY_WRITE, redis_server
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -79,8 +80,7 @@ class Loop:
 
 CENTURY_SECONDS = 100 * 365 * 86_400
 """How far the tests' clock, which they move themselves, may be off the one of Redis."""
-PATIENT = SharedBounds(wait_seconds=PATIENCE_SECONDS, clock_off_seconds_max=CENTURY_SECONDS)
-"""Nobody is given up on because the machine is busy."""
+BOUNDS = msgspec.structs.replace(PATIENT, clock_off_seconds_max=CENTURY_SECONDS)
 
 
 class SharedInstance:
@@ -90,9 +90,9 @@ class SharedInstance:
         entropy = SystemEntropy()
         self.api = Api(settings, entropy, CertificateSigner.from_seed(b"k" * 32), STARTED)
         scripts = (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS)
-        link = RedisLink("127.0.0.1", port, "", scripts, wait_seconds=PATIENCE_SECONDS)
+        link = RedisLink("127.0.0.1", port, "", scripts, PATIENT_LINK)
         self.journal = redis_journal.RedisJournal(
-            link, settings, entropy, clock, "alike", election_seconds=0.0, bounds=PATIENT
+            link, settings, entropy, clock, "alike", election_seconds=0.0, bounds=BOUNDS
         )
         self.api.share_state(self.journal, None, (link.run, self.journal.nonces.run))
         self.resolver = Resolver(self.api, clock)

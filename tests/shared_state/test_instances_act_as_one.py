@@ -11,6 +11,7 @@ from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
 from tests.shared_state.members import enrol_at, members, revocation, rotation
 from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -125,7 +126,8 @@ async def test_no_heartbeat_sent_after_the_end_of_its_right_was_acknowledged_is_
             async with trio.open_nursery() as nursery:
                 for one in (some[0], some[0], some[1]):
                     nursery.start_soon(beats, one)
-                await trio.sleep(0.03)
+                before = accepted_before
+                await until(lambda before=before: accepted_before > before + 2)  # type: ignore[misc]
                 assert (await some[2].served(ended_by(machine))).status == 200
                 acknowledged.set()
         audits = [await one.audit() for one in some]

@@ -9,9 +9,8 @@ import pytest
 import trio
 
 from reference_server.adapters.redis.journal import GROUPS, LEASE, META, WAITING
-from reference_server.limits import SHARED_LEASE_SECONDS
-from reference_server.ports import SharedBounds
 from tests.shared_state.members import HEALTH, SUMMARY, enrol_at, members, names_at, registration, revocation
+from tests.support.patience import PATIENT, SHARED_IN_TIME, SOON_LOST
 from tests.support.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS, TURNS_MAX, TURNS_MIN
 
@@ -55,6 +54,7 @@ def stop_before_giving(one: Member) -> tuple[trio.Event, trio.Event]:
 async def test_what_was_decided_in_a_turn_that_was_lost_is_refused_and_seen_nowhere(tmp_path: Path) -> None:
     """One instance is stopped while it has the lease; the other waits for a lease's time at most, and then goes on."""
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        group.bounds = SOON_LOST
         here, there = [await group.join() for _ in range(2)]
         await here.served(registration("first"))
         stopped, go_on = stop_before_giving(here)
@@ -66,9 +66,7 @@ async def test_what_was_decided_in_a_turn_that_was_lost_is_refused_and_seen_nowh
         async with trio.open_nursery() as nursery:
             nursery.start_soon(register)
             await stopped.wait()
-            began = trio.current_time()
             await there.served(registration("second"))
-            assert trio.current_time() - began < SHARED_LEASE_SECONDS + PATIENCE_SECONDS / 10
             go_on.set()
         assert [reply.status for reply in late] == [503]
         await here.served(registration("third"))
@@ -80,8 +78,9 @@ async def test_while_another_instance_has_the_turn_changes_are_refused_in_time_a
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
-        group.bounds = SharedBounds(lease_seconds=PATIENCE_SECONDS)
-        here, there = [await group.join() for _ in range(2)]
+        here = await group.join()
+        group.bounds = msgspec.structs.replace(SHARED_IN_TIME, lease_seconds=PATIENCE_SECONDS)
+        there = await group.join()
         machine = await enrol_at([here, there], "rack 1")
         stopped, go_on = stop_before_giving(here)
         async with trio.open_nursery() as nursery:
@@ -90,7 +89,9 @@ async def test_while_another_instance_has_the_turn_changes_are_refused_in_time_a
             await refused_in_time(there, registration("refused"))
             assert (await there.served(SUMMARY)).status == 200
             assert (await there.served(machine.heartbeat("n1", there.clock.now().wall_ns))).status == 200
-            assert msgspec.json.decode((await there.ask(HEALTH)).body)["status"] == "healthy"
+            with trio.fail_after(PATIENCE_SECONDS):
+                while msgspec.json.decode((await there.ask(HEALTH)).body)["status"] != "healthy":  # noqa: ASYNC110 - Redis gives no event
+                    await trio.sleep(POLL_SECONDS)
             go_on.set()
         assert "another instance" not in caplog.text
         assert await names_at(there) == ["rack 1", "slow"]
@@ -103,7 +104,7 @@ async def test_an_instance_that_dies_in_its_turn_leaves_nothing_of_it(tmp_path: 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(here.ask, registration("lost"))
             await stopped.wait()
-            assert await redis.says("EXISTS", LEASE) == "1"
+            assert await redis.says("PEXPIRE", LEASE, "100") == "1", "it has no lease"
             await there.served(registration("second"))
             go_on.set()
         assert await names_at(there) == ["second"]
@@ -134,6 +135,7 @@ async def test_while_redis_is_down_all_that_needs_it_is_refused_in_time_and_then
 
 async def test_a_redis_that_hangs_is_refused_for_in_time(tmp_path: Path) -> None:
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        group.bounds = SHARED_IN_TIME
         one = await group.join()
         await one.served(SUMMARY)
         redis.pause()
@@ -264,8 +266,9 @@ async def test_a_heartbeat_that_was_journalled_but_not_answered_is_accepted_once
 ) -> None:
     """Redis answers nothing for a while; what it did meanwhile is found out with the next connection."""
     async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
-        one = await group.join()
         other = await group.join(redis.port)
+        group.bounds = SHARED_IN_TIME
+        one = await group.join()
         machine = await enrol_at([one], "rack 1")
         journal = one.api.shared
         assert journal is not None
@@ -277,7 +280,11 @@ async def test_a_heartbeat_that_was_journalled_but_not_answered_is_accepted_once
 
         journal.accept = unheard  # type: ignore[method-assign]
         beat = machine.heartbeat("n1", one.clock.now().wall_ns)
-        assert (await one.ask(beat)).status == 503
+        with trio.fail_after(PATIENCE_SECONDS):  # on a busy machine it may be refused before it is journalled
+            while "routine" not in (await other.audit())["heads"]:
+                proxy.swallow = 0
+                await one.served(SUMMARY)
+                assert (await one.ask(beat)).status == 503
         assert proxy.swallowed > 0
         assert (await other.audit())["heads"]["routine"]["sequence"] == 1
         proxy.swallow = 0
@@ -292,8 +299,7 @@ async def test_instances_have_the_turn_in_the_order_in_which_they_asked_for_it(
     tmp_path: Path,
 ) -> None:
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
-        long = PATIENCE_SECONDS
-        group.bounds = SharedBounds(wait_seconds=long, lease_seconds=long, lease_place_seconds=long)
+        group.bounds = msgspec.structs.replace(PATIENT, lease_place_seconds=PATIENCE_SECONDS)
         first, second, third = [await group.join() for _ in range(3)]
         stopped, go_on = stop_before_giving(first)
         served: list[str] = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
-from reference_server.ports import SharedBounds
 from reference_server.wire.values import Request
 from tests.http.twins import OWNER, as_owner
 from tests.shared_state.members import enrol_at, members
+from tests.support.patience import PATIENT
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
@@ -32,7 +33,7 @@ async def test_a_full_journal_takes_nothing_more_until_a_snapshot_takes_its_plac
 ) -> None:
     """What is only read is answered all the while; what was refused is not there."""
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
-        group.bounds = SharedBounds(journal_bytes_max=6_000)
+        group.bounds = msgspec.structs.replace(PATIENT, journal_bytes_max=6_000)
         one = await group.join(HATCHFARM_JOURNAL_BYTES=NEVER)
         machine = await enrol_at([one], "rack")
         made = 0
@@ -52,7 +53,9 @@ async def test_a_state_too_large_for_a_snapshot_is_told_of_and_served_all_the_sa
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
-        group.bounds = SharedBounds(snapshot_bytes_max=2_000)  # a new state has a little over half of it
+        group.bounds = msgspec.structs.replace(
+            PATIENT, snapshot_bytes_max=2_000
+        )  # a new state has a little over half of it
         one = await group.join(HATCHFARM_JOURNAL_BYTES="4096")
         number = 0
         with trio.fail_after(PATIENCE_SECONDS):

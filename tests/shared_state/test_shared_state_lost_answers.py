@@ -5,8 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import trio
+
 from tests.shared_state.members import SUMMARY, enrol_at, members, names_at, registration
+from tests.support.patience import SHARED_IN_TIME
 from tests.support.redis_servers import proxy_to, redis_server
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +34,7 @@ def before_giving(one: Member, happens: Callable[[], None]) -> None:
 
 
 async def test_what_is_asked_again_because_its_answer_was_lost_is_done_once(tmp_path: Path) -> None:
-    """The connection is cut where the answer was due. A busy machine may be too late to ask again, not every time."""
+    """The connection is cut where the answer was due."""
     async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
         one = await group.join()
         other = await group.join(redis.port)
@@ -39,21 +43,25 @@ async def test_what_is_asked_again_because_its_answer_was_lost_is_done_once(tmp_
         for number in range(8):
             await one.served(SUMMARY)
             statuses.append((await one.ask(registration(f"rack {number}"))).status)
-        assert set(statuses) <= {201, 503}
-        assert 201 in statuses
+        assert statuses == [201] * 8
         names = await names_at(one)
         assert names == await names_at(other)
-        assert len(names) == len(set(names)) >= statuses.count(201)
+        assert names == [f"rack {number}" for number in range(8)]
 
 
 async def test_a_change_whose_answer_stays_away_is_shown_by_all_or_none(tmp_path: Path) -> None:
     """It is refused, for nobody can tell; the instance then shows what is in the journal, not what it decided."""
     async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
-        one = await group.join()
         other = await group.join(redis.port)
-        await one.served(registration("first"))
+        group.bounds = SHARED_IN_TIME
+        one = await group.join()
+        await other.served(registration("first"))
         before_giving(one, partial(setattr, proxy, "swallow", 1_000))
-        assert (await one.ask(registration("unheard"))).status == 503
+        with trio.fail_after(PATIENCE_SECONDS):  # on a busy machine it may be refused before it is journalled
+            while "unheard" not in await names_at(other):
+                proxy.swallow = 0
+                await one.served(SUMMARY)
+                assert (await one.ask(registration("unheard"))).status == 503
         proxy.swallow = 0
         assert await one.audit() == await other.audit()
         assert await names_at(one) == ["first", "unheard"]
@@ -62,10 +70,11 @@ async def test_a_change_whose_answer_stays_away_is_shown_by_all_or_none(tmp_path
 async def test_what_redis_comes_to_when_it_was_refused_has_no_effect_any_more(tmp_path: Path) -> None:
     """It lay in a socket while Redis stood still: neither a heartbeat nor a registration takes effect after its 503."""
     async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
-        one = await group.join()
         other = await group.join(redis.port)
+        group.bounds = SHARED_IN_TIME
+        one = await group.join()
         machine = await enrol_at([one, other], "rack 1")
-        assert await one.beat(machine, "n1") == 200
+        assert (await one.served(machine.heartbeat("n1", one.clock.now().wall_ns))).status == 200
         assert one.api.shared is not None
 
         def hold() -> None:

@@ -95,8 +95,9 @@ class Proxy:
     """Stands between a client and Redis, and loses or delays what passes.
 
     `swallow` keeps back that many answers, from the next on, and `cut` ends that many connections where an answer was
-    due: what was asked took effect. `refuse` ends the connection on which the next request with those bytes comes, and
-    does not pass it on. While `hold` is set requests are kept; `let_go` passes them on, whoever still waits for them.
+    due: what was asked took effect. `lose` keeps back the answer to the next request with those bytes. `refuse` ends
+    the connection on which the next request with those bytes comes, and does not pass it on. While `hold` is set
+    requests are kept; `let_go` passes them on, whoever still waits for them.
     """
 
     def __init__(self, to_port: int) -> None:
@@ -107,6 +108,7 @@ class Proxy:
         self.cut = 0
         self.swallowed = 0
         self.refuse = b""
+        self.lose = b""
         self.hold = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -140,15 +142,18 @@ class Proxy:
             await client.aclose()
             return
         left = trio.Event()
+        loses = False
 
         async def answers(ended: trio.CancelScope) -> None:
+            nonlocal loses
             async for part in redis:
                 if self.cut:
                     self.cut -= 1
                     break
-                if self.swallow:
-                    self.swallow -= 1
+                if self.swallow or loses:
+                    self.swallow -= not loses
                     self.swallowed += 1
+                    loses = False
                 else:
                     await client.send_all(part)
             ended.cancel()
@@ -161,6 +166,8 @@ class Proxy:
                         if self.refuse and self.refuse in part:
                             self.refuse = b""
                             break
+                        if self.lose and self.lose in part:
+                            self.lose, loses = b"", True
                         if self.hold:
                             self._held.append(_Held(redis, bytes(part), left))
                         else:

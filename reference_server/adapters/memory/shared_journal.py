@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from reference_server.settings import Settings
 
 Result = TypeVar("Result")
-WAIT_SECONDS = 1.0
-"""How long a call may take that nobody has set a time for."""
 
 
 class SharedStorage:
@@ -136,8 +134,9 @@ class MemorySharedJournal:
         """Return whether it can be asked now."""
         return not self._storage.down
 
-    async def _step(self, step: Callable[[], Result], within: float = WAIT_SECONDS) -> Result:
-        with trio.move_on_after(max(0.0, within)):
+    async def _step(self, step: Callable[[], Result], within: float | None = None) -> Result:
+        seconds = self.bounds.answer_seconds if within is None else within
+        with trio.move_on_after(max(0.0, seconds)):
             await self._pause()
             if self._storage.down:
                 raise SharedDown("it does not answer")

@@ -34,7 +34,6 @@ from reference_server.adapters.redis.nonces import RedisNonces
 from reference_server.adapters.threads import Result, offload
 from reference_server.limits import (
     REDIS_BATCH_MAX,
-    SHARED_ANSWER_SECONDS,
     SHARED_COMPACTION_SECONDS,
     SHARED_ELECTION_SECONDS,
     SHARED_GROUPS_AT_ONCE,
@@ -150,13 +149,11 @@ class RedisJournal:
         clock: Clock,
         digest: str,
         later: Sequence[str] = (),
-        answer_seconds: float = SHARED_ANSWER_SECONDS,
         election_seconds: float = SHARED_ELECTION_SECONDS,
         bounds: SharedBounds = SharedBounds(),  # noqa: B008 - frozen
     ) -> None:
         self.bounds = bounds
         self._link = link
-        self._answer_seconds = answer_seconds
         self._election_seconds = election_seconds
         forms = ["+".join((form, *later[:count])) for form in FORMS for count in range(len(later) + 1)]
         *before, self._digest = (digest, *(f"{form}:{digest}" for form in forms))
@@ -189,7 +186,7 @@ class RedisJournal:
         arguments: Sequence[str | bytes | int] = (),
         within: float | None = None,
     ) -> list[Any]:
-        """Run a script, for `answer_seconds` unless said. Return its answer, whose first word is its status.
+        """Run a script, for `answer_seconds` of the bounds unless said. Return its answer: first its status.
 
         Raises:
             SharedDown: when there was no answer in time, or the journal is full.
@@ -197,7 +194,7 @@ class RedisJournal:
         """
         self.alike.require()
         common = (place.term, place.position, int(self.nonces.durable), SHARED_GROUPS_AT_ONCE)
-        within = self._answer_seconds if within is None else within
+        within = self.bounds.answer_seconds if within is None else within
         until = (self._link.deadline_us(within),) if script in _EXPIRING else ()
         command = script.call([META, GROUPS, *keys], [*common, *arguments, *until])
         try:

@@ -18,14 +18,8 @@ import trio
 from coredis.connection import TCPConnection, TCPLocation
 from coredis.exceptions import RedisError, ResponseError
 
-from reference_server.limits import (
-    REDIS_ATTEMPT_SECONDS,
-    REDIS_CONNECT_SECONDS,
-    REDIS_GRACE_TURNS,
-    REDIS_RECONNECT_PAUSE_SECONDS,
-    REDIS_TIME_SECONDS,
-    REDIS_WAIT_SECONDS,
-)
+from reference_server.limits import REDIS_GRACE_TURNS, REDIS_TIME_SECONDS
+from reference_server.ports import LinkBounds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -105,7 +99,7 @@ class RedisLink:
     """Keeps one connection to the Redis at `host`:`port`. `run` is its background task.
 
     `scripts` are loaded, and each of `greetings` has its exchange, before a new connection is used for anything else;
-    one that raises RedisDown refuses the connection. `wait_seconds` bounds whatever is asked, with its second attempt.
+    one that raises RedisDown refuses the connection. `bounds` says how long anything is waited for.
     """
 
     def __init__(
@@ -114,13 +108,12 @@ class RedisLink:
         port: int,
         password: str,
         scripts: Sequence[Script],
-        *,
-        wait_seconds: float = REDIS_WAIT_SECONDS,
+        bounds: LinkBounds = LinkBounds(),  # noqa: B008 - frozen
     ) -> None:
         self._location = TCPLocation(host, port)
         self._password = password or None
         self._scripts = scripts
-        self._wait_seconds = wait_seconds
+        self._bounds = bounds
         self.greetings: list[Callable[[Exchange], Awaitable[None]]] = []
         self._connection: TCPConnection | None = None
         self._exchanges = 0
@@ -157,8 +150,9 @@ class RedisLink:
                 began = trio.current_time()
                 if ended is not None:
                     await ended.wait()
-                if trio.current_time() - began < REDIS_RECONNECT_PAUSE_SECONDS:
-                    await trio.sleep(REDIS_RECONNECT_PAUSE_SECONDS)
+                pause_seconds = self._bounds.reconnect_pause_seconds
+                if trio.current_time() - began < pause_seconds:
+                    await trio.sleep(pause_seconds)
 
     async def ask(self, commands: Sequence[Command], within: float = math.inf) -> list[Any]:
         """Send commands as one pipeline, and return their answers in order, within `wait_seconds`, or `within`, in all.
@@ -176,7 +170,7 @@ class RedisLink:
             sent = True
             left_seconds = max(0, deadline - trio.current_time())
             try:
-                return await self._exchange(connection, commands, min(REDIS_ATTEMPT_SECONDS, left_seconds))
+                return await self._exchange(connection, commands, min(self._bounds.attempt_seconds, left_seconds))
             except RedisDown as error:
                 reason = str(error)
                 self._give_up(connection)
@@ -194,7 +188,7 @@ class RedisLink:
         return self._time.ahead_us + int(self._deadline(within) * 1e6)
 
     def _deadline(self, within: float) -> float:
-        return trio.current_time() + min(self._wait_seconds, within)
+        return trio.current_time() + min(self._bounds.wait_seconds, within)
 
     async def _usable(self, seconds: float) -> TCPConnection | None:
         """Wait for a connection that is being made; not for one that could not be made."""
@@ -248,7 +242,7 @@ class RedisLink:
                     self._give_up(connection)
 
         try:
-            with trio.fail_after(REDIS_CONNECT_SECONDS):
+            with trio.fail_after(self._bounds.connect_seconds):
                 await nursery.start(live)
         except Exception as error:  # noqa: BLE001 - whatever listens there may answer anything
             raise RedisDown(_describe(error)) from None
@@ -261,7 +255,7 @@ class RedisLink:
 
     async def _greet(self, connection: TCPConnection) -> None:
         async def exchange(commands: Sequence[Command]) -> list[Any]:
-            return await self._exchange(connection, commands, REDIS_CONNECT_SECONDS)
+            return await self._exchange(connection, commands, self._bounds.connect_seconds)
 
         loads: list[Command] = [(b"SCRIPT LOAD", (script.text,)) for script in self._scripts]
         server, *_ = await exchange([(b"INFO", ("server",)), *loads])

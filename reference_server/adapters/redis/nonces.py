@@ -176,7 +176,7 @@ class RedisNonces:
         )
 
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
-        """Reserve each nonce in turn, in one round trip within REDIS_WAIT_SECONDS. Never raises for what Redis does."""
+        """Reserve each nonce in turn, in one round trip, in time. Never raises for what Redis does."""
         named = [self._name(request) for request in asked]
         if self._alone:
             return self._reserve_alone(asked, named)

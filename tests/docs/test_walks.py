@@ -1,4 +1,4 @@
-"""The README keeps its promises: its curl walk works as written, and its tables name what exists."""
+"""The walks with curl in the docs name every operation, and work as they are written."""
 
 from __future__ import annotations
 
@@ -8,47 +8,37 @@ import shutil
 import signal
 import subprocess
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 import trio
-import typer
 
 from reference_server.operations.table import OPERATIONS
-from simulator.checkers import CHECKERS
-from simulator.commands.cli import app
-from simulator.load.mix import ATTACKER, MACHINE, USERS
-from simulator.scenario.schema import json_schema
 from tests.logins.real_server import of_process
+from tests.support.pages import block
 from tests.support.ports import free_port
 from tests.support.provider_process import provider_process
 from tests.support.served import served
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-TOKEN = "readme-token"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKEN = "docs-token"
 CONTROL_PLANE, MARKET, LOGINS = "machines/register", "agents/register", 'auth/logout"\n'
 WALKS = (CONTROL_PLANE, MARKET, LOGINS)
 """What each walk has that no other shell block has."""
 
 
-def shell_block(containing: str) -> str:
-    """The README's one shell block that contains a text."""
-    (block,) = [block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if containing in block]
-    return str(block)
-
-
 NEEDS_A_SHELL = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="needs curl and bash")
 
 
-def walked(block: str, **settings: str) -> str:
-    """Run a shell block of the README against a server of its own; return what it prints, an answer a line."""
+def walked(containing: str, **settings: str) -> str:
+    """Run a shell block of the docs against a server of its own; return what it prints, an answer a line."""
     environ = {**os.environ, "PORT": "0", "HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "100", **settings}
     with served(environ) as (server, address):
         # `-w` puts a line end after each answer, so that the answers can be told apart.
-        script = shell_block(block).replace("curl -s ", "curl -s -w '\\n' ")
+        script = block("sh", containing).replace("curl -s ", "curl -s -w '\\n' ")
         walk = subprocess.run(
             ["bash", "-eu", "-o", "pipefail", "-c", script],  # noqa: S607 - the reader's own shell
             env={**os.environ, "BASE": f"{address}/api/v1", "HATCHFARM_API_TOKEN": TOKEN},
@@ -65,7 +55,7 @@ def walked(block: str, **settings: str) -> str:
 
 def test_every_operation_is_walked() -> None:
     """Each row of the operation table has a line with curl in a block that is run here."""
-    walks = "".join(map(shell_block, WALKS))
+    walks = "".join(block("sh", walk) for walk in WALKS)
     asked = set()
     for line in (line for line in walks.splitlines() if '"$BASE/' in line or '"${BASE%/api/v1}/' in line):
         for prefix, path in re.findall(r'"(\$BASE|\$\{BASE%/api/v1\})(/[^"?]*)', line):
@@ -90,7 +80,7 @@ def answers_of(printed: str) -> list[Any]:
 
 @NEEDS_A_SHELL
 def test_curl_walk_works_as_written() -> None:
-    """Every documented route answers with success when its README line is pasted into a shell."""
+    """Every documented route answers with success when its line is pasted into a shell."""
     printed = walked(CONTROL_PLANE)
     # health, status, keys, activation, policy fetch, heartbeat, status, summary, statuses, audit, revocation
     assert len(answers_of(printed)) == 11
@@ -116,59 +106,3 @@ async def test_curl_walk_of_logins_works_as_written(tmp_path: Path) -> None:
     first, second, ended = answers_of(printed)
     assert first["data"]["provider"] == second["data"]["provider"] == "apple"
     assert ended["success"]
-
-
-def test_scenario_table_names_exactly_the_scenarios() -> None:
-    """The README's scenario table and the folder hold the same files."""
-    named = set(re.findall(r"^\| `([a-z0-9-]+\.toml)`", README, re.MULTILINE))
-    assert {path.name for path in (ROOT / "scenarios").glob("*.toml")} == named
-
-
-def first_cells(heading: str) -> list[str]:
-    """The first cells of a README table, by the first cell of its heading, and what stands in backticks in each."""
-    (table,) = re.findall(rf"^\| {re.escape(heading)} \|[^\n]*\n\|[-|]+\|\n((?:\|[^\n]*\n)+)", README, re.MULTILINE)
-    return [line.split(" | ")[0].strip("| ") for line in table.splitlines()]
-
-
-def in_backticks(cells: list[str]) -> set[str]:
-    return {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
-
-
-def tables_of(schema: dict[str, Any], definition: str, path: str = "") -> set[str]:
-    """Name the tables of a scenario as TOML writes them; stages and steps are written in one line."""
-    found = set()
-    for name, field in schema["$defs"][definition]["properties"].items():
-        many = field.get("type") == "array"
-        shapes = [field.get("items", {})] if many else [field, *field.get("anyOf", [])]
-        inner = next((one["$ref"].rpartition("/")[2] for one in shapes if "$ref" in one), "")
-        if name == "thresholds" or inner not in {"", "Stage", "ClockStep"}:
-            found.add(f"[[{path}{name}]]" if many else f"[{path}{name}]")
-            found |= tables_of(schema, inner, f"{path}{name}.") if inner else set()
-    return found
-
-
-def test_the_table_of_a_scenarios_tables_names_exactly_those() -> None:
-    assert in_backticks(first_cells("table")) == tables_of(json_schema(), "Scenario")
-
-
-def test_checkers_table_names_exactly_the_checkers() -> None:
-    # Statistics are of conducted runs only, and logs of servers that a run has started.
-    assert set(first_cells("checker")) == {*CHECKERS, "statistics", "log"}
-
-
-def test_table_of_locusts_users_names_exactly_the_users() -> None:
-    assert in_backticks(first_cells("Locust's user")) == {MACHINE, ATTACKER, *USERS.values()}
-    assert all(f"`[[load]]` with `{name}`" in README for name in USERS)
-
-
-def test_flags_of_a_conducted_run_have_the_variables_that_the_table_says() -> None:
-    rows = re.findall(r"^\| (`--[^|]+) \| (`HATCHFARM_[^|]+) \|", README, re.MULTILINE)
-    output = {
-        flag.split()[0]: variable
-        for flags, variables in rows
-        for flag, variable in zip(re.findall("`([^`]+)`", flags), re.findall("`([^`]+)`", variables), strict=True)
-    }
-    run: Any = typer.main.get_command(app)
-    parameters = {flag: one.envvar for one in run.commands["run"].params for flag in one.opts}
-    assert set(output) == {"--workers", "--web", "--web-port", "--master"}
-    assert output == {flag: parameters[flag] for flag in output}
