@@ -241,9 +241,8 @@ class EndStream(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of it. Raises a resource error of Trio's."""
-        async with self._sending:
+        async with self._sending:  # where others may go first, as everywhere that a task waits
             left = memoryview(data)
-            await trio.lowlevel.checkpoint()
             while left:
                 try:
                     left = left[self.end.send(left) :]
@@ -258,7 +257,8 @@ class EndStream(trio.abc.HalfCloseableStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return what came; no bytes at the end. Raises a resource error of Trio's."""
-        await trio.lowlevel.checkpoint()
+        if self.end.ready & READ:
+            await trio.lowlevel.checkpoint()
         while True:
             try:
                 return self.end.recv(max_bytes or RECEIVE_BUFFER_BYTES)
