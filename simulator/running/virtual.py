@@ -18,7 +18,7 @@ from simulator.deployment.server_watch import ServerWatch
 from simulator.limits import VIRTUAL_SECONDS_AFTER
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute
-from simulator.scenario.thresholds import MEMORY
+from simulator.scenario.metrics import MEMORY
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.virtual.scheduling import run_seeded
 from simulator.worlds.virtual.world import VirtualWorld, seeded_token
