@@ -32,6 +32,7 @@ from simulator.load.messages import (
     frame,
 )
 from simulator.load.options import ConductorError
+from simulator.scenario.placeholders import SECRET_NAME
 from simulator.worlds.live.watching import watch_generator
 from simulator.worlds.live.world import LIVE
 from simulator.worlds.plan import machines_wanted
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from simulator.client.target import Target
     from simulator.load.options import ConductorOptions
+    from simulator.scenario.overriding import Change
     from simulator.scenario.values import Scenario
     from simulator.worlds.live.faults import FaultPlayer
 
@@ -87,8 +89,11 @@ class Conductor:
         sides: Mapping[str, Target],
         clock_offset_ns: int = 0,
         faults: FaultPlayer | None = None,
+        *,
+        changes: tuple[Change, ...] = (),
     ) -> None:
         self._scenario = scenario
+        self._changes = changes
         self._faults = faults
         self._text = text
         self._seed = seed
@@ -333,9 +338,14 @@ class Conductor:
             sides={name: side.url for name, side in self._sides.items()},
             others=self._target.others,
             lacks=self._target.lacks,
-            settings=self._scenario.server.environ(),
+            settings={
+                name: value
+                for name, value in self._scenario.server.environ().items()
+                if not SECRET_NAME.search(name)  # nobody who plays needs them, and they may play on other hosts
+            },
             addresses="" if self._target.own_addresses else "shared",
             addresses_known=self._target.addresses_known,
+            changes=self._changes,
         )
 
 

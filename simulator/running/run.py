@@ -71,7 +71,9 @@ if TYPE_CHECKING:
     from simulator.contract.profiles import Profile
     from simulator.deployment.own import Deployment
     from simulator.judging.record import RunRecord
+    from simulator.judging.verdict_file import RunVerdict
     from simulator.report.files import WriteResult
+    from simulator.scenario.overriding import Change
     from simulator.scenario.values import Scenario
 
     Work = Callable[["RunRequest", "RunState"], Awaitable[None]]
@@ -109,6 +111,12 @@ class RunRequest(msgspec.Struct, frozen=True):
     """Whether it plays in virtual time, against a server in memory."""
     metrics_port: int | None = None
     """Of 127.0.0.1, where its metrics are served while it lasts, 0 for any; None for nowhere."""
+    changes: tuple[Change, ...] = ()
+    """What takes the place of values that the scenario's text has: other processes that play it read it anew."""
+    options: tuple[str, ...] = ()
+    """The flags that ask for those changes."""
+    on_verdict: Callable[[RunVerdict, Path], None] | None = None
+    """Who else is told of the verdict, and where it is."""
 
 
 def execute(
@@ -207,7 +215,10 @@ def _report(request: RunRequest, outcome: RunState, view: View, console: Console
         view.close()
         tell_ci(console, os.environ, annotations, folder)
 
-    return leave_and_show(console, request.out, folder, verdict, write, show)
+    code = leave_and_show(console, request.out, folder, verdict, write, show)
+    if request.on_verdict is not None:
+        request.on_verdict(verdict, folder)
+    return code
 
 
 async def _run(request: RunRequest, outcome: RunState, view: View, held: HeldSignal, work_in: Work) -> None:
@@ -326,7 +337,7 @@ async def _play(
         return
     conductor = Conductor(
         scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conducted_by,
-        sides, clock_offset_ns, faults,
+        sides, clock_offset_ns, faults, changes=request.changes,
     )  # fmt: skip
     outcome.conducted = conductor.known
     try:

@@ -18,16 +18,17 @@ from simulator.deployment.server_watch import ServerWatch
 from simulator.limits import VIRTUAL_SECONDS_AFTER
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute
-from simulator.scenario.thresholds import MEMORY
+from simulator.scenario.metrics import MEMORY
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.virtual.scheduling import run_seeded
 from simulator.worlds.virtual.world import VirtualWorld, seeded_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
+    from simulator.client.target import Target
     from simulator.running.run import RunRequest
     from simulator.running.run_state import RunState
     from simulator.scenario.values import Scenario
@@ -50,11 +51,13 @@ def _attacks(scenario: Scenario) -> str:
     found = []
     for name in dict.fromkeys(one.name for one in scenario.attacks):
         attack = CATALOGUE[name]
-        if issubclass(attack, ScriptAttack) and (
-            attack.sandbox is not None or attack.needs_settings or attack.needs_identity or attack.needs_http2
-        ):
+        if issubclass(attack, ScriptAttack) and (attack.sandbox is not None or attack.needs_identity):
             found.append(name)
-    return f"attacks that need servers to themselves, another server, or HTTP/2 ({', '.join(found)})" if found else ""
+    return (
+        f"attacks that need servers to themselves, or somebody who tells who people are ({', '.join(found)})"
+        if found
+        else ""
+    )
 
 
 def _if(there: object, what: str) -> str:
@@ -95,26 +98,44 @@ def execute_virtually(request: RunRequest, console: Console) -> int:
     request = msgspec.structs.replace(request, token=seeded_token(request.seed))
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
     world = VirtualWorld(request.seed, request.token, environ)
+    sides = _add_sides(world, request.scenario)
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)
-    return execute(request, console, start, partial(_work, world))
+    return execute(request, console, start, partial(_work, world, sides))
 
 
-async def _work(world: VirtualWorld, request: RunRequest, outcome: RunState) -> None:
+def _add_sides(world: VirtualWorld, scenario: Scenario) -> dict[str, Target]:
+    """Add servers for attacks that need settings of their own; return them by the attack's name."""
+    added: dict[frozenset[tuple[str, str]], Target] = {}
+    sides = {}
+    for options in scenario.attacks:
+        attack = CATALOGUE[options.name]
+        if issubclass(attack, ScriptAttack) and attack.needs_settings:
+            needed = frozenset(attack.needs_settings.items())
+            if needed not in added:
+                added[needed] = world.add_beside(attack.needs_settings)
+            sides[attack.name] = added[needed]
+    return sides
+
+
+async def _work(world: VirtualWorld, sides: Mapping[str, Target], request: RunRequest, outcome: RunState) -> None:
     """Play against the server in memory."""
     scenario = request.scenario
     outcome.target = VIRTUAL_SERVER
     if MEMORY in scenario.judged_thresholds:
         outcome.warnings.append(f"{MEMORY} is not judged: in virtual time the server has the harness's own")
     async with trio.open_nursery() as nursery:
-        await nursery.start(world.server.run)
+        for server in world.servers:
+            await nursery.start(server.run)
         async with ends_noted(outcome, ServerWatch(outcome.progress)):
             outcome.authority = world.target.authority
             outcome.baseline = await check_target(world.target)
             outcome.lacks = await look_for_features(world.target, outcome.baseline)
             target = msgspec.structs.replace(world.target, lacks=outcome.lacks)
             LooksNowAndThen(outcome.look_when_due, world.clock)
-            run = FleetRun(world.world, scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape)
+            run = FleetRun(
+                world.world, scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape, sides
+            )
             with trio.CancelScope() as work:
                 if scenario.abort_on_fail:
                     LooksForAnEnd(scenario, outcome, world.clock, work)

@@ -88,8 +88,7 @@ class FleetPlayer:
         self._peers = peers_of(target)
         self._tape = tape
         self._target = target
-        self._history = history
-        self._progress = progress
+        self._history, self._progress = history, progress
         self._prefix = prefix
         self._first = first = share.first_machine
         seeds = np.random.SeedSequence((seed, share.shard) if share.shard else seed).spawn(7)
@@ -114,9 +113,8 @@ class FleetPlayer:
         self._registered = 0
         self._work = make_market_work(scenario, self.fleet, work_rng)
         self.metrics_of = self._hardware.of
-        metrics_of = self.metrics_of if self._work is None else self.market_metrics_of
         self._shard = world.make_shard(
-            target, history, progress, shard_rng, self.now, wall, metrics_of, self._call,
+            target, history, progress, shard_rng, self.now, wall, self._metrics(), self._call,
             scenario.fleet.jitter, tape, work=self._work,
         )  # fmt: skip
         self._numbers = count(first + len(self.fleet))
@@ -309,6 +307,9 @@ class FleetPlayer:
             self._shard.resume(machine, NEVER_NS if first else due_ns)
 
     # --- hardware
+
+    def _metrics(self) -> Callable[[int], str]:
+        return self.metrics_of if self._work is None else self.market_metrics_of
 
     def market_metrics_of(self, index: int) -> str:
         """Return a machine's hardware report with what it says to the market, if it is one that does."""
