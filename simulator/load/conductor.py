@@ -225,7 +225,7 @@ class Conductor:
             with (
                 suppress(trio.BrokenResourceError, trio.ClosedResourceError),
                 trio.move_on_after(END_SECONDS),
-                progress.ending.wait(),
+                progress.ending.wait(trio.CancelScope()),
             ):
                 await control.send_all(frame(Halt()))
                 await self._over.wait()
@@ -236,7 +236,7 @@ class Conductor:
         if self._playing:
             if self._scenario.market is not None:
                 progress.phase = Phase.ACCOUNTS
-            with progress.ending.wait():
+            with progress.ending.wait(trio.CancelScope()):
                 await self._market.finish()
                 await self._observer.finish()
         if self._counted is not None:

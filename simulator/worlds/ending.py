@@ -1,14 +1,14 @@
-"""What a run still waits for at its end, for whoever gives it up."""
+"""What a run still waits for at its end, for whoever gives it up. It loads no Trio: processes of Locust count, too."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import trio
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import trio
 
 
 class Ending:
@@ -19,16 +19,16 @@ class Ending:
         self.given_up = False
 
     @contextmanager
-    def wait(self) -> Iterator[None]:
-        """Wait within this until it is over, or given up: then it ends at its next await, and no error is raised."""
-        with trio.CancelScope() as scope:
-            self._waits.append(scope)
-            if self.given_up:
-                scope.cancel()
-            try:
+    def wait(self, scope: trio.CancelScope) -> Iterator[None]:
+        """Wait within this scope until it is over, or given up: then it ends at its next await, without an error."""
+        self._waits.append(scope)
+        if self.given_up:
+            scope.cancel()
+        try:
+            with scope:
                 yield
-            finally:
-                self._waits.remove(scope)
+        finally:
+            self._waits.remove(scope)
 
     def give_up(self) -> None:
         """End each wait at once, also those that begin later."""

@@ -101,7 +101,7 @@ async def test_what_is_awaited_at_the_end_is_given_up_at_once_and_what_follows_g
     async def finish() -> None:
         with trio.CancelScope(shield=True):
             for what in ("answers", "audit"):
-                with ending.wait():
+                with ending.wait(trio.CancelScope()):
                     await trio.sleep(3600)
                 went_on.append((what, trio.current_time()))
 

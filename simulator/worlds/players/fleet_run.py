@@ -99,7 +99,7 @@ class FleetRun:
                 with trio.CancelScope(shield=True):
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(partial(self._world.watch, self._history, progress, self.now, ending=True))
-                        with progress.ending.wait():
+                        with progress.ending.wait(trio.CancelScope()):
                             await player.finish(LAST_ANSWERS_SECONDS)
                             await self._market.finish()
                             await self._observer.finish()
