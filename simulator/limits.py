@@ -291,3 +291,12 @@ LEAKS_SHOWN_MAX = 20
 """Places in logs that are named; more of them say nothing else about what writes secrets there."""
 VIRTUAL_SECONDS_AFTER = 3_600.0
 """Virtual seconds that a run may take past its scenario's duration: all that it waits for at its end is over then."""
+FUZZ_ROUND_SEEDS = 16
+"""Scenarios that are drawn before what they cover counts: enough for all cores until the slowest ends."""
+FUZZ_SEEDS_MAX = 1_000_000
+"""Of one search: a week and more of a core, and a list of what failed that fits on a page."""
+FUZZ_JOBS_MAX = 64
+SHRINK_TRIES_MAX = 300
+"""Runs to make a failing scenario small: most are small after fifty, and each is shorter than the last."""
+SEQUENCE_ROWS_MAX = 400
+"""Exchanges of a drawing: more is no longer looked at, and the trace has them all."""

@@ -18,6 +18,7 @@ from simulator.commands.bench import bench
 from simulator.commands.capacity import capacity
 from simulator.commands.compare import compare
 from simulator.commands.failing import USAGE_ERROR, exit_with, fail
+from simulator.commands.fuzz import fuzz
 from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption
 from simulator.commands.reports import report, verify
 from simulator.commands.state import state_app
@@ -305,6 +306,7 @@ traces.register(app)
 app.command()(bench)
 app.command()(capacity)
 app.command()(compare)
+app.command()(fuzz)
 app.command()(worker)
 app.command()(report)
 app.command()(verify)

@@ -125,9 +125,16 @@ def execute(
         return _report(request, outcome, console)
 
 
+def play(
+    request: RunRequest, console: Console, start: Callable[..., RunState] = trio.run, work: Work | None = None
+) -> RunState:
+    """Run, and return what is known at the end; nothing is judged or written. As `execute`, for the rest."""
+    return start(_run, request, console, HeldSignal(), work or _work)
+
+
 def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
     """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
-    outcome = trio.run(_run, request, console, HeldSignal(), _work)
+    outcome = play(request, console)
     return record_of(request, outcome), outcome.history
 
 

@@ -19,7 +19,7 @@ from simulator.deployment.server_process import environ_of
 from simulator.deployment.server_watch import ServerWatch
 from simulator.limits import VIRTUAL_SECONDS_AFTER
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
-from simulator.running.run import RunError, ends_noted, execute
+from simulator.running.run import RunError, ends_noted, execute, play
 from simulator.scenario.thresholds import MEMORY
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.virtual.scheduling import run_seeded
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from simulator.running.run import RunRequest
+    from simulator.running.run import RunRequest, Work
     from simulator.running.run_state import RunState
     from simulator.scenario.values import Scenario
     from simulator.worlds.progress import Progress
@@ -88,6 +88,18 @@ def not_yet_virtual(scenario: Scenario) -> list[str]:
 
 def execute_virtually(request: RunRequest, console: Console) -> int:
     """Run in virtual time, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
+    request, start, work = _composed(request)
+    return execute(request, console, start, work)
+
+
+def play_virtually(request: RunRequest, console: Console) -> tuple[RunRequest, RunState]:
+    """Run in virtual time, and return the request as it was played and what is known at the end; nothing is judged."""
+    request, start, work = _composed(request)
+    return request, play(request, console, start, work)
+
+
+def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., RunState], Work]:
+    """Return the request with its own token, what starts it and what plays in it. Raises RunError, TargetError."""
     if request.target is not None:
         raise RunError("--virtual plays against a server of its own in memory: leave --target away")
     if request.conducted_by is not None:
@@ -102,7 +114,7 @@ def execute_virtually(request: RunRequest, console: Console) -> int:
     world = VirtualWorld(request.seed, request.token, environ)
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)
-    return execute(request, console, start, partial(_work, world))
+    return request, start, partial(_work, world)
 
 
 async def _work(world: VirtualWorld, request: RunRequest, console: Console, outcome: RunState) -> None:

@@ -1,0 +1,117 @@
+"""The search: rounds of seeds, each drawn by what the rounds before it covered, until a round has a failure.
+
+A round's scenarios are all drawn before any of them is played, so what is drawn depends on the range of seeds alone and
+not on how many processes play at once.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.fuzzing.coverage import Coverage
+from simulator.fuzzing.documents import Document, as_toml
+from simulator.fuzzing.drawing import Drawing
+from simulator.fuzzing.playing import Failure, Played, play_text
+from simulator.fuzzing.shrinking import shrink
+from simulator.limits import FUZZ_ROUND_SEEDS, SHRINK_TRIES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Play = Callable[[Iterable[str]], Iterator[Played]]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A scenario that failed, as it was drawn and as small as it could be made, and what both failed by."""
+
+    seed: int
+    failures: tuple[Failure, ...]
+    drawn: Document
+    smallest: Document
+    tries: int
+
+    @property
+    def cause(self) -> Failure:
+        """Return what explains the other failures, as far as any does."""
+        return self.failures[0]
+
+
+class Search(msgspec.Struct):
+    """What a search has seen so far."""
+
+    seeds: range
+    coverage: Coverage = msgspec.field(default_factory=Coverage)
+    played: int = 0
+    requests: int = 0
+    news: int = 0
+    """The states that the last round was the first to reach."""
+    failing: list[int] = []
+    """Seeds of the round that ended it."""
+    interrupted: bool = False
+    found: Found | None = None
+
+
+@contextmanager
+def players(jobs: int) -> Iterator[Play]:
+    """Yield what plays scenarios' files in their order, in so many processes: one is this one."""
+    if jobs == 1:
+        yield lambda texts: map(play_text, texts)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        yield lambda texts: pool.map(play_text, texts)
+
+
+def search(state: Search, play: Play, goes_on: Callable[[], bool], look: Callable[[], object]) -> None:
+    """Play the range's seeds until one fails, and make what failed small.
+
+    `goes_on` is asked before each round whether there is time; `look` is called after each scenario.
+    """
+    for start in range(state.seeds.start, state.seeds.stop, FUZZ_ROUND_SEEDS):
+        if not goes_on():
+            return
+        seeds = range(start, min(start + FUZZ_ROUND_SEEDS, state.seeds.stop))
+        drawn = {seed: Drawing(seed, state.coverage.weigh).draw() for seed in seeds}
+        failed: dict[int, Played] = {}
+        state.news = 0
+        for (seed, one), played in zip(
+            drawn.items(), play(as_toml(each.document) for each in drawn.values()), strict=True
+        ):
+            if played.interrupted:
+                state.interrupted = True
+                return
+            state.news += state.coverage.add(one.ingredients, played.states)
+            state.played += 1
+            state.requests += played.requests
+            if played.failures:
+                failed[seed] = played
+            look()
+        if failed:
+            state.failing = [*failed]
+            seed, played = next(iter(failed.items()))
+            state.found = make_small(seed, drawn[seed].document, played.failures, look)
+            return
+
+
+def make_small(
+    seed: int, drawn: Document, failures: tuple[Failure, ...], look: Callable[[], object] = lambda: None
+) -> Found:
+    """Return a failing scenario and the smallest that still fails by the same rule of the same checker."""
+    kind = failures[0].kind
+    smallest_failures = failures
+
+    def fails(document: Document) -> bool:
+        nonlocal smallest_failures
+        look()
+        found = play_text(as_toml(document)).failures
+        if not any(one.kind == kind for one in found):
+            return False
+        smallest_failures = tuple(sorted(found, key=lambda one: one.kind != kind))
+        return True
+
+    smallest, tries = shrink(drawn, fails, SHRINK_TRIES_MAX)
+    return Found(seed, smallest_failures, drawn, smallest, tries)
