@@ -41,6 +41,7 @@ def test_the_commands_are_these() -> None:
         "doctor",
         "capacity",
         "compare",
+        "fuzz",
         "report",
         "verify",
         "worker",
