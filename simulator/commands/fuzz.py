@@ -12,6 +12,7 @@ import typer
 from simulator.commands.failing import fail
 from simulator.commands.options import RESULTS, OutOption
 from simulator.limits import FUZZ_JOBS_MAX, FUZZ_SEEDS_MAX, SEED_MAX
+from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import folder_of, see_writable, write_whole
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ def fuzz(
     console, state = make_console(), Search(chosen)
     console.print(f"Seeds {chosen[0]} to {chosen[-1]}", markup=False)
     shown = ShownSearch(console, state)
-    with shown.live, players(jobs) as play:
-        search(state, play, _time_left(minutes), shown.look)
+    with signals_held() as held, shown.live, players(jobs) as play:
+        search(state, play, _time_left(minutes), lambda: held.number is not None, shown.look)
     try:
         at = datetime.now(UTC)  # noqa: TID251 - when it was found
         files = [] if state.found is None else leave(state.found, folder_of(out, "fuzz", at))

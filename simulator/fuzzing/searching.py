@@ -15,10 +15,11 @@ import msgspec
 
 from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import Document, as_toml
-from simulator.fuzzing.drawing import Drawing
+from simulator.fuzzing.drawing import Drawing, Drawn
 from simulator.fuzzing.playing import Failure, Played, play_text
 from simulator.fuzzing.shrinking import shrink
 from simulator.limits import FUZZ_ROUND_SEEDS, SHRINK_TRIES_MAX
+from simulator.platform.interruptions import ignore_stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -62,55 +63,83 @@ def players(jobs: int) -> Iterator[Play]:
     if jobs == 1:
         yield lambda texts: map(play_text, texts)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    # A signal ends a run that is under way, which says so; between runs it is for this process to act on.
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), ignore_stop_signals)
+    try:
         yield lambda texts: pool.map(play_text, texts)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def search(state: Search, play: Play, goes_on: Callable[[], bool], look: Callable[[], object]) -> None:
+def search(
+    state: Search, play: Play, goes_on: Callable[[], bool], stopped: Callable[[], bool], look: Callable[[], object]
+) -> None:
     """Play the range's seeds until one fails, and make what failed small.
 
-    `goes_on` is asked before each round whether there is time; `look` is called after each scenario.
+    `goes_on` is asked before each round whether there is time, `stopped` before each run whether a signal came; `look`
+    is called after each scenario.
     """
     for start in range(state.seeds.start, state.seeds.stop, FUZZ_ROUND_SEEDS):
         if not goes_on():
             return
-        seeds = range(start, min(start + FUZZ_ROUND_SEEDS, state.seeds.stop))
-        drawn = {seed: Drawing(seed, state.coverage.weigh).draw() for seed in seeds}
-        failed: dict[int, Played] = {}
-        state.news = 0
-        for (seed, one), played in zip(
-            drawn.items(), play(as_toml(each.document) for each in drawn.values()), strict=True
-        ):
-            if played.interrupted:
-                state.interrupted = True
-                return
-            state.news += state.coverage.add(one.ingredients, played.states)
-            state.played += 1
-            state.requests += played.requests
-            if played.failures:
-                failed[seed] = played
-            look()
+        drawn = {
+            seed: Drawing(seed, state.coverage.weigh).draw()
+            for seed in range(start, min(start + FUZZ_ROUND_SEEDS, state.seeds.stop))
+        }
+        failed = _play_round(state, play, drawn, stopped, look)
         if failed:
             state.failing = [*failed]
             seed, played = next(iter(failed.items()))
-            state.found = make_small(seed, drawn[seed].document, played.failures, look)
+            state.found = make_small(seed, drawn[seed].document, played.failures, stopped, look)
+        if failed or state.interrupted:
             return
 
 
+def _play_round(
+    state: Search, play: Play, drawn: dict[int, Drawn], stopped: Callable[[], bool], look: Callable[[], object]
+) -> dict[int, Played]:
+    """Play what was drawn, and return what failed by its seed."""
+    failed: dict[int, Played] = {}
+    state.news = 0
+    texts = (as_toml(one.document) for one in drawn.values())
+    for (seed, one), played in zip(drawn.items(), play(texts), strict=True):
+        if played.interrupted or stopped():
+            state.interrupted = True
+            break
+        state.news += state.coverage.add(one.ingredients, played.states)
+        state.played += 1
+        state.requests += played.requests
+        if played.failures:
+            failed[seed] = played
+        look()
+    return failed
+
+
 def make_small(
-    seed: int, drawn: Document, failures: tuple[Failure, ...], look: Callable[[], object] = lambda: None
+    seed: int,
+    drawn: Document,
+    failures: tuple[Failure, ...],
+    stopped: Callable[[], bool] = lambda: False,
+    look: Callable[[], object] = lambda: None,
 ) -> Found:
-    """Return a failing scenario and the smallest that still fails by the same rule of the same checker."""
+    """Return a failing scenario and the smallest that still fails by the same rule of the same checker.
+
+    Once a signal came it stays as small as it is.
+    """
     kind = failures[0].kind
-    smallest_failures = failures
+    smallest_failures, interrupted = failures, False
 
     def fails(document: Document) -> bool:
-        nonlocal smallest_failures
-        look()
-        found = play_text(as_toml(document)).failures
-        if not any(one.kind == kind for one in found):
+        nonlocal smallest_failures, interrupted
+        interrupted = interrupted or stopped()
+        if interrupted:
             return False
-        smallest_failures = tuple(sorted(found, key=lambda one: one.kind != kind))
+        look()
+        played = play_text(as_toml(document))
+        interrupted = played.interrupted
+        if interrupted or not any(one.kind == kind for one in played.failures):
+            return False
+        smallest_failures = tuple(sorted(played.failures, key=lambda one: one.kind != kind))
         return True
 
     smallest, tries = shrink(drawn, fails, SHRINK_TRIES_MAX)

@@ -14,8 +14,9 @@ from simulator.commands.cli import app
 from simulator.commands.fuzz import parse_seeds
 from simulator.fuzzing.documents import as_toml
 from simulator.fuzzing.drawing import Drawing
-from simulator.fuzzing.playing import CRASHED, play_text
-from simulator.fuzzing.searching import Search, players, search
+from simulator.fuzzing.playing import CRASHED, Failure, play_text
+from simulator.fuzzing.searching import Search, make_small, players, search
+from simulator.fuzzing.showing import exit_code_of
 from simulator.limits import FUZZ_SEEDS_MAX
 from simulator.scenario.loading import load_scenario
 from simulator.traces.format import read_trace
@@ -34,7 +35,7 @@ FAILED = sorted(Path(__file__).with_name("failed").glob("*.toml"))
 def searched(seeds: range, jobs: int = 1) -> Search:
     state = Search(seeds)
     with players(jobs) as play:
-        search(state, play, lambda: True, lambda: None)
+        search(state, play, lambda: True, lambda: False, lambda: None)
     return state
 
 
@@ -112,8 +113,23 @@ def test_a_server_that_ends_the_run_by_a_fault_of_its_own_is_a_failure(monkeypat
 def test_without_time_nothing_is_known() -> None:
     state = Search(range(1, 100))
     with players(1) as play:
-        search(state, play, lambda: False, lambda: None)
+        search(state, play, lambda: False, lambda: False, lambda: None)
     assert not state.played
+
+
+def test_a_signal_ends_a_search_after_the_run_that_is_under_way() -> None:
+    state = Search(range(5, 8))
+    came = iter((False, True))
+    with players(1) as play:
+        search(state, play, lambda: True, lambda: next(came), lambda: None)
+    assert (state.played, state.interrupted) == (1, True)
+    assert exit_code_of(state) == 3
+
+
+def test_a_failure_stays_as_small_as_it_is_once_a_signal_came() -> None:
+    document = Drawing(5, lambda _name: 1.0).draw().document
+    found = make_small(5, document, (Failure("audit", "audit.some", "some"),), stopped=lambda: True)
+    assert found.smallest == found.drawn == document
 
 
 @pytest.mark.parametrize(("text", "seeds"), [("7", range(7, 8)), ("1..200", range(1, 201)), ("0..0", range(1))])
