@@ -21,7 +21,8 @@ def _table(table: Document, path: tuple[str, ...]) -> list[str]:
     lines = [f"{_key(key)} = {_value(value)}" for key, value in table.items() if key not in {*tables, *arrays}]
     for key, inner in tables.items():
         inside = (*path, key)
-        lines += ["", f"[{'.'.join(map(_key, inside))}]", *_table(inner, inside)]
+        only_tables = inner and all(isinstance(one, dict) for one in inner.values())
+        lines += [*([] if only_tables else ["", f"[{'.'.join(map(_key, inside))}]"]), *_table(inner, inside)]
     for key, items in arrays.items():
         for item in items:
             lines += ["", f"[[{_key(key)}]]", *_table(item, (key,))]
