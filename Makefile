@@ -8,7 +8,7 @@ RUN := $(ENVIRONMENT)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick soak check bench rivals lock format clean
+.PHONY: help demo test test-quick soak check bench rivals reference lock format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -70,6 +70,9 @@ bench: $(READY) ## measure every benchmark against its bars
 rivals: $(RIVALS) ## measure the server and the shard against what others would use, and draw the picture of the docs
 	@code=0; $(RUN)/hatchfarm bench rivals --json results/bench-rivals.json || code=$$?; \
 	test $$code -eq 2 || $(RUN)/python -m benchmarks.rivals.picture results/bench-rivals.json docs/rivals.svg; exit $$code
+
+reference: $(READY) ## write the reference pages of docs/ anew, from the code
+	@$(RUN)/python -m simulator.commands.reference docs/reference
 
 lock: ## pin the dependencies anew, with hashes
 	@test -d $(ENVIRONMENT) || $(PYTHON) -m venv $(ENVIRONMENT)

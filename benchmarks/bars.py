@@ -42,6 +42,14 @@ CONNECTED_SERVER_BYTES = 14_000.0
 """In the server, with 75 live nonces, a connection and its share of full audit streams."""
 CONNECTED_SIMULATOR_BYTES = 8_000.0
 """In the simulator, at its peak, less the history that the run is for."""
+VIRTUAL_OF_BARE = 0.4
+"""All that is played beside the server's decision may take one and a half times what that takes."""
+VIRTUAL_MANY_OF_FEW = 0.87
+"""A heartbeat of 50,000 machines costs at most 15% more than one of 1,000."""
+VIRTUAL_HOUR_SECONDS = 120.0
+"""Of 10,000 machines: 50 us a heartbeat. What takes longer than a coffee break is not run."""
+VIRTUAL_HOUR_BYTES = 2.0 * 1024**3
+"""What the smallest machine that runs anything else has left."""
 SHARD_OF_LOCUST = 4.0
 """Against Locust's fastest user: else a shard would not be worth its code."""
 SHARD_OF_WRK = 0.6

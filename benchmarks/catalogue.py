@@ -73,6 +73,7 @@ CATALOGUE = (
         module="rivals.measured",
     ),
     Entry("conduct", "What it costs that Locust conducts the fleet.", module="conducted", seconds=6.0),
+    Entry("virtual", "Heartbeats in virtual time, against the server's decision alone.", seconds=4.0),
     Entry("checkers", "How many rows the checkers judge in a second.", seconds=2.0),
 )
 

@@ -12,20 +12,25 @@ from reference_server.wire.values import Request
 
 if TYPE_CHECKING:
     from reference_server.operations.api import Api
+    from reference_server.ports import Clock
 
 OWNERS = 20
+SYSTEM = SystemClock()
 CREDENTIALS_SHOWN = 1000
 """Machines whose credentials a client is given, spread evenly over all of them."""
 
 
 def register_machines(
-    api: Api, machines: int, rules: str = '{"max_cpu_percent":50}', shown_max: int = CREDENTIALS_SHOWN
+    api: Api,
+    machines: int,
+    rules: str = '{"max_cpu_percent":50}',
+    shown_max: int = CREDENTIALS_SHOWN,
+    clock: Clock = SYSTEM,
 ) -> list[dict[str, str]]:
     """Register machines with policies and consents through the operation table, as requests would.
 
     `rules` are those of every policy, canonical JSON. Returns credentials of up to `shown_max` of the machines.
     """
-    clock = SystemClock()
 
     def post(path: str, owner_id: str, body: dict[str, Any]) -> Any:
         headers = (("authorization", f"Bearer {TOKEN}"), ("x-owner-id", owner_id))

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from reference_server.core.tables import TABLES
+from reference_server.login_settings import LOGIN_SETTINGS
+from reference_server.market_settings import MARKET_SETTINGS
 from reference_server.operations.openapi import describe
 from reference_server.operations.table import OPERATIONS, PREFIXES
+from reference_server.proxy_settings import PROXY_SETTINGS
 from reference_server.settings import SETTINGS, Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from reference_server.setting_rows import Setting
     from reference_server.wire.sections import Section
 
 
@@ -25,15 +31,42 @@ def state_sections() -> tuple[Section[Any], ...]:
     return TABLES.sections
 
 
+class SettingRow(msgspec.Struct, frozen=True):
+    """One setting as people read it; a `default` of nothing is unset."""
+
+    variable: str
+    default: str
+    allowed: str
+    purpose: str
+
+
 def settings_help() -> list[tuple[str, str, str]]:
     """List every setting as (variable, default, what it is for)."""
-    defaults = Settings()
-    rows = []
-    for setting in SETTINGS:
-        default = getattr(defaults, setting.field)
-        shown = ",".join(default) if isinstance(default, tuple) else str(default)
-        rows.append((setting.variable, shown.lower() if isinstance(default, bool) else shown, setting.purpose))
-    return rows
+    return [(row.variable, row.default, row.purpose) for row in map(_row, SETTINGS)]
+
+
+def settings_by_subject() -> dict[str, list[SettingRow]]:
+    """List every setting once, under what it is about."""
+    subjects = {"Behind proxies": PROXY_SETTINGS, "Agents, jobs and money": MARKET_SETTINGS, "Logins": LOGIN_SETTINGS}
+    placed = {setting.variable for settings in subjects.values() for setting in settings}
+    own = [setting for setting in SETTINGS if setting.variable not in placed]
+    redis = [setting for setting in own if setting.variable.startswith(_OF_SEVERAL)]
+    server = [setting for setting in own if setting not in redis]
+    return {
+        subject: [*map(_row, settings)]
+        for subject, settings in {"The server": server, "Several instances": redis, **subjects}.items()
+    }
+
+
+_OF_SEVERAL = ("REDIS_", "HATCHFARM_SHARED_STATE")
+"""How the names begin of settings that let several instances share something."""
+
+
+def _row(setting: Setting) -> SettingRow:
+    default = getattr(Settings(), setting.field)
+    shown = ",".join(default) if isinstance(default, tuple) else str(default)
+    shown = shown.lower() if isinstance(default, bool) else shown
+    return SettingRow(setting.variable, shown, setting.allowed, setting.purpose)
 
 
 def setting_names() -> list[str]:

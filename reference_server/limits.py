@@ -24,7 +24,7 @@ LANE_ANSWERS_AT_ONCE = 8
 """Answers a connection gets before others have their turn, however much it has pipelined: 0.3 ms of work."""
 LANE_ANSWERS_MAX_BYTES = 256 * 1024
 """Answers that may wait unsent before the next pipelined request is decided: as much as a socket's buffer takes."""
-LANE_LIMITED_AT_ONCE = 8
+LANE_LIMITED_AT_ONCE = 16
 """Connections over their rate limit that are refused in one turn, after all others are served: 0.3 ms of work."""
 CONNECTIONS_MAX = 100_000
 """Open connections; past it those that have proven nothing make room. One idle connection costs about 2 KB."""

@@ -106,6 +106,13 @@ class Admission:
             del self._holding_unproven[guest]
             self._holding_proven[guest] = None
 
+    def answered(self, guest: Guest, *, proves: bool) -> None:
+        """Note that a connection has been answered, and whether that proves whose it is."""
+        if proves:
+            self.prove(guest)
+        else:
+            self.progress(guest)
+
     def progress(self, guest: Guest) -> None:
         """Note that a connection has been answered: it has waited less long than those that were not."""
         if not guest.proven:

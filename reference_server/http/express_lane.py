@@ -1,8 +1,9 @@
 """The express lane: every HTTP/1.1 request, plain or inside TLS, answered inline.
 
 One Trio task waits for one nested selector and then serves every connection in rounds, straight on its
-non-blocking socket: no task, no stream and no wake-up a connection, a factor of two against a task each. Complete,
-plain heartbeats are read at a glance; for everything else a connection has a `Conversation` until it rests again.
+non-blocking socket: no task, no stream and no wake-up a connection, a factor of two against a task each. What comes
+whole and alone is answered at a glance, heartbeats also one behind another; for everything else a connection has a
+`Conversation` until it rests again.
 
 An answer that the API defers keeps its place among those of its connection. While one is pending, or the client has
 not taken what was sent, nothing more is read there, so what a client can have waiting here is bounded.
@@ -21,18 +22,15 @@ from reference_server.http.accepting import accept
 from reference_server.http.admission import shared_or_own
 from reference_server.http.conversation import Answer
 from reference_server.http.framing import Waiting
+from reference_server.http.glances import answer_heartbeat, answer_whole
 from reference_server.http.lane_clients import Answers, Connection, Pending
 from reference_server.http.patience import Patience
 from reference_server.http.plain_heads import plain_head
 from reference_server.http.ready_queue import READ, WRITE, ReadyQueue
 from reference_server.http.rendering import CONTINUE, Renderer
-from reference_server.limits import (
-    LANE_ANSWERS_AT_ONCE,
-    LANE_ANSWERS_MAX_BYTES,
-    LINGER_MAX_BYTES,
-)
+from reference_server.limits import LANE_ANSWERS_AT_ONCE, LANE_ANSWERS_MAX_BYTES, LINGER_MAX_BYTES
 from reference_server.operations.outcomes import Deferred
-from reference_server.pipeline.answering import Answerer, internal_error
+from reference_server.pipeline.answering import Answerer
 from reference_server.wire.values import succeeded
 
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
     from reference_server.pipeline.resolving import Resolver
     from reference_server.ports import Clock
     from reference_server.settings import Settings
-    from reference_server.wire.values import Instant, Reply
+    from reference_server.wire.values import Reply
 
 READ_BYTES = 65_536
 SWEEP_SECONDS = 0.25
@@ -73,7 +71,7 @@ class ExpressLane:
             nursery.start_soon(self._sweep)
             await self._react()
 
-    def welcome(self, socket: stdlib_socket.socket, client: str, tls: TlsSocket | None = None) -> None:
+    def welcome(self, socket: stdlib_socket.socket, client: str, tls: TlsSocket | None = None) -> Connection:
         """Serve a connection from here on: one that has just come, or whose handshake was made elsewhere."""
         now = self._clock.now()
         address = shared_or_own(client, self._api.proxies)
@@ -82,6 +80,7 @@ class ExpressLane:
         self._admission.enter(connection)
         self._patience.add(connection)
         self._queue.watch(connection, READ)
+        return connection
 
     def close_connection(self, connection: Connection) -> None:
         """Close a connection, whatever it waits for."""
@@ -158,6 +157,8 @@ class ExpressLane:
                     self._serve_one(connection, head, data[head.end :])
                     return 1
                 start = self._answer_plain(connection, data, answers)
+            elif self._serve_whole(connection, data):
+                return 1
         if start < len(data):
             connection.begin_conversation(self._answerer).receive(data[start:] if start else data)
         return self._converse(connection, answers)
@@ -165,15 +166,32 @@ class ExpressLane:
     def _serve_one(self, connection: Connection, head: PlainHead, body: bytes) -> None:
         """Answer a heartbeat that came alone, as nearly all do: there is nothing else to note."""
         now = self._clock.now()
-        reply = self._decide_heartbeat(connection, head, body, now)
+        reply = answer_heartbeat(self._api, connection, head, body, now)
         if isinstance(reply, Deferred):
-            answers = Answers()
-            answers.defer(Pending(0, reply, True, Answer(reply, size=len(body))))  # noqa: FBT003 - a plain one
-            self._deliver(connection, answers)
+            self._defer_one(connection, Answer(reply, size=len(body)), reply, plain=True)
             return
         self._learn(connection, reply, proves=True)
         self._patience.rested(connection, now.monotonic_ns)
         self._send(connection, self._renderer.plain(reply, now))
+
+    def _serve_whole(self, connection: Connection, data: bytes) -> bool:
+        """Answer any other request that came alone. Return whether it did."""
+        answer = None if self._renderer.closing else answer_whole(self._answerer, connection, data)
+        if answer is None:
+            return False
+        reply, now = answer.reply, self._clock.now()
+        if isinstance(reply, Deferred):
+            self._defer_one(connection, answer, reply, plain=False)
+            return True
+        self._learn(connection, reply, proves=answer.proves)
+        self._patience.rested(connection, now.monotonic_ns)
+        self._send(connection, self._renderer.full(reply, now, bodiless=answer.bodiless, closes=False))
+        return True
+
+    def _defer_one(self, connection: Connection, answer: Answer, reply: Deferred, *, plain: bool) -> None:
+        answers = Answers()
+        answers.defer(Pending(0, reply, plain, answer))
+        self._deliver(connection, answers)
 
     def _answer_plain(self, connection: Connection, data: bytes, answers: Answers) -> int:
         """Answer the complete, plain heartbeats that the bytes begin with. Return where they end."""
@@ -184,7 +202,7 @@ class ExpressLane:
                 break
             body_end = head.end + head.body_bytes
             now = self._clock.now()
-            reply = self._decide_heartbeat(connection, head, data[head.end : body_end], now)
+            reply = answer_heartbeat(self._api, connection, head, data[head.end : body_end], now)
             if isinstance(reply, Deferred):
                 answers.defer(Pending(len(answers.parts), reply, True, Answer(reply, size=len(data))))  # noqa: FBT003
             else:
@@ -192,17 +210,6 @@ class ExpressLane:
                 self._learn(connection, reply, proves=True)
             start = body_end
         return start
-
-    def _decide_heartbeat(self, connection: Connection, head: PlainHead, body: bytes, now: Instant) -> Reply:
-        api, client, secure, proxied = self._api, connection.client, connection.secure, not connection.address
-        try:
-            if proxied:
-                client = api.proxies.client_of(client, head.forwarded_for)
-            if head.forwarded_proto:
-                secure = secure or api.believes_https(head.forwarded_proto, proxied=proxied)
-            return api.handle_heartbeat(head.worker_id, head.token, head.certificate_id, body, client, now, secure)
-        except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
-            return internal_error("a heartbeat")
 
     def _converse(self, connection: Connection, answers: Answers) -> int:
         """Put a conversation's next answers behind these, and deliver them. Return how many they are, at least one."""
@@ -251,12 +258,8 @@ class ExpressLane:
     def _learn(self, connection: Connection, reply: Reply, *, proves: bool) -> None:
         """Note what an answer tells of who got it."""
         connection.limited = reply.status == LIMITED and bool(connection.address)
-        if connection.proven:
-            return
-        if proves and succeeded(reply):
-            self._admission.prove(connection)
-        else:
-            self._admission.progress(connection)
+        if not connection.proven:
+            self._admission.answered(connection, proves=proves and succeeded(reply))
 
     def _deliver(self, connection: Connection, answers: Answers) -> None:
         """Send these answers, or note what they wait for; then what the connection waits for next."""
@@ -377,20 +380,17 @@ class ExpressLane:
 
         What is left at the deadline ends with the process, so that answers deferred until then can still go out.
         """
-        with trio.move_on_at(deadline):
-            await self._drain()
-        self.close()
-
-    async def _drain(self) -> None:
         self._renderer.closing = True
-        await self._queue.serve_round(self._go_on, self._resume)
-        for connection in list(self._patience.connections):
-            if self._patience.at_rest(connection) and not connection.postponed:
-                self.close_connection(connection)
-        while self._patience.connections:
-            await self._queue.wait_ready(SWEEP_SECONDS)
+        with trio.move_on_at(deadline):
             await self._queue.serve_round(self._go_on, self._resume)
-            self._close_late()
+            for connection in list(self._patience.connections):
+                if self._patience.at_rest(connection) and not connection.postponed:
+                    self.close_connection(connection)
+            while self._patience.connections:
+                await self._queue.wait_ready(SWEEP_SECONDS)
+                await self._queue.serve_round(self._go_on, self._resume)
+                self._close_late()
+        self.close()
 
     def close(self) -> None:
         """Close whatever is left."""

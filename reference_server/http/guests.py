@@ -89,12 +89,8 @@ class Guest:
 
     def learn(self, proven: bool) -> None:  # noqa: FBT001 - as a callback it has no names
         """Note that it was answered, and whether somebody has proven who they are by that."""
-        if self.scope.cancel_called:
-            return
-        if proven:
-            self._admission.prove(self)
-        else:
-            self._admission.progress(self)
+        if not self.scope.cancel_called:
+            self._admission.answered(self, proves=proven)
 
     def account(self, served: Served) -> None:
         """Note what waits in what serves it. It may have to go for that."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import selectors
+import sys
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from reference_server.pipeline.resolving import Resolver
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+if sys.platform == "linux":
+    _POLLED = {READ: select.EPOLLIN, WRITE: select.EPOLLOUT, READ | WRITE: select.EPOLLIN | select.EPOLLOUT}
+    _EVENTS = {polled: events for events, polled in _POLLED.items()}
 
 
 class Readiness(Protocol):
@@ -41,8 +46,8 @@ class Readiness(Protocol):
         """Look no more."""
 
 
-class _Selector:
-    """Readiness of sockets."""
+class SelectorReadiness:
+    """Readiness of sockets on any platform."""
 
     def __init__(self) -> None:
         selector = self._selector = selectors.DefaultSelector()
@@ -50,10 +55,49 @@ class _Selector:
         self.close = selector.close
 
     def ready(self) -> Iterable[tuple[Connection, int]]:
+        """Return who is ready now, and for what."""
         return [(key.data, events) for key, events in self._selector.select(0)]
 
     async def wait(self) -> None:
+        """Wait until somebody may be."""
         await trio.lowlevel.wait_readable(self._selector.fileno())
+
+
+class EpollReadiness:
+    """The same on Linux, where a selector's keys would cost a third of what all else of a refusal does."""
+
+    def __init__(self) -> None:
+        epoll = self._epoll = select.epoll()
+        self._connections: dict[int, Connection] = {}
+        self.close = epoll.close
+
+    def register(self, descriptor: int, events: int, connection: Connection) -> None:
+        """Look for these events on a connection."""
+        self._epoll.register(descriptor, _POLLED[events])
+        self._connections[descriptor] = connection
+
+    def modify(self, descriptor: int, events: int, _connection: Connection) -> None:
+        """Look for these events in place of others."""
+        self._epoll.modify(descriptor, _POLLED[events])
+
+    def unregister(self, descriptor: int) -> None:
+        """Look for nothing any more."""
+        self._epoll.unregister(descriptor)
+        del self._connections[descriptor]
+
+    def ready(self) -> Iterable[tuple[Connection, int]]:
+        """Return who is ready now, and for what: for all there is, where a connection has ended."""
+        connections = self._connections
+        polled = self._epoll.poll(0, len(connections) or 1)
+        return [(connections[descriptor], _EVENTS.get(events, READ | WRITE)) for descriptor, events in polled]
+
+    async def wait(self) -> None:
+        """Wait until somebody may be."""
+        await trio.lowlevel.wait_readable(self._epoll.fileno())
+
+
+def _of_sockets() -> Readiness:
+    return EpollReadiness() if sys.platform == "linux" else SelectorReadiness()
 
 
 class ReadyQueue:
@@ -65,7 +109,7 @@ class ReadyQueue:
 
     def __init__(self, resolver: Resolver, readiness: Readiness | None = None) -> None:
         self._resolver = resolver
-        self._readiness = _Selector() if readiness is None else readiness
+        self._readiness = _of_sockets() if readiness is None else readiness
         self._postponed: deque[Connection] = deque()
         self._limited: deque[Connection] = deque()
 
@@ -104,22 +148,26 @@ class ReadyQueue:
         postponed = len(self._postponed)  # who is postponed in this round goes on in the next
         strangers: list[tuple[Connection, int]] = []
         for connection, events in self._readiness.ready():
-            if connection.proven:
-                served = await self._pause(served + go_on(connection, events))
-            else:
+            if not connection.proven:
                 strangers.append((connection, events))
+                continue
+            served += go_on(connection, events)
+            if served >= LANE_BATCH_ANSWERS:
+                served = await self._pause()
         for connection, events in strangers:
-            served = await self._pause(served + go_on(connection, events))
+            served += go_on(connection, events)
+            if served >= LANE_BATCH_ANSWERS:
+                served = await self._pause()
         for waiting, most in ((self._postponed, postponed), (self._limited, LANE_LIMITED_AT_ONCE)):
             for _ in range(min(most, len(waiting))):
                 connection = waiting.popleft()
                 connection.postponed = False
-                served = await self._pause(served + resume(connection))
+                served += resume(connection)
+                if served >= LANE_BATCH_ANSWERS:
+                    served = await self._pause()
 
-    async def _pause(self, served: int) -> int:
-        """Yield to Trio's other tasks once so much has been served. Return what was served since."""
-        if served < LANE_BATCH_ANSWERS:
-            return served
+    async def _pause(self) -> int:
+        """Yield to Trio's other tasks. Return what was served since: nothing."""
         await trio.lowlevel.checkpoint()
         await self._resolver.room()
         return 0

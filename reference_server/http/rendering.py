@@ -57,8 +57,7 @@ def http_date(second: int) -> bytes:
 
 
 def _lines(headers: tuple[tuple[str, str], ...], *, closes: bool) -> bytes:
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers if not (closes and name == "connection"))
     if closes:
-        options = ["close", *(value for name, value in headers if name == "connection")]
-        lines += f"connection: {', '.join(options)}\r\n"
-    return lines.encode("latin-1")
+        options = ", ".join(["close", *(value for name, value in headers if name == "connection")])
+        headers = (*(header for header in headers if header[0] != "connection"), ("connection", options))
+    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")

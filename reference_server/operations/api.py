@@ -61,6 +61,10 @@ OTHER_CORS_HEADERS = ("Content-Type", "Idempotency-Key")
 """What a page of an allowed origin may send, beside what says who calls (contract §1)."""
 
 
+VARIES = ("vary", "Origin")
+"""Of every answer, as some origins may call and others not."""
+
+
 def _always(reply: Reply) -> Callable[[Instant], Reply]:
     return lambda _now: reply
 
@@ -376,9 +380,11 @@ class Api:
     def _finish(self, reply: Reply, headers: dict[str, str]) -> Reply:
         """Put on what every answer carries: request id, `vary`, and CORS where the origin may call."""
         content_type, *others = reply.headers
-        vary = ", ".join(("Origin", *(value for name, value in others if name == "vary")))
-        rest = [header for header in others if header[0] != "vary"]
-        common: Headers = (content_type, ("x-request-id", self.state.entropy.hex(16)), ("vary", vary), *rest)
+        common: Headers = (content_type, ("x-request-id", self.state.entropy.hex(16)), VARIES)
+        if others:
+            vary = ", ".join(("Origin", *(value for name, value in others if name == "vary")))
+            rest = [header for header in others if header[0] != "vary"]
+            common = (*common[:2], ("vary", vary), *rest)
         if headers.get("origin") in self._origins:
             common += (("access-control-allow-origin", headers["origin"]),)
             if "access-control-request-method" in headers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -29,8 +30,13 @@ def retry_after(refusal: Reply, wait_ns: int) -> Reply:
 
 
 def rate_limited(wait_ns: int) -> Reply:
-    """Refuse with 429, and say how long to wait."""
-    return retry_after(RATE_LIMITED, wait_ns)
+    """Refuse with 429, and say how long to wait. Who floods is told the same thousands of times."""
+    return _rate_limited(-(-wait_ns // SECOND_NS))
+
+
+@lru_cache(maxsize=64)
+def _rate_limited(seconds: int) -> Reply:
+    return retry_after(RATE_LIMITED, seconds * SECOND_NS)
 
 
 RATE_LIMITED = failure(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded")

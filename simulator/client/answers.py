@@ -77,6 +77,39 @@ class _Collector:
             self.begun += 1
 
 
+def _plain_framing(head: bytes) -> tuple[int, int] | None:
+    """Return the status and the body's length that a head of the usual shape says; None for one of any other."""
+    at = head.find(_LENGTH)
+    if at < 0 or not head.startswith(b"HTTP/1.1 "):
+        return None
+    if head.find(b"\r\nconnection") >= 0 or head.find(b"\r\nConnection") >= 0:
+        return None
+    line_end = head.find(b"\r\n", at + 18)
+    digits = head[at + 18 : line_end] if line_end >= 0 else head[at + 18 :]
+    status = head[9:12]
+    if not (digits.isdigit() and status.isdigit()) or len(digits) > 8 or status < b"100":  # noqa: PLR2004 - past bounds
+        raise GarbageError("no status or no length")
+    return int(status), int(digits)
+
+
+def whole_answer(data: bytes) -> HttpAnswer | None:
+    """Return the answer that these bytes are, as nearly all are; None where an `AnswerReader` has to tell.
+
+    What it reads, an `AnswerReader` reads alike.
+    """
+    end = data.find(_HEAD_END)
+    if end < 0 or data.startswith(_INTERIM):
+        return None
+    head = data[:end]
+    try:
+        framing = _plain_framing(head)
+    except GarbageError:
+        return None
+    if framing is None or end + 4 + framing[1] != len(data):
+        return None
+    return HttpAnswer(framing[0], head, data[end + 4 :], keep=True)
+
+
 class AnswerReader:
     """Reads one answer of at most so many bytes as it comes, and goes over each byte once however they were cut.
 
@@ -143,16 +176,11 @@ class AnswerReader:
                 raise GarbageError("no status")
             self._status = int(head[9:12])
             return True
-        at = head.find(_LENGTH)
-        if at < 0 or b"\r\nconnection" in head or b"\r\nConnection" in head or not head.startswith(b"HTTP/1.1 "):
+        framing = _plain_framing(head)
+        if framing is None:
             self._collector = _Collector()
-            return True
-        line_end = head.find(b"\r\n", at + 18)
-        digits = head[at + 18 : line_end if line_end >= 0 else end]
-        status = head[9:12]
-        if not (digits.isdigit() and status.isdigit()) or len(digits) > 8 or status < b"100":  # noqa: PLR2004 - past bounds
-            raise GarbageError("no status or no length")
-        self._status, self._end = int(status), end + 4 + int(digits)
+        else:
+            self._status, self._end = framing[0], end + 4 + framing[1]
         return True
 
     def _read_any(self, collector: _Collector, head: bytes, *, ended: bool) -> HttpAnswer | None:

@@ -28,8 +28,10 @@ class LinkState(Enum):
     WAITING = 4
 
 
-BUSY = frozenset({LinkState.CONNECTING, LinkState.HANDSHAKING, LinkState.WAITING})
-"""Where a connection has a request to send, or to be answered."""
+RESTING = (LinkState.READY, LinkState.CLOSED)
+"""Where a connection has nothing to send, and nothing to be answered: as nearly all are at any moment."""
+BUSY = frozenset(LinkState) - frozenset(RESTING)
+"""Where it has."""
 
 
 class Link:

@@ -131,9 +131,9 @@ class Machine:
 
     def heartbeat(self, wall_ns: int, elapsed_ns: int, nonce: str, metrics: str) -> bytes:
         """Make a signed heartbeat's body on this machine's own clock."""
-        timestamp = format_timestamp(
-            (wall_ns + self.clock.at(elapsed_ns)) // MILLISECOND_NS * MILLISECOND_NS,
-        )
+        if self.clock is not PERFECT:
+            wall_ns += self.clock.at(elapsed_ns)
+        timestamp = format_timestamp(wall_ns // MILLISECOND_NS * MILLISECOND_NS)
         return signed_heartbeat(self.token, self.worker_id, timestamp, nonce, self.policy_id, metrics)
 
     def accepted(self, planned_ns: int, interval_ns: int) -> None:

@@ -6,6 +6,7 @@ happens less often than a request is in side tables.
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,10 @@ ROW = np.dtype(
 address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate` and `consent` are numbers from
 `add_certificate` and `add_consent`, 0 for none that was ever valid."""
 
+_pack_row = struct.Struct("<qqq12sihBBBBiII").pack
+"""Writes a row's bytes: a tenth of what numpy takes to write one, and a quarter of what it takes for many at once."""
+_BLOCK_BYTES = 4096 * ROW.itemsize
+
 NO_SOURCE = -1
 PEERS_SOURCE = -2
 """All addresses of one IPv6 network: a right server takes them for one client."""
@@ -157,7 +162,7 @@ class History:
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[Any]] = []
-        self._pending: list[tuple[int, int, int, bytes, int, int, int, int, int, int, int, int, int]] = []
+        self._pending = bytearray()
         self.scrapes = []
         self.generator = []
         self.machines = {}
@@ -211,15 +216,13 @@ class History:
         certificate: int = NONE,
         consent: int = NONE,
     ) -> None:
-        """Add one row. Rows wait as tuples and are packed by blocks, because a numpy row write costs ten times more."""
+        """Add one row. Rows wait as bytes, and become arrays by blocks."""
         pending = self._pending
-        pending.append(
-            (
-                planned_ns, sent_ns, answered_ns, nonce, machine, status, operation, expected, got, campaign,
-                source, certificate, consent,
-            ),
+        pending += _pack_row(
+            planned_ns, sent_ns, answered_ns, nonce, machine, status, operation, expected, got, campaign,
+            source, certificate, consent,
         )  # fmt: skip
-        if len(pending) >= 4096:  # noqa: PLR2004 - a block small enough to keep the tuples' memory negligible
+        if len(pending) >= _BLOCK_BYTES:
             self._pack()
 
     def add_certificate(self, record: CertificateRecord) -> int:
@@ -335,13 +338,13 @@ class History:
         """Return a history with the same side tables, and other rows of dtype `ROW`."""
         other = History()
         vars(other).update(vars(self))
-        other._blocks, other._pending = [rows], []
+        other._blocks, other._pending = [rows], bytearray()
         return other
 
     def _pack(self) -> None:
         if self._pending:
-            self._blocks.append(np.array(self._pending, dtype=ROW))
-            self._pending.clear()
+            self._blocks.append(np.frombuffer(self._pending, dtype=ROW))
+            self._pending = bytearray()
 
     def rows(self) -> NDArray[Any]:
         """All rows so far as one structured array of dtype `ROW`."""
@@ -353,4 +356,4 @@ class History:
         return self._blocks[0]
 
     def __len__(self) -> int:
-        return sum(len(block) for block in self._blocks) + len(self._pending)
+        return sum(len(block) for block in self._blocks) + len(self._pending) // ROW.itemsize

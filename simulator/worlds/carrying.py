@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from simulator.client.answers import AnswerReader, GarbageError
+from simulator.client.answers import AnswerReader, GarbageError, whole_answer
 from simulator.client.connection import cause_of
 from simulator.client.link import BUSY, Link, LinkState
 from simulator.client.witness import Witness
@@ -148,7 +148,7 @@ class Carrying(ABC):
         sock = link.sock
         if sock is None:
             return
-        if link.state in {LinkState.CONNECTING, LinkState.HANDSHAKING}:
+        if link.state is LinkState.CONNECTING or link.state is LinkState.HANDSHAKING:
             self._go_on_connecting(link)
             return
         data = self._receive(sock)
@@ -160,9 +160,12 @@ class Carrying(ABC):
             return
         ended = not data
         fresh = link.reader is None
-        reader, link.reader = link.reader or AnswerReader(HEARTBEAT_ANSWER_MAX_BYTES), None
+        reader, link.reader = link.reader, None
         try:
-            answer = reader.feed(data, ended=ended)
+            answer = whole_answer(data) if fresh else None
+            if answer is None:
+                reader = reader or AnswerReader(HEARTBEAT_ANSWER_MAX_BYTES)
+                answer = reader.feed(data, ended=ended)
         except GarbageError as error:
             self._lost(link, cause_of(error, self._target), Loss.GARBAGE)
             return

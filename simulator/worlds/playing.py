@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks.catalogue import Moment
 from simulator.client.answers import HttpAnswer, classify_heartbeat
-from simulator.client.link import BUSY, Link, LinkState
+from simulator.client.link import RESTING, Link, LinkState
 from simulator.client.target import Target, attacker_source, machine_source
 from simulator.contract.answers import Answer
 from simulator.contract.reading import retry_after_ns
@@ -90,6 +90,8 @@ class Playing:
         self._waits = Waits(history, progress, NEVER_NS)
         self.due: list[tuple[int, int, Turn]] = []
         """A heap of turns: when each is planned, in which order they were, and whose it is."""
+        self.plan: Callable[[int, Turn], object] = self._plan
+        """Plans a turn; in `due`, unless whoever carries what is sent has another place for them."""
         self.next_sweep_ns = 0
         self.ended = False
 
@@ -100,7 +102,7 @@ class Playing:
         machine.free_ns = now_ns
         if given_up_ns < machine.due_ns:
             self._waits.over(machine, given_up_ns + machine.interval_ns, now_ns, leaves=False)
-        self._at(machine.due_ns, machine)
+        self.plan(machine.due_ns, machine)
 
     def stop_machine(self, machine: Machine) -> Link | None:
         """Take a machine off the fleet; returns its link to be given up, None where it is still owed an answer.
@@ -123,7 +125,7 @@ class Playing:
         self._attackers.extend(links)
         for victim in campaign.victims:
             campaign.shots.prepare(victim)
-        self._at(now_ns, (campaign, links))
+        self.plan(now_ns, (campaign, links))
 
     def end(self, now_ns: int) -> None:
         """Begin nothing more."""
@@ -137,9 +139,12 @@ class Playing:
     def overdue(self, now_ns: int, patience_ns: int) -> list[Link]:
         """Return the links that wait for longer than so long; to be asked from `next_sweep_ns` on."""
         self.next_sweep_ns = now_ns + SWEEP_NS
-        return [one for one in self.links() if one.state in BUSY and one.sent_ns < now_ns - patience_ns]
+        if not self._progress.in_flight:
+            return []
+        latest_ns = now_ns - patience_ns
+        return [one for one in self.links() if one.state not in RESTING and one.sent_ns < latest_ns]
 
-    def _at(self, due_ns: int, turn: Turn) -> None:
+    def _plan(self, due_ns: int, turn: Turn) -> None:
         self._order += 1
         heapq.heappush(self.due, (due_ns, self._order, turn))
 
@@ -151,7 +156,7 @@ class Playing:
             return None  # off the fleet, or it has another place in the schedule since
         action = machine.action(now_ns)
         if action is Action.WAIT:
-            self._at(machine.due_ns, machine)
+            self.plan(machine.due_ns, machine)
             return None
         if action is not Action.HEARTBEAT:
             self._call(machine)
@@ -183,7 +188,7 @@ class Playing:
         campaign.fired += 1
         due_ns = options.start_ns + round(campaign.fired * 1e9 / options.rate)
         if due_ns < options.start_ns + options.duration_ns:
-            self._at(due_ns, turn)
+            self.plan(due_ns, turn)
         moment = Moment(now_ns, wall_ns, self._authority)
         link = links[0]
         links.rotate(-1)
@@ -252,7 +257,7 @@ class Playing:
         else:
             self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, leaves=False)
             machine.refused(answer.status, now_ns, self._draws.fraction(), retry_after_ns(answer.head))
-        self._at(machine.due_ns, machine)
+        self.plan(machine.due_ns, machine)
         return keep
 
     def _worked(
@@ -302,4 +307,4 @@ class Playing:
         if machine is not None and not machine.stopped:
             self._waits.over(machine, link.planned_ns + machine.interval_ns, now_ns, NEVER_NS, leaves=False)
             machine.refused(0, now_ns, self._draws.fraction())
-            self._at(machine.due_ns, machine)
+            self.plan(machine.due_ns, machine)

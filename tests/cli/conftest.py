@@ -142,7 +142,7 @@ class Hatchfarm:
 
 
 def until_conclusive(run: Callable[[], Finished]) -> Finished:
-    """Run until there is a verdict, three times at most."""
+    """Run until there is a verdict, a few times at most."""
     return alone.until_conclusive(run, lambda finished: finished.code)
 
 

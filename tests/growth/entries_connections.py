@@ -25,6 +25,7 @@ from reference_server.http.http2_frames import (
     Http2Error,
 )
 from reference_server.http.plain_heads import plain_head
+from reference_server.http.whole_requests import whole_request
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from tests.core.server_under_test import Server
@@ -97,6 +98,24 @@ def _heads() -> dict[str, Entry]:
     return {
         f"a plain head with {what} of {name}": lambda n, text=text, shape=shape: partial(  # type: ignore[misc]
             plain_head, shape(text(n)).encode("latin-1")
+        )
+        for what, shape in shapes.items()
+        for name, text in {**TEXTS, "headers": lambda n: "x: y\r\n" * (n // 6)}.items()
+    }
+
+
+def _whole_requests() -> dict[str, Entry]:
+    """Any other requests as the lane reads them at a glance, and whatever resembles them."""
+    shapes: dict[str, Callable[[str], str]] = {
+        "a path": lambda text: f"GET /{text} HTTP/1.1\r\nHost: x\r\n\r\n",
+        "a host": lambda text: f"GET / HTTP/1.1\r\nHost: {text}\r\n\r\n",
+        "a name": lambda text: f"GET / HTTP/1.1\r\nHost: x\r\n{text}: x\r\n\r\n",
+        "a length": lambda text: f"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: {text}\r\n\r\n",
+        "a body": lambda text: f"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: {len(text)}\r\n\r\n{text}",
+    }
+    return {
+        f"a whole request with {what} of {name}": lambda n, text=text, shape=shape: partial(  # type: ignore[misc]
+            whole_request, shape(text(n)).encode("latin-1"), CLIENT, "http"
         )
         for what, shape in shapes.items()
         for name, text in {**TEXTS, "headers": lambda n: "x: y\r\n" * (n // 6)}.items()
@@ -258,4 +277,4 @@ def _fields() -> dict[str, Entry]:
 
 def entries() -> dict[str, Entry]:
     """Return every entry by its name."""
-    return {**_conversations(), **_heads(), **_frames(), **_fields()}
+    return {**_conversations(), **_heads(), **_whole_requests(), **_frames(), **_fields()}

@@ -6,13 +6,14 @@ import re
 import socket
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from reference_server.adapters.memory.clocks import SetClock
 from reference_server.http.admission import Admission
 from reference_server.http.express_lane import ExpressLane
+from reference_server.http.ready_queue import READ, WRITE, EpollReadiness, SelectorReadiness
 from reference_server.limits import CHUNKS_AT_ONCE, LANE_ANSWERS_AT_ONCE, LANE_LIMITED_AT_ONCE
 from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
@@ -209,3 +210,30 @@ async def test_what_waits_is_counted_as_what_it_costs(sent: bytes) -> None:
         lane = Lane()
         clients = [lane.connect("192.0.2.1") for _ in range(20)]
     lane.close()
+
+
+@pytest.mark.parametrize("make", [SelectorReadiness, *([EpollReadiness] if sys.platform == "linux" else [])])
+async def test_who_is_ready_is_told_alike_on_every_platform(make: type[SelectorReadiness | EpollReadiness]) -> None:
+    """Ready is who may be read from or written to, as asked; and who is gone, whatever was asked."""
+    readiness = make()
+    near, far = socket.socketpair()
+    connection: Any = object()
+    try:
+        readiness.register(far.fileno(), READ, connection)
+        assert list(readiness.ready()) == []
+        near.send(b"a")
+        await readiness.wait()
+        assert list(readiness.ready()) == [(connection, READ)]
+        readiness.modify(far.fileno(), WRITE, connection)
+        assert list(readiness.ready()) == [(connection, WRITE)]
+        readiness.modify(far.fileno(), READ, connection)
+        near.close()
+        assert [events & READ for _, events in readiness.ready()] == [READ]
+        readiness.unregister(far.fileno())
+        assert list(readiness.ready()) == []
+        readiness.register(far.fileno(), WRITE, connection)
+        assert [events & WRITE for _, events in readiness.ready()] == [WRITE]
+    finally:
+        readiness.close()
+        near.close()
+        far.close()

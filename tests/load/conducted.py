@@ -89,6 +89,10 @@ def plain(duration: str, stages: str = '{ duration = "1s", target = 4 }') -> str
     return _PLAIN.replace("DURATION", duration).replace("STAGES", stages)
 
 
+class Over(Exception):  # noqa: N818 - no mistake: the machine was too busy
+    """The run came to its end before all was done to it."""
+
+
 class Run:
     """A conducted run under way. Its processes are found by what they were started as."""
 
@@ -139,7 +143,7 @@ class Run:
         return shard
 
     async def metrics(self) -> dict[str, float]:
-        """Read the metrics of the run's own server; nothing before it listens."""
+        """Read the metrics of the run's own server; nothing before it listens, or when it ends."""
         ports = [
             at.laddr.port
             for server in self.started_with("reference_server")
@@ -148,9 +152,11 @@ class Run:
         ]
         if not ports:
             return {}
-        async with await trio.open_tcp_stream("127.0.0.1", ports[0]) as stream:
-            await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            text = b"".join([part async for part in stream]).decode()
+        text = ""
+        with suppress(OSError, trio.BrokenResourceError):  # it may just end
+            async with await trio.open_tcp_stream("127.0.0.1", ports[0]) as stream:
+                await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                text = b"".join([part async for part in stream]).decode()
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line.startswith("hatchfarm_"))
         return {name: float(value) for name, value in pairs}
 
@@ -164,14 +170,15 @@ class Run:
     async def machines_once_at_work_on(self, shards: set[psutil.Process]) -> int:
         """Wait until these shards have the whole fleet connected; gives how many machines the server knows by then.
 
-        Each machine keeps one connection open.
+        Each machine keeps one connection open. Raises Over when the run comes to its end before that.
         """
         with trio.fail_after(WAIT_SECONDS):
             while True:
-                assert self.process.poll() is None, self.out + self.err
+                if self.process.poll() is not None:
+                    raise Over(self.out + self.err)
                 held = sum(at.status == psutil.CONN_ESTABLISHED for shard in shards for at in connections(shard))
                 shown = await self.metrics()
-                if held == MACHINES and shown["hatchfarm_workers_unknown_total"] == 0:
+                if held == MACHINES and shown.get("hatchfarm_workers_unknown_total") == 0:
                     return int(shown["hatchfarm_workers_total"])
                 await trio.sleep(POLL_SECONDS)
 

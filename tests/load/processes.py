@@ -61,7 +61,7 @@ def serving(settings: Mapping[str, str]) -> Iterator[str]:
 
 
 def conclusively(run: Callable[[], int]) -> int:
-    """Run until there is a verdict, three times at most; gives the exit code."""
+    """Run until there is a verdict, a few times at most; gives the exit code."""
     return until_conclusive(run, int)
 
 

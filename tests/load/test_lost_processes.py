@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.conftest import Hatchfarm
-from tests.load.conducted import MACHINES, alive, conducted, plain
+from tests.load.conducted import MACHINES, Over, Run, alive, conducted, plain
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ SOON_SECONDS = 120.0
 END_SECONDS = 180.0
 """For the end of a run: last answers, a last look at the target, and the reports."""
 ENDLESS = plain("10m")
-LASTS_SECONDS = 24
-"""Long enough for what is done to a run that must end by itself, also on a busy machine."""
+LASTS_SECONDS = (20, 80, 320)
+"""Long enough for what is done to a run that must end by itself; where a machine was too busy for that, the next."""
 
 
 @pytest.fixture
@@ -36,27 +36,18 @@ async def test_a_run_goes_on_without_lost_workers_and_shards_to_its_end_and_says
 
     A machine that moves is a new one to the server, as every shard numbers its own: so it sees how many have moved.
     """
-    async with conducted(hatchfarm, plain(f"{LASTS_SECONDS}s"), "--workers", "3") as run:
-        await run.until_at_work()
-        killed, bereft, stays = run.workers
-        shards = {worker: run.shard_of(worker) for worker in (killed, bereft, stays)}
-
-        killed.kill()
-        await until(lambda: not alive([shards[killed]]), seconds_max=SOON_SECONDS)
-        known = await run.machines_once_at_work_on({shards[bereft], shards[stays]})
-        assert known in {MACHINES + 6, MACHINES + 7}  # it had a third
-
-        shards[bereft].kill()
-        await until(lambda: not alive([bereft]), seconds_max=SOON_SECONDS)
-        assert await run.machines_once_at_work_on({shards[stays]}) == known + MACHINES // 2
-        assert alive([stays, shards[stays], run.master, run.server])
-
-        assert await run.end() == 3
-        await run.nothing_is_left(SOON_SECONDS)
+    for lasts_seconds in LASTS_SECONDS:
+        try:
+            run = await _without_a_worker_and_a_shard(hatchfarm, lasts_seconds)
+        except Over:
+            continue
+        break
+    else:
+        pytest.fail("every run was over before all was done to it")
     assert run.err == ""
     verdict = hatchfarm.verdict(scenario="conducted")
     assert (verdict["status"], verdict["interrupted"]) == ("inconclusive", None)
-    assert verdict["duration_s"] > LASTS_SECONDS - 1.5
+    assert verdict["duration_s"] > lasts_seconds - 1.5
     first, second = verdict["warnings"]
     assert re.fullmatch(r"a worker was lost after [0-9.]+s: Locust hears from it no more", first)
     assert re.fullmatch(r"a worker was lost after [0-9.]+s: the shard died with exit code -9", second)
@@ -68,6 +59,29 @@ async def test_a_run_goes_on_without_lost_workers_and_shards_to_its_end_and_says
         assert len(finding["evidence"]["parts"]) == 4  # two workers, each with its shard's machines and its owners
         assert finding["at_ns"] == min(one["known_until_ns"] for one in finding["evidence"]["parts"])
     assert checkers["statistics"]["status"] in {"pass", "inconclusive"}
+
+
+async def _without_a_worker_and_a_shard(hatchfarm: Hatchfarm, lasts_seconds: int) -> Run:
+    """Lose one of three workers, and then another's shard, and let the run come to its end. Raises Over."""
+    async with conducted(hatchfarm, plain(f"{lasts_seconds}s"), "--workers", "3") as run:
+        await run.until_at_work()
+        master, server = run.master, run.server
+        killed, bereft, stays = run.workers
+        shards = {worker: run.shard_of(worker) for worker in (killed, bereft, stays)}
+
+        killed.kill()
+        await until(lambda: not alive([shards[killed]]), seconds_max=SOON_SECONDS)
+        known = await run.machines_once_at_work_on({shards[bereft], shards[stays]})
+        assert known in {MACHINES + 6, MACHINES + 7}  # it had a third
+
+        shards[bereft].kill()
+        await until(lambda: not alive([bereft]), seconds_max=SOON_SECONDS)
+        assert await run.machines_once_at_work_on({shards[stays]}) == known + MACHINES // 2
+        assert len(alive([stays, shards[stays], master, server])) == 4
+
+        assert await run.end() == 3
+        await run.nothing_is_left(SOON_SECONDS)
+    return run
 
 
 async def test_without_its_master_a_run_ends_soon_with_what_is_known_and_leaves_nothing(hatchfarm: Hatchfarm) -> None:

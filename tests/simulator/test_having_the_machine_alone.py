@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tests.support.alone import INCONCLUSIVE, SharedMachine, until_conclusive
+from tests.support.alone import AGAIN, INCONCLUSIVE, NICENESS, SharedMachine, before_others, nice, until_conclusive
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -44,8 +44,15 @@ def test_whoever_is_alone_sees_nobody_else_at_it(tmp_path: Path) -> None:
     assert [process.exitcode for process in processes] == [0] * PROCESSES
 
 
-def test_a_run_without_a_verdict_is_made_three_times_at_most_and_its_last_result_counts() -> None:
-    for codes, last in (([0], 0), ([1], 1), ([INCONCLUSIVE, 0], 0), ([INCONCLUSIVE] * 4, INCONCLUSIVE)):
+def test_a_run_without_a_verdict_is_made_so_often_at_most_and_its_last_result_counts() -> None:
+    for codes, last in (([0], 0), ([1], 1), ([INCONCLUSIVE, 0], 0), ([INCONCLUSIVE] * (AGAIN + 2), INCONCLUSIVE)):
         left = iter(codes)
         assert until_conclusive(left.__next__, int) == last
-        assert len(list(left)) == max(len(codes) - 3, 0)
+        assert len(list(left)) == max(len(codes) - AGAIN - 1, 0)
+
+
+def test_whoever_is_alone_goes_before_others_where_it_may_and_then_is_as_it_was() -> None:
+    before = nice()
+    with before_others():
+        assert nice() in {before, NICENESS}
+    assert nice() == before

@@ -26,8 +26,8 @@ from simulator.scenario.values import Scenario
 from simulator.worlds.live.shard import Shard
 from simulator.worlds.live.world import LIVE, run_fleet
 from simulator.worlds.players import fleet_run as live
-from simulator.worlds.players.fleet_player import time_hour
 from simulator.worlds.players.fleet_run import FleetRun
+from simulator.worlds.players.hardware_reports import time_hour
 from simulator.worlds.progress import Progress
 from tests.simulator.conftest import (
     ACCEPT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,9 +57,11 @@ async def test_a_campaign_fires_at_its_rate_from_addresses_of_its_own(scripted: 
         await shard.history.until(20)
         await until(lambda: not shard.shard.playing.due)
     rows = [shard.row(at) for at in range(len(shard.history))]
-    planned = sorted(row["planned_ns"] - start_ns for row in rows)
-    assert 0 <= planned[0] <= launched_ns - start_ns
-    assert planned[1:] == [number * SECOND_NS // 40 for number in range(1, 20)]
+    planned = Counter(row["planned_ns"] - start_ns for row in rows)
+    by_rate = Counter(number * SECOND_NS // 40 for number in range(1, 20))
+    assert by_rate <= planned
+    (first_ns,) = (planned - by_rate).elements()  # on a busy machine it may be launched after the next are due
+    assert 0 <= first_ns <= launched_ns - start_ns
     for row in rows:
         assert (row["campaign"], row["expected"]) == (3, Answer.TIMESTAMP_OUT_OF_WINDOW)
         assert (row["got"], row["status"]) == (Answer.TIMESTAMP_OUT_OF_WINDOW, 401)

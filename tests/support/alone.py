@@ -1,20 +1,57 @@
-"""Having the machine to oneself among the processes that test side by side, when a run found it too busy to judge."""
+"""Having the machine to oneself among the processes that test side by side, when a run found it too busy to judge.
+
+What else the machine does goes on; where this process may, it goes before that meanwhile.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
 _Result = TypeVar("_Result")
 INCONCLUSIVE = 3
 """The exit code of a run that came to no verdict."""
+AGAIN = 4
+"""How often at most a run is made once more, alone, that came to no verdict."""
+NICENESS = -10
+"""Nine times the share of a CPU of what nobody has made nice."""
+_GROUP = Path("/proc/self/autogroup")
+"""Where the kernel shares CPUs between sessions first, the niceness of this one's."""
+
+
+def nice() -> int:
+    """Return how nice this thread is, as what it starts will be."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def be_as_nice_as(niceness: int) -> None:
+    """Have this thread, and what it starts from now on, be so nice, unless it may not."""
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
+
+
+@contextmanager
+def before_others() -> Iterator[None]:
+    """Go before what is not of the tests, where that is allowed: for root it mostly is."""
+    before = nice()
+    _be_as_nice_in_all(NICENESS)
+    try:
+        yield
+    finally:
+        _be_as_nice_in_all(before)
+
+
+def _be_as_nice_in_all(niceness: int) -> None:
+    be_as_nice_as(niceness)
+    with suppress(OSError):
+        _GROUP.write_text(str(niceness), encoding="ascii")
 
 
 class SharedMachine:
@@ -45,7 +82,8 @@ class SharedMachine:
         fcntl.lockf(self._machine, fcntl.LOCK_EX)
         fcntl.lockf(self._queue, fcntl.LOCK_UN)
         try:
-            yield
+            with before_others():
+                yield
         finally:
             fcntl.lockf(self._machine, fcntl.LOCK_UN)
             self._join()
@@ -74,16 +112,16 @@ class ThisMachine:
     @classmethod
     def alone(cls) -> AbstractContextManager[None]:
         """Test while nobody else does."""
-        return cls._shared.alone() if cls._shared else nullcontext()
+        return cls._shared.alone() if cls._shared else before_others()
 
 
 def until_conclusive(run: Callable[[], _Result], code: Callable[[_Result], int]) -> _Result:
-    """Run, and twice more at most, with the machine to itself, where it was too busy for the harness to judge.
+    """Run, and AGAIN times more at most, with the machine to itself, where it was too busy for the harness to judge.
 
     `code` returns the exit code of what came of a run.
     """
     result = run()
-    for _ in range(2):
+    for _ in range(AGAIN):
         if code(result) == INCONCLUSIVE:
             with ThisMachine.alone():
                 result = run()

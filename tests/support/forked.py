@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
+from tests.support.alone import be_as_nice_as, nice
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from multiprocessing.connection import Connection
@@ -28,7 +30,7 @@ async def run_forked(main: Callable[[], object], arguments: list[str], environ: 
 
     What it prints to both its streams goes into the file `out`.
     """
-    process = _CONTEXT.Process(target=_become, args=(main, arguments, dict(environ), "", str(out), str(out)))
+    process = _CONTEXT.Process(target=_become, args=(nice(), main, arguments, dict(environ), "", str(out), str(out)))
     process.start()
     try:
         return await _end_of(process)
@@ -62,7 +64,7 @@ def finish_forked(
     with TemporaryDirectory() as printed:
         out, err = Path(printed, "out"), Path(printed, "err")
         streams = (str(folder), str(out), str(err))
-        process = _CONTEXT.Process(target=_become, args=(main, arguments, dict(environ), *streams))
+        process = _CONTEXT.Process(target=_become, args=(nice(), main, arguments, dict(environ), *streams))
         process.start()
         process.join(seconds_max)
         if process.exitcode is None:
@@ -78,7 +80,8 @@ class ForkedServer:
     def __init__(self, main: Callable[[], object], arguments: list[str], environ: Mapping[str, str]) -> None:
         theirs, self._held = _CONTEXT.Pipe(duplex=False)
         self._printed, printing = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=_become_server, args=(main, arguments, dict(environ), theirs, printing))
+        given = nice(), main, arguments, dict(environ), theirs, printing
+        self._process = _CONTEXT.Process(target=_become_server, args=given)
         self._process.start()
         theirs.close()
         printing.close()
@@ -116,8 +119,15 @@ async def _end_of(process: ForkServerProcess) -> int:
 
 
 def _become(
-    main: Callable[[], object], arguments: list[str], environ: dict[str, str], folder: str, out: str, err: str
+    niceness: int,
+    main: Callable[[], object],
+    arguments: list[str],
+    environ: dict[str, str],
+    folder: str,
+    out: str,
+    err: str,
 ) -> None:
+    be_as_nice_as(niceness)  # as whoever asked for it: it is forked from another
     files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for path in (out, err)]
     if folder:
         os.chdir(folder)
@@ -125,8 +135,14 @@ def _become(
 
 
 def _become_server(
-    main: Callable[[], object], arguments: list[str], environ: dict[str, str], held: Connection, printing: Connection
+    niceness: int,
+    main: Callable[[], object],
+    arguments: list[str],
+    environ: dict[str, str],
+    held: Connection,
+    printing: Connection,
 ) -> None:
+    be_as_nice_as(niceness)
     _live(main, arguments, environ, 0, held.fileno(), 1, printing.fileno(), 2, os.open(os.devnull, os.O_WRONLY))
 
 

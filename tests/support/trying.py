@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from tests.support.alone import ThisMachine
+from tests.support.alone import AGAIN, ThisMachine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
 K = TypeVar("K")
 R = TypeVar("R")
-AGAIN = 2
-"""How often a trial is made once more, alone, before that it says nothing is its result."""
 
 
 async def try_all(

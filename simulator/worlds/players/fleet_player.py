@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
 from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
@@ -16,11 +14,12 @@ from reference_server.wire.units import SECOND_NS
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.script import ScriptContext, defences_of
 from simulator.client.target import Target, peers_of
-from simulator.fleet.hardware import HardwareLoad, capped
+from simulator.fleet.hardware import HardwareLoad
 from simulator.history.rows import NEVER_NS, History
 from simulator.limits import MACHINES_MAX
 from simulator.scenario.kinds import Duration
 from simulator.worlds.plan import make_campaigns, make_fleet, make_market_work
+from simulator.worlds.players.hardware_reports import HardwareReports
 from simulator.worlds.players.onboarding import Onboarding
 from simulator.worlds.players.scripts import ScriptPlayer
 
@@ -37,7 +36,10 @@ if TYPE_CHECKING:
     from simulator.worlds.world import World
 
 TICK_SECONDS = 0.05
-HARDWARE_TICK_SECONDS = 1.0
+STEADY_SECONDS = 0.5
+"""From one look to the next while as many machines take part as are wanted, and nothing is to begin before."""
+HARDWARE_MIN_SECONDS, HARDWARE_SHARE = 1.0, 0.2
+"""How often the load of the hardware moves on: at most once a second, and five times from a heartbeat to the next."""
 
 
 class ShardRange(msgspec.Struct, frozen=True):
@@ -100,7 +102,9 @@ class FleetPlayer:
         self.fleet = make_fleet(scenario, fleet_rng, prefix, first)
         self.campaigns = make_campaigns(scenario, self.fleet[: share.machines], fleet_rng)
         self._early: list[int] = []
-        self._hardware = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
+        load = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
+        self._hardware = HardwareReports(load, self.fleet, first)
+        self._hardware_seconds = hardware_seconds(scenario.fleet.heartbeat_interval_ns)
         self._start_ns = progress.started_ns = clock.monotonic_ns()
         rotation_ns = scenario.fleet.certificate_rotation_ns
         self._onboarding = Onboarding(target, history, progress, self.now, call_rng, rotation_ns, tape)
@@ -109,6 +113,7 @@ class FleetPlayer:
         self._calling: set[int] = set()
         self._registered = 0
         self._work = make_market_work(scenario, self.fleet, work_rng)
+        self.metrics_of = self._hardware.of
         metrics_of = self.metrics_of if self._work is None else self.market_metrics_of
         self._shard = world.make_shard(
             target, history, progress, shard_rng, self.now, wall, metrics_of, self._call,
@@ -120,8 +125,7 @@ class FleetPlayer:
             server=scenario.server,
         )  # fmt: skip
         self.spread = shard_rng.random(len(self.fleet))
-        self._cpu, self._memory, self._gpu = [0.0], [0.0], [0.0]
-        self.load_hardware(HARDWARE_TICK_SECONDS)
+        self.load_hardware(self._hardware_seconds)
 
     def now(self) -> int:
         """Return nanoseconds since the start of the run."""
@@ -184,7 +188,16 @@ class FleetPlayer:
             while campaigns and campaigns[0].options.start_ns <= now_ns:
                 self._launch(campaigns.pop(0))
             progress.connected_max = max(progress.connected_max, progress.connected)
-            await trio.sleep(TICK_SECONDS)
+            await trio.sleep(self._pause_seconds(wanted_at, wanted, campaigns))
+
+    def _pause_seconds(self, wanted_at: Callable[[int], int], wanted: int, campaigns: list[Campaign]) -> float:
+        """Return how long to wait before the next look at what is wanted."""
+        steady_until_ns = self.now() + int(STEADY_SECONDS * SECOND_NS)
+        if self._progress.connected != wanted or min(wanted_at(steady_until_ns), len(self.fleet)) != wanted:
+            return TICK_SECONDS
+        if campaigns:
+            steady_until_ns = min(steady_until_ns, campaigns[0].options.start_ns)
+        return max(TICK_SECONDS, (steady_until_ns - self.now()) / SECOND_NS)
 
     def _bring_to(self, wanted: int, now_ns: int) -> None:
         """Start or stop machines until as many take part."""
@@ -271,52 +284,22 @@ class FleetPlayer:
 
     # --- hardware
 
-    def metrics_of(self, index: int) -> str:
-        """Return a machine's hardware report as JSON; machines of scripts have numbers past the fleet's."""
-        index = (index - self._first) % len(self._cpu)
-        cpu, memory, gpu = self._cpu[index], self._memory[index], self._gpu[index]
-        return f'{{"cpu_percent":{cpu},"memory_percent":{memory},"gpu_percent":{gpu}}}'
-
     def market_metrics_of(self, index: int) -> str:
-        """Return the same with what the machine says to the market, if it is one that does."""
+        """Return a machine's hardware report with what it says to the market, if it is one that does."""
         hardware = self.metrics_of(index)
         work = None if self._work is None else self._work.get(index)
         return hardware if work is None else f"{hardware[:-1]},{work.metrics(self.now())}}}"
 
     def load_hardware(self, seconds: float) -> None:
         """Move the fleet's load on, held under each machine's policy."""
-        hardware, fleet = self._hardware, self.fleet
-        unix_seconds = self._clock.wall_ns() / SECOND_NS
-        hardware.advance(seconds, unix_seconds / 3600 % 24)
-        hours = {zone: time_hour(zone, unix_seconds) for zone in {m.rules.get("timezone", "UTC") for m in fleet}}
-
-        def caps(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-            return np.array([machine.rules.get(name, 100) for machine in fleet], dtype=np.float64)
-
-        allowed = np.array(
-            [
-                hours[machine.rules.get("timezone", "UTC")] in machine.rules["allowed_hours"]
-                if "allowed_hours" in machine.rules
-                else True
-                for machine in fleet
-            ],
-            dtype=np.bool_,
-        )
-        always = np.ones(len(fleet), dtype=np.bool_)
-        self._cpu = np.round(capped(hardware.cpu, caps("max_cpu_percent"), allowed), 1).tolist()
-        self._memory = np.round(capped(hardware.memory, caps("max_memory_percent"), always), 1).tolist()
-        self._gpu = np.round(capped(hardware.gpu, caps("max_gpu_percent"), allowed), 1).tolist()
+        self._hardware.advance(seconds, self._clock.wall_ns() / SECOND_NS)
 
     async def _tick_hardware(self) -> None:
         while True:
-            await trio.sleep(HARDWARE_TICK_SECONDS)
-            self.load_hardware(HARDWARE_TICK_SECONDS)
+            await trio.sleep(self._hardware_seconds)
+            self.load_hardware(self._hardware_seconds)
 
 
-def time_hour(zone: str, unix_seconds: float) -> int:
-    """Return the hour of the day in a time zone; UTC's for a zone this machine does not know."""
-    try:
-        info: tzinfo = ZoneInfo(zone)
-    except (KeyError, ValueError, OSError):
-        info = UTC
-    return datetime.fromtimestamp(unix_seconds, info).hour
+def hardware_seconds(heartbeat_interval_ns: int) -> float:
+    """Return from one step of the load to the next: nobody sees more of it than each machine's own heartbeats show."""
+    return max(HARDWARE_MIN_SECONDS, heartbeat_interval_ns / SECOND_NS * HARDWARE_SHARE)

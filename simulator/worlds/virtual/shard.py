@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from reference_server.wire.units import SECOND_NS
+from simulator.client.answers import whole_answer
 from simulator.client.link import Link, LinkState
 from simulator.history.losses import Loss
-from simulator.history.rows import NEVER_NS
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.carrying import Carrying
 from simulator.worlds.virtual.network import READ
@@ -19,8 +19,7 @@ from simulator.worlds.virtual.network import READ
 if TYPE_CHECKING:
     import socket
 
-    from simulator.fleet.machine import Machine
-    from simulator.worlds.plan import Campaign
+    from simulator.worlds.playing import Turn
     from simulator.worlds.virtual.network import MemoryNetwork
     from simulator.worlds.virtual.scheduling import JumpingClock
 
@@ -39,32 +38,19 @@ class VirtualShard(Carrying):
         self._running = False
         self._began_ns = 0
         """What the clock showed when the run began."""
-        self._armed_ns = NEVER_NS
-        """When the next turns are planned, in nanoseconds of the run."""
         self._taken = False
-
-    def resume(self, machine: Machine, given_up_ns: int = NEVER_NS) -> None:
-        """Take a machine (back) into the schedule."""
-        super().resume(machine, given_up_ns)
-        self._arm()
-
-    def launch(self, campaign: Campaign) -> None:
-        """Begin a campaign's schedule."""
-        super().launch(campaign)
-        self._arm()
 
     async def run(self) -> None:
         """Have the machines act until cancelled."""
         self._running = True
         self._began_ns = self._clock.now_ns - self._now()
-        self._armed_ns = NEVER_NS
-        self._arm()
+        waiting, self.playing.due = self.playing.due, []
+        self.playing.plan = self._plan
+        for due_ns, _, turn in sorted(waiting, key=itemgetter(0, 1)):
+            self._plan(due_ns, turn)
+        self._sweep()
         try:
-            while True:
-                await trio.sleep(SWEEP_NS / SECOND_NS)
-                for link in self.playing.overdue(self._now(), int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)):
-                    self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s", Loss.TIMED_OUT)
-                self._arm()
+            await trio.sleep_forever()
         finally:
             self._running = False
 
@@ -78,28 +64,34 @@ class VirtualShard(Carrying):
 
     # --- events
 
-    def _arm(self) -> None:
-        """Plan the next turns, unless they are planned."""
-        due = self.playing.due
-        if due and self._running:
-            due_ns = due[0][0]
-            if due_ns < self._armed_ns:
-                self._armed_ns = due_ns
-                self._clock.at(due_ns + self._began_ns, self._take_turns, due_ns)
+    def _plan(self, due_ns: int, turn: Turn) -> None:
+        """Plan a turn, as an event of its own: another heap of turns beside the events would cost as much again."""
+        self._clock.at(due_ns + self._began_ns, self._come_to, turn, due_ns)
 
-    def _take_turns(self, planned_for_ns: int) -> None:
-        if planned_for_ns != self._armed_ns or not self._running:
-            return  # something came up before it, and was planned instead
-        self._armed_ns = NEVER_NS
-        due, now_ns = self.playing.due, self._now()
-        while due and due[0][0] <= now_ns:
-            planned_ns, _, turn = heapq.heappop(due)
-            self._take_turn(turn, planned_ns, now_ns)
-        self._arm()
+    def _come_to(self, turn: Turn, due_ns: int) -> None:
+        if self._running:
+            self._take_turn(turn, due_ns, self._clock.now_ns - self._began_ns)
+
+    def _sweep(self) -> None:
+        """Give up on what is overdue, from time to time."""
+        if self._running:
+            for link in self.playing.overdue(self._now(), int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)):
+                self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s", Loss.TIMED_OUT)
+            self._clock.at(self._clock.now_ns + SWEEP_NS, self._sweep)
 
     def _look(self, link: Link, _events: int) -> None:
         self._ready(link)
-        self._arm()
+
+    def _take(self, link: Link, data: bytes) -> bool:
+        """Take an answer that came whole, as nearly all do."""
+        if link.state is not LinkState.WAITING or link.reader is not None:
+            return False
+        answer = whole_answer(data)
+        if answer is None:
+            return False
+        if not self.playing.answered(link, answer, self._clock.now_ns - self._began_ns):
+            self._drop(link)
+        return True
 
     # --- connections
 
@@ -118,7 +110,7 @@ class VirtualShard(Carrying):
         if not self._taken:
             raise ConnectionRefusedError("nobody listens there")
         end: Any = link.sock
-        end.look = partial(self._look, link)
+        end.look, end.take = partial(self._look, link), partial(self._take, link)
         end.watch(READ)
         link.state = LinkState.READY
         self._progress.connected += link.machine is not None

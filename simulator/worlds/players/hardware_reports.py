@@ -1,0 +1,83 @@
+"""What a fleet's machines report of their hardware: its load, held under what their policies allow, as JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+from operator import is_not
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from simulator.fleet.hardware import DAY_HOURS, PERCENT_MAX, capped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from simulator.fleet.hardware import HardwareLoad
+    from simulator.fleet.machine import Machine
+
+MAXIMA = ("max_cpu_percent", "max_memory_percent", "max_gpu_percent")
+DECIMALS = 1
+
+
+class HardwareReports:
+    """The reports of a fleet, whose machines are numbered from `first` on.
+
+    What policies allow is kept in columns, as it is looked at for every machine at each step of the load; the rules of
+    a machine are read again only when it has others.
+    """
+
+    def __init__(self, load: HardwareLoad, fleet: Sequence[Machine], first: int) -> None:
+        self._load = load
+        self._fleet = fleet
+        self._first = first
+        self._obeyed: list[dict[str, Any] | None] = [None] * len(fleet)
+        self._maxima = {name: np.full(len(fleet), PERCENT_MAX) for name in MAXIMA}
+        self._hours = np.ones((len(fleet), DAY_HOURS), dtype=np.bool_)
+        self._zones: dict[str, int] = {}
+        self._zone = np.zeros(len(fleet), dtype=np.intp)
+        self._places = np.arange(len(fleet))
+        self._cpu, self._memory, self._gpu = load.cpu, load.memory, load.gpu
+
+    def advance(self, seconds: float, unix_seconds: float) -> None:
+        """Move the load on by so long, to a moment."""
+        load = self._load
+        load.advance(seconds, unix_seconds / 3600 % DAY_HOURS)
+        rules = [machine.rules for machine in self._fleet]
+        if any(map(is_not, rules, self._obeyed)):
+            self._obey(rules)
+        hours = np.array([time_hour(zone, unix_seconds) for zone in self._zones], dtype=np.intp)
+        allowed = self._hours[self._places, hours[self._zone]]
+        cpu, memory, gpu = (self._maxima[name] for name in MAXIMA)
+        self._cpu = capped(load.cpu, cpu, allowed).round(DECIMALS)
+        self._memory = np.minimum(load.memory, memory).round(DECIMALS)
+        self._gpu = capped(load.gpu, gpu, allowed).round(DECIMALS)
+
+    def _obey(self, rules: list[dict[str, Any]]) -> None:
+        """Read the rules of the machines that have others than before."""
+        for place, (now, before) in enumerate(zip(rules, self._obeyed, strict=True)):
+            if now is before:
+                continue
+            for name, column in self._maxima.items():
+                column[place] = now.get(name, PERCENT_MAX)
+            self._zone[place] = self._zones.setdefault(now.get("timezone", "UTC"), len(self._zones))
+            self._hours[place] = True
+            if "allowed_hours" in now:
+                self._hours[place] = np.isin(np.arange(DAY_HOURS), now["allowed_hours"])
+        self._obeyed = list(rules)
+
+    def of(self, index: int) -> str:
+        """Return a machine's report as JSON; machines of scripts have numbers past the fleet's."""
+        place = (index - self._first) % len(self._fleet)
+        cpu, memory, gpu = self._cpu.item(place), self._memory.item(place), self._gpu.item(place)
+        return f'{{"cpu_percent":{cpu},"memory_percent":{memory},"gpu_percent":{gpu}}}'
+
+
+def time_hour(zone: str, unix_seconds: float) -> int:
+    """Return the hour of the day in a time zone; UTC's for a zone this machine does not know."""
+    try:
+        info: tzinfo = ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        info = UTC
+    return datetime.fromtimestamp(unix_seconds, info).hour
