@@ -9,6 +9,7 @@ import numpy as np
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.fuzzing.ingredients import (
+    ALERT_DEFAULTS,
     CREDIT,
     CREDITS,
     GOES_WITH,
@@ -54,7 +55,11 @@ class Drawing:
         choices = {**SETTINGS, **MARKET_SETTINGS} if market else SETTINGS
         settings = self.some([*choices], self.up_to(SETTINGS_MAX))
         seconds = self.one(MARKET_SECONDS if market else SECONDS)
-        values = {"WORKER_STATUS_STALE_SECONDS": STALE_DEFAULT, **{name: self.one(choices[name]) for name in settings}}
+        values = {
+            "WORKER_STATUS_STALE_SECONDS": STALE_DEFAULT,
+            "WORKER_AUTH_FAIL_ALERT_THRESHOLD": ALERT_DEFAULTS[self._seed % len(ALERT_DEFAULTS)],
+            **{name: self.one(choices[name]) for name in settings},
+        }
         for attack in attacks:
             values |= {name: self.one(those) for name, those in GOES_WITH.get(attack, {}).items()}
         document: Document = {

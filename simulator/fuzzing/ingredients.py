@@ -49,6 +49,8 @@ GOES_WITH: Mapping[str, Mapping[str, SettingChoices]] = {
 """Settings without which an attack would prove nothing in so short a time, or to agents without money."""
 STALE_DEFAULT = 20
 """Of a scenario without a wish, so that few fall stale by chance."""
+ALERT_DEFAULTS = (1, 2, 3)
+"""Auth failures that turn the alert on, in one scenario after the other: so few that a single attack passes them."""
 TOO_LONG = frozenset({
     "audit.evict", "nonce.flood", "policy-fetch.bogus", "http.slowloris", "http.slow-body", "http.slow-read",
     *(f"strain.{name}" for name in ("audit-turn", "bodies", "connects", "flood", "headers", "slow-read")),
