@@ -25,7 +25,7 @@ from tests.planted_bugs.faulty_server import planted
 from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
-    from click.testing import Result
+    from typer.testing import Result
 
 SEEDS = range(1, 5001) if SOAK else range(9, 15)
 """Each costs most of a second of CPU: few in the ordinary run."""
