@@ -3,12 +3,13 @@ PYTHON ?= python3
 ENVIRONMENT := .venv
 READY := $(ENVIRONMENT)/.ready
 RIVALS := $(ENVIRONMENT)/.rivals
+SITE := $(ENVIRONMENT)/.site
 RUN := $(ENVIRONMENT)/bin
 # Where this is set, each of the hundreds of processes that tests start compiles all of this project anew: a second of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick soak check bench rivals reference lock format clean
+.PHONY: help demo test test-quick soak check bench rivals reference docs lock format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 12
@@ -24,6 +25,11 @@ $(READY): requirements.lock pyproject.toml
 $(RIVALS): $(READY) requirements-rivals.lock
 	@echo "Adding the servers to compare with to $(ENVIRONMENT) ..."
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-rivals.lock
+	@touch $@
+
+$(SITE): $(READY) requirements-site.lock
+	@echo "Adding what writes the site of the docs to $(ENVIRONMENT) ..."
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-site.lock
 	@touch $@
 
 demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks against the reference server
@@ -44,6 +50,7 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/contract
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/core
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/description
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/docs
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/durability
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/fuzzing
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/growth
@@ -74,11 +81,16 @@ rivals: $(RIVALS) ## measure the server and the shard against what others would 
 reference: $(READY) ## write the reference pages of docs/ anew, from the code
 	@$(RUN)/python -m simulator.commands.reference docs/reference
 
+docs: $(SITE) reference ## write the site of docs/ to build/site; it needs no network, and no server
+	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet --strict
+	@echo "The docs: build/site/index.html"
+
 lock: ## pin the dependencies anew, with hashes
 	@test -d $(ENVIRONMENT) || $(PYTHON) -m venv $(ENVIRONMENT)
 	@$(RUN)/python -m pip install --quiet uv
 	@$(RUN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
 	@$(RUN)/uv pip compile --group rivals --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements-rivals.lock
+	@$(RUN)/uv pip compile --group site --constraint requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements-site.lock
 
 format: $(READY) ## format the code and mend what the linter can
 	@$(RUN)/ruff format .
