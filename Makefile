@@ -52,6 +52,7 @@ soak: $(READY) ## in full what the tests sample: false alarms, broken targets, k
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/description
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/docs
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/durability
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/fuzzing
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/growth
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/http
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/payouts

@@ -315,3 +315,12 @@ RESULTS_READ_MAX = 5_000
 """Stored runs that are looked at to list the newest: some seconds of reading their verdicts."""
 RESULTS_SHOWN = 20
 """Stored runs that are listed where nobody says how many."""
+FUZZ_ROUND_SEEDS = 16
+"""Scenarios that are drawn before what they cover counts: enough for all cores until the slowest ends."""
+FUZZ_SEEDS_MAX = 1_000_000
+"""Of one search: a week and more of a core, and a list of what failed that fits on a page."""
+FUZZ_JOBS_MAX = 64
+SHRINK_TRIES_MAX = 300
+"""Runs to make a failing scenario small: most are small after fifty, and each is shorter than the last."""
+SEQUENCE_ROWS_MAX = 400
+"""Exchanges of a drawing: more is no longer looked at, and the trace has them all."""

@@ -19,6 +19,7 @@ from simulator.commands.bench import bench
 from simulator.commands.capacity import capacity
 from simulator.commands.compare import compare
 from simulator.commands.failing import USAGE_ERROR, fail
+from simulator.commands.fuzz import fuzz
 from simulator.commands.options import ProfileOption, complete_scenario
 from simulator.commands.reading import read_scenario
 from simulator.commands.reports import report, verify
@@ -233,6 +234,7 @@ traces.register(app)
 app.command()(bench)
 app.command()(capacity)
 app.command()(compare)
+app.command()(fuzz)
 app.command()(worker)
 app.command()(report)
 app.command()(results)

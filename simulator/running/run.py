@@ -146,11 +146,19 @@ def execute(
         return _report(request, outcome, view, console)
 
 
-def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
-    """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
+def play(
+    request: RunRequest, console: Console, start: Callable[..., object] = trio.run, work: Work | None = None
+) -> RunState:
+    """Run, and return what is known at the end; nothing is judged or written. As `execute`, for the rest."""
     outcome = _before(request)
     with _view_of(request, outcome, console) as view:
-        trio.run(_run, request, outcome, view, HeldSignal(), _work)
+        start(_run, request, outcome, view, HeldSignal(), work or _work)
+    return outcome
+
+
+def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
+    """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
+    outcome = play(request, console)
     return record_of(request, outcome), outcome.history
 
 

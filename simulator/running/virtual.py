@@ -17,7 +17,7 @@ from simulator.deployment.server_process import environ_of
 from simulator.deployment.server_watch import ServerWatch
 from simulator.limits import VIRTUAL_SECONDS_AFTER
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
-from simulator.running.run import RunError, ends_noted, execute
+from simulator.running.run import RunError, ends_noted, execute, play
 from simulator.scenario.metrics import MEMORY
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.virtual.scheduling import run_seeded
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from simulator.client.target import Target
-    from simulator.running.run import RunRequest
+    from simulator.running.run import RunRequest, Work
     from simulator.running.run_state import RunState
     from simulator.scenario.values import Scenario
     from simulator.worlds.virtual.scheduling import JumpingClock
@@ -86,6 +86,18 @@ def not_yet_virtual(scenario: Scenario) -> list[str]:
 
 def execute_virtually(request: RunRequest, console: Console) -> int:
     """Run in virtual time, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
+    request, start, work = _composed(request)
+    return execute(request, console, start, work)
+
+
+def play_virtually(request: RunRequest, console: Console) -> tuple[RunRequest, RunState]:
+    """Run in virtual time, and return the request as it was played and what is known at the end; nothing is judged."""
+    request, start, work = _composed(request)
+    return request, play(request, console, start, work)
+
+
+def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], Work]:
+    """Return the request with its own token, what starts it and what plays in it. Raises RunError, TargetError."""
     if request.target is not None:
         raise RunError("--virtual plays against a server of its own in memory: leave --target away")
     if request.conducted_by is not None:
@@ -101,7 +113,7 @@ def execute_virtually(request: RunRequest, console: Console) -> int:
     sides = _add_sides(world, request.scenario)
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)
-    return execute(request, console, start, partial(_work, world, sides))
+    return request, start, partial(_work, world, sides)
 
 
 def _add_sides(world: VirtualWorld, scenario: Scenario) -> dict[str, Target]:

@@ -202,7 +202,7 @@ LIMIT_FAULTS = (
           ("core.rate_limit", "TokenBuckets.take", "full_at = self._full_at.get(key)",
            FIXED_WINDOW)),
     fault("429 without Retry-After", "limits", "features contents", "[Rr]etry-[Aa]fter",
-          (REPLIES, "rate_limited", "retry_after(RATE_LIMITED, wait_ns)", "RATE_LIMITED")),
+          (REPLIES, "rate_limited", "_rate_limited(-(-wait_ns // SECOND_NS))", "RATE_LIMITED")),
 )  # fmt: skip
 
 FAULTS = (*HEARTBEAT_FAULTS, *FLEET_FAULTS, *AUDIT_FAULTS, *OWNER_FAULTS, *LIMIT_FAULTS)

@@ -128,6 +128,8 @@ class End:
         if len(data) > most:
             inbox.append(data[most:])
             data = data[:most]
+            if self.events & READ:  # as a socket stays ready: nothing more need arrive for it to be read on
+                self._clock.at(self._clock.now_ns, self._look_again, READ)
         self._took(len(data))
         return data
 

@@ -1,0 +1,190 @@
+"""From a seed to a scenario: sizes, attacks, clocks, habits and settings, most of them left out of each one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from simulator.attacks import CATALOGUE
+from simulator.attacks.catalogue import ShotAttack
+from simulator.fuzzing.ingredients import (
+    ALERT_DEFAULTS,
+    CREDIT,
+    CREDITS,
+    GOES_WITH,
+    HABITS,
+    MARKET_SETTINGS,
+    SETTINGS,
+    STALE_DEFAULT,
+    attacks_drawn,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from simulator.fuzzing.documents import Document
+
+ATTACKS_MAX, SETTINGS_MAX, HABITS_MAX = 5, 4, 3
+SECONDS = (8, 12, 16)
+MARKET_SECONDS = (70, 90)
+"""Of runs with a market: a job takes a minute at least."""
+MACHINES = (1, 2, 3, 5, 8)
+
+
+class Drawn(NamedTuple):
+    """A scenario, and what went into it by the names that coverage counts."""
+
+    document: Document
+    ingredients: tuple[str, ...]
+
+
+class Drawing:
+    """The draws of one scenario. `weigh` says by an ingredient's name how often it is drawn, relative to others."""
+
+    def __init__(self, seed: int, weigh: Callable[[str], float]) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._seed = seed
+        self._weigh = weigh
+
+    def draw(self) -> Drawn:
+        """Return the scenario."""
+        habits = self.some(HABITS, self.up_to(HABITS_MAX))
+        attacks = self.some(attacks_drawn(), self.up_to(ATTACKS_MAX) or (0 if habits else 1))
+        market = "market" in habits
+        choices = {**SETTINGS, **MARKET_SETTINGS} if market else SETTINGS
+        settings = self.some([*choices], self.up_to(SETTINGS_MAX))
+        seconds = self.one(MARKET_SECONDS if market else SECONDS)
+        values = {
+            "WORKER_STATUS_STALE_SECONDS": STALE_DEFAULT,
+            "WORKER_AUTH_FAIL_ALERT_THRESHOLD": ALERT_DEFAULTS[self._seed % len(ALERT_DEFAULTS)],
+            **{name: self.one(choices[name]) for name in settings},
+        }
+        for attack in attacks:
+            values |= {name: self.one(those) for name, those in GOES_WITH.get(attack, {}).items()}
+        document: Document = {
+            "version": 1,
+            "name": f"fuzz-{self._seed}",
+            "seed": self._seed,
+            "duration": f"{seconds}s",
+            "metrics_interval": "5s" if market else "1s",
+            "server": {"settings": values},
+            "fleet": self._fleet(seconds),
+            "attacks": [self._attack(name, seconds) for name in attacks],
+        }
+        for habit in habits:
+            _ADDED[habit](self, document, seconds)
+        return Drawn(document, (*attacks, *settings, *habits))
+
+    # --- draws
+
+    def one(self, choices: Sequence[Any]) -> Any:
+        """Draw one of some."""
+        return choices[int(self._rng.integers(len(choices)))]
+
+    def up_to(self, most: int) -> int:
+        """Draw a count."""
+        return int(self._rng.integers(most + 1))
+
+    def some(self, names: Sequence[str], count: int) -> tuple[str, ...]:
+        """Draw different ones by their weights."""
+        weights = np.array([self._weigh(name) for name in names])
+        chosen = self._rng.choice(len(names), size=min(count, len(names)), replace=False, p=weights / weights.sum())
+        return tuple(names[index] for index in chosen)
+
+    def moment(self, seconds: int, share: float) -> str:
+        """Draw a moment in the first share of a run."""
+        return f"{int(self._rng.integers(500, max(501, int(seconds * share * 1000))))}ms"
+
+    # --- parts of a scenario
+
+    def _fleet(self, seconds: int) -> Document:
+        machines = self.one(MACHINES)
+        interval = self.one((1000, 1500, 3000)) if seconds < MARKET_SECONDS[0] else 5000
+        return {
+            "machines": machines,
+            "owners": 1 + self.up_to(min(machines, 4) - 1),
+            "heartbeat_interval": f"{interval}ms",
+            "stages": [{"duration": "1s", "target": machines}],
+        }
+
+    def _attack(self, name: str, seconds: int) -> Document:
+        """Return a campaign: a few single shots, or one attempt of a script, which asks for a lot."""
+        shots = issubclass(CATALOGUE[name], ShotAttack)
+        longer = ("2s", "3s", f"{seconds // 3}s") if shots and seconds < MARKET_SECONDS[0] else ()
+        return {
+            "name": name,
+            "start": f"{2000 + int(self._rng.integers(1500))}ms",
+            "duration": self.one(("1s", *longer)),
+            "rate": self.one((2, 5, 8)) if shots else 1,
+            "share": self.one((0.3, 0.5, 1.0)),
+        }
+
+    def ramp(self, document: Document, seconds: int) -> None:
+        """Have machines come and go."""
+        machines = document["fleet"]["machines"]
+        levels = [machines, self.up_to(machines), machines]
+        document["fleet"]["stages"] = [{"duration": f"{max(1, seconds // 4)}s", "target": level} for level in levels]
+
+    def fall_silent(self, document: Document, seconds: int) -> None:
+        """Have some be silent for a while."""
+        length = f"{self.one((2, 5, max(5, seconds // 2)))}s"
+        silence = {"share": self.one((0.3, 0.5, 1.0)), "at": self.moment(seconds, 0.5), "duration": length}
+        document["fleet"]["silence"] = [silence]
+
+    def offset(self, document: Document, _seconds: int) -> None:
+        """Have some clocks be off from the start, by less or more than is allowed."""
+        self._clock(document, offset=self.one(("+20s", "-20s", "+100s", "-100s", "+130s", "-130s", "+10m", "-10m")))
+
+    def drift(self, document: Document, _seconds: int) -> None:
+        """Have some clocks go wrong."""
+        self._clock(document, drift_ppm=self.one((-200_000.0, 200_000.0, 900_000.0)))
+
+    def step(self, document: Document, seconds: int) -> None:
+        """Have some clocks jump once."""
+        by = self.one(("+30s", "-30s", "+5m", "-5m"))
+        self._clock(document, step={"at": self.moment(seconds, 0.7), "by": by})
+
+    def _clock(self, document: Document, **error: object) -> None:
+        document["fleet"].setdefault("clocks", []).append({"share": self.one((0.2, 0.3)), **error})
+
+    def rotate(self, document: Document, _seconds: int) -> None:
+        """Have machines rotate their certificates often."""
+        document["fleet"]["certificate_rotation"] = f"{self.one((2, 3, 8))}s"
+
+    def jitter(self, document: Document, _seconds: int) -> None:
+        """Have heartbeats come at the same moments, or at any."""
+        document["fleet"]["jitter"] = self.one((0.0, 0.5, 1.0))
+
+    def scrape(self, document: Document, seconds: int) -> None:
+        """Look at the metrics more often, or less."""
+        document["metrics_interval"] = self.one(("200ms", "400ms", "3s")) if seconds < MARKET_SECONDS[0] else "2s"
+
+    def trade(self, document: Document, _seconds: int) -> None:
+        """Have agents post jobs and withdraw what is theirs."""
+        document["server"]["settings"].setdefault(CREDIT, self.one(CREDITS))
+        market: Document = {
+            "agents": 1 + self.up_to(2),
+            "rate": self.one((0.2, 0.5)),
+            "jobs_per_minute": self.one((1.0, 4.0, 12.0)),
+            "withdrawals_per_minute": self.one((0.0, 2.0, 6.0)),
+            "repeated": self.one((0.0, 0.5)),
+            "cancelled": self.one((0.0, 0.1, 0.5)),
+        }
+        wrong = self.one(({}, {}, {"claims_more": 0.5}, {"foreign": 0.5}, {"abandons": 0.5}))
+        room = self.one(({}, {"cpu_cores": 2.0}, {"cpu_cores": 1.0, "memory_gb": 2.0, "gpus": 0}))
+        document["market"] = {**market, "offer": {**room, **wrong}}
+
+
+_ADDED: Mapping[str, Callable[[Drawing, Document, int], None]] = {
+    "stages": Drawing.ramp,
+    "silence": Drawing.fall_silent,
+    "clock.offset": Drawing.offset,
+    "clock.drift": Drawing.drift,
+    "clock.step": Drawing.step,
+    "rotation": Drawing.rotate,
+    "jitter": Drawing.jitter,
+    "scrapes": Drawing.scrape,
+    "market": Drawing.trade,
+}
+"""How each habit goes into a scenario."""

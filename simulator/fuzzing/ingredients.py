@@ -1,0 +1,75 @@
+"""What scenarios are drawn of: attacks, settings and habits of a fleet, each by a name that coverage counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SettingChoices = tuple[str | int | float | bool, ...]
+
+BURST = 18
+"""Below the default, and above what scripts ask from one address at once: they would be cut off by less."""
+SETTINGS: Mapping[str, SettingChoices] = {
+    "WORKER_STATUS_STALE_SECONDS": (2, 3, 4, 8, 20),
+    "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": (3, 5, 10, 60),
+    "WORKER_AUTH_FAIL_ALERT_THRESHOLD": (1, 2, 5, 20),
+    "MACHINE_CERT_TTL_SECONDS": (4, 6, 10, 30),
+    "RATE_LIMIT_BURST": (BURST, 40),
+    "RATE_LIMIT_REFILL_PER_SECOND": (6.0, 20.0),
+    "AUDIT_EVENTS_PER_STREAM": (20, 50, 200),
+    "HTTP_IDLE_TIMEOUT_SECONDS": (3.0, 8.0),
+    "METRICS_PUBLIC": (True,),
+}
+"""Settings of any server: values at which something happens within seconds."""
+MARKET_SETTINGS: Mapping[str, SettingChoices] = {
+    "PLATFORM_FEE_BASIS_POINTS": (1, 250, 10_000),
+    "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS": (0, 5, 20),
+    "WITHDRAWALS_PER_HOUR": (1, 2, 3),
+    "WITHDRAWAL_DAILY_LIMIT_USDT": (0.05, 1),
+    "JOB_QUEUE_TIMEOUT_SECONDS": (5, 30),
+    "PAYOUT_SIMULATED_SECONDS": (0.2, 5.0, 30.0),
+    "FORUM_POSTS_PER_HOUR": (2,),
+    "PRICE_CPU_HOUR": ("0.5", "6"),
+}
+"""Those that only a market shows."""
+CREDIT = "WALLET_DEV_CREDIT_USDT"
+CREDITS = (0, 1, 10, 100)
+MONEY: Mapping[str, SettingChoices] = {CREDIT: (10, 100)}
+GOES_WITH: Mapping[str, Mapping[str, SettingChoices]] = {
+    "certificate.expired": {"MACHINE_CERT_TTL_SECONDS": (4, 6)},
+    **{key: {"RATE_LIMIT_BURST": (BURST,)} for key in ("limit.burst", "limit.spoofed-ip", "limit.window-edge")},
+    **dict.fromkeys(("wallet.double-spend", "wallet.idempotency", "wallet.amounts", "wallet.address"), MONEY),
+    **dict.fromkeys(("job.inflate", "job.foreign"), MONEY),
+    "wallet.velocity": {**MONEY, "WITHDRAWALS_PER_HOUR": (1, 3)},
+    "wallet.cooldown": {**MONEY, "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS": (2, 20)},
+}
+"""Settings without which an attack would prove nothing in so short a time, or to agents without money."""
+STALE_DEFAULT = 20
+"""Of a scenario without a wish, so that few fall stale by chance."""
+ALERT_DEFAULTS = (1, 2, 3)
+"""Auth failures that turn the alert on, in one scenario after the other: so few that a single attack passes them."""
+TOO_LONG = frozenset({
+    "audit.evict", "nonce.flood", "policy-fetch.bogus", "http.slowloris", "http.slow-body", "http.slow-read",
+    *(f"strain.{name}" for name in ("audit-turn", "bodies", "connects", "flood", "headers", "slow-read")),
+})  # fmt: skip
+"""Attacks whose one attempt asks for so much, or takes so long, that ten other scenarios go into its time."""
+
+
+def attacks_drawn() -> tuple[str, ...]:
+    """Return the attacks that virtual time can play with nothing but the server itself, by name."""
+    return tuple(name for name, attack in CATALOGUE.items() if name not in TOO_LONG and _stands_alone(attack))
+
+
+def _stands_alone(attack: type) -> bool:
+    if not issubclass(attack, ScriptAttack):
+        return True
+    return attack.sandbox is None and not (attack.needs_settings or attack.needs_identity or attack.needs_http2)
+
+
+HABITS = ("stages", "silence", "clock.offset", "clock.drift", "clock.step", "rotation", "jitter", "scrapes", "market")
+"""What a fleet may do besides beating."""

@@ -1,0 +1,111 @@
+"""Playing one drawn scenario in virtual time, with every checker on, and what came of it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.console import Console
+
+from simulator.checkers.verdict import Status
+from simulator.fuzzing.coverage import states_of
+from simulator.judging.judging import judge_run
+from simulator.running.recorded import origin_of, record_of
+from simulator.running.run import RunRequest
+from simulator.running.virtual import play_virtually
+from simulator.scenario.loading import parse_scenario
+from simulator.traces.recording import Recording
+from simulator.worlds.harness_failure import leaf_errors
+
+if TYPE_CHECKING:
+    from simulator.running.run_state import RunState
+    from simulator.traces.tape import Tape
+    from simulator.traces.writing import Origin
+
+CRASHED = "run.crashed"
+"""The rule of a run that the harness or the server in it ended by a fault of their own."""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What a run failed by: the checker, its first finding's rule, and what that says."""
+
+    checker: str
+    rule: str
+    message: str
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Return what two failures of one fault have in common."""
+        return self.checker, self.rule
+
+    def __str__(self) -> str:
+        return f"{self.checker}: {self.message} [{self.rule}]"
+
+
+class Played(msgspec.Struct, frozen=True):
+    """What came of a scenario: its failures, what explains others first, and the states that it reached."""
+
+    failures: tuple[Failure, ...]
+    states: frozenset[str]
+    requests: int
+    interrupted: bool = False
+    """Whether a signal ended it."""
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """Every exchange of a run, where it comes from, and the token that its owners showed."""
+
+    tape: Tape
+    origin: Origin
+    token: str
+
+
+def play_text(text: str) -> Played:
+    """Play a scenario's file by its own seed. Raises ScenarioError."""
+    return _judged(*_played(text, Recording.NOTHING))
+
+
+def record_text(text: str) -> Recorded | None:
+    """Play a scenario's file again, and return what was said in it; None where it does not come to an end."""
+    request, outcome = _played(text, Recording.REDACTED)
+    if isinstance(outcome, Exception) or outcome.tape is None:
+        return None
+    return Recorded(outcome.tape, origin_of(request, outcome), request.token)
+
+
+def _played(text: str, record: Recording) -> tuple[RunRequest, RunState | Exception]:
+    scenario = parse_scenario(text)
+    request = RunRequest(
+        scenario, Path(f"{scenario.name}.toml"), scenario.seed, Path(), None, "", reports=False, virtual=True,
+        record=record,
+    )  # fmt: skip
+    try:
+        return play_virtually(request, Console(file=io.StringIO()))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+        return request, error
+
+
+def _judged(request: RunRequest, outcome: RunState | Exception) -> Played:
+    if isinstance(outcome, Exception):
+        return Played((_crash(outcome),), frozenset(), 0)
+    if outcome.failure is not None:
+        return Played((_crash(outcome.failure),), frozenset(), len(outcome.history))
+    verdict = judge_run(record_of(request, outcome), outcome.history)
+    failures = tuple(
+        Failure(
+            one.name,
+            one.findings[0].rule if one.findings else "",
+            one.findings[0].message if one.findings else one.summary,
+        )
+        for one in verdict.checkers
+        if one.status is Status.FAIL
+    )
+    states = states_of(outcome.history, verdict)
+    return Played(failures, states, len(outcome.history), interrupted=outcome.interrupted is not None)
+
+
+def _crash(error: Exception) -> Failure:
+    first = next(iter(leaf_errors(error)))
+    return Failure("whole run", f"{CRASHED}.{type(first).__name__}", f"{type(first).__name__}: {first}")

@@ -1,0 +1,146 @@
+"""The search: rounds of seeds, each drawn by what the rounds before it covered, until a round has a failure.
+
+A round's scenarios are all drawn before any of them is played, so what is drawn depends on the range of seeds alone and
+not on how many processes play at once.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from simulator.fuzzing.coverage import Coverage
+from simulator.fuzzing.documents import Document, as_toml
+from simulator.fuzzing.drawing import Drawing, Drawn
+from simulator.fuzzing.playing import Failure, Played, play_text
+from simulator.fuzzing.shrinking import shrink
+from simulator.limits import FUZZ_ROUND_SEEDS, SHRINK_TRIES_MAX
+from simulator.platform.interruptions import ignore_stop_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    Play = Callable[[Iterable[str]], Iterator[Played]]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A scenario that failed, as it was drawn and as small as it could be made, and what both failed by."""
+
+    seed: int
+    failures: tuple[Failure, ...]
+    drawn: Document
+    smallest: Document
+    tries: int
+
+    @property
+    def cause(self) -> Failure:
+        """Return what explains the other failures, as far as any does."""
+        return self.failures[0]
+
+
+class Search(msgspec.Struct):
+    """What a search has seen so far."""
+
+    seeds: range
+    coverage: Coverage = msgspec.field(default_factory=Coverage)
+    played: int = 0
+    requests: int = 0
+    news: int = 0
+    """The states that the last round was the first to reach."""
+    failing: list[int] = []
+    """Seeds of the round that ended it."""
+    interrupted: bool = False
+    found: Found | None = None
+
+
+@contextmanager
+def players(jobs: int) -> Iterator[Play]:
+    """Yield what plays scenarios' files in their order, in so many processes: one is this one."""
+    if jobs == 1:
+        yield lambda texts: map(play_text, texts)
+        return
+    # A signal ends a run that is under way, which says so; between runs it is for this process to act on.
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), ignore_stop_signals)
+    try:
+        yield lambda texts: pool.map(play_text, texts)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def search(
+    state: Search, play: Play, goes_on: Callable[[], bool], stopped: Callable[[], bool], look: Callable[[], object]
+) -> None:
+    """Play the range's seeds until one fails, and make what failed small.
+
+    `goes_on` is asked before each round whether there is time, `stopped` before each run whether a signal came; `look`
+    is called after each scenario.
+    """
+    for start in range(state.seeds.start, state.seeds.stop, FUZZ_ROUND_SEEDS):
+        if not goes_on():
+            return
+        drawn = {
+            seed: Drawing(seed, state.coverage.weigh).draw()
+            for seed in range(start, min(start + FUZZ_ROUND_SEEDS, state.seeds.stop))
+        }
+        failed = _play_round(state, play, drawn, stopped, look)
+        if failed:
+            state.failing = [*failed]
+            seed, played = next(iter(failed.items()))
+            state.found = make_small(seed, drawn[seed].document, played.failures, stopped, look)
+        if failed or state.interrupted:
+            return
+
+
+def _play_round(
+    state: Search, play: Play, drawn: dict[int, Drawn], stopped: Callable[[], bool], look: Callable[[], object]
+) -> dict[int, Played]:
+    """Play what was drawn, and return what failed by its seed."""
+    failed: dict[int, Played] = {}
+    state.news = 0
+    texts = (as_toml(one.document) for one in drawn.values())
+    for (seed, one), played in zip(drawn.items(), play(texts), strict=True):
+        if played.interrupted or stopped():
+            state.interrupted = True
+            break
+        state.news += state.coverage.add(one.ingredients, played.states)
+        state.played += 1
+        state.requests += played.requests
+        if played.failures:
+            failed[seed] = played
+        look()
+    return failed
+
+
+def make_small(
+    seed: int,
+    drawn: Document,
+    failures: tuple[Failure, ...],
+    stopped: Callable[[], bool] = lambda: False,
+    look: Callable[[], object] = lambda: None,
+) -> Found:
+    """Return a failing scenario and the smallest that still fails by the same rule of the same checker.
+
+    Once a signal came it stays as small as it is.
+    """
+    kind = failures[0].kind
+    smallest_failures, interrupted = failures, False
+
+    def fails(document: Document) -> bool:
+        nonlocal smallest_failures, interrupted
+        interrupted = interrupted or stopped()
+        if interrupted:
+            return False
+        look()
+        played = play_text(as_toml(document))
+        interrupted = played.interrupted
+        if interrupted or not any(one.kind == kind for one in played.failures):
+            return False
+        smallest_failures = tuple(sorted(played.failures, key=lambda one: one.kind != kind))
+        return True
+
+    smallest, tries = shrink(drawn, fails, SHRINK_TRIES_MAX)
+    return Found(seed, smallest_failures, drawn, smallest, tries)

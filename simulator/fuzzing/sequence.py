@@ -1,0 +1,82 @@
+"""A drawing of who said what to whom when, as text: a column for each speaker, time downwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from reference_server.wire.units import SECOND_NS
+from simulator.limits import SEQUENCE_ROWS_MAX
+from simulator.platform.wording import plural
+from simulator.traces.format import Exchange, HttpRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SPEAKERS_MAX = 8
+"""Columns of a drawing: those who come later share one."""
+OTHERS, SERVER = "others", "server"
+WIDTH = 18
+TIME = 12
+ERROR_MAX_CHARACTERS = 100
+
+
+class _Arrow(NamedTuple):
+    """One way of an exchange."""
+
+    at_ns: int
+    speaker: str
+    is_answer: bool
+    label: str
+
+
+def draw_sequence(exchanges: Iterable[Exchange], title: str) -> str:
+    """Return the drawing of a trace's exchanges; of very many only the first."""
+    given = list(exchanges)
+    shown = given[:SEQUENCE_ROWS_MAX]
+    names = list(dict.fromkeys(map(_speaker, shown)))
+    columns = names if len(names) <= SPEAKERS_MAX else [*names[: SPEAKERS_MAX - 1], OTHERS]
+    arrows = sorted((arrow for one in shown for arrow in _arrows(one)), key=lambda arrow: arrow.at_ns)
+    lines = [title, "", " " * TIME + "".join(name[: WIDTH - 1].ljust(WIDTH) for name in columns) + SERVER]
+    lines += [_line(arrow, columns) for arrow in arrows]
+    if len(given) > len(shown):
+        lines += ["", f"and {plural(len(given) - len(shown), 'exchange')} more: the trace has them all"]
+    return "\n".join(lines) + "\n"
+
+
+def _speaker(one: Exchange) -> str:
+    if one.attack is not None:
+        return one.attack
+    return "owners" if one.machine is None else f"machine {one.machine}"
+
+
+def _arrows(one: Exchange) -> Iterable[_Arrow]:
+    request = one.request
+    what = f"{request.method} {request.path}" if isinstance(request, HttpRequest) else "raw bytes"
+    yield _Arrow(one.sent_ns, _speaker(one), is_answer=False, label=f"#{one.sequence} {what}")
+    if one.answered_ns is None:
+        return
+    status = "" if one.response is None else f"{one.response.status} "
+    error = "" if one.response is None or one.response.status < 400 else _error_of(one.response.body)  # noqa: PLR2004 - a refusal
+    wrong = "" if one.got == one.expected else f"   <== {one.expected} is right"
+    label = f"#{one.sequence} {status}{one.got}{error}{wrong}"
+    yield _Arrow(one.answered_ns, _speaker(one), is_answer=True, label=label)
+
+
+def _error_of(body: str) -> str:
+    """Return what an envelope says is wrong."""
+    try:
+        error = msgspec.json.decode(body)["error"]
+        return f": {error['message'] if isinstance(error, dict) else error}"[:ERROR_MAX_CHARACTERS]
+    except (msgspec.DecodeError, KeyError, TypeError, IndexError):
+        return ""
+
+
+def _line(arrow: _Arrow, columns: Sequence[str]) -> str:
+    place = columns.index(arrow.speaker if arrow.speaker in columns else OTHERS)
+    before = ("│".ljust(WIDTH)) * place
+    between = WIDTH * (len(columns) - place) - 1
+    shaft = "".join("┼" if (index + 1) % WIDTH == 0 else "─" for index in range(between))
+    drawn = f"│◀{shaft[1:]}┤" if arrow.is_answer else f"├{shaft[:-1]}▶│"
+    return f"{arrow.at_ns / SECOND_NS:9.4f} s {before}{drawn}  {arrow.label}"

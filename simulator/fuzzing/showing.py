@@ -1,0 +1,116 @@
+"""What a search shows people: its progress, its end, and the same as JSON."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.live import Live
+from rich.markup import escape
+
+from simulator.fuzzing.shrinking import size_of
+from simulator.platform.wording import plural
+from simulator.report.text import printed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from simulator.fuzzing.searching import Search
+
+LINE_SECONDS, LIVE_SECONDS = 5.0, 0.2
+FOUND, NOT_KNOWN = 1, 3
+
+
+class ShownSearch:
+    """Shows a search while it goes on: in place on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, console: Console, state: Search) -> None:
+        self.live = Live(console=console, auto_refresh=False, transient=True)
+        self._console = console
+        self._state = state
+        self._began_at = self._shown_at = time.monotonic()
+        self._looks = 0
+
+    def look(self) -> None:
+        """Show how far it is, if it is time to."""
+        self._looks += 1
+        now = time.monotonic()
+        terminal = self._console.is_terminal
+        if now - self._shown_at < (LIVE_SECONDS if terminal else LINE_SECONDS):
+            return
+        self._shown_at = now
+        line = self._line(now - self._began_at)
+        if terminal:
+            self.live.update(line, refresh=True)
+        else:
+            self._console.print(line, markup=False)
+
+    def _line(self, seconds: float) -> str:
+        state = self._state
+        if state.failing:
+            return (
+                f"seed {state.failing[0]} failed: making it small, {plural(self._looks - state.played, 'run')} so far"
+            )
+        return (
+            f"{state.played:,}/{len(state.seeds):,} scenarios  {plural(state.requests, 'request')}  "
+            f"{plural(len(state.coverage.states), 'state')}, {state.news:,} new in this round  {seconds:,.0f}s"
+        )
+
+
+def summary_of(state: Search, files: Sequence[Path]) -> dict[str, Any]:
+    """Return what came of a search, as JSON has it."""
+    found = state.found
+    return {
+        "seeds": [state.seeds.start, state.seeds.stop - 1],
+        "scenarios": state.played,
+        "requests": state.requests,
+        "states": dict(sorted(state.coverage.states.items())),
+        "drawn": dict(sorted(state.coverage.drawn.items())),
+        "interrupted": state.interrupted,
+        "failing_seeds": state.failing,
+        "failure": None
+        if found is None
+        else {
+            "seed": found.seed,
+            "failures": msgspec.to_builtins(found.failures),
+            "drawn": size_of(found.drawn),
+            "smallest": size_of(found.smallest),
+            "runs_to_shrink": found.tries,
+            "files": [str(path) for path in files],
+        },
+        "exit_code": exit_code_of(state),
+    }
+
+
+def exit_code_of(state: Search) -> int:
+    """Return 1 where a failure was found, 3 where it ended before anything was known, else 0."""
+    if state.found is not None:
+        return FOUND
+    return NOT_KNOWN if state.interrupted or not state.played else 0
+
+
+def show_end(console: Console, state: Search, files: Sequence[Path]) -> None:
+    """Print what came of a search."""
+    states = plural(len(state.coverage.states), "state")
+    counts = f"{plural(state.played, 'scenario')}, {plural(state.requests, 'request')}, {states}"
+    found = state.found
+    if found is None:
+        end = "[yellow bold]INTERRUPTED[/]" if state.interrupted else "[green bold]NOTHING FOUND[/]"
+        console.print(f"{end} {counts}")
+        return
+    console.print(f"[red bold]FAILED[/] seed {found.seed}: {escape(printed(str(found.cause)))}")
+    before, after = size_of(found.drawn), size_of(found.smallest)
+    sizes = ", ".join(f"{name} {before[name]:g} to {after[name]:g}" for name in before)
+    console.print(f"Made small in {plural(found.tries, 'run')}: {sizes}")
+    more = [str(seed) for seed in state.failing if seed != found.seed]
+    if more:
+        console.print(f"Seeds of the same round that failed as well: {', '.join(more)}")
+    for path in files:
+        console.print(f"  {path}", markup=False)
+    console.print(counts)
+    if files:
+        console.print(f"Reproduce with: hatchfarm run {files[0]} --virtual", markup=False)

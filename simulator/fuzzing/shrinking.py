@@ -1,0 +1,138 @@
+"""The smallest scenario that fails as a drawn one does: fewest attacks, habits, settings, machines and seconds.
+
+Each step tries something smaller and keeps it if it still fails in the same way. Whatever costs most goes first, so
+that later tries are quick. All follows from the scenario: nothing is drawn.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
+from simulator.scenario.kinds import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from simulator.fuzzing.documents import Document
+
+DROPPED = ("market", "fleet.silence", "fleet.clocks", "fleet.certificate_rotation", "fleet.jitter", "metrics_interval")
+"""What a scenario can do without as a whole."""
+LEAST_SECONDS = 4
+
+
+def shrink(document: Document, fails: Callable[[Document], bool], tries_max: int) -> tuple[Document, int]:
+    """Return the smallest scenario found that still `fails`, and how many were tried, `tries_max` at most."""
+    tries = 0
+    smallest = document
+    smaller = _candidates(smallest)
+    while tries < tries_max and (candidate := next(smaller, None)) is not None:
+        tries += 1
+        if fails(candidate):
+            smallest = candidate
+            smaller = _candidates(smallest)
+    return smallest, tries
+
+
+def size_of(document: Document) -> dict[str, float]:
+    """Return what a scenario's smallness is measured by."""
+    return {
+        "machines": document["fleet"]["machines"],
+        "attacks": len(document["attacks"]),
+        "settings": len(document["server"]["settings"]),
+        "seconds": parse_duration(document["duration"]) / SECOND_NS,
+    }
+
+
+def _candidates(document: Document) -> Iterator[Document]:
+    """Yield what is smaller, the largest step first."""
+    yield from _fewer_attacks(document)
+    for place in DROPPED:
+        yield from _without(document, place)
+    yield from _fewer_machines(document)
+    yield from _shorter(document)
+    for name in document["server"]["settings"]:
+        yield from _without(document, f"server.settings.{name}")
+    yield from _simpler_stages(document)
+    for name in document.get("market", {}):
+        yield from _without(document, f"market.{name}")
+    yield from _calmer_attacks(document)
+
+
+def _fewer_attacks(document: Document) -> Iterator[Document]:
+    """Yield it with one half of the attacks, with the other, and with each one left out."""
+    attacks = document["attacks"]
+    half = len(attacks) // 2
+    kept = [attacks[:half], attacks[half:]] if half > 1 else []
+    kept += [[*attacks[:index], *attacks[index + 1 :]] for index in range(len(attacks))]
+    yield from (_with(document, "attacks", some) for some in kept)
+
+
+def _fewer_machines(document: Document) -> Iterator[Document]:
+    machines = document["fleet"]["machines"]
+    for fewer in sorted({1, 2, machines // 2, machines - 1}):
+        if 0 < fewer < machines:
+            smaller = _with(document, "fleet.machines", fewer)
+            fleet = smaller["fleet"]
+            fleet["owners"] = min(fleet["owners"], fewer)
+            for stage in fleet.get("stages", ()):
+                stage["target"] = min(stage["target"], fewer)
+            yield smaller
+    if document["fleet"]["owners"] > 1:
+        yield _with(document, "fleet.owners", 1)
+
+
+def _shorter(document: Document) -> Iterator[Document]:
+    """Yield it shorter, as far as all that it plans begins before its end."""
+    seconds = parse_duration(document["duration"]) // SECOND_NS
+    fleet = document["fleet"]
+    moments = [one["start"] for one in document["attacks"]] + [one["at"] for one in fleet.get("silence", ())]
+    moments += [one["step"]["at"] for one in fleet.get("clocks", ()) if "step" in one]
+    last_ns = max(map(parse_duration, moments), default=0)
+    for fewer in sorted({seconds // 2, seconds * 3 // 4, seconds - 1}):
+        if LEAST_SECONDS <= fewer < seconds and last_ns < fewer * SECOND_NS:
+            yield _with(document, "duration", f"{fewer}s")
+
+
+def _simpler_stages(document: Document) -> Iterator[Document]:
+    fleet = document["fleet"]
+    simplest = [{"duration": "1s", "target": fleet["machines"]}]
+    if fleet.get("stages") != simplest:
+        yield _with(document, "fleet.stages", simplest)
+
+
+def _calmer_attacks(document: Document) -> Iterator[Document]:
+    """Yield it with an attack that takes a second, or tries once in it."""
+    for index, attack in enumerate(document["attacks"]):
+        for key, value in (("duration", "1s"), ("rate", 1)):
+            if attack[key] != value and not (key == "duration" and _is_short(attack[key])):
+                smaller = copy.deepcopy(document)
+                smaller["attacks"][index][key] = value
+                yield smaller
+
+
+def _is_short(duration: str) -> bool:
+    return parse_duration(duration) <= 1000 * MILLISECOND_NS
+
+
+def _without(document: Document, place: str) -> Iterator[Document]:
+    """Yield it without a value or table, if it has it."""
+    *path, last = place.split(".")
+    smaller = copy.deepcopy(document)
+    table: dict[str, Any] = smaller
+    for key in path:
+        table = table.get(key, {})
+    if last in table:
+        del table[last]
+        yield smaller
+
+
+def _with(document: Document, place: str, value: object) -> Document:
+    *path, last = place.split(".")
+    changed = copy.deepcopy(document)
+    table: dict[str, Any] = changed
+    for key in path:
+        table = table[key]
+    table[last] = copy.deepcopy(value)
+    return changed

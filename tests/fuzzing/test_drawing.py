@@ -1,0 +1,93 @@
+"""What is drawn is a scenario, the same for the same seeds, and what was covered says what is drawn next."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reference_server.about import setting_names, settings_problem
+from simulator.attacks import CATALOGUE
+from simulator.fuzzing.coverage import Coverage
+from simulator.fuzzing.documents import as_toml
+from simulator.fuzzing.drawing import Drawing
+from simulator.fuzzing.ingredients import HABITS, MARKET_SETTINGS, SETTINGS, TOO_LONG, attacks_drawn
+from simulator.limits import SEED_MAX
+from simulator.running.virtual import not_yet_virtual
+from simulator.scenario.loading import parse_scenario
+from simulator.scenario.server_problems import ServerSettings
+from tests.support.tiers import examples
+
+
+def evenly(_ingredient: str) -> float:
+    return 1.0
+
+
+@given(seed=st.integers(0, SEED_MAX))
+@settings(max_examples=examples(60), deadline=None)
+def test_every_seed_draws_a_scenario_that_virtual_time_can_play(seed: int) -> None:
+    document = Drawing(seed, evenly).draw().document
+    text = as_toml(document)
+    assert tomllib.loads(text) == document
+    scenario = parse_scenario(text, ServerSettings(setting_names(), settings_problem))
+    assert not not_yet_virtual(scenario)
+    assert scenario.seed == seed
+    assert scenario.attacks or len(scenario.fleet.stages) > 1 or scenario.fleet != type(scenario.fleet)(machines=1)
+
+
+def test_the_same_seed_draws_the_same_and_another_another() -> None:
+    drawn = [Drawing(seed, evenly).draw() for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0] != drawn[2]
+
+
+def test_all_that_there_is_is_drawn_and_attacks_that_are_left_out_exist() -> None:
+    coverage = Coverage()
+    for seed in range(200):
+        coverage.add(Drawing(seed, coverage.weigh).draw().ingredients, frozenset())
+    assert {*coverage.drawn} == {*attacks_drawn(), *SETTINGS, *MARKET_SETTINGS, *HABITS}
+    assert set(CATALOGUE) >= TOO_LONG
+
+
+def test_what_was_drawn_less_often_and_what_showed_something_new_comes_next() -> None:
+    coverage = Coverage()
+    assert coverage.add(("old", "stale"), frozenset({"a", "b"})) == 2
+    assert coverage.add(("old",), frozenset({"a", "c"})) == 1
+    assert coverage.add(("stale",), frozenset({"a"})) == 0
+    assert coverage.weigh("never drawn") > coverage.weigh("old") > coverage.weigh("stale")
+    assert coverage.states == Counter({"a": 3, "b": 1, "c": 1})
+
+
+def test_coverage_draws_attacks_more_evenly_than_chance() -> None:
+    def rarest(weigh: Coverage) -> int:
+        count: Counter[str] = Counter()
+        for seed in range(120):
+            drawn = Drawing(seed, weigh.weigh).draw()
+            count.update(drawn.ingredients)
+            if weigh is steered:
+                weigh.add(drawn.ingredients, frozenset())
+        return min(count[name] for name in attacks_drawn())
+
+    steered, blind = Coverage(), Coverage()
+    assert rarest(steered) > rarest(blind)
+
+
+texts = st.text(max_size=8)
+values = st.integers(-9, 9) | st.booleans() | texts | st.floats(allow_nan=False, allow_infinity=False)
+tables = st.dictionaries(texts, values, max_size=3)
+
+
+@given(
+    st.dictionaries(texts, values | tables | st.lists(values, max_size=3) | st.lists(tables, max_size=2), max_size=4)
+)
+@settings(max_examples=examples(100), deadline=None)
+def test_any_document_is_read_from_its_file_as_it_was(document: dict[str, object]) -> None:
+    assert tomllib.loads(as_toml(document)) == document
+
+
+@pytest.mark.parametrize("name", sorted(TOO_LONG))
+def test_what_takes_too_long_is_not_drawn(name: str) -> None:
+    assert name not in attacks_drawn()

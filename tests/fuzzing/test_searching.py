@@ -1,0 +1,144 @@
+"""A search finds nothing on the right server, finds a bug that is planted, and leaves a test that fails with it."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from simulator.commands.cli import app
+from simulator.commands.fuzz import parse_seeds
+from simulator.fuzzing.documents import as_toml
+from simulator.fuzzing.drawing import Drawing
+from simulator.fuzzing.playing import CRASHED, Failure, play_text
+from simulator.fuzzing.searching import Search, make_small, players, search
+from simulator.fuzzing.showing import exit_code_of
+from simulator.limits import FUZZ_SEEDS_MAX
+from simulator.scenario.loading import load_scenario
+from simulator.traces.format import read_trace
+from tests.planted_bugs.faults import FAULTS
+from tests.planted_bugs.faulty_server import planted
+from tests.support.tiers import SOAK
+
+if TYPE_CHECKING:
+    from typer.testing import Result
+
+SEEDS = range(1, 5001) if SOAK else range(9, 15)
+"""Each costs most of a second of CPU: few in the ordinary run."""
+FAILED = sorted(Path(__file__).with_name("failed").glob("*.toml"))
+
+
+def searched(seeds: range, jobs: int = 1) -> Search:
+    state = Search(seeds)
+    with players(jobs) as play:
+        search(state, play, lambda: True, lambda: False, lambda: None)
+    return state
+
+
+def test_nothing_is_found_on_the_right_server() -> None:
+    state = searched(SEEDS)
+    assert not state.failing, state.found
+    assert state.played == len(SEEDS)
+    assert len(state.coverage.states) > 100
+
+
+@pytest.mark.parametrize("path", FAILED, ids=[path.stem for path in FAILED])
+def test_what_failed_once_fails_no_more(path: Path) -> None:
+    played = play_text(path.read_text(encoding="utf-8"))
+    assert not played.failures
+    assert played.states
+
+
+@pytest.mark.skipif(not SOAK, reason="in the soak: processes that load all of this")
+def test_what_is_drawn_and_covered_does_not_depend_on_how_many_play() -> None:
+    one, two = searched(range(1, 40)), searched(range(1, 40), jobs=2)
+    assert one.coverage.states == two.coverage.states
+    assert one.coverage.drawn == two.coverage.drawn
+
+
+def fuzz(*options: str) -> Result:
+    return CliRunner().invoke(app, ["fuzz", *options])
+
+
+def found_in(folder: Path, *options: str) -> tuple[dict[str, Any], Path]:
+    """Search, find something, and return the summary and the folder that it names."""
+    result = fuzz("--out", str(folder), "--json", str(folder / "summary.json"), *options)
+    assert result.exit_code == 1, result.output
+    summary = msgspec.json.decode((folder / "summary.json").read_bytes())
+    (bundle,) = (folder / "fuzz").iterdir()
+    assert summary["failure"]["files"][0] == str(bundle / "scenario.toml")
+    return summary, bundle
+
+
+def run_test(path: Path) -> None:
+    """Run the tests of a file that was written."""
+    for name, function in runpy.run_path(str(path)).items():
+        if name.startswith("test_"):
+            function()
+
+
+def test_a_planted_bug_is_found_and_what_is_left_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fault,) = [one for one in FAULTS if one.name == "consents audited twice"]
+    if not SOAK:
+        monkeypatch.setattr("simulator.fuzzing.searching.SHRINK_TRIES_MAX", 5)
+    with planted(fault.edits):
+        summary, bundle = found_in(tmp_path, "--seeds", "5")
+        written = bundle / "test_seed_5.py"
+        with pytest.raises(AssertionError):
+            run_test(written)
+    run_test(written)
+    failure = summary["failure"]
+    assert failure["failures"][0]["checker"] in fault.caught_by
+    assert failure["smallest"]["attacks"] < failure["drawn"]["attacks"]
+    assert summary["failing_seeds"] == [5]
+    trace = read_trace(bundle / "trace.ndjson")
+    drawing = (bundle / "sequence.txt").read_text(encoding="utf-8")
+    assert all(f"#{one.sequence} " in drawing for one in trace.exchanges[:50])
+    assert load_scenario(bundle / "scenario.toml").seed == 5
+
+
+def test_a_server_that_ends_the_run_by_a_fault_of_its_own_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("nobody looks after this")
+
+    monkeypatch.setattr("simulator.worlds.virtual.server.VirtualServer._welcome", broken)
+    (failure,) = play_text(as_toml(Drawing(1, lambda _name: 1.0).draw().document)).failures
+    assert failure.rule == f"{CRASHED}.LookupError"
+
+
+def test_without_time_nothing_is_known() -> None:
+    state = Search(range(1, 100))
+    with players(1) as play:
+        search(state, play, lambda: False, lambda: False, lambda: None)
+    assert not state.played
+
+
+def test_a_signal_ends_a_search_after_the_run_that_is_under_way() -> None:
+    state = Search(range(5, 8))
+    came = iter((False, True))
+    with players(1) as play:
+        search(state, play, lambda: True, lambda: next(came), lambda: None)
+    assert (state.played, state.interrupted) == (1, True)
+    assert exit_code_of(state) == 3
+
+
+def test_a_failure_stays_as_small_as_it_is_once_a_signal_came() -> None:
+    document = Drawing(5, lambda _name: 1.0).draw().document
+    found = make_small(5, document, (Failure("audit", "audit.some", "some"),), stopped=lambda: True)
+    assert found.smallest == found.drawn == document
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("7", range(7, 8)), ("1..200", range(1, 201)), ("0..0", range(1))])
+def test_seeds_are_a_range_or_one(text: str, seeds: range) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1..", "..3", "1...3", "5..4", "-1", "1..2..3", f"0..{FUZZ_SEEDS_MAX}"])
+def test_what_is_no_range_of_seeds_is_said(text: str) -> None:
+    result = fuzz("--seeds", text)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("hatchfarm fuzz: ")

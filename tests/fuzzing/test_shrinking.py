@@ -1,0 +1,77 @@
+"""What fails is made as small as it can be while it fails in the same way."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from simulator.fuzzing.documents import as_toml
+from simulator.fuzzing.drawing import Drawing
+from simulator.fuzzing.shrinking import shrink, size_of
+from simulator.scenario.kinds import parse_duration
+from simulator.scenario.loading import parse_scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.fuzzing.documents import Document
+
+
+def largest(wanted: Callable[[Document], bool]) -> Document:
+    """Return the drawn scenario with the most in it that is wanted."""
+    return max(filter(wanted, drawn()), key=lambda one: len(as_toml(one)))
+
+
+@cache
+def drawn() -> list[Document]:
+    return [Drawing(seed, lambda _name: 1.0).draw().document for seed in range(150)]
+
+
+WANTED: dict[str, Callable[[Document], bool]] = {
+    "two attacks": lambda one: len(one["attacks"]) >= 2,
+    "an attack late in it": lambda one: any(parse_duration(each["start"]) > 3_000_000_000 for each in one["attacks"]),
+    "a setting": lambda one: "RATE_LIMIT_BURST" in one["server"]["settings"],
+    "machines": lambda one: one["fleet"]["machines"] >= 3,
+    "silence": lambda one: "silence" in one["fleet"],
+    "agents": lambda one: one.get("market", {}).get("agents", 0) >= 1,
+    "time": lambda one: parse_duration(one["duration"]) >= 7_000_000_000,
+}
+LEFT = {
+    "two attacks": {"machines": 1, "attacks": 2, "settings": 0},
+    "an attack late in it": {"machines": 1, "attacks": 1, "settings": 0},
+    "a setting": {"machines": 1, "attacks": 0, "settings": 1},
+    "machines": {"machines": 3, "attacks": 0, "settings": 0},
+    "silence": {"machines": 1, "attacks": 0, "settings": 0},
+    "agents": {"machines": 1, "attacks": 0, "settings": 0},
+    "time": {"machines": 1, "attacks": 0, "settings": 0, "seconds": 7},
+}
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_nothing_is_left_that_is_not_needed(name: str) -> None:
+    tried: list[Document] = []
+
+    def fails(document: Document) -> bool:
+        parse_scenario(as_toml(document))
+        tried.append(document)
+        return WANTED[name](document)
+
+    smallest, tries = shrink(largest(WANTED[name]), fails, 1000)
+    assert tries == len(tried) < 200
+    assert WANTED[name](smallest)
+    assert size_of(smallest) | LEFT[name] == size_of(smallest)
+    assert shrink(smallest, WANTED[name], 1000)[0] == smallest
+
+
+def test_it_ends_after_so_many_tries() -> None:
+    whole = largest(lambda _one: True)
+    smallest, tries = shrink(whole, lambda _one: True, 3)
+    assert tries == 3
+    assert size_of(smallest) != size_of(whole)
+
+
+def test_what_only_fails_whole_stays_whole() -> None:
+    whole = largest(lambda _one: True)
+    assert shrink(whole, lambda one: one == whole, 1000)[0] == whole
