@@ -12,6 +12,8 @@ MANY_OF_FEW = 0.9
 """Of the rate with 1,000 machines, at 100,000: nothing on a heartbeat's way grows with the fleet."""
 TLS_OF_PLAIN = 0.6
 """A record each way is encrypted in C; what is left is reading and writing it."""
+BEHIND_PROXY_OF_CONSTANT = 0.8
+"""What a proxy passes on at all is most of what a heartbeat costs behind it."""
 DURABLE_OF_MEMORY = 0.4
 """One core writes, syncs and answers; what waits for the disk is answered in groups."""
 DURABLE_P99_MS = 20.0

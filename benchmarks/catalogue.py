@@ -57,6 +57,7 @@ CATALOGUE = (
     Entry("mixed", "Heartbeats of many machines on few connections, as load balancers send them.", quick=True),
     Entry("fleet", "Heartbeats, their p99 at half load and pauses, with 1,000 and with 100,000 machines."),
     Entry("tls", "Heartbeats over TLS, against plain ones."),
+    Entry("behind_proxy", "Heartbeats through HAProxy's pool of connections, against a constant server's."),
     Entry("limited", "What a 429 costs the server, against an accepted heartbeat.", quick=True),
     Entry("routes", "Every other route, with 1,000 and with 100,000 machines.", seconds=0.2),
     Entry("onboarding", "Registering and consenting 1,000 machines."),

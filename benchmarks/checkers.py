@@ -62,7 +62,8 @@ def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "checkers.toml"
         path.write_text(SCENARIO.format(seconds=max(HISTORY_SECONDS_MIN, seconds)), encoding="utf-8")
-        scenario, source = load_with_source(path)
+        loaded = load_with_source(path)
+        scenario, source = loaded.scenario, loaded.source
         request = RunRequest(scenario, path, SEED, path.parent, None, TOKEN, scenario_text=source.decode())
         record, history = observe(request, Console(file=io.StringIO()))
     yield [Subject((Figure("judged", "rows judged by all checkers"),), partial(_judge, record, history, seconds))]

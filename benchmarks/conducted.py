@@ -53,7 +53,8 @@ def rate_of(history: History, seconds: float) -> float:
 
 def measure(conducted_by: ConductorOptions | None, scenario: Path, seconds: float) -> tuple[float]:
     """Run once, with a server of its own; return heartbeats a second."""
-    loaded, source = load_with_source(scenario)
+    read = load_with_source(scenario)
+    loaded, source = read.scenario, read.source
     text = source.decode()
     request = RunRequest(
         loaded, scenario, 1, scenario.parent, None, TOKEN, conducted_by=conducted_by, scenario_text=text

@@ -74,6 +74,15 @@ def setting_names() -> list[str]:
     return [setting.variable for setting in SETTINGS]
 
 
+def setting_schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each setting's value, with what it is for, by its variable."""
+    schemas = {}
+    for (variable, default, purpose), setting in zip(settings_help(), SETTINGS, strict=True):
+        described = f"{purpose[:1].upper()}{purpose[1:]}: {setting.allowed}; {default or 'unset'} by default."
+        schemas[variable] = {"description": described, **(setting.shape or {"type": ["string", "number", "boolean"]})}
+    return schemas
+
+
 def settings_problem(environ: Mapping[str, str]) -> str:
     """Return what is wrong with the settings in an environment; nothing when they are right."""
     try:

@@ -28,6 +28,8 @@ class Setting(msgspec.Struct, frozen=True):
     may_be_empty: bool = False
     may_hold_a_secret: bool = False
     """Its value is shown in no message: it is one, or people put one into it by mistake."""
+    shape: dict[str, Any] = {}
+    """What of its values a JSON Schema can say, for editors; nothing for any text."""
 
 
 def any_text(text: str) -> str:
@@ -66,17 +68,21 @@ def real_number(low: float, high: float) -> Callable[[str], float]:
 
 def whole(variable: str, field: str, low: int, high: int, purpose: str) -> Setting:
     """Return a setting that is a whole number."""
-    return Setting(variable, field, whole_number(low, high), f"a whole number from {low} to {high}", purpose)
+    allowed = f"a whole number from {low} to {high}"
+    shape = {"type": ["integer", "string"], "minimum": low, "maximum": high, "pattern": "^[0-9]+$"}
+    return Setting(variable, field, whole_number(low, high), allowed, purpose, shape=shape)
 
 
 def real(variable: str, field: str, low: float, high: float, purpose: str) -> Setting:
     """Return a setting that is a number."""
-    return Setting(variable, field, real_number(low, high), f"a number from {low:g} to {high:g}", purpose)
+    shape = {"type": ["number", "string"], "minimum": low, "maximum": high, "pattern": "^[0-9]"}
+    return Setting(variable, field, real_number(low, high), f"a number from {low:g} to {high:g}", purpose, shape=shape)
 
 
 def flag(variable: str, field: str, purpose: str) -> Setting:
     """Return a setting that is on or off."""
-    return Setting(variable, field, boolean, "true or false", purpose)
+    shape = {"enum": [True, False, "true", "false", 1, 0, "1", "0"]}
+    return Setting(variable, field, boolean, "true or false", purpose, shape=shape)
 
 
 def amount(variable: str, field: str, decimals: int, most: int, purpose: str) -> Setting:
@@ -88,4 +94,6 @@ def amount(variable: str, field: str, decimals: int, most: int, purpose: str) ->
             raise ValueError
         return Decimal(text)
 
-    return Setting(variable, field, parse, f"an amount from 0 to {most} with at most {decimals} decimals", purpose)
+    allowed = f"an amount from 0 to {most} with at most {decimals} decimals"
+    shape = {"type": ["number", "string"], "minimum": 0, "maximum": most, "pattern": "^[0-9]"}
+    return Setting(variable, field, parse, allowed, purpose, shape=shape)

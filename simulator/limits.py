@@ -63,7 +63,13 @@ HISTOGRAM_MAX_NS = DURATION_MAX_SECONDS * SECOND_NS
 HISTOGRAM_COUNT_MAX = 1 << 48
 """Durations in one histogram: nine years at a million a second, and thousands of them add up in 64 bits."""
 LATENCIES_KEPT = 50_000
-"""Response times the live display remembers of the last second."""
+"""Response times of the last seconds that the live view's percentiles are of: half a megabyte."""
+CHANGES_KEPT_MAX = 1_000
+"""Beginnings and ends of faults, attacks and alerts that nobody has looked at yet: twice what a scenario can have of
+the first two. A run that nobody watches never looks."""
+THRESHOLD_LOOK_MAX_SECONDS = 0.1
+"""What one look at how the thresholds stand may cost of a CPU while a run goes on: nothing is sent meanwhile, and this
+is a fifth of what the harness may be late. A history for which it takes longer is not looked at again until its end."""
 FINDINGS_MAX_BYTES = 2 << 20
 """Findings of one verdict, as JSON: some thousands, and of all checkers together what an editor still opens."""
 WAITS_JUDGED_MAX = 1_000

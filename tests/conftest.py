@@ -51,7 +51,7 @@ WHOLE_RUNS = frozenset(
 )
 """Folders in which a fixture makes whole runs, draws many plots or counts each step of a program, or a test starts
 servers again and again; each ends by itself."""
-WHOLE_RUNS_SECONDS = 900
+WHOLE_RUNS_SECONDS = 1800
 LONGEST = (
     "planted_bugs/test_planted_bugs.py",
     "load/test_network_namespaces.py",

@@ -40,4 +40,9 @@ def test_no_function_is_longer_than_a_screen() -> None:
 
 def test_every_module_of_the_simulator_stands_in_a_room() -> None:
     """Import rules are of folders, so what lies beside them would be under none."""
-    assert {path.name for path in (ROOT / "simulator").glob("*.py")} == {"__init__.py", "errors.py", "limits.py"}
+    assert {path.name for path in (ROOT / "simulator").glob("*.py")} == {
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+        "limits.py",
+    }

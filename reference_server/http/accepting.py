@@ -20,7 +20,7 @@ FULL_PAUSE_SECONDS = 0.1
 
 
 async def accept(
-    listener: stdlib_socket.socket, admission: Admission, welcome: Callable[[stdlib_socket.socket, str], None]
+    listener: stdlib_socket.socket, admission: Admission, welcome: Callable[[stdlib_socket.socket, str], object]
 ) -> None:
     """Call `welcome` with each new connection's socket, non-blocking, and its client's address, until cancelled."""
     while True:

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 SCENARIO = "scenario.toml"
 _SECRET_SETTING = re.compile(  # backtracking: a text in quotes ends at the first that close it
-    r"""((?:PASSWORD|SECRET|TOKEN)[\w"']{0,64}\s*=\s*)"""
+    r"""((?:PASSWORD|SECRET|TOKEN)[\w"']{0,64}\s*=\s*)(?!"\$\{\w+\}")"""
     r"""("{3}.*?"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,}\#]+)""",
     re.DOTALL,
 )
-"""A setting that may hold a secret, by its name, and its value in any of TOML's forms."""
+"""A setting that may hold a secret, by its name, and its value in any of TOML's forms. A variable's name is none."""
 
 
 def write_bundle(

@@ -26,6 +26,7 @@ from simulator.capacity.step import (
     plan_step,
     thresholds_of,
 )
+from simulator.errors import first_message
 from simulator.limits import CAPACITY_TOTAL_MAX_SECONDS, SEED_MAX
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import folder_of, see_writable
@@ -115,7 +116,7 @@ class Finder:
             except* USER_ERRORS as group:
                 if first:
                     raise
-                problem = _first_message(group)
+                problem = first_message(group)
             if problem:
                 return Measured(None, problem=problem)
             if measured.step is None or measured.step.limit != ONBOARDING:
@@ -130,12 +131,6 @@ class Finder:
         self._console.print(
             f"{step.rate:8}  {step.machines:8}     {p50}  {p99}  [{COLOURS[step.outcome]}]{step.outcome}[/]{why}"
         )
-
-
-def _first_message(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)
 
 
 def execute(request: RunRequest, bounds: Bounds, step_seconds: float, console: Console) -> int:

@@ -9,6 +9,7 @@ import typer
 
 from simulator.commands.failing import exit_with, fail
 from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption
+from simulator.commands.reading import read_scenario
 from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.limits import CAPACITY_RATE_MAX
 
@@ -75,29 +76,28 @@ def capacity(
     or unreachable target, 3 the server's capacity is not known: not even the lowest rate held, the harness was the
     limit, or the search ended early.
     """
-    from reference_server.about import setting_names, settings_problem  # noqa: PLC0415 - slow to load, as is what follows
+    from reference_server.about import setting_names  # noqa: PLC0415 - slow to load, as is what follows
     from simulator.capacity.driver import execute  # noqa: PLC0415
     from simulator.capacity.search import Bounds  # noqa: PLC0415
     from simulator.judging.facts import with_settings  # noqa: PLC0415
     from simulator.platform.console import make_console  # noqa: PLC0415
     from simulator.running.run import USER_ERRORS, RunRequest  # noqa: PLC0415
-    from simulator.scenario.loading import ScenarioError, load_scenario  # noqa: PLC0415
-    from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
+    from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
 
     if min_rate > max_rate:
         fail("capacity", f"--min-rate {min_rate} is above --max-rate {max_rate}")
     if target.url is not None and not target.token:
         fail("capacity", NO_TOKEN)
-    names = setting_names()
     try:
-        loaded = load_scenario(scenario, ServerSettings(names, settings_problem))
+        loaded = read_scenario(scenario).scenario
     except ScenarioError as error:
         fail("capacity", str(error))
     own_token = target.token if target.url is not None else token_hex(24)
     loaded = with_settings(loaded, target.aim.settings)
     chosen_seed = loaded.seed if seed is None else seed
     request = RunRequest(
-        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(names), profile=profile, aim=target.aim
+        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), profile=profile,
+        aim=target.aim,
     )  # fmt: skip
     bounds = (
         Bounds(min_rate, max_rate, precision)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+from importlib.metadata import version
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from secrets import token_hex  # noqa: TID251 - the token of a run's own server
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,13 +18,15 @@ from simulator.commands.attacks import attack_app
 from simulator.commands.bench import bench
 from simulator.commands.capacity import capacity
 from simulator.commands.compare import compare
-from simulator.commands.failing import USAGE_ERROR, exit_with, fail
-from simulator.commands.options import RESULTS, OutOption, ProfileOption, ScenarioFile, SeedOption
+from simulator.commands.failing import USAGE_ERROR, fail
+from simulator.commands.options import ProfileOption, complete_scenario
+from simulator.commands.reading import read_scenario
 from simulator.commands.reports import report, verify
+from simulator.commands.run import run
+from simulator.commands.scenarios import init, metrics, scenarios, validate
 from simulator.commands.state import state_app
-from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
-from simulator.commands.traces import Record, WithSecrets, recording_of
-from simulator.commands.worker import WEB_PORT, Master, Web, WebPort, Workers, host_and_port, worker
+from simulator.commands.target_flags import TargetFlags, aimed
+from simulator.commands.worker import worker
 from simulator.platform.console import make_console
 from simulator.platform.interruptions import ignore_stop_signals
 from simulator.platform.standard_streams import hold_standard_streams
@@ -31,58 +34,46 @@ from simulator.platform.standard_streams import hold_standard_streams
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rich.console import Console
-
-    from simulator.running.run import RunRequest
-    from simulator.scenario.values import Scenario
-
 MACHINES = 1000
 """What the doctor looks for where nobody says how many."""
 app = typer.Typer(
-    help="HatchFarm Harness: a reference server for the HatchFarm API, and a simulator that judges any deployment.\n\n"
-    "Every flag has an environment variable: `hatchfarm COMMAND --help` names them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _show_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hatchfarm {version('hatchfarm-harness')}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def hatchfarm(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", "-V", help="Say which version this is.", callback=_show_version, is_eager=True,
+            envvar="HATCHFARM_SHOW_VERSION",
+        ),
+    ] = False,
+) -> None:  # fmt: skip
+    """HatchFarm Harness: a reference server for the HatchFarm API, and a simulator that judges any deployment.
+
+    Every flag has an environment variable: `hatchfarm COMMAND --help` names them.
+    """
+
+
+app.command()(run)
+app.command()(validate)
+app.command()(scenarios)
+app.command()(init)
+app.command()(metrics)
 app.add_typer(attack_app, name="attack")
 app.add_typer(state_app, name="state")
-
-Virtual = Annotated[
-    bool,
-    typer.Option(
-        "--virtual",
-        help="Play in virtual time against a server in memory: as fast as can be, and the same for the same seed.",
-        envvar="HATCHFARM_VIRTUAL",
-    ),
-]
-Reports = Annotated[
-    bool,
-    typer.Option(
-        "--reports/--no-reports",
-        help="Draw report.html and the other reports; `hatchfarm report` can do it later.",
-        envvar="HATCHFARM_REPORTS",
-    ),
-]
-
-
-def _load(path: Path) -> tuple[Scenario, bytes]:
-    """Read a scenario, and hold its server settings against the server's own list; return also what was read.
-
-    Raises ScenarioError.
-    """
-    from reference_server.about import setting_names, settings_problem  # noqa: PLC0415 - loads only where it is used
-    from simulator.scenario.loading import load_with_source  # noqa: PLC0415
-    from simulator.scenario.server_problems import ServerSettings  # noqa: PLC0415
-
-    return load_with_source(path, ServerSettings(setting_names(), settings_problem))
-
-
-def _virtual_player() -> Callable[[RunRequest, Console], int]:
-    from simulator.running.virtual import execute_virtually  # noqa: PLC0415 - it loads the server
-
-    return execute_virtually
 
 
 def _settings_epilog() -> str:
@@ -141,91 +132,6 @@ def serve(
 
 
 @app.command()
-@aimed()
-def run(
-    scenario: ScenarioFile,
-    out: OutOption = RESULTS,
-    seed: SeedOption = None,
-    workers: Workers = None,
-    master: Master = None,
-    *,
-    target: TargetFlags,
-    profile: ProfileOption = None,
-    web: Web = False,
-    web_port: WebPort = WEB_PORT,
-    record: Record = False,
-    with_secrets: WithSecrets = False,
-    reports: Reports = True,
-    virtual: Virtual = False,
-) -> None:
-    """Run a scenario and judge what the server did.
-
-    Exit codes: 0 everything held, 1 a check or threshold failed, 2 usage or scenario error or unreachable target,
-    3 the harness could not know.
-    """
-    from reference_server.about import setting_names  # noqa: PLC0415 - slow to load, as are numpy and trio
-    from simulator.bundle.writing import stored_scenario  # noqa: PLC0415
-    from simulator.judging.facts import with_settings  # noqa: PLC0415
-    from simulator.load.options import conductor_options  # noqa: PLC0415
-    from simulator.running.run import USER_ERRORS, RunRequest, execute  # noqa: PLC0415
-    from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
-    from simulator.scenario.remarks import remarks  # noqa: PLC0415
-
-    try:
-        loaded, source = _load(scenario)
-    except ScenarioError as error:
-        fail("run", str(error))
-    loaded = with_settings(loaded, target.aim.settings)
-    for remark in remarks(loaded, source):
-        typer.echo(f"hatchfarm run: {remark.at(scenario)}", err=True)
-    if target.url is not None and not target.token:
-        fail("run", NO_TOKEN)
-    if target.url is None and master is not None:
-        fail(
-            "run", "--master lets other hosts take part, which need --target: a run's own server is for this host only"
-        )
-    own_token = target.token if target.url is not None else token_hex(24)
-    chosen_seed = loaded.seed if seed is None else seed
-    recording = recording_of(record=record, with_secrets=with_secrets)
-    try:
-        address = None if master is None else host_and_port(master)
-    except ValueError as error:
-        fail("run", str(error))
-    conducted_by = conductor_options(loaded, workers, address, web_port if web else None)
-    if conducted_by is not None and record:
-        fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
-    request = RunRequest(
-        loaded, scenario, chosen_seed, out, target.url, own_token, frozenset(setting_names()), recording, conducted_by,
-        reports, stored_scenario(source), profile, target.aim, virtual,
-    )  # fmt: skip
-    play = _virtual_player() if virtual else execute
-    exit_with("run", lambda: play(request, make_console()), USER_ERRORS)
-
-
-@app.command()
-def validate(
-    scenarios: Annotated[list[Path], typer.Argument(help="Scenario files.", envvar="HATCHFARM_SCENARIO")],
-) -> None:
-    """Check scenario files offline, and say what is wrong where."""
-    from simulator.running.in_ci import problems_of  # noqa: PLC0415 - as above
-    from simulator.scenario.loading import ScenarioError  # noqa: PLC0415 - as above
-    from simulator.scenario.remarks import remarks  # noqa: PLC0415
-
-    wrong = 0
-    for path in scenarios:
-        try:
-            for remark in remarks(*_load(path)):
-                typer.echo(remark.at(path))
-            typer.echo(f"{path}: right")
-        except ScenarioError as error:
-            wrong += 1
-            typer.echo(str(error), err=True)
-            for line in problems_of(error.problems, path, os.environ):
-                typer.echo(line)
-    raise typer.Exit(USAGE_ERROR if wrong else 0)
-
-
-@app.command()
 def schema(
     of: Annotated[
         str,
@@ -236,15 +142,18 @@ def schema(
 ) -> None:
     """Print the JSON Schema of scenarios, verdicts, trace lines, results, comparisons, or the API in OpenAPI."""
     from benchmarks.suite import suite_schema  # noqa: PLC0415 - as above
-    from reference_server.about import described_api  # noqa: PLC0415
+    from reference_server.about import described_api, setting_schemas  # noqa: PLC0415
     from simulator.capacity.result import capacity_schema  # noqa: PLC0415 - as above
     from simulator.comparing.outcome import comparison_schema  # noqa: PLC0415 - as above
     from simulator.judging.verdict_file import verdict_schema  # noqa: PLC0415 - as above
-    from simulator.scenario.values import json_schema  # noqa: PLC0415
+    from simulator.scenario.schema import json_schema  # noqa: PLC0415
+    from simulator.scenario.server_problems import CHOSEN_BY_THE_RUN  # noqa: PLC0415
     from simulator.traces.format import trace_schema  # noqa: PLC0415
 
     schemas: dict[str, Callable[[], object]] = {
-        "scenario": json_schema,
+        "scenario": lambda: json_schema(
+            {name: one for name, one in setting_schemas().items() if name not in CHOSEN_BY_THE_RUN}
+        ),
         "verdict": verdict_schema,
         "trace": trace_schema,
         "capacity": capacity_schema,
@@ -261,7 +170,12 @@ def schema(
 @aimed()
 def doctor(
     scenario: Annotated[
-        Path | None, typer.Argument(help="A scenario: is all there that it needs?", envvar="HATCHFARM_SCENARIO")
+        Path | None,
+        typer.Argument(
+            help="A scenario: is all there that it needs?",
+            envvar="HATCHFARM_SCENARIO",
+            autocompletion=complete_scenario,
+        ),
     ] = None,
     machines: Annotated[
         int | None,
@@ -282,7 +196,7 @@ def doctor(
 
     aim = target.aim
     try:
-        loaded = None if scenario is None else _load(scenario)[0]
+        loaded = None if scenario is None else read_scenario(scenario).scenario
         found = None if target.url is None else parse_target(target.url, target.token, aim.access, aim.addresses)
         judged_by = profile_of(profile, given_target=True)
         if loaded is None:

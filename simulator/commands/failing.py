@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from simulator.errors import first_message
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,10 +31,3 @@ def exit_with(command: str, act: Callable[[], int], errors: tuple[type[Exception
     if problem:
         fail(command, problem)
     raise typer.Exit(code)
-
-
-def first_message(error: BaseException) -> str:
-    """Return the message of an error, of the first one of a group."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)

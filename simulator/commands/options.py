@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator  # noqa: TC003 - typer reads the annotations
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simulator.contract.profiles import Profile
-from simulator.limits import SEED_MAX
+from simulator.limits import MACHINES_MAX, SEED_MAX
+
+if TYPE_CHECKING:
+    from simulator.scenario.overriding import Overrides
 
 ProfileOption = Annotated[
     Profile | None,
@@ -19,9 +23,86 @@ ProfileOption = Annotated[
         envvar="HATCHFARM_PROFILE",
     ),
 ]
-ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (TOML).", envvar="HATCHFARM_SCENARIO")]
+
+
+def complete_scenario(incomplete: str) -> Iterator[str]:
+    """Complete the name of a shipped scenario, or the path of a file."""
+    from simulator.scenario.shipped import shipped_names  # noqa: PLC0415 - a shell waits for it
+
+    yield from (name for name in shipped_names() if name.startswith(incomplete))
+    start = Path(incomplete)
+    folder = start if incomplete.endswith("/") else start.parent
+    for path in sorted(folder.glob("*")):
+        if str(path).startswith(incomplete) and (path.is_dir() or path.suffix == ".toml"):
+            yield f"{path}/" if path.is_dir() else str(path)
+
+
+ScenarioFile = Annotated[
+    Path,
+    typer.Argument(
+        help="A scenario: a file (TOML), the name of a shipped one, or `-` for standard input.",
+        envvar="HATCHFARM_SCENARIO",
+        autocompletion=complete_scenario,
+    ),
+]
+ScenarioFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Scenarios: files (TOML), names of shipped ones, or `-` for standard input.",
+        envvar="HATCHFARM_SCENARIO",
+        autocompletion=complete_scenario,
+    ),
+]
+DurationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--duration",
+        help="How long to run, like 90s or 1h30m, instead of the scenario's.",
+        envvar="HATCHFARM_DURATION",
+    ),
+]
+MachinesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--machines",
+        help="The size of the fleet instead of the scenario's; its stages change in proportion.",
+        envvar="HATCHFARM_MACHINES",
+        min=1,
+        max=MACHINES_MAX,
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A value instead of the scenario's, like fleet.jitter=0.2 or attacks[0].rate=50; may be given several "
+        "times.",
+        envvar="HATCHFARM_SET",
+    ),
+]
+
+
+def overrides_of(duration: str | None, machines: int | None, values: list[str] | None) -> Overrides:
+    """Return what the flags say in place of a scenario's values."""
+    from simulator.scenario.overriding import Overrides  # noqa: PLC0415 - slow to load
+
+    return Overrides(duration, machines, tuple(values or ()))
+
+
 RESULTS = Path("results")
 OutOption = Annotated[Path, typer.Option("--out", help="Where results go.", envvar="HATCHFARM_OUT")]
+ServeMetrics = Annotated[
+    int | None,
+    typer.Option(
+        "--serve-metrics",
+        metavar="PORT",
+        help="Serve the run's own metrics to Prometheus on this port of 127.0.0.1 while it lasts; 0 for any free port.",
+        envvar="HATCHFARM_SERVE_METRICS",
+        min=0,
+        max=65_535,
+    ),
+]
 SeedOption = Annotated[
     int | None,
     typer.Option("--seed", help="Instead of the scenario's.", envvar="HATCHFARM_SEED", min=0, max=SEED_MAX),

@@ -355,5 +355,17 @@ class History:
             self._blocks = [np.concatenate(self._blocks)]
         return self._blocks[0]
 
+    def since(self, number: int) -> NDArray[Any]:
+        """Return the rows from a number on, counted from 0. Its cost is theirs, however long the history is."""
+        self._pack()
+        wanted = len(self) - number
+        found: list[NDArray[Any]] = []
+        for block in reversed(self._blocks):
+            if wanted <= 0:
+                break
+            found.append(block[-wanted:] if wanted < len(block) else block)
+            wanted -= len(block)
+        return np.concatenate(found[::-1]) if found else np.empty(0, dtype=ROW)
+
     def __len__(self) -> int:
         return sum(len(block) for block in self._blocks) + len(self._pending) // ROW.itemsize

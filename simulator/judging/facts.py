@@ -12,7 +12,7 @@ from simulator.checkers.facts import APART, SHARED, UNKNOWN, ClockFacts, Facts, 
 from simulator.client.aim import JUDGED_SETTINGS
 from simulator.contract.pricing import BTC, DECIMALS, USDT
 from simulator.fleet.clocks import TOLERANCE_NS
-from simulator.scenario.thresholds import MEMORY
+from simulator.scenario.metrics import MEMORY
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

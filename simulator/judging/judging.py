@@ -29,7 +29,8 @@ from simulator.judging.thresholds import (
     slow_for_want_of_a_cpu,
 )
 from simulator.judging.verdict_file import RunVerdict
-from simulator.scenario.thresholds import MEMORY
+from simulator.scenario.metrics import MEMORY
+from simulator.scenario.source import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from simulator.judging.record import EndedEarly, RunRecord
@@ -121,4 +122,5 @@ def _command(record: RunRecord) -> str:
         command += ["--target", record.target]  # as it was understood: without a password that the URL may hold
     if record.profile is not profile_of(None, given_target=record.given_target):
         command += ["--profile", record.profile]
-    return shlex.join(command)
+    named = shlex.join(command)
+    return f"{named} < scenario.toml" if record.scenario_file == STANDARD_INPUT else named

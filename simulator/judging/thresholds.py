@@ -26,12 +26,9 @@ from simulator.history.schedule import (
 from simulator.history.starvation import starved
 from simulator.judging.market_shown import market_seconds, shown_of
 from simulator.judging.parts import Series, heartbeat_rates, heartbeat_response_times, measure_parts
+from simulator.scenario.metrics import MEGABYTE, MEMORY, RATES, TIMES
 from simulator.scenario.thresholds import (
-    MEGABYTE,
-    MEMORY,
     METRICS,
-    RATES,
-    TIMES,
     Threshold,
     aggregates_of,
     counts_accepted_attacks,

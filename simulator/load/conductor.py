@@ -12,7 +12,6 @@ import numpy as np
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.contract.answers import Answer, Operation
 from simulator.history.histogram import Histogram
 from simulator.history.merging import HistoryPart, merge_histories
 from simulator.history.records import LocustCount
@@ -33,22 +32,22 @@ from simulator.load.messages import (
     frame,
 )
 from simulator.load.options import ConductorError
+from simulator.scenario.placeholders import SECRET_NAME
 from simulator.worlds.live.watching import watch_generator
 from simulator.worlds.live.world import LIVE
 from simulator.worlds.plan import machines_wanted
 from simulator.worlds.players.market_player import MarketPlayer
 from simulator.worlds.players.observing import Observer
 from simulator.worlds.players.onboarding import Onboarding, SetUpError
-from simulator.worlds.progress import MARKET_COUNTERS, Progress
+from simulator.worlds.progress import MARKET_COUNTERS, Phase, Progress
 from simulator.worlds.world import owner_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from numpy.typing import NDArray
-
     from simulator.client.target import Target
     from simulator.load.options import ConductorOptions
+    from simulator.scenario.overriding import Change
     from simulator.scenario.values import Scenario
     from simulator.worlds.live.faults import FaultPlayer
 
@@ -90,8 +89,11 @@ class Conductor:
         sides: Mapping[str, Target],
         clock_offset_ns: int = 0,
         faults: FaultPlayer | None = None,
+        *,
+        changes: tuple[Change, ...] = (),
     ) -> None:
         self._scenario = scenario
+        self._changes = changes
         self._faults = faults
         self._text = text
         self._seed = seed
@@ -130,13 +132,13 @@ class Conductor:
     async def run(self) -> None:
         """Run to the scenario's end; cancel it to end it early. Raises ConductorError and TargetError."""
         progress = self._progress
-        progress.phase = "policies"
+        progress.phase = Phase.POLICIES
         try:
             await self._onboarding.create_policies(self._owner_ids)
         except* SetUpError:
             await self._observer.ask_for_health()
             raise
-        progress.phase = "starting"
+        progress.phase = Phase.WORKERS
         ours, theirs = socket.socketpair()
         async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as control, trio.open_nursery() as nursery:
             try:
@@ -218,9 +220,13 @@ class Conductor:
     async def _end(self, control: trio.SocketStream) -> None:
         """Have everything told that can be, and look at the target once more."""
         progress = self._progress
-        progress.phase = "last answers"
+        progress.phase = Phase.LAST_ANSWERS
         if self._playing and self._counted is None and not self._over.is_set():
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(END_SECONDS):
+            with (
+                suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+                trio.move_on_after(END_SECONDS),
+                progress.ending.wait(),
+            ):
                 await control.send_all(frame(Halt()))
                 await self._over.wait()
         for part in self._parts.values():
@@ -228,12 +234,15 @@ class Conductor:
                 part.lost = "it had not said everything when the run ended"
             self._history.owners += part.history.owners
         if self._playing:
-            await self._market.finish()
-            await self._observer.finish()
+            if self._scenario.market is not None:
+                progress.phase = Phase.ACCOUNTS
+            with progress.ending.wait():
+                await self._market.finish()
+                await self._observer.finish()
         if self._counted is not None:
             counted = [LocustCount(one.method, one.name, one.requests, one.failures) for one in self._counted.counts]
             self._history.locust_counts = counted + _counts_of(self._history)
-        progress.phase = "done"
+        progress.phase = Phase.DONE
 
     async def _show(self) -> None:
         """Keep up what people look at."""
@@ -246,7 +255,7 @@ class Conductor:
             for name in MARKET_COUNTERS:
                 of_parts = sum(one.progress.get(name, 0) for one in self._parts.values())
                 setattr(progress, name, of_parts + getattr(self._own, name))
-            progress.phase = "ramping" if progress.connected < wanted * 0.99 else "running"
+            progress.phase = Phase.RAMPING if progress.connected < wanted * 0.99 else Phase.RUNNING
 
     # --- what the master tells
 
@@ -296,7 +305,10 @@ class Conductor:
         for name in ADDED_UP:
             setattr(progress, name, sum(one.progress.get(name, 0) for one in self._parts.values()))
         progress.connected_max = max(progress.connected_max, progress.connected)
-        progress.took(_response_times(rows))
+        low_ns, high_ns = part.joined.offset_ns
+        shift_ns = part.joined.start_ns - (low_ns + high_ns) // 2 - self._start_ns
+        progress.counts.add(rows, shift_ns)
+        progress.follow(report.changes, shift_ns)
 
     def _history_part(self, part: _PlayedPart) -> HistoryPart:
         joined = part.joined
@@ -326,9 +338,14 @@ class Conductor:
             sides={name: side.url for name, side in self._sides.items()},
             others=self._target.others,
             lacks=self._target.lacks,
-            settings=self._scenario.server.environ(),
+            settings={
+                name: value
+                for name, value in self._scenario.server.environ().items()
+                if not SECRET_NAME.search(name)  # nobody who plays needs them, and they may play on other hosts
+            },
             addresses="" if self._target.own_addresses else "shared",
             addresses_known=self._target.addresses_known,
+            changes=self._changes,
         )
 
 
@@ -340,9 +357,3 @@ def _counts_of(history: History) -> list[LocustCount]:
         )
         for one in tally(history.rows(), ())
     ]
-
-
-def _response_times(rows: NDArray[Any]) -> list[int]:
-    heartbeats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["got"] != Answer.LOST)]
-    taken: list[int] = (heartbeats["answered_ns"] - heartbeats["planned_ns"]).tolist()
-    return taken

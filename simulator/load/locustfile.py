@@ -23,9 +23,10 @@ from simulator.load.control_socket import ControlSocket
 from simulator.load.dispatching import MixDispatcher, ScenarioShape
 from simulator.load.master_node import MasterNode
 from simulator.load.messages import Order
+from simulator.load.ordered import scenario_of
 from simulator.load.users import AgentMarket, Attacker, ForumCrowd, OwnerDashboard, OwnerOnboarding, ProviderMachine
 from simulator.load.worker_node import WorkerNode, end_with
-from simulator.scenario.loading import ScenarioError, load_scenario, parse_scenario
+from simulator.scenario.loading import Loaded, ScenarioError, load_with_source, parse_scenario
 
 if TYPE_CHECKING:
     from locust.argument_parser import LocustArgumentParser
@@ -106,13 +107,17 @@ def _own_order(environment: Environment) -> Order:
         _refuse("give the target with --host, like --host http://127.0.0.1:8080")
     path = options.scenario
     try:
-        scenario = load_scenario(Path(path)) if path else parse_scenario(NO_SCENARIO)
+        loaded = (
+            load_with_source(Path(path), environ=os.environ)
+            if path
+            else Loaded(parse_scenario(NO_SCENARIO), NO_SCENARIO.encode())
+        )
     except ScenarioError as error:
         _refuse(str(error))
-    text = Path(path).read_text(encoding="utf-8") if path else NO_SCENARIO
+    scenario, text = loaded.scenario, loaded.source.decode("utf-8")
     seed = scenario.seed if options.scenario_seed is None else options.scenario_seed
     prefix = f"owner-{time.time_ns():x}"  # noqa: TID251 - owners of their own for each run
-    return Order(text, seed, environment.host or "", prefix, keep_history=False)
+    return Order(text, seed, environment.host or "", prefix, keep_history=False, changes=loaded.changes)
 
 
 def _follow(environment: Environment, node: MasterNode, order: Order) -> None:
@@ -122,7 +127,7 @@ def _follow(environment: Environment, node: MasterNode, order: Order) -> None:
         if not options.user_classes and not options.class_picker:
             environment.user_classes = [ProviderMachine]
         return
-    shape = ScenarioShape(parse_scenario(order.scenario), node.elapsed_ns, node.workers)
+    shape = ScenarioShape(scenario_of(order), node.elapsed_ns, node.workers)
     shape.runner = environment.runner
     environment.shape_class = shape
     environment.dispatcher_class = partial(MixDispatcher, lambda: shape.wanted)  # type: ignore[assignment]

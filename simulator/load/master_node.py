@@ -20,6 +20,7 @@ from simulator.limits import SHARD_OTHER_MACHINES_MAX, SHARDS_MAX, WORKER_SILENC
 from simulator.load.host_clock import offset_bounds, read_boot_id, read_network_host
 from simulator.load.messages import Begin, Counted, Halt, Joined, Left, PartReport, Report, Started, pack, unpack
 from simulator.load.mix import campaigns_due
+from simulator.load.ordered import scenario_of
 from simulator.load.statistics import counts_of
 from simulator.load.worker_node import (
     BEGIN,
@@ -35,7 +36,6 @@ from simulator.load.worker_node import (
     REPORT,
     SHARD_PART,
 )
-from simulator.scenario.loading import parse_scenario
 
 if TYPE_CHECKING:
     from locust.env import Environment
@@ -74,7 +74,7 @@ class MasterNode:
     def __init__(self, environment: Environment, order: Order, control: ControlSocket | None) -> None:
         self._environment = environment
         self._order = order
-        self._scenario = parse_scenario(order.scenario)
+        self._scenario = scenario_of(order)
         self._control = control
         self._workers: dict[str, _Worker] = {}
         self._shards = count(1)  # numbered anew in each test: the web UI starts many, one after the other

@@ -12,6 +12,8 @@ import msgspec
 from simulator.contract.features import Feature  # noqa: TC001 - decoding needs the annotations
 from simulator.judging.tally import Tally  # noqa: TC001 - decoding needs the annotations
 from simulator.limits import FRAME_MAX_BYTES
+from simulator.scenario.overriding import Change  # noqa: TC001 - as above
+from simulator.worlds.progress import Happening  # noqa: TC001 - as above
 
 LENGTH_BYTES = 4
 
@@ -27,7 +29,8 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     rows are wanted at all. `prefix` begins the owners' names. `sides` are servers for attacks that need one of their
     own, by the attack's name; `others` the ports of further instances of the target. `lacks` is what the target was
     found not to have, `settings` are known of it beyond the scenario's. `addresses` is what is known of how it tells
-    machines apart, as `parse_target` takes it, and `addresses_known` whether that is more than hoped.
+    machines apart, as `parse_target` takes it, and `addresses_known` whether that is more than hoped. `changes` take
+    the place of values that the text has.
     """
 
     scenario: str
@@ -43,6 +46,7 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     settings: dict[str, str] = {}
     addresses: str = ""
     addresses_known: bool = True
+    changes: tuple[Change, ...] = ()
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):
@@ -78,6 +82,7 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     """From a shard, once a second: what happened since its last one. `delta` is of its history, empty if none is kept.
 
     All of what the shard knows up to `at_ns`, on its host's monotonic clock, is in its reports up to this one.
+    `changes` are campaigns that began or ended.
     """
 
     at_ns: int
@@ -85,6 +90,7 @@ class Report(msgspec.Struct, frozen=True, tag=True):
     progress: dict[str, int]
     delta: bytes = b""
     last: bool = False
+    changes: list[Happening] = []
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):

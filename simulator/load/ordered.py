@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def scenario_of(order: Order) -> Scenario:
     """Return the scenario. Raises ScenarioError."""
-    return with_settings(parse_scenario(order.scenario), order.settings)
+    return with_settings(parse_scenario(order.scenario, changes=order.changes), order.settings)
 
 
 def target_of(order: Order, token: str, access: Access) -> Target:

@@ -132,7 +132,7 @@ class ShardProcess:
             self._player.conclude(np.concatenate([*self._kept, rows[:0]]))
         progress = {name: getattr(self._progress, name) for name in COUNTERS}
         delta = self._cursor.delta(rows) if self._begin.order.keep_history else b""
-        report = Report(at_ns, tally(rows, self._attacks), progress, delta, last)
+        report = Report(at_ns, tally(rows, self._attacks), progress, delta, last, self._progress.take_changes())
         await self._out.send_all(frame(report))
 
 

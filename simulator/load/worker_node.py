@@ -18,10 +18,9 @@ from simulator.load.bridge import ShardBridge
 from simulator.load.host_clock import read_boot_id, read_network_host
 from simulator.load.messages import Begin, pack, unpack
 from simulator.load.mix import USERS
-from simulator.load.ordered import target_of
+from simulator.load.ordered import scenario_of, target_of
 from simulator.load.owners import OwnerSession, OwnersPart
 from simulator.load.statistics import merge_tallies
-from simulator.scenario.loading import parse_scenario
 from simulator.scenario.market_values import MarketOptions
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ class WorkerNode:
         if not isinstance(begin, Begin):
             raise TypeError(f"not the beginning of a test: {type(begin).__name__}")
         self._end()
-        scenario = parse_scenario(begin.order.scenario)
+        scenario = scenario_of(begin.order)
         self._rates = {USERS[load.user]: load.rate for load in scenario.load}
         order, options = begin.order, scenario.fleet
         prefix = order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}"

@@ -14,14 +14,9 @@ PLAIN_COLUMNS = 1000
 
 
 def make_console() -> Console:
-    """Make the console: colours and movement only on a terminal, never with NO_COLOR. Printing to it never fails."""
-    plain = bool(os.environ.get("NO_COLOR"))
+    """Make the console: movement on a terminal only, and colours there without NO_COLOR. Printing to it never fails."""
     console = Console(
-        file=steady(sys.stdout),
-        no_color=plain,
-        force_terminal=False if plain else None,
-        highlight=False,
-        soft_wrap=True,
+        file=steady(sys.stdout), no_color=bool(os.environ.get("NO_COLOR")), highlight=False, soft_wrap=True
     )
     if not console.is_terminal:
         console.width = PLAIN_COLUMNS

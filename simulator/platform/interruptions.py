@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable  # noqa: TC003 - a Struct resolves its annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,13 @@ if TYPE_CHECKING:
 
 
 class HeldSignal(msgspec.Struct):
-    """The first signal that came while nothing else took it; None when none did."""
+    """The first signal that came while nothing else took it; None when none did.
+
+    `acknowledge` is called with the name of each, at once, wherever the program stands.
+    """
 
     number: int | None = None
+    acknowledge: Callable[[str], None] | None = None
 
     @property
     def name(self) -> str:
@@ -36,6 +41,8 @@ def signals_held() -> Iterator[HeldSignal]:
 
     def note(number: int, _: object) -> None:
         held.number = held.number or number
+        if held.acknowledge is not None:
+            held.acknowledge(signal.Signals(number).name)
 
     before = {number: signal.signal(number, note) for number in stop_signals()}
     try:

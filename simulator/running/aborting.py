@@ -9,7 +9,7 @@ import trio
 
 from simulator.checkers.verdict import Status
 from simulator.judging.record import EndedEarly
-from simulator.judging.thresholds import judge_thresholds, measure
+from simulator.judging.so_far import judge_so_far
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,13 +52,14 @@ def failed_threshold(scenario: Scenario, history: History, until_ns: int, progre
     All that came of the run until `until_ns` is in the history; of what is counted by the second, no later one is.
     """
     due = [one for one in scenario.abort_on_fail if progress.elapsed_ns >= one.delay_ns]
-    if not due or not len(history):
-        return None
-    campaigns = {number: attack.name for number, attack in enumerate(scenario.attacks, 1)}
-    metrics = [one.metric for one in due]
-    series = measure(history, (), progress.connected_max, progress.memory_max_bytes, metrics, campaigns, until_ns)
+    wanted: dict[str, list[str]] = {}
     for one in due:
-        (verdict,) = judge_thresholds({one.metric: (one.threshold,)}, series)
-        if verdict.status is Status.FAIL:
+        wanted.setdefault(one.metric, []).append(one.threshold)
+    attacks = [attack.name for attack in scenario.attacks]
+    known = history, until_ns
+    verdicts = judge_so_far(wanted, attacks, known, progress.connected_max, progress.memory_max_bytes)
+    failed = {one.name: one for one in verdicts if one.status is Status.FAIL}
+    for one in due:
+        if (verdict := failed.get(f"{one.metric}: {one.threshold}")) is not None:
             return EndedEarly(one.metric, one.threshold, progress.elapsed_ns, verdict.summary)
     return None

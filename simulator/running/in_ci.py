@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from simulator.checkers.verdict import Status
 from simulator.report.files import SUMMARY
 from simulator.report.text import one_line
+from simulator.scenario.source import is_file
 from simulator.scenario.source_lines import line_at, lines_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def add_to_summary(console: Console, environ: Mapping[str, str], text: bytes) ->
 
 def place_of(path: Path, environ: Mapping[str, str]) -> str:
     """Return a file's path within the checkout, as annotations name it; empty for one that is elsewhere."""
+    if not is_file(path):
+        return ""
     root = Path(environ.get("GITHUB_WORKSPACE") or ".")
     try:
         return Path(os.path.realpath(path)).relative_to(os.path.realpath(root)).as_posix()

@@ -47,7 +47,7 @@ def record_of(request: RunRequest, outcome: RunState) -> RunRecord:
         ended_early=outcome.ended_early,
         host=machine_facts(),
         warnings=tuple(outcome.warnings),
-        options=(*own, *request.aim.options, *((VIRTUAL,) if request.virtual else ())),
+        options=(*request.options, *own, *request.aim.options, *((VIRTUAL,) if request.virtual else ())),
         profile=profile_of(request.profile, given_target=request.target is not None),
         log=outcome.log,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -51,14 +51,16 @@ from simulator.running.leaving import leave_and_show, write_others
 from simulator.running.recorded import origin_of, record_of
 from simulator.running.run_state import RunState
 from simulator.running.scenario_needs import connections_held, faults_problem, target_warnings
-from simulator.running.terminal import show_progress
 from simulator.traces.recording import Recording
 from simulator.traces.tape import Tape
+from simulator.view.sampling import Sampling
+from simulator.view.serving import ServingError, serving
+from simulator.view.showing import View
 from simulator.worlds.harness_failure import describe_failure, leaf_errors
 from simulator.worlds.live.faults import FaultPlayer
 from simulator.worlds.live.world import run_fleet
 from simulator.worlds.players.onboarding import SetUpError
-from simulator.worlds.progress import Progress
+from simulator.worlds.progress import Phase, Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -69,9 +71,12 @@ if TYPE_CHECKING:
     from simulator.contract.profiles import Profile
     from simulator.deployment.own import Deployment
     from simulator.judging.record import RunRecord
+    from simulator.judging.verdict_file import RunVerdict
+    from simulator.report.files import WriteResult
+    from simulator.scenario.overriding import Change
     from simulator.scenario.values import Scenario
 
-    Work = Callable[["RunRequest", Console, "RunState"], Awaitable[None]]
+    Work = Callable[["RunRequest", "RunState"], Awaitable[None]]
 
 OWN_SERVER, VIRTUAL_SERVER = "its own server", "its own server, in virtual time"
 
@@ -104,10 +109,18 @@ class RunRequest(msgspec.Struct, frozen=True):
     """What is said of the target."""
     virtual: bool = False
     """Whether it plays in virtual time, against a server in memory."""
+    metrics_port: int | None = None
+    """Of 127.0.0.1, where its metrics are served while it lasts, 0 for any; None for nowhere."""
+    changes: tuple[Change, ...] = ()
+    """What takes the place of values that the scenario's text has: other processes that play it read it anew."""
+    options: tuple[str, ...] = ()
+    """The flags that ask for those changes."""
+    on_verdict: Callable[[RunVerdict, Path], None] | None = None
+    """Who else is told of the verdict, and where it is."""
 
 
 def execute(
-    request: RunRequest, console: Console, start: Callable[..., RunState] = trio.run, work: Work | None = None
+    request: RunRequest, console: Console, start: Callable[..., object] = trio.run, work: Work | None = None
 ) -> int:
     """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin.
 
@@ -120,15 +133,60 @@ def execute(
     see_writable(request.out / request.scenario.name)
     if request.conducted_by is not None and (web := see_that_the_web_ui_can_be_served(request.conducted_by)):
         console.print(f"Web UI: {web}", markup=False)
-    with signals_held() as held:
-        outcome = start(_run, request, console, held, work or _work)
-        return _report(request, outcome, console)
+    with signals_held() as held, ExitStack() as stack:
+        outcome = _before(request)
+        view = _view_of(request, outcome, console)
+        held.acknowledge = partial(view.acknowledge, again=False)
+        _introduce(request, console)
+        if request.metrics_port is not None:
+            url = stack.enter_context(serving(request.metrics_port, lambda: view.latest))
+            console.print(f"Metrics: {url}", markup=False)
+        stack.enter_context(view)
+        start(_run, request, outcome, view, held, work or _work)
+        return _report(request, outcome, view, console)
 
 
 def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
     """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
-    outcome = trio.run(_run, request, console, HeldSignal(), _work)
+    outcome = _before(request)
+    with _view_of(request, outcome, console) as view:
+        trio.run(_run, request, outcome, view, HeldSignal(), _work)
     return record_of(request, outcome), outcome.history
+
+
+def _before(request: RunRequest) -> RunState:
+    """Return what is known of a run before it begins."""
+    tape = None if request.record is Recording.NOTHING else Tape()
+    progress = Progress()
+    progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
+    return RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
+
+
+def _introduce(request: RunRequest, console: Console) -> None:
+    scenario = request.scenario
+    console.print(
+        f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
+        f"{scenario.duration_ns / SECOND_NS:.0f}s, seed {request.seed}",
+    )
+    if scenario.description:
+        console.print(f"[dim]{escape(printed(scenario.description.strip()))}[/]")
+
+
+def _view_of(request: RunRequest, outcome: RunState, console: Console) -> View:
+    scenario, progress = request.scenario, outcome.progress
+    sampling = Sampling(
+        scenario,
+        request.seed,
+        outcome.history,
+        progress,
+        outcome.known,
+        time.monotonic,
+        time.thread_time,
+        virtual=request.virtual,
+    )
+    view = View(console, sampling, progress, scenario.duration_ns, time.monotonic)
+    outcome.look_when_due = view.look_when_due
+    return view
 
 
 def see_open_files_suffice(machines: int, held: int = 0) -> None:
@@ -138,48 +196,47 @@ def see_open_files_suffice(machines: int, held: int = 0) -> None:
         raise RunError(f"{files.name}: {files.found}; {files.hint} (`hatchfarm doctor` looks at the rest)")
 
 
-def _report(request: RunRequest, outcome: RunState, console: Console) -> int:
+def _report(request: RunRequest, outcome: RunState, view: View, console: Console) -> int:
     """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
+    view.enter(Phase.JUDGING)
     record = record_of(request, outcome)
     verdict = judge_run(record, outcome.history)
     folder = folder_of(request.out, request.scenario.name, outcome.started_at)
     others = partial(write_others, outcome.failure, outcome.tape, origin_of(request, outcome), request)
     annotations = annotations_of(verdict, request.scenario, place_of(request.path, os.environ), request.scenario_text)
-    return leave_and_show(
-        console, request.out, folder, verdict,
-        lambda: write_bundle(
+
+    def write() -> WriteResult:
+        view.enter(Phase.WRITING)
+        return write_bundle(
             folder, verdict, record, outcome.history, request.scenario_text, reports=request.reports, others=others
-        ),
-        partial(tell_ci, console, os.environ, annotations, folder),
-    )  # fmt: skip
-
-
-async def _run(request: RunRequest, console: Console, held: HeldSignal, work_in: Work) -> RunState:
-    """Run the fleet, with everything around it, and give back what is known at its end, or at a signal."""
-    scenario = request.scenario
-    tape = None if request.record is Recording.NOTHING else Tape()
-    progress = Progress()
-    progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
-    outcome = RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
-    with trio.open_signal_receiver(*stop_signals()) as signals:
-        console.print(
-            f"[bold]{scenario.name}[/]: {plural(scenario.fleet.machines, 'machine')}, "
-            f"{scenario.duration_ns / SECOND_NS:.0f}s, seed {request.seed}",
         )
-        if scenario.description:
-            console.print(f"[dim]{escape(printed(scenario.description.strip()))}[/]")
+
+    def show() -> None:
+        view.close()
+        tell_ci(console, os.environ, annotations, folder)
+
+    code = leave_and_show(console, request.out, folder, verdict, write, show)
+    if request.on_verdict is not None:
+        request.on_verdict(verdict, folder)
+    return code
+
+
+async def _run(request: RunRequest, outcome: RunState, view: View, held: HeldSignal, work_in: Work) -> None:
+    """Run the fleet, with everything around it, to its end or a signal. What it has found out is in `outcome`."""
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         async with trio.open_nursery() as nursery:
             work = trio.CancelScope()
             if held.number is not None:
                 _interrupt(held.number, outcome, work)
-            nursery.start_soon(_watch_signals, signals, outcome, work)
+            nursery.start_soon(_watch_signals, signals, outcome, view, work)
+            if not request.virtual:  # there a look is an event and no task: it must not change the order of anything
+                nursery.start_soon(view.keep)
             with work:
-                await work_in(request, console, outcome)
+                await work_in(request, outcome)
             nursery.cancel_scope.cancel()
-    return outcome
 
 
-async def _work(request: RunRequest, console: Console, outcome: RunState) -> None:
+async def _work(request: RunRequest, outcome: RunState) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
     scenario, watch = request.scenario, ServerWatch(outcome.progress)
     watch.add_processes(HARNESS, lambda: (os.getpid(),))
@@ -198,7 +255,7 @@ async def _work(request: RunRequest, console: Console, outcome: RunState) -> Non
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(watch.until_death, nursery.cancel_scope)
                 async with ends_noted(outcome, watch):
-                    await _set_up_and_play(request, console, outcome, deployment, sides, watch)
+                    await _set_up_and_play(request, outcome, deployment, sides, watch)
                 nursery.cancel_scope.cancel()
         finally:
             outcome.history.deaths += watch.deaths
@@ -210,7 +267,6 @@ async def _work(request: RunRequest, console: Console, outcome: RunState) -> Non
 
 async def _set_up_and_play(
     request: RunRequest,
-    console: Console,
     outcome: RunState,
     deployment: Deployment | None,
     sides: dict[str, Target],
@@ -239,7 +295,7 @@ async def _set_up_and_play(
     sides = {name: msgspec.structs.replace(side, **noted) for name, side in sides.items()}
     if deployment is not None:
         target = msgspec.structs.replace(target, others=deployment.other_ports)
-        faults = FaultPlayer(scenario, deployment, target, outcome.history)
+        faults = FaultPlayer(scenario, deployment, target, outcome.history, outcome.progress)
     over_hosts = request.conducted_by is not None and bool(request.conducted_by.master)
     workers = 0 if deployment is not None else int(outcome.baseline.get(WORKERS, 0))
     outcome.warnings += target_warnings(target, workers, over_hosts=over_hosts)
@@ -257,7 +313,6 @@ async def _set_up_and_play(
     clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
     async with trio.open_nursery() as nursery:
         progress = outcome.progress
-        nursery.start_soon(show_progress, console, progress, scenario.duration_ns, scenario.name)
         nursery.start_soon(end_early, scenario, outcome.known, progress, outcome.note_end, nursery.cancel_scope)
         await _play(request, outcome, target, sides, clock_offset_ns, faults)
         nursery.cancel_scope.cancel()
@@ -282,7 +337,7 @@ async def _play(
         return
     conductor = Conductor(
         scenario, request.scenario_text, seed, target, outcome.history, outcome.progress, request.conducted_by,
-        sides, clock_offset_ns, faults,
+        sides, clock_offset_ns, faults, changes=request.changes,
     )  # fmt: skip
     outcome.conducted = conductor.known
     try:
@@ -317,9 +372,13 @@ async def ends_noted(outcome: RunState, watch: ServerWatch) -> AsyncIterator[Non
         outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
 
 
-async def _watch_signals(signals: AsyncIterator[int], outcome: RunState, work: trio.CancelScope) -> None:
-    """End the work at the first signal. Later ones change nothing: what is known is being written down."""
+async def _watch_signals(signals: AsyncIterator[int], outcome: RunState, view: View, work: trio.CancelScope) -> None:
+    """End the work at the first signal, and at the second what is awaited still. Later ones change nothing."""
     async for number in signals:
+        again = work.cancel_called
+        view.acknowledge(signal.Signals(number).name, again=again)
+        if again:
+            outcome.progress.ending.give_up()
         _interrupt(number, outcome, work)
 
 
@@ -329,5 +388,5 @@ def _interrupt(number: int, outcome: RunState, work: trio.CancelScope) -> None:
     work.cancel()
 
 
-USER_ERRORS = (RunError, ConductorError, TargetError, ServerError, OutputError)
+USER_ERRORS = (RunError, ConductorError, TargetError, ServerError, OutputError, ServingError)
 """What `execute` raises for people to read."""

@@ -49,6 +49,8 @@ class RunState(msgspec.Struct):
     """What the harness itself failed by."""
     secrets: KnownSecrets = msgspec.field(default_factory=KnownSecrets)
     log: LogSearch | None = None
+    look_when_due: Callable[[], None] = lambda: None
+    """Shows how the run stands, unless it was shown just now: for who plays where real time does not pass by itself."""
 
     def known(self) -> tuple[History, int]:
         """Return what is known so far, and the moment of the run until which all is, in nanoseconds."""

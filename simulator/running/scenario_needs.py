@@ -14,7 +14,7 @@ from simulator.deployment.redis_process import PROGRAM
 from simulator.limits import SCRIPTS_MAX_CONCURRENT
 from simulator.platform.wording import plural
 from simulator.running.doctor import Check
-from simulator.scenario.thresholds import MEMORY
+from simulator.scenario.metrics import MEMORY
 
 if TYPE_CHECKING:
     from simulator.client.target import Target

@@ -1,19 +1,12 @@
-"""What a run shows people: progress while it goes on, and the verdict at its end."""
+"""What people are shown of a run at its end: the verdict, and where its results are. `simulator/view` is for before."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-import trio
-from rich.console import Console, Group
-from rich.live import Live
 from rich.markup import escape
-from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
-from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status, Verdict
 from simulator.platform.wording import plural
 from simulator.report import wording
@@ -22,12 +15,11 @@ from simulator.report.text import printed
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from rich.console import Console
+
     from simulator.judging.verdict_file import RunVerdict
     from simulator.report.files import WriteResult
-    from simulator.worlds.progress import Progress
 
-LIVE_SECONDS = 0.5
-PLAIN_SECONDS = 5.0
 COLOURS = {
     Status.PASS: "green",
     Status.FAIL: "red",
@@ -37,92 +29,6 @@ COLOURS = {
 }
 FINDINGS_SHOWN = 3
 ADVISORIES_SHOWN = 12
-
-
-class _Rates:
-    """Turns counters into rates since the last look."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._at = trio.current_time()
-        self._accepted = 0
-        self.per_second = 0.0
-        self.p50_ms = self.p99_ms = "-"
-
-    def look(self) -> None:
-        progress, now = self._progress, trio.current_time()
-        if now > self._at:
-            self.per_second = (progress.accepted - self._accepted) / (now - self._at)
-        self._at, self._accepted = now, progress.accepted
-        latencies = progress.take_latencies_ns()
-        if latencies:
-            self.p50_ms, self.p99_ms = (f"{one:.1f} ms" for one in np.percentile(np.array(latencies) / 1e6, [50, 99]))
-
-
-def _alerts(progress: Progress) -> str:
-    on = [name for name, shown in (("stale", progress.stale_alert), ("auth", progress.auth_alert)) if shown]
-    return "+".join(on) if on else "none"
-
-
-def _plain_line(progress: Progress, rates: _Rates, duration_ns: int) -> str:
-    return (
-        f"{progress.elapsed_ns / SECOND_NS:5.0f}s/{duration_ns / SECOND_NS:.0f}s {progress.phase:<8} "
-        f"machines {progress.connected:,}/{progress.machines_wanted:,}  {rates.per_second:,.0f}/s accepted  "
-        f"p50 {rates.p50_ms}  p99 {rates.p99_ms}  refused {progress.refused:,}  lost {progress.lost:,}  "
-        f"attacks {progress.attacks_refused:,} refused, {progress.attacks_accepted:,} accepted  "
-        f"alerts {_alerts(progress)}{_market_text(progress)}"
-    )
-
-
-def _market_text(progress: Progress) -> str:
-    """Return what agents have done so far; nothing where there are none."""
-    if not (progress.jobs_posted or progress.withdrawals_asked):
-        return ""
-    return (
-        f"  jobs {progress.jobs_posted:,} posted, {progress.jobs_ended:,} seen to end  "
-        f"withdrawals {progress.withdrawals_asked:,} asked for, {progress.withdrawals_settled:,} seen to settle"
-    )
-
-
-def _live_view(progress: Progress, rates: _Rates, duration_ns: int, title: str) -> Group:
-    table = Table.grid(padding=(0, 3))
-    accepted_style = "red bold" if progress.attacks_accepted else "green"
-    hostile = f"{progress.attacks_refused:,} refused, {progress.attacks_accepted:,} accepted"
-    alert = _alerts(progress)
-    alert_style = "dim" if alert == "none" else "yellow bold"
-    for left, right in (
-        (f"phase [bold]{progress.phase}[/]", f"machines [bold]{progress.connected:,}[/]/{progress.machines_wanted:,}"),
-        (f"rate [bold]{rates.per_second:,.0f}[/]/s", f"response p50 {rates.p50_ms}  p99 {rates.p99_ms}"),
-        (f"accepted {progress.accepted:,}", f"refused {progress.refused:,}  lost {progress.lost:,}"),
-        (
-            f"attacks [{accepted_style}]{hostile}[/]",
-            f"alerts [{alert_style}]{alert}[/]",
-        ),
-    ):
-        table.add_row(left, right)
-    if market := _market_text(progress).strip():
-        table.add_row(*market.split("  "))
-    bar = ProgressBar(total=duration_ns, completed=min(progress.elapsed_ns, duration_ns), width=60)
-    time = Text(f" {progress.elapsed_ns / SECOND_NS:.0f}s of {duration_ns / SECOND_NS:.0f}s", style="dim")
-    clock = Table.grid()
-    clock.add_row(bar, time)
-    problem = Text(printed(progress.last_problem), style="yellow") if progress.last_problem else Text("")
-    return Group(Text(title, style="bold"), table, clock, problem)
-
-
-async def show_progress(console: Console, progress: Progress, duration_ns: int, title: str) -> None:
-    """Show a run until cancelled: in place on a terminal, a line every few seconds elsewhere."""
-    rates = _Rates(progress)
-    if not console.is_terminal:
-        while True:
-            await trio.sleep(PLAIN_SECONDS)
-            rates.look()
-            console.print(_plain_line(progress, rates, duration_ns), markup=False)
-    with Live(_live_view(progress, rates, duration_ns, title), console=console, auto_refresh=False) as live:
-        while True:
-            await trio.sleep(LIVE_SECONDS)
-            rates.look()
-            live.update(_live_view(progress, rates, duration_ns, title), refresh=True)
 
 
 def _shown(text: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 import trio
-from rich.live import Live
 
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
@@ -20,27 +18,25 @@ from simulator.deployment.server_watch import ServerWatch
 from simulator.limits import VIRTUAL_SECONDS_AFTER
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute
-from simulator.scenario.thresholds import MEMORY
+from simulator.scenario.metrics import MEMORY
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.virtual.scheduling import run_seeded
 from simulator.worlds.virtual.world import VirtualWorld, seeded_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
+    from simulator.client.target import Target
     from simulator.running.run import RunRequest
     from simulator.running.run_state import RunState
     from simulator.scenario.values import Scenario
-    from simulator.worlds.progress import Progress
     from simulator.worlds.virtual.scheduling import JumpingClock
 
 VIRTUAL_SERVER = "its own server, in virtual time"
 LOOKING_SHARE = 0.02
 """Of the virtual time that has passed, from one look for an end to the next: a look costs what the history is long."""
-LINE_SECONDS, LIVE_SECONDS = 5.0, 0.5
-"""Of real time, from one line of progress to the next, and on a terminal."""
 OUTSIDE = ("REDIS_ADDR", "HATCHFARM_STATE_FILE", "HATCHFARM_SHARED_STATE", "WORKER_STATUS_STATE_FILE", "TLS_CERT_FILE")
 """Settings by which a server reaches for what is outside of its memory."""
 
@@ -55,11 +51,13 @@ def _attacks(scenario: Scenario) -> str:
     found = []
     for name in dict.fromkeys(one.name for one in scenario.attacks):
         attack = CATALOGUE[name]
-        if issubclass(attack, ScriptAttack) and (
-            attack.sandbox is not None or attack.needs_settings or attack.needs_identity or attack.needs_http2
-        ):
+        if issubclass(attack, ScriptAttack) and (attack.sandbox is not None or attack.needs_identity):
             found.append(name)
-    return f"attacks that need servers to themselves, another server, or HTTP/2 ({', '.join(found)})" if found else ""
+    return (
+        f"attacks that need servers to themselves, or somebody who tells who people are ({', '.join(found)})"
+        if found
+        else ""
+    )
 
 
 def _if(there: object, what: str) -> str:
@@ -100,27 +98,45 @@ def execute_virtually(request: RunRequest, console: Console) -> int:
     request = msgspec.structs.replace(request, token=seeded_token(request.seed))
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
     world = VirtualWorld(request.seed, request.token, environ)
+    sides = _add_sides(world, request.scenario)
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)
-    return execute(request, console, start, partial(_work, world))
+    return execute(request, console, start, partial(_work, world, sides))
 
 
-async def _work(world: VirtualWorld, request: RunRequest, console: Console, outcome: RunState) -> None:
+def _add_sides(world: VirtualWorld, scenario: Scenario) -> dict[str, Target]:
+    """Add servers for attacks that need settings of their own; return them by the attack's name."""
+    added: dict[frozenset[tuple[str, str]], Target] = {}
+    sides = {}
+    for options in scenario.attacks:
+        attack = CATALOGUE[options.name]
+        if issubclass(attack, ScriptAttack) and attack.needs_settings:
+            needed = frozenset(attack.needs_settings.items())
+            if needed not in added:
+                added[needed] = world.add_beside(attack.needs_settings)
+            sides[attack.name] = added[needed]
+    return sides
+
+
+async def _work(world: VirtualWorld, sides: Mapping[str, Target], request: RunRequest, outcome: RunState) -> None:
     """Play against the server in memory."""
     scenario = request.scenario
     outcome.target = VIRTUAL_SERVER
     if MEMORY in scenario.judged_thresholds:
         outcome.warnings.append(f"{MEMORY} is not judged: in virtual time the server has the harness's own")
     async with trio.open_nursery() as nursery:
-        await nursery.start(world.server.run)
+        for server in world.servers:
+            await nursery.start(server.run)
         async with ends_noted(outcome, ServerWatch(outcome.progress)):
             outcome.authority = world.target.authority
             outcome.baseline = await check_target(world.target)
             outcome.lacks = await look_for_features(world.target, outcome.baseline)
             target = msgspec.structs.replace(world.target, lacks=outcome.lacks)
-            shown = ShownProgress(console, outcome.progress, scenario.duration_ns, world.clock)
-            run = FleetRun(world.world, scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape)
-            with shown.live, trio.CancelScope() as work:
+            LooksNowAndThen(outcome.look_when_due, world.clock)
+            run = FleetRun(
+                world.world, scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape, sides
+            )
+            with trio.CancelScope() as work:
                 if scenario.abort_on_fail:
                     LooksForAnEnd(scenario, outcome, world.clock, work)
                 await run.run()
@@ -155,37 +171,14 @@ class LooksForAnEnd:
         self._work.cancel()
 
 
-class ShownProgress:
-    """Shows a run while it goes on: how much virtual time has passed, and how fast. It looks once a virtual second."""
+class LooksNowAndThen:
+    """Has a run shown, which asks once a virtual second whether it is time. A look is an event, as above."""
 
-    def __init__(self, console: Console, progress: Progress, duration_ns: int, clock: JumpingClock) -> None:
-        self.live = Live(console=console, auto_refresh=False, transient=True)
-        self._console = console
-        self._progress = progress
-        self._duration_ns = duration_ns
+    def __init__(self, look_when_due: Callable[[], None], clock: JumpingClock) -> None:
+        self._look_when_due = look_when_due
         self._clock = clock
-        self._began_ns = clock.now_ns
-        self._shown_at = time.monotonic()
-        self._before = (0, 0)
         self._look()
 
     def _look(self) -> None:
         self._clock.at(self._clock.now_ns + SECOND_NS, self._look)
-        seconds = time.monotonic() - self._shown_at
-        if seconds < (LIVE_SECONDS if self._console.is_terminal else LINE_SECONDS):
-            return
-        self._shown_at += seconds
-        progress = self._progress
-        before, self._before = self._before, (progress.elapsed_ns, progress.accepted)
-        passed_seconds = (progress.elapsed_ns - before[0]) / SECOND_NS
-        line = (
-            f"{progress.elapsed_ns / SECOND_NS:,.0f}s/{self._duration_ns / SECOND_NS:,.0f}s of virtual time, "
-            f"{passed_seconds / seconds:,.1f} times as fast as real  {progress.phase}  machines "
-            f"{progress.connected:,}/{progress.machines_wanted:,}  {(progress.accepted - before[1]) / seconds:,.0f} "
-            f"heartbeats a real second  refused {progress.refused:,}  lost {progress.lost:,}  attacks "
-            f"{progress.attacks_refused:,} refused, {progress.attacks_accepted:,} accepted"
-        )
-        if self._console.is_terminal:
-            self.live.update(line, refresh=True)
-        else:
-            self._console.print(line, markup=False)
+        self._look_when_due()

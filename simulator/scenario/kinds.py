@@ -11,13 +11,19 @@ from msgspec import Meta
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator import limits
 
-_UNITS_NS = {"ms": MILLISECOND_NS, "s": SECOND_NS, "m": 60 * SECOND_NS, "h": 3600 * SECOND_NS}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNITS_NS = {
+    "d": 86_400 * SECOND_NS, "h": 3600 * SECOND_NS, "m": 60 * SECOND_NS, "s": SECOND_NS, "ms": MILLISECOND_NS,
+}  # fmt: skip
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+DURATION_PATTERN = "(?=[0-9])" + "".join(rf"(?:{_NUMBER}{unit}{'(?!s)' if unit == 'm' else ''})?" for unit in _UNITS_NS)
+"""A duration: numbers with their units, the longest unit first and each at most once."""
+_DURATION = re.compile(DURATION_PATTERN)  # backtracking: each number is tried once for each of five units
+_PART = re.compile(f"({_NUMBER})(ms|[dhms])")  # backtracking: of what is a duration, so that each number has a unit
 _OFFSET = re.compile(r"([+-]?)(.+)")
 
 
 class Duration(int):
-    """A length of time in nanoseconds, written like `250ms`, `30s`, `1.5m`, `2h`."""
+    """A length of time in nanoseconds, written like `250ms`, `30s`, `1m30s`, `2h`, `1d`."""
 
 
 class Offset(int):
@@ -26,10 +32,9 @@ class Offset(int):
 
 def parse_duration(text: str) -> Duration:
     """Read a duration. Raises ValueError, saying how one is written."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no duration: write it like '250ms', '30s', '1.5m' or '2h'")
-    length_ns = float(match[1]) * _UNITS_NS[match[2]]
+    if _DURATION.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no duration: write it like '250ms', '30s', '1m30s' or '2h'")
+    length_ns = sum(float(number) * _UNITS_NS[unit] for number, unit in _PART.findall(text))
     if length_ns > limits.DURATION_MAX_SECONDS * SECOND_NS:
         raise ValueError(f"{text!r} is longer than a week")
     return Duration(round(length_ns))

@@ -14,14 +14,16 @@ from simulator.fleet.hardware import HARDWARE
 from simulator.platform.wording import nearest, plural
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.market_problems import market_problems
+from simulator.scenario.overriding import NO_OVERRIDES, SET, Change, OverrideError, Overrides, apply, expand
 from simulator.scenario.server_problems import server_problems
+from simulator.scenario.source import SourceError, read_source
 from simulator.scenario.source_lines import Problem, line_at, lines_of
 from simulator.scenario.substituting import comes_of, known_keys, substitute
 from simulator.scenario.threshold_problems import threshold_problems
 from simulator.scenario.values import FAULTS, LASTING_FAULTS, LOAD_USERS, Expressions, Scenario, SettingValues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from simulator.scenario.server_problems import ServerSettings
@@ -55,36 +57,81 @@ class ScenarioError(Exception):
         self.problems = problems
 
 
+class Loaded(msgspec.Struct, frozen=True):
+    """A scenario that was read: `source` is what stood there, `changes` what took the place of its values."""
+
+    scenario: Scenario
+    source: bytes
+    changes: tuple[Change, ...] = ()
+    options: tuple[str, ...] = ()
+    """Flags that make the same of the source, wherever it is read again."""
+
+
 def load_scenario(path: Path, known: ServerSettings | None = None) -> Scenario:
     """Read a scenario file, and hold its server settings against the `known` ones. Raises ScenarioError."""
-    return load_with_source(path, known)[0]
+    return load_with_source(path, known).scenario
 
 
-def load_with_source(path: Path, known: ServerSettings | None = None) -> tuple[Scenario, bytes]:
-    """Read a scenario file once, since a pipe gives its bytes only once; return them too. Raises ScenarioError."""
+def load_with_source(
+    path: Path,
+    known: ServerSettings | None = None,
+    overrides: Overrides = NO_OVERRIDES,
+    environ: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Read a scenario once, since a pipe gives its bytes only once; return what was read, too. Raises ScenarioError.
+
+    Texts that name variables are filled from `environ`, and stay what they are where there is none.
+    """
     try:
-        with path.open("rb") as file:
-            raw = file.read(limits.SCENARIO_MAX_BYTES + 1)
-    except OSError as error:
-        what = f"cannot be read ({error.strerror}); scenarios are TOML files, see scenarios/"
-        raise ScenarioError(Problem(0, what), path=path) from None
-    if len(raw) > limits.SCENARIO_MAX_BYTES:
-        what = f"larger than {limits.SCENARIO_MAX_BYTES:,} bytes, which is no scenario"
-        raise ScenarioError(Problem(0, what), path=path)
-    try:
-        return parse_scenario(raw.decode("utf-8"), known), raw
+        raw = read_source(path)
+        text = raw.decode("utf-8")
+        scenario, changes, of_variables = _parse(text, known, overrides, environ)
+    except SourceError as error:
+        raise ScenarioError(Problem(0, str(error)), path=path) from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ScenarioError(Problem(line, "not UTF-8 text: save it as UTF-8"), path=path) from None
     except ScenarioError as error:
         raise ScenarioError(*error.problems, path=path) from None
+    options = [*overrides.options]
+    for change in of_variables:
+        options += [SET, f"{change.place}={change.text}"]
+    return Loaded(scenario, raw, (*changes, *of_variables), tuple(options))
 
 
-def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
+def parse_scenario(text: str, known: ServerSettings | None = None, changes: Sequence[Change] = ()) -> Scenario:
     """Read a scenario's text. Raises ScenarioError, with every problem that can be seen, in the order of lines."""
+    table = _table_of(text)
+    try:
+        apply(table, changes)
+    except OverrideError as error:
+        raise ScenarioError(Problem(0, str(error))) from None
+    return _read(table, Origins(lines_of(text), tuple(changes)), known)
+
+
+def _parse(
+    text: str, known: ServerSettings | None, overrides: Overrides, environ: Mapping[str, str] | None
+) -> tuple[Scenario, Sequence[Change], Sequence[Change]]:
+    """Read a text with what flags and variables change of it; return also what that was. Raises ScenarioError."""
+    table = _table_of(text)
+    lines = lines_of(text)
+    try:
+        changes = overrides.changes(table)
+        apply(table, changes)
+    except OverrideError as error:
+        raise ScenarioError(Problem(0, str(error))) from None
+    of_variables, unfilled = ([], []) if environ is None else expand(table, environ)
+    origins = Origins(lines, tuple(changes))
+    if unfilled:
+        raise ScenarioError(*(origins.problem(one.place, f"{one.place}: {one}") for one in unfilled))
+    return _read(table, Origins(lines, (*changes, *of_variables)), known), changes, of_variables
+
+
+def _table_of(text: str) -> dict[str, Any]:
+    """Read a scenario's text as TOML. Raises ScenarioError."""
     text = text.removeprefix("\ufeff")  # the mark that some editors write in front of UTF-8
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         match = _SYNTAX.fullmatch(str(error))
         line = text.count("\n") + 1 if match is None else int(match[2])
@@ -93,21 +140,47 @@ def parse_scenario(text: str, known: ServerSettings | None = None) -> Scenario:
     except (ValueError, RecursionError):  # what tomllib lets through of numbers too long and nests too deep
         what = "not TOML that can be read: a number is too long, or brackets are nested too deep"
         raise ScenarioError(Problem(0, what)) from None
-    lines = lines_of(text)
-    scenario, problems, substituted = _shaped(table, lines)
+
+
+def _read(table: dict[str, Any], origins: Origins, known: ServerSettings | None) -> Scenario:
+    """Return a table as a scenario. Raises ScenarioError."""
+    scenario, problems, substituted = _shaped(table, origins)
     if scenario is not None:
         found = [*_problems(scenario), *server_problems(scenario.server, known)]
         problems += [
-            Problem(line_at(lines, place), f"{place}: {problem}")
+            origins.problem(place, f"{place}: {problem}")
             for place, problem in found
             if not any(comes_of(place, other) for other in substituted)
         ]
     if scenario is None or problems:
-        raise ScenarioError(*sorted(problems, key=lambda one: one.line))
+        raise ScenarioError(*sorted(problems, key=lambda one: one.line), *origins.remark(problems))
     return scenario
 
 
-def _shaped(table: dict[str, Any], lines: dict[str, int]) -> tuple[Scenario | None, list[Problem], list[str]]:
+class Origins(msgspec.Struct, frozen=True):
+    """Where the values of a scenario come from: lines of its file, and changes."""
+
+    lines: dict[str, int]
+    changes: tuple[Change, ...]
+
+    def problem(self, place: str, what: str) -> Problem:
+        """Return what is wrong at a place, with its line, or with the flag that put it there."""
+        change = next((one for one in reversed(self.changes) if one.concerns(place)), None)
+        if change is None:
+            return Problem(line_at(self.lines, place), what)
+        if change.is_of_a_flag:
+            return Problem(0, f"{change.given}: {what}")
+        return Problem(line_at(self.lines, place), f"{what} (from {change.given})")
+
+    def remark(self, problems: Sequence[Problem]) -> list[Problem]:
+        """Name the flags where what is wrong may come of them, though it stands elsewhere."""
+        flags = {one.given for one in self.changes if one.is_of_a_flag}
+        unnamed = [one for one in problems if not any(one.what.startswith(flag) for flag in flags)]
+        named = ", ".join(dict.fromkeys(one.given for one in self.changes if one.given in flags))
+        return [Problem(0, f"that is with {named}")] if flags and unnamed else []
+
+
+def _shaped(table: dict[str, Any], origins: Origins) -> tuple[Scenario | None, list[Problem], list[str]]:
     """Return a table as a scenario, what is wrong with its shape, and the places where that was mended to look further.
 
     The type checker stops at the first fault. So each is put right in the table as far as its shape goes, and it looks
@@ -119,7 +192,7 @@ def _shaped(table: dict[str, Any], lines: dict[str, int]) -> tuple[Scenario | No
         try:
             return msgspec.convert(table, Scenario, dec_hook=decode_value), problems, substituted
         except msgspec.ValidationError as error:
-            problem, place = _explain(str(error), table, lines)
+            problem, place = _explain(str(error), table, origins)
             problems.append(problem)
             substituted.append(place)
         if len(problems) >= limits.SCENARIO_PROBLEMS_MAX or not substitute(table, place):
@@ -141,7 +214,7 @@ def _named(place: str, table: dict[str, Any]) -> str:
     return place
 
 
-def _explain(message: str, table: dict[str, Any], lines: dict[str, int]) -> tuple[Problem, str]:
+def _explain(message: str, table: dict[str, Any], origins: Origins) -> tuple[Problem, str]:
     """Turn msgspec's message into one that names the key, its line, and the way out; and give the key's place."""
     match = _PLACE.fullmatch(message)
     what, place = (match[1], _named(match[2] or "", table)) if match else (message, "")
@@ -149,12 +222,12 @@ def _explain(message: str, table: dict[str, Any], lines: dict[str, int]) -> tupl
     if unknown:
         keys = known_keys(place)
         where = f"{place}.{unknown[1]}".lstrip(".")
-        return Problem(line_at(lines, where), f"{where}: unknown key; {nearest(unknown[1], keys)}"), where
+        return origins.problem(where, f"{where}: unknown key; {nearest(unknown[1], keys)}"), where
     if missing:
         if not place:
             return Problem(0, f"{missing[1]}: missing; every scenario needs it"), missing[1]
         where = f"{place}.{missing[1]}"
-        return Problem(line_at(lines, where), f"{where}: missing; add it to [{place}]"), where
+        return origins.problem(where, f"{where}: missing; add it to [{place}]"), where
     value: Any = table
     for part in filter(None, re.split(r"[.\[\]]+", place)):
         if isinstance(value, list):
@@ -165,7 +238,7 @@ def _explain(message: str, table: dict[str, Any], lines: dict[str, int]) -> tupl
     what = next((hint for start, hint in _HINTS.items() if place.startswith(start)), what)
     is_shown = not isinstance(value, str | int | float) or (isinstance(value, str) and repr(value) in what)
     shown = "" if is_shown else f" (it is {value!r})"
-    return Problem(line_at(lines, place), f"{place or 'the file'}: {what}{shown}"), place
+    return origins.problem(place, f"{place or 'the file'}: {what}{shown}"), place
 
 
 def _problems(scenario: Scenario) -> Iterator[tuple[str, str]]:

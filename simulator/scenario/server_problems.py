@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from simulator.scenario.values import ServerOptions
 
-_CHOSEN_BY_THE_RUN = {
+CHOSEN_BY_THE_RUN = {
     "HATCHFARM_API_TOKEN": "the run chooses it: remove it",
     "HOST": "the run chooses it: remove it",
     "PORT": "the run chooses it: remove it",
@@ -56,14 +56,14 @@ def _settings_problems(server: ServerOptions, known: ServerSettings | None) -> I
     for name, value in settings.items():
         if "\0" in value:
             yield f"server.settings.{name}", NUL
-    for name, problem in _CHOSEN_BY_THE_RUN.items():
+    for name, problem in CHOSEN_BY_THE_RUN.items():
         if name in settings:
             yield f"server.settings.{name}", problem
     more = "; what only the command knows goes into [server.env]" if server.command else ""
     for name in strange:
         what = f"unknown server setting; {nearest(name, known.names if known else ())}{more}"
         yield f"server.settings.{name}", what
-    given = {name: value for name, value in settings.items() if name not in _CHOSEN_BY_THE_RUN}
+    given = {name: value for name, value in settings.items() if name not in CHOSEN_BY_THE_RUN}
     if known is not None and not strange and (problem := known.problem(given)):
         name, _, what = problem.partition(": ")
         yield (f"server.settings.{name}", what) if name in settings else ("server.settings", problem)
@@ -87,8 +87,8 @@ def _command_problems(server: ServerOptions) -> Iterator[tuple[str, str]]:
             yield "server.env", f"{name!r} is no name of a variable"
         if name in server.settings:
             yield place, "is in [server.settings], too: it can only be one of them"
-        elif name in _chosen(server) or name in _CHOSEN_BY_THE_RUN:
-            yield place, _CHOSEN_BY_THE_RUN.get(name, "the run chooses it: remove it")
+        elif name in _chosen(server) or name in CHOSEN_BY_THE_RUN:
+            yield place, CHOSEN_BY_THE_RUN.get(name, "the run chooses it: remove it")
         yield from ((place, problem) for problem in _text_problems(value, server))
     for word in server.command:
         yield from (("server.command", problem) for problem in _text_problems(word, server))

@@ -12,84 +12,17 @@ import msgspec
 
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
-from simulator.contract.answers import REASONS, Operation
+from simulator.contract.answers import Operation
 from simulator.limits import ATTACKS_MAX
 from simulator.scenario.kinds import parse_duration
+from simulator.scenario.metrics import MEGABYTE, MEMORY, METRIC_ROWS, PART_ROWS, TIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TIMES = ("p", "min", "max", "med", "avg")
-RATES = ("p", "min", "max", "med", "median", "avg")
-"""Of what is counted in each whole second of a run."""
-MEMORY = "server.memory"
-"""The most memory that a server of the run's own has taken, its peak resident set."""
-MEGABYTE = "MB"
-"""A million bytes: the unit of a bound on memory."""
-METRICS: dict[str, tuple[str, ...]] = {
-    "heartbeat.response_time": TIMES,
-    "heartbeat.service_time": TIMES,
-    "heartbeat.rate": RATES,
-    "heartbeat.accepted": ("rate", "count"),
-    "heartbeat.refused": ("rate", "count"),
-    "heartbeat.held_up": ("rate", "count"),
-    "requests.lost": ("count", "rate"),
-    "requests.total": ("count", "rate"),
-    "attacks.accepted": ("count",),
-    "attacks.sent": ("count",),
-    "alerts.errors": ("count",),
-    "alerts.stale_workers.fired": ("count",),
-    "alerts.stale_workers.cleared": ("count",),
-    "alerts.worker_auth_failures.fired": ("count",),
-    "alerts.worker_auth_failures.cleared": ("count",),
-    **{f"auth_failures.{reason}": ("count",) for reason in REASONS.values()},
-    "job.time_to_start": TIMES,
-    "jobs.finished": ("count",),
-    "withdrawal.time_to_settle": TIMES,
-    "withdrawals.settled": ("count",),
-    "market.response_time": TIMES,
-    "replay.accepted_twice": ("count",),
-    "revocation.violations": ("count",),
-    "revocation.time_to_stop": TIMES,
-    "credentials.violations": ("count",),
-    "audit.errors": ("count",),
-    "limits.violations": ("count",),
-    "durability.violations": ("count",),
-    "nonces.violations": ("count",),
-    **{f"{checker}.violations": ("count",) for checker in ("ledger", "metering", "matching", "isolation")},
-    "generator.dropped_starts": ("count", "rate"),
-    "machines.connected": ("max",),
-    MEMORY: ("max",),
-}
-"""Every metric a threshold may name, with what may be asked of it.
-
-`job.time_to_start` is from when the server took a job to when it began, by its own times; of one that had not begun
-when its account was read, for how long it had waited until then, and without end of one that expired. So is
-`withdrawal.time_to_settle`. `jobs.finished` counts those that succeeded or failed, `withdrawals.settled` those that
-were paid out, both in the accounts that were read at the end. `market.response_time` is that of every honest request to
-the market.
-"""
-
-PARTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "operation": {
-        "response_time": TIMES,
-        "rate": RATES,
-        "accepted": ("rate", "count"),
-        "refused": ("rate", "count"),
-        "lost": ("rate", "count"),
-        "sent": ("count",),
-    },
-    "attack": {
-        "response_time": TIMES,
-        "sent": ("count",),
-        "accepted": ("rate", "count"),
-        "refused": ("rate", "count"),
-        "lost": ("rate", "count"),
-    },
-}
-PARTS["campaign"] = PARTS["attack"]
-"""What may be asked of a part of a run: `operation.policy-fetch.response_time` is of honest requests of one kind,
-`attack.replay.exact.sent` of all campaigns of an attack, and `campaign.2.accepted` of the second campaign."""
+METRICS = {one.name: one.aggregates for one in METRIC_ROWS}
+"""What may be asked of each metric."""
+PARTS = {kind: {one.name: one.aggregates for one in rows} for kind, rows in PART_ROWS.items()}
 OPERATIONS = {one.name.lower().replace("_", "-"): one for one in Operation}
 """Operations by their names in metrics."""
 KNOWN_AT_ONCE = (
@@ -104,7 +37,8 @@ SHARES = frozenset(
 """Whose rates are shares of something; that of all requests counts them a second."""
 
 _EXPRESSION = re.compile(
-    r"\s*([a-z]+)(?:\(\s*([0-9]+(?:\.[0-9]+)?)\s*\))?\s*(<=|>=|==|!=|<|>)\s*([0-9.]+(?:e-?[0-9]+)?)(?:\s*(ms|s|m|h|MB))?\s*",
+    r"\s*([a-z]+)(?:\(\s*([0-9]+(?:\.[0-9]+)?)\s*\))?\s*(<=|>=|==|!=|<|>)\s*([0-9.]+(?:e-?[0-9]+)?)"
+    r"(?:\s*(ms|[dhms]|MB)((?:[0-9.]+(?:ms|[dhms]))*))?\s*",
 )
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -207,7 +141,7 @@ def parse_threshold(metric: str, expression: str) -> Threshold:
     match = _EXPRESSION.fullmatch(expression)
     if match is None:
         raise ThresholdError(f"{expression!r} is no threshold: write it like 'p(99)<250ms', 'rate>0.999' or 'count==0'")
-    aggregate, percentile, comparison, number, unit = match.groups()
+    aggregate, percentile, comparison, number, unit, more = match.groups()
     if aggregate not in aggregates:
         raise ThresholdError(f"{expression!r}: {metric} has {', '.join(aggregates)}, not {aggregate!r}")
     if (aggregate == "p") != (percentile is not None):
@@ -227,7 +161,7 @@ def parse_threshold(metric: str, expression: str) -> Threshold:
             ),
         )
     try:
-        bound = parse_duration(number + unit) / SECOND_NS if is_time and unit else float(number)
+        bound = parse_duration(number + unit + more) / SECOND_NS if is_time and unit else float(number)
     except ValueError as error:
         raise ThresholdError(f"{expression!r}: {error if is_time else f'{number!r} is no number'}") from None
     return Threshold(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -285,14 +285,3 @@ class Scenario(Table, frozen=True, kw_only=True):
             if one.threshold not in expressions:
                 expressions.append(one.threshold)
         return {metric: tuple(expressions) for metric, expressions in judged.items()}
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a scenario file, for editors."""
-
-    def custom(kind: type) -> dict[str, Any]:
-        sign = "[+-]?" if kind is Offset else ""
-        return {"type": "string", "pattern": rf"^{sign}[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}
-
-    schema = msgspec.json.schema(Scenario, schema_hook=custom)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "HatchFarm Harness scenario", **schema}

@@ -240,7 +240,7 @@ class Playing:
         if machine is None:
             progress.attacked(got, expected)
             return keep
-        progress.answered(got, now_ns - link.planned_ns)
+        progress.answered(got)
         if self._work is not None and machine.index in self._work:
             self._worked(self._work[machine.index], link, machine, answer, got, now_ns)
         if machine.stopped:

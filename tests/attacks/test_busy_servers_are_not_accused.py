@@ -11,6 +11,7 @@ from simulator.attacks.script import Defences
 from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
 from tests.attacks.live import play_live, wrong_server
+from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
     from tests.attacks.live import Connection
@@ -48,6 +49,7 @@ async def late_for_all(connection: Connection) -> None:
     ],
 )
 @pytest.mark.parametrize(("busy_seconds", "held"), [(ANSWER_AFTER_SECONDS / 2, None), (5.0, False)])
+@tried_again_alone
 async def test_a_server_that_keeps_its_honest_clients_waiting_too_is_not_called_late_in_closing(
     name: str, rule: str, defences: Defences, busy_seconds: float, *, held: bool | None
 ) -> None:
@@ -61,6 +63,7 @@ async def test_a_server_that_keeps_its_honest_clients_waiting_too_is_not_called_
 
 
 @pytest.mark.parametrize(("lag_ns", "held"), [(LATE_NS, None), (PUNCTUAL_NS, False)])
+@tried_again_alone
 async def test_a_harness_that_was_late_itself_calls_no_server_late(lag_ns: int, *, held: bool | None) -> None:
     """Neither in closing nor in serving honest clients: it shares its CPUs with others, as the server may."""
     numbers = {**SENDING_SOON, "probe_max_seconds": ANSWER_AFTER_SECONDS / 2}

@@ -8,6 +8,7 @@ from simulator.attacks.script import Defences
 from simulator.contract.answers import Answer, Operation
 from tests.attacks.live import OPEN, play_live
 from tests.simulator.conftest import serving, sockets_closed_after
+from tests.support.trying import tried_again_alone
 
 AT_ONCE = [
     "http.cl-te", "http.two-cl", "http.bad-length", "http.bare-lf", "http.obs-fold", "http.space-colon", "http.nul",
@@ -24,18 +25,21 @@ SENDING = {**READING, "connections": 28, "byte_seconds": 0.05}
 
 
 @pytest.mark.parametrize("name", AT_ONCE)
+@tried_again_alone
 async def test_nothing_is_found_and_no_socket_stays(name: str) -> None:
     async with serving() as (_, target), sockets_closed_after():
         (await play_live(name, target)).see_that_all_is_well()
 
 
 @pytest.mark.parametrize("name", SLOW)
+@tried_again_alone
 async def test_slow_clients_are_closed_and_honest_ones_served(name: str) -> None:
     async with serving(**OPEN, **DEADLINES) as (_, target), sockets_closed_after():
         numbers = READING if name == "http.slow-read" else SENDING
         (await play_live(name, target, defences=HURRIED, numbers=numbers)).see_that_all_is_well()
 
 
+@tried_again_alone
 async def test_answers_that_a_kernel_keeps_say_nothing_about_a_deadline() -> None:
     """The server has long sent them all, so that it has nothing to give up."""
     numbers = {**READING, "events": 1, "margin_seconds": 0.3, "drain_seconds": 1.5}
@@ -44,6 +48,7 @@ async def test_answers_that_a_kernel_keeps_say_nothing_about_a_deadline() -> Non
     played.see_that_all_is_well(undecided=frozenset({"closed-in-time"}))
 
 
+@tried_again_alone
 async def test_a_thousand_requests_in_one_write_are_answered_in_order_and_limited() -> None:
     async with serving() as (api, target), sockets_closed_after():
         played = await play_live("http.pipeline", target)

@@ -13,6 +13,7 @@ from reference_server.http.heads import parse_head
 from simulator.attacks.script import Defences
 from tests.attacks.live import play_live, well_behaved, written, wrong_server
 from tests.attacks.test_http_attacks_on_a_right_server import AT_ONCE, SLOW
+from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
     from simulator.client.target import Target
@@ -72,6 +73,7 @@ async def lenient(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("name", [*FRAMING, "http.large-headers"])
+@tried_again_alone
 async def test_a_server_that_reads_everything_somehow_is_found(name: str) -> None:
     # Headers enough to be too many, and no more than this server can read.
     numbers: dict[str, Any] = {"headers": 9000, "large_bytes": 1 << 17} if name == "http.large-headers" else {}
@@ -108,6 +110,7 @@ async def refusing(connection: Connection, *, goes_on: bool = False, acts: bool 
 
 
 @pytest.mark.parametrize("name", FRAMING)
+@tried_again_alone
 async def test_a_second_answer_behind_a_refusal_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, goes_on=True)) as target:
         played = await play_hurried(name, target)
@@ -115,6 +118,7 @@ async def test_a_second_answer_behind_a_refusal_is_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FRAMING)
+@tried_again_alone
 async def test_a_hidden_request_that_is_done_in_silence_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, acts=True)) as target:
         played = await play_hurried(name, target)
@@ -122,12 +126,14 @@ async def test_a_hidden_request_that_is_done_in_silence_is_found(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["http.cl-te", "http.nul"])
+@tried_again_alone
 async def test_a_connection_left_open_behind_a_refusal_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, stays=True)) as target:
         played = await play_hurried(name, target)
         assert played.broken == {"closed"}, played.stated
 
 
+@tried_again_alone
 async def test_a_server_that_says_nothing_proves_nothing() -> None:
     async def silent(connection: Connection) -> None:
         while await connection.more():
@@ -139,6 +145,7 @@ async def test_a_server_that_says_nothing_proves_nothing() -> None:
     assert played.claims == {"one-answer": [None], "no-effect": [None], "closed": [None]}
 
 
+@tried_again_alone
 async def test_bodies_without_a_bound_are_found() -> None:
     async def unbounded(connection: Connection) -> None:
         while await connection.more():
@@ -161,18 +168,21 @@ async def test_bodies_without_a_bound_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", ["http.slowloris", "http.slow-body"])
+@tried_again_alone
 async def test_a_server_without_deadlines_is_found(name: str) -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_hurried(name, target, defences=HURRIED)
     assert played.broken == {"closed-in-time"}, played.stated
 
 
+@tried_again_alone
 async def test_a_server_that_waits_for_a_reader_is_found() -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_hurried("http.slow-read", target, defences=HURRIED)
     assert played.broken == {"closed-in-time"}, played.stated
 
 
+@tried_again_alone
 async def test_a_server_whose_few_places_are_taken_starves_the_others() -> None:
     clients = 0
 
@@ -209,6 +219,7 @@ def reordered(answers: list[bytes]) -> list[bytes]:
     ],
     ids=["out of order", "not all", "a breakdown", "none"],
 )
+@tried_again_alone
 async def test_a_pipeline_that_is_answered_wrongly_is_found(flaw: object, rules: set[str]) -> None:
     async def at_once(connection: Connection) -> None:
         answers = []
@@ -224,12 +235,14 @@ async def test_a_pipeline_that_is_answered_wrongly_is_found(flaw: object, rules:
     assert played.broken == rules, played.stated
 
 
+@tried_again_alone
 async def test_a_pipeline_that_counts_as_one_request_is_found() -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_hurried("http.pipeline", target)
     assert played.broken == {"each-limited"}, played.stated
 
 
+@tried_again_alone
 async def test_a_pipeline_under_a_limit_raised_past_it_says_so() -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_hurried("http.pipeline", target, defences=Defences(burst=5000))
@@ -246,6 +259,7 @@ def corrected(message: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["http.reset", "http.half-close"])
+@tried_again_alone
 async def test_a_request_cut_short_that_takes_effect_is_found(name: str) -> None:
     async def eager(connection: Connection) -> None:
         while message := await connection.message():
@@ -261,6 +275,7 @@ async def test_a_request_cut_short_that_takes_effect_is_found(name: str) -> None
 
 @pytest.mark.parametrize("name", ["http.reset", "http.half-close"])
 @pytest.mark.parametrize("event", [b"policy_created", b"machine_registered"])
+@tried_again_alone
 async def test_a_change_without_its_event_is_found(name: str, event: bytes) -> None:
     """One event is missing of those that clients which left have caused."""
 
@@ -280,6 +295,7 @@ async def test_a_change_without_its_event_is_found(name: str, event: bytes) -> N
     assert played.broken == {rule}, played.stated
 
 
+@tried_again_alone
 async def test_half_closed_connections_that_are_kept_are_found() -> None:
     async def clinging(connection: Connection) -> None:
         while message := await connection.message():

@@ -17,6 +17,7 @@ from simulator.history.rows import NO_MACHINE
 from tests.attacks.live import OPEN, play_live, written, wrong_server
 from tests.attacks.playing import read_request
 from tests.simulator.conftest import serving
+from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +37,14 @@ NAMES = ["limit.burst", "limit.window-edge", "limit.spoofed-ip"]
 
 
 @pytest.mark.parametrize("name", NAMES)
+@tried_again_alone
 async def test_nothing_is_found_on_a_right_server(name: str) -> None:
     async with serving(**SETTINGS) as (api, target):
         (await play_live(name, target, defences=QUICK)).see_that_all_is_well()
         assert api.state.rate_limited
 
 
+@tried_again_alone
 async def test_the_defaults_of_the_contract_hold_for_a_burst() -> None:
     async with serving() as (_, target):
         (await play_live("limit.burst", target)).see_that_all_is_well()
@@ -117,6 +120,7 @@ async def play_limited(name: str, talk: Talk, defences: Defences = QUICK, **numb
 
 
 @pytest.mark.parametrize("name", ["limit.burst", "limit.spoofed-ip"])
+@tried_again_alone
 async def test_a_server_without_limits_is_found(name: str) -> None:
     async with serving(**OPEN) as (_, target):
         played = await play_live(name, target, defences=QUICK)
@@ -124,27 +128,32 @@ async def test_a_server_without_limits_is_found(name: str) -> None:
     assert "allowed" in played.stated
 
 
+@tried_again_alone
 async def test_a_bucket_for_each_connection_is_found() -> None:
     played = await play_limited("limit.burst", limited_by(lambda connection, _: str(connection.number)))
     assert played.broken == {"never-more"}, played.stated
 
 
+@tried_again_alone
 async def test_a_bucket_that_is_too_large_by_two_is_found() -> None:
     played = await play_limited("limit.burst", limited_by(one_for_all, burst=60, refill=0.001))
     assert "never-more" in played.broken, played.stated
 
 
+@tried_again_alone
 async def test_a_bucket_that_is_too_small_is_found() -> None:
     played = await play_limited("limit.burst", limited_by(one_for_all, burst=3))
     assert played.broken == {"never-fewer"}, played.stated
 
 
 @pytest.mark.parametrize("retry_after", [None, "0", "soon", "1.5", "-1"])
+@tried_again_alone
 async def test_a_refusal_that_does_not_say_how_long_to_wait_is_found(retry_after: str | None) -> None:
     played = await play_limited("limit.burst", limited_by(one_for_all, retry_after=retry_after))
     assert played.broken == {"retry-after"}, played.stated
 
 
+@tried_again_alone
 async def test_a_wait_that_is_told_too_short_is_found() -> None:
     played = await play_limited("limit.burst", limited_by(one_for_all, refill=0.1))
     assert played.broken == {"retry-served"}, played.stated
@@ -153,6 +162,7 @@ async def test_a_wait_that_is_told_too_short_is_found() -> None:
 @pytest.mark.parametrize(
     "header", ["x-forwarded-for", "x-real-ip", "forwarded", "true-client-ip", "cf-connecting-ip", "x-client-ip"]
 )
+@tried_again_alone
 async def test_a_server_that_believes_a_claimed_address_is_found(header: str) -> None:
     def believed(connection: Connection, message: bytes) -> str:
         return header_of(message, header) or connection.client
@@ -162,6 +172,7 @@ async def test_a_server_that_believes_a_claimed_address_is_found(header: str) ->
 
 
 @pytest.mark.parametrize("from_first", [False, True], ids=["windows by the clock", "windows from the first request"])
+@tried_again_alone
 async def test_a_limiter_that_counts_by_windows_is_found(
     from_first: bool,  # noqa: FBT001 - a parameter
 ) -> None:
@@ -183,6 +194,7 @@ async def test_a_limiter_that_counts_by_windows_is_found(
 
 
 @pytest.mark.parametrize("phase", [0.25, 0.75])
+@tried_again_alone
 async def test_a_limiter_by_windows_of_a_phase_and_length_of_its_own_is_found(
     phase: float,
 ) -> None:
@@ -248,6 +260,7 @@ async def test_plain_http_that_claims_to_be_https_is_refused_by_a_side_server() 
     assert not played.history.effects
 
 
+@tried_again_alone
 async def test_a_server_that_trusts_any_proxy_is_found() -> None:
     trusting = {"require_https": True, "trust_proxy_headers": True}
     async with serving() as (_, target), serving(**trusting) as (_, side):

@@ -28,6 +28,7 @@ from tests.attacks.live import play_live, well_behaved, written, wrong_server
 from tests.attacks.playing import World, script_attack
 from tests.simulator.conftest import API_TOKEN, serving, sockets_closed_after
 from tests.support.certificates import make_pair
+from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -94,6 +95,7 @@ async def answer_whole(connection: Connection) -> bool:
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *HELD])
+@tried_again_alone
 async def test_nothing_is_found_on_a_right_server_and_no_socket_stays(name: str) -> None:
     async with serving(**LIMITS) as (_, target), sockets_closed_after():
         (await play_small(name, target)).see_that_all_is_well()
@@ -119,6 +121,7 @@ def taking_long() -> Talk:
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *HELD])
+@tried_again_alone
 async def test_a_server_that_stalls_for_everybody_is_found(name: str) -> None:
     async with wrong_server(taking_long()) as target:
         played = await play_small(name, target, how=IMPATIENT)
@@ -126,6 +129,7 @@ async def test_a_server_that_stalls_for_everybody_is_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["strain.connects", "strain.bodies"])
+@tried_again_alone
 async def test_a_server_whose_places_are_all_taken_by_one_address_is_found(name: str) -> None:
     """Whoever was there before is served; the honest client that comes in the middle is not."""
     places = trio.CapacityLimiter(6)
@@ -157,18 +161,21 @@ async def deaf(connection: Connection, *, late_seconds: float = 0.0) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
+@tried_again_alone
 async def test_a_server_that_leaves_whole_requests_without_an_answer_is_found(name: str) -> None:
     async with wrong_server(deaf) as target:
         played = await play_small(name, target, how=IMPATIENT)
     assert played.broken == {"all-answered"}, played.stated
 
 
+@tried_again_alone
 async def test_a_server_without_a_rate_limit_is_found() -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_small("strain.flood", target)
     assert "limited" in played.broken, played.stated
 
 
+@tried_again_alone
 async def test_a_server_that_finds_something_at_a_path_of_slashes_is_found() -> None:
     async def obliging(connection: Connection) -> None:
         while await connection.message():
@@ -193,6 +200,7 @@ async def test_where_all_share_one_address_its_limits_say_nothing_about_honest_c
 
 
 @pytest.mark.parametrize(("lag_ns", "held"), [(300_000_000, None), (200_000_000, False)])
+@tried_again_alone
 async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, held: bool | None) -> None:
     history = History()
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
@@ -202,6 +210,7 @@ async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, hel
 
 
 @pytest.mark.parametrize(("busy_seconds", "held"), [(0.02, None), (5.0, False)])
+@tried_again_alone
 async def test_a_server_that_keeps_honest_clients_waiting_too_is_not_called_deaf(
     busy_seconds: float, *, held: bool | None
 ) -> None:
@@ -233,6 +242,7 @@ def over_tls(target: Target, pair: Pair) -> Target:
     )
 
 
+@tried_again_alone
 async def test_streams_that_are_reset_find_nothing_on_a_right_server(pair: Pair) -> None:
     async with serving(**LIMITS, **pair.settings) as (_, target), sockets_closed_after():
         played = await play_small("strain.rapid-reset", over_tls(target, pair))
@@ -280,6 +290,7 @@ async def busy_with_streams(context: ssl.SSLContext) -> AsyncIterator[Target]:
         nursery.cancel_scope.cancel()
 
 
+@tried_again_alone
 async def test_a_server_that_is_busy_with_streams_that_were_reset_is_found(pair: Pair) -> None:
     async with busy_with_streams(speaking(pair, "h2", "http/1.1")) as target:
         played = await play_small("strain.rapid-reset", over_tls(target, pair), how=IMPATIENT)

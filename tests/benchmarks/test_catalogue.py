@@ -34,7 +34,7 @@ def test_benchmarks_are_chosen_by_name_each_once(names: list[str], chosen: list[
 
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UnknownBenchmarkError, match=r"^'routs' is none of all, checkers, .*routes"):
+    with pytest.raises(UnknownBenchmarkError, match=r"^'routs' is none of all, behind_proxy, checkers, .*routes"):
         select(["heartbeat", "routs"])
 
 

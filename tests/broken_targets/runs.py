@@ -153,7 +153,7 @@ async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
     outcome = RunState(History(), Progress(), {}, url, started_at, [])
     started = time.monotonic()
     try:
-        await run._work(request, console, outcome)
+        await run._work(request, outcome)
     except Exception as error:
         unusable = [str(one) for one in leaf_errors(error) if isinstance(one, run.USER_ERRORS)]
         if not unusable:

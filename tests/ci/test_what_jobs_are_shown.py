@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -15,16 +14,12 @@ from simulator.comparing.deciding import Tolerance
 from simulator.comparing.runs import Run, compare_runs
 from simulator.comparing.showing import show
 from simulator.judging.judging import judge_run
-from simulator.platform.interruptions import HeldSignal
 from simulator.report.text import printed
 from simulator.running.in_ci import SUMMARY_MAX_BYTES, add_to_summary, annotation, annotations_of, place_of
-from simulator.running.run import RunRequest, _run
+from simulator.running.run import RunRequest, _introduce
 from simulator.running.terminal import show_verdict
 from simulator.scenario.loading import parse_scenario
 from tests.report.runs import uneventful
-
-if TYPE_CHECKING:
-    from simulator.running.run_state import RunState
 
 
 def shown(environ: dict[str, str], text: bytes = b"## PASS\n") -> str:
@@ -90,16 +85,12 @@ def test_a_comparison_and_a_verdict_that_others_wrote_hold_no_command() -> None:
     assert not COMMAND.search(out.getvalue())
 
 
-async def test_a_scenario_begins_with_its_description_and_with_no_command() -> None:
+def test_a_scenario_begins_with_its_description_and_with_no_command() -> None:
     description = FORGED.replace("\n", "\\n").replace("\t", "\\t")
     text = SCENARIO.replace('name = "ends-early"', f'name = "ends-early"\ndescription = "{description}"')
     request = RunRequest(parse_scenario(text), Path("one.toml"), 1, Path("results"), None, "token")
     out = io.StringIO()
-
-    async def nothing(_request: RunRequest, _console: Console, _outcome: RunState) -> None:
-        """Play nothing."""
-
-    await _run(request, Console(file=out, width=1000), HeldSignal(), nothing)
+    _introduce(request, Console(file=out, width=1000))
     assert "stop-commands" in out.getvalue()
     assert not COMMAND.search(out.getvalue())
 

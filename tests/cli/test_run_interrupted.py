@@ -120,6 +120,9 @@ async def test_a_signal_ends_the_run_soon_with_what_is_known(hatchfarm: Hatchfar
         assert await run.end() == 3
         assert not server.is_running()
     assert run.err == ""
+    acknowledged = [line for line in run.out.splitlines() if line.startswith(f"{number.name}: the run is being ended")]
+    assert len(acknowledged) == 1
+    assert acknowledged[0].endswith("A second signal ends it at once.")
     verdict = hatchfarm.verdict()
     jsonschema.validate(verdict, verdict_schema())
     assert (verdict["status"], verdict["exit_code"]) == ("inconclusive", 3)
@@ -134,6 +137,29 @@ async def test_a_signal_ends_the_run_soon_with_what_is_known(hatchfarm: Hatchfar
     everything = run.out + json.dumps(verdict)
     assert token not in everything
     assert SECRET.findall(everything) == []
+
+
+async def test_a_second_signal_ends_what_the_first_still_waits_for_and_what_is_known_is_judged(
+    hatchfarm: Hatchfarm,
+) -> None:
+    """The server stands still, so that last answers and audit lists do not come."""
+    async with started(hatchfarm) as run:
+        server = await run.server()
+        server.suspend()
+        run.process.send_signal(signal.SIGINT)
+        with trio.fail_after(END_SECONDS):
+            while "SIGINT: the run is being ended" not in run.out:  # noqa: ASYNC110 - another process sets no event
+                await trio.sleep(POLL_SECONDS)
+        run.process.send_signal(signal.SIGTERM)
+        assert await run.end() in {1, 3}
+        assert not server.is_running()
+    assert run.err == ""
+    again = "SIGTERM again: nothing is awaited any more, and what is known is judged."
+    late = "SIGTERM: the run is over; its results are being written, and no signal keeps them from it."
+    assert {again, late} & set(run.out.splitlines())
+    verdict = hatchfarm.verdict()
+    assert verdict["interrupted"].startswith("SIGINT after ")
+    assert verdict["requests"]["heartbeats_accepted"] >= 20
 
 
 async def test_ctrl_c_before_the_server_is_up_ends_the_run_in_order_and_no_second_signal_spoils_it(

@@ -1,27 +1,19 @@
-"""What the terminal shows: whether it is one, progress in place or in lines, and the verdict with the worst first."""
+"""What the terminal shows: whether it is one, and the verdict with the worst first."""
 
 from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-import trio
 from rich.console import Console
 
-from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import EXIT_CODES, Finding, Status, Verdict
-from simulator.contract.answers import Answer
 from simulator.judging.verdict_file import AttackSummary, RunVerdict
 from simulator.platform.console import make_console
 from simulator.report.wording import headline
-from simulator.running.terminal import show_progress, show_verdict
-from simulator.worlds.progress import Progress
-
-if TYPE_CHECKING:
-    from trio.testing import MockClock
+from simulator.running.terminal import show_verdict
 
 PASS, FAIL, UNKNOWN = Status.PASS, Status.FAIL, Status.INCONCLUSIVE
 
@@ -46,22 +38,24 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.parametrize(
-    ("terminal", "no_color", "escapes"), [(True, "", True), (True, "1", False), (False, "", False), (False, "1", False)]
-)
-def test_only_a_terminal_without_no_color_gets_colours(
+COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*(?:3|4|9|10)[0-9](?:;[0-9]+)*m")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_only_a_terminal_has_escapes_and_no_color_takes_its_colours_alone(
     bare: pytest.MonkeyPatch,
     terminal: bool,  # noqa: FBT001 - a column of the table
     no_color: str,
-    escapes: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     screen = Screen(terminal=terminal)
     bare.setattr("sys.stdout", screen)
     bare.setenv("NO_COLOR", no_color)
     console = make_console()
     console.print("[red bold]x[/]")
-    assert ("\x1b" in screen.getvalue()) is escapes
-    assert console.is_terminal is escapes
+    assert ("\x1b" in screen.getvalue()) is terminal
+    assert bool(COLOUR.search(screen.getvalue())) is (terminal and not no_color)
+    assert console.is_terminal is terminal
 
 
 def run_verdict(
@@ -165,51 +159,3 @@ def test_text_that_looks_like_markup_is_shown_as_it_is() -> None:
 def test_on_a_narrow_terminal_nothing_is_cut_off() -> None:
     text = "\n".join(shown(run_verdict(PASS, [], [Verdict("Q" * 60, PASS, "Z" * 60)]), width=40))
     assert (text.count("Q"), text.count("Z"), text.count("…")) == (60, 60, 0)
-
-
-def busy_progress() -> Progress:
-    progress = Progress()
-    progress.phase = "running"
-    progress.elapsed_ns = 7 * SECOND_NS
-    progress.connected, progress.machines_wanted = 18, 20
-    for latency_ms in (1, 2, 3):
-        progress.answered(Answer.ACCEPTED, latency_ms * 1_000_000)
-    progress.answered(Answer.UNEXPECTED, 4_000_000)
-    progress.attacked(Answer.NONCE_REPLAYED, Answer.NONCE_REPLAYED)
-    progress.attacked(Answer.ACCEPTED, Answer.NONCE_REPLAYED)
-    progress.lost = 1
-    progress.auth_alert = progress.stale_alert = True
-    return progress
-
-
-async def show_for(seconds: float, console: Console) -> None:
-    with trio.move_on_after(seconds):
-        await show_progress(console, busy_progress(), 30 * SECOND_NS, "farm")
-
-
-async def test_off_a_terminal_progress_is_a_line_every_five_seconds(autojump_clock: MockClock) -> None:
-    del autojump_clock
-    console = Console(file=Screen(terminal=False), width=1000)
-    await show_for(16, console)
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
-    assert len(lines) == 3
-    assert " ".join(lines[0].split()) == (
-        "7s/30s running machines 18/20 1/s accepted p50 2.5 ms p99 4.0 ms refused 1 lost 1 "
-        "attacks 1 refused, 1 accepted alerts stale+auth"
-    )
-    assert " 0/s accepted " in lines[1]
-
-
-async def test_on_a_terminal_progress_is_drawn_in_place(bare: pytest.MonkeyPatch, autojump_clock: MockClock) -> None:
-    del bare, autojump_clock
-    console = Console(file=Screen(terminal=True), width=100, force_terminal=True)
-    await show_for(3.2, console)
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    # Every half second, and once at the beginning and the end.
-    assert 7 <= plain.count("machines 18/20") <= 9
-    assert "\x1b[1A" in text
-    for part in ("phase running", "attacks 1 refused, 1 accepted", "alerts stale+auth", "7s of 30s", "farm"):
-        assert part in plain

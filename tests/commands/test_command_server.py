@@ -178,9 +178,11 @@ async def test_a_health_path_that_refuses_is_told(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         (listener,) = await nursery.start(partial(trio.serve_tcp, refuse, 0, host="127.0.0.1"))
         port = listener.socket.getsockname()[1]
-        says = r"was not ready within 0s \(it answered HTTP/1.0 404 Nobody\): .* and answer /ready with 2xx"
+        says = r"was not ready within 2s \(it answered HTTP/1.0 404 Nobody\): .* and answer /ready with 2xx"
         with pytest.RaisesGroup(pytest.RaisesExc(ServerError, match=says)):
-            async with running_command(command(tmp_path, HTTP + "time.sleep(99)"), Patience(0.3), lambda: port):
+            async with running_command(
+                command(tmp_path, HTTP + "time.sleep(99)"), Patience(2.0, start_tries=1), lambda: port
+            ):
                 pytest.fail("it must not start")
         nursery.cancel_scope.cancel()
 

@@ -72,7 +72,7 @@ def test_the_attack_at_which_a_server_dies_has_failed(results: Mapping[str, Resu
     assert finding["rule"] == "outage.server-died"
     assert finding["evidence"]["signal"] == "SIGSEGV"
     assert finding["evidence"]["attack"] == "signature.forged"
-    assert 0.8e9 < finding["evidence"]["died_from_ns"] <= finding["evidence"]["died_to_ns"] < 15e9
+    assert 0.8e9 < finding["evidence"]["died_from_ns"] <= finding["evidence"]["died_to_ns"]
     assert ": killed by SIGSEGV" in result.verdict["interrupted"]
     (attack,) = result.verdict["attacks"]
     assert attack["status"] == "fail"

@@ -18,8 +18,9 @@ from simulator.commands.reference.examples import EXAMPLES
 from simulator.judging.rules import known_rules
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.remarks import remarks
+from simulator.scenario.schema import json_schema
 from simulator.scenario.server_problems import ServerSettings
-from simulator.scenario.values import Scenario, json_schema
+from simulator.scenario.values import Scenario
 from tests.core.server_under_test import Server, owner_headers
 from tests.support.pages import FENCE, ROOT, first_cells, in_backticks, page
 

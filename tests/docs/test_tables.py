@@ -10,7 +10,7 @@ import typer
 from simulator.checkers import CHECKERS
 from simulator.commands.cli import app
 from simulator.load.mix import ATTACKER, MACHINE, USERS
-from simulator.scenario.values import json_schema
+from simulator.scenario.schema import json_schema
 from tests.support.pages import ROOT, first_cells, in_backticks, page
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 STEPS = 16
 STARTS = 30 if SOAK else 2
 """Servers that are really started from torn files; to recover in this process is the same, a hundred times faster."""
-BITS_APART = 1 if SOAK else 37
+BITS_APART = 1 if SOAK else 59
 """No multiple of two, so that each bit of a byte has its turn."""
-CUTS_APART = 1 if SOAK else 23
+CUTS_APART = 1 if SOAK else 37
 TORN_MAX_BYTES = 1 << 20 if SOAK else 600
 """How far behind the last answer a journal is torn: within the next two groups."""
 GARBAGE_BYTES = 40

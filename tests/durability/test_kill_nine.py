@@ -16,7 +16,7 @@ from tests.support.tiers import SOAK
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = 300 if SOAK else 12
+KILLS = 300 if SOAK else 8
 ANSWERS_MAX = 120
 """After how many answers a server is killed at the latest."""
 JOURNAL_BYTES = 1 << 14

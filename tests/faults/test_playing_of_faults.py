@@ -19,6 +19,7 @@ from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.values import ServerOptions
 from simulator.worlds.live.faults import FaultPlayer
+from simulator.worlds.progress import Progress
 from tests.simulator.conftest import API_TOKEN
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ class Stage:
         for kind, at, length in faults:
             text += FAULT.format(kind, at) + (f'duration = "{length}s"\n' if length else "")
         self.server, self.redis = StandIn(problem), StandIn(at_once=frozenset({"pause", "resume"}))
-        self.history = History()
+        self.history, self.progress = History(), Progress()
         deployment = Deployment((cast("Any", self.server),), cast("Any", self.redis))
-        self.player = FaultPlayer(parse_scenario(text), deployment, TARGET, self.history)
+        self.player = FaultPlayer(parse_scenario(text), deployment, TARGET, self.history, self.progress)
 
     async def play(self) -> None:
         """Play to the end, and count from the start."""

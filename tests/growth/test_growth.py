@@ -22,9 +22,9 @@ from tests.support.tiers import SOAK
 
 ROOT = Path(__file__).parents[2]
 NAMES = [*entries_server.entries(), *entries_connections.entries(), *entries_simulator.entries()]
-ONE_IN = 1 if SOAK else 3
+ONE_IN = 1 if SOAK else 5
 FEW = 6
-"""Entries of a place that are all measured. Of more, one in three: each place is fed, each text somewhere."""
+"""Entries of a place that are all measured. Of more, one in five: each place is fed, each text somewhere."""
 PLACE = re.compile(r" with | of |=|: |, | for ")  # what is fed stands behind
 
 

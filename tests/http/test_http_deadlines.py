@@ -12,6 +12,7 @@ from reference_server.limits import LANE_HEAD_MAX_BYTES
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.twins import enrol, make_api, written
+from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,6 +53,7 @@ def begun(machine: Machine, part: str) -> tuple[bytes, bytes]:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("part", ["header", "body", "idle"])
+@tried_again_alone
 async def test_a_connection_that_stops_is_closed_by_the_deadline_of_what_it_owes(
     part: str, way: str, pair: Pair
 ) -> None:
@@ -67,6 +69,7 @@ async def test_a_connection_that_stops_is_closed_by_the_deadline_of_what_it_owes
 @pytest.mark.parametrize(
     ("part", "other"), [("header", "body"), ("body", "header"), ("body", "idle"), ("header", "idle")]
 )
+@tried_again_alone
 async def test_a_request_has_until_its_own_deadline(part: str, other: str, way: str, pair: Pair) -> None:
     """What is half-sent may still be completed after the deadlines of other things have passed."""
     async with (
@@ -90,6 +93,7 @@ async def test_a_request_has_until_its_own_deadline(part: str, other: str, way: 
     [("header", b"POST /api/v1/workers/w/heartbeat HTTP/1.1\r\nA: " + b"x" * 60_000), ("idle", b"\r\n" * 30_000)],
     ids=["head", "empty lines"],
 )
+@tried_again_alone
 async def test_dripping_bytes_gains_no_time(part: str, dripped: bytes, way: str, pair: Pair) -> None:
     """The deadline counts from the first byte, or from rest for empty lines, however often another byte comes."""
     async with server_with(way, pair, **{part: SOON}) as (server, _), late_client(server, way) as client:
@@ -119,6 +123,7 @@ async def test_a_head_that_outgrows_a_plain_one_gains_no_time() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@tried_again_alone
 async def test_heartbeats_keep_a_connection_from_resting(way: str, pair: Pair) -> None:
     """A connection that asks again within the idle deadline outlives one that does not."""
     async with (
@@ -170,6 +175,7 @@ async def test_the_lane_closes_each_connection_at_its_own_time() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@tried_again_alone
 async def test_a_late_request_is_not_answered_and_changes_nothing(way: str, pair: Pair) -> None:
     api = make_api(body_timeout_seconds=SOON, **pair.settings_of(way))
     machine = enrol(api)
@@ -182,6 +188,7 @@ async def test_a_late_request_is_not_answered_and_changes_nothing(way: str, pair
 
 
 @pytest.mark.parametrize("way", WAYS)
+@tried_again_alone
 async def test_a_body_held_back_for_consent_is_asked_for_and_awaited(way: str, pair: Pair) -> None:
     """`100 Continue` comes after the answers to what came before, once, and then the body's deadline runs."""
     async with server_with(way, pair, body=3 * SOON) as (server, machine), late_client(server, way) as client:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.http.twins import Machine
 
-VISITS = {"lane": 100_000 if SOAK else 10_000, "hypercorn": 10_000 if SOAK else 2_000}
+VISITS = {"lane": 100_000 if SOAK else 5_000, "hypercorn": 10_000 if SOAK else 1_000}
 AT_ONCE = 20
 
 
@@ -67,7 +67,7 @@ async def visits(server: Server, machine: Machine, number: int) -> None:
         assert (await last.ask(get("/health"))).status == 200
 
 
-@pytest.mark.timeout(1200 if SOAK else 120)
+@pytest.mark.timeout(1200 if SOAK else 600)
 @pytest.mark.parametrize("way", ["lane", "hypercorn"])
 async def test_clients_that_leave_leave_no_memory_behind(way: str) -> None:
     """With the collector off, as it nearly is in a server: only what is freed at once is free."""

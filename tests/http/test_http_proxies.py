@@ -20,6 +20,7 @@ from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.test_http_tls import http2
 from tests.http.test_proxy_header import IPV4, fields
 from tests.http.twins import enrol, make_api, written
+from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -194,6 +195,7 @@ async def test_a_trusted_proxy_without_a_right_header_is_refused(
 
 @WAYS
 @pytest.mark.parametrize("begun", [b"", TEXT[:-1], FIELDS[:20]])
+@tried_again_alone
 async def test_a_header_that_does_not_end_is_not_awaited_for_ever(way: str, begun: bytes, pair: Pair) -> None:
     api = make_api(header_timeout_seconds=SOON, **KNOWN, **pair.settings_of(way))
     async with serving(api, LoopClock(), express_lane=way != "hypercorn") as server:

@@ -17,6 +17,7 @@ from tests.http.http2_client import Http2Client
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, direct_answer, serving
 from tests.http.twins import API_TOKEN, OWNER, START, make_api, written
 from tests.support.certificates import AUTHORITY
+from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -170,6 +171,7 @@ async def test_a_hostile_http_2_client_costs_nobody_else_a_thing(
     assert caplog.text == ""
 
 
+@tried_again_alone
 async def test_answers_that_are_not_read_end_the_connection_and_no_other(pair: Pair) -> None:
     """Also where the client keeps its windows shut, and goes on sending pings."""
     api, _ = make_world(body_timeout_seconds=SOON, **pair.settings)
@@ -190,6 +192,7 @@ async def test_many_requests_at_once_over_http_2_are_all_answered(pair: Pair) ->
         assert [answer.status for answer in answers] == [200] * 20
 
 
+@tried_again_alone
 async def test_half_a_request_over_http_2_is_refused_in_time(pair: Pair) -> None:
     api, _ = make_world(body_timeout_seconds=SOON, **pair.settings)
     async with serving(api, LoopClock(), express_lane=True) as server, http2(server, pair) as client:
@@ -200,6 +203,7 @@ async def test_half_a_request_over_http_2_is_refused_in_time(pair: Pair) -> None
 
 
 @pytest.mark.parametrize("asks", [False, True])
+@tried_again_alone
 async def test_a_resting_http_2_connection_is_closed_in_time(pair: Pair, *, asks: bool) -> None:
     api, _ = make_world(idle_timeout_seconds=SOON, **pair.settings)
     async with serving(api, LoopClock(), express_lane=True) as server, http2(server, pair) as client:
@@ -209,6 +213,7 @@ async def test_a_resting_http_2_connection_is_closed_in_time(pair: Pair, *, asks
 
 
 @pytest.mark.parametrize("part", ["header", "body", "idle"])
+@tried_again_alone
 async def test_a_late_client_inside_tls_is_closed_in_time(pair: Pair, part: str) -> None:
     named = {f"{name}_timeout_seconds": SOON if name == part else NEVER for name in ("header", "body", "idle")}
     api, world = make_world(**named, **pair.settings)

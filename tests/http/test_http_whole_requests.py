@@ -112,6 +112,13 @@ def test_a_request_is_read_only_when_it_is_all_there_and_nothing_else() -> None:
     assert glanced(data + data) is None
 
 
+@pytest.mark.parametrize("twice", [b"Host: a\r\n", b"Content-Length: 2\r\n"])
+def test_what_frames_a_request_is_said_once(twice: bytes) -> None:
+    data = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+    assert glanced(data) is not None
+    assert glanced(data.replace(b"\r\n\r\n", b"\r\n" + twice + b"\r\n")) is None
+
+
 def test_long_heads_hosts_and_many_headers_take_the_long_way() -> None:
     line = b"GET / HTTP/1.1\r\n"
     assert glanced(line + b"Host: " + b"a" * AUTHORITY_MAX_BYTES + b"\r\n\r\n") is not None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.http.twins import Machine
 
 TWIN = (sys.executable, "-m", "tests.redis.twin_server")
-NONCES = 100_000 if SOAK else 1_000
+NONCES = 100_000 if SOAK else 400
 COPIES = 8
 AT_ONCE = 50
 SIGNED_AT_ONCE = 2_000

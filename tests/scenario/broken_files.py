@@ -18,7 +18,7 @@ FLEET_KEYS = (
     "certificate_rotation, clocks, hardware, heartbeat_interval, jitter, machines, owners, processes, silence, stages"
 )  # fmt: skip
 ATTACKS = "`hatchfarm attack list` names them all"
-NO_DURATION = "is no duration: write it like '250ms', '30s', '1.5m' or '2h'"
+NO_DURATION = "is no duration: write it like '250ms', '30s', '1m30s' or '2h'"
 NO_THRESHOLD = "is no threshold: write it like 'p(99)<250ms', 'rate>0.999' or 'count==0'"
 NAME = "write it in lower-case letters, digits, '.' and '-', the first a letter or digit, 64 at most"
 LISTED = 'write the metric in quotes and a list of expressions, like "heartbeat.accepted" = ["rate==1"]'
@@ -165,7 +165,7 @@ BROKEN = (
            shape=True),
     Broken("a duration without a unit", "line 3: duration: a duration is written as text, like '30s' (it is 10)",
            ('"10s"', "10"), shape=True),
-    Broken("an unknown unit", f"line 3: duration: '10d' {NO_DURATION}", ("10s", "10d"), shape=True),
+    Broken("an unknown unit", f"line 3: duration: '10w' {NO_DURATION}", ("10s", "10w"), shape=True),
     Broken("a negative duration", f"line 3: duration: '-10s' {NO_DURATION}", ("10s", "-10s"), shape=True),
     Broken("no duration", "line 3: duration: must be longer than nothing", ("10s", "0s")),
     Broken("a month", "line 3: duration: '720h' is longer than a week", ("10s", "720h")),

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 from simulator.commands.cli import app
 from simulator.limits import SCENARIO_PROBLEMS_MAX
 from simulator.scenario.loading import ScenarioError, load_scenario, parse_scenario
-from simulator.scenario.values import json_schema
+from simulator.scenario.schema import json_schema
+from simulator.scenario.shipped import LISTED
 from tests.scenario.broken_files import ATTACK, BROKEN, SILENCE, Broken
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def test_what_is_not_toml_is_refused_with_its_line(content: str, line: int, tmp_
 
 def test_what_is_not_a_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none.toml", "No such file or directory"), (tmp_path, "Is a directory")):
-        expected = f"{path}: cannot be read ({reason}); scenarios are TOML files, see scenarios/\n"
+        expected = f"{path}: cannot be read ({reason}); scenarios are TOML files, {LISTED}\n"
         for command, prefix in (("validate", ""), ("run", "hatchfarm run: ")):
             result = CliRunner().invoke(app, [command, str(path)])
             assert (result.exit_code, result.stderr) == (2, prefix + expected)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.scenario.kinds import parse_duration, parse_offset
-from simulator.scenario.thresholds import MEMORY, METRICS, TIMES, Threshold, ThresholdError, parse_threshold
+from simulator.scenario.metrics import MEMORY, TIMES
+from simulator.scenario.thresholds import METRICS, Threshold, ThresholdError, parse_threshold
 from tests.support.tiers import examples
 
 UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}

@@ -15,6 +15,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.scenario.kinds import Duration, Offset
 from simulator.scenario.loading import ScenarioError, parse_scenario
 from simulator.scenario.market_values import MarketOptions, OfferOptions
+from simulator.scenario.schema import json_schema
 from simulator.scenario.values import (
     AbortOptions,
     AttackOptions,
@@ -28,7 +29,6 @@ from simulator.scenario.values import (
     SilenceOptions,
     Stage,
     TargetOptions,
-    json_schema,
 )
 from tests.support.tiers import examples
 

@@ -16,6 +16,7 @@ from simulator.attacks.script import ScriptAttack
 from simulator.commands.cli import app
 from simulator.fleet.hardware import HARDWARE
 from simulator.scenario.loading import load_scenario
+from simulator.scenario.shipped import SCHEMA_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent.parent.parent / "scenarios"
 SCENARIOS = sorted(FOLDER.glob("*.toml"))
-SCHEMA: dict[str, Any] = json.loads((FOLDER / "scenario.schema.json").read_text(encoding="utf-8"))
+SCHEMA: dict[str, Any] = json.loads((FOLDER / SCHEMA_FILE).read_text(encoding="utf-8"))
 
 
 def test_there_are_scenarios() -> None:
@@ -36,7 +37,7 @@ def test_a_shipped_scenario_is_right_and_says_what_it_proves_and_how(path: Path,
     scenario = load_scenario(path, known)
     text = path.read_text(encoding="utf-8")
     jsonschema.validate(tomllib.loads(text), SCHEMA)
-    assert text.startswith("# Proves ")
+    assert text.startswith(f"#:schema ./{SCHEMA_FILE}\n# Proves ")
     assert scenario.name == path.stem
     assert scenario.description
     assert scenario.thresholds["alerts.errors"] == ("count==0",)
@@ -77,8 +78,8 @@ def test_every_table_and_field_of_the_schema_is_described() -> None:
 
 def test_the_schema_completes_attacks_and_hardware() -> None:
     described = dict(fields(SCHEMA))
-    assert described["AttackOptions.name"]["enum"] == list(CATALOGUE)
-    assert described["FleetOptions.hardware"]["enum"] == list(HARDWARE)
+    assert described["AttackOptions.name"]["anyOf"][0] == {"enum": list(CATALOGUE)}
+    assert described["FleetOptions.hardware"]["anyOf"][0] == {"enum": list(HARDWARE)}
 
 
 def test_the_schema_takes_every_key_of_the_format_and_nothing_else(whole: str) -> None:

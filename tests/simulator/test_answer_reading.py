@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from simulator.attacks.script import refused
-from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, classify_heartbeat, whole_answer
 from simulator.contract.answers import REASONS, Answer
 from simulator.contract.reading import retry_after_ns
 from simulator.limits import ANSWER_HEAD_MAX_BYTES, ANSWER_MAX_BYTES
@@ -353,3 +353,18 @@ def test_a_redirect_lets_no_attack_through(status: int) -> None:
     assert (
         classify(HttpAnswer(200, b"", b"", keep=True), refused(403, "forbidden", "it is not theirs")) is Answer.ACCEPTED
     )
+
+
+@given(written=answers(), cut=st.integers(0, 30), behind=st.sampled_from([b"", b"x", b"HTTP/1.1 200 \r\n\r\n"]))
+def test_what_is_read_at_once_is_read_as_the_reader_reads_it(written: Written, cut: int, behind: bytes) -> None:
+    data = written.wire[: len(written.wire) - cut] + behind
+    answer = whole_answer(data)
+    assert answer is None or answer == AnswerReader().feed(data)
+
+
+def test_an_answer_of_the_usual_shape_is_read_at_once() -> None:
+    head, body = b"HTTP/1.1 200 \r\nvary: Origin\r\ncontent-length: 2", b"{}"
+    data = head + b"\r\n\r\n" + body
+    assert whole_answer(data) == HttpAnswer(200, head, body, keep=True)
+    for other in (data[:-1], data + b"x", data.replace(b"2\r", b"2x\r"), data.replace(b"200", b"100")):
+        assert whole_answer(other) is None

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
+import trio
 
 from tests.support.alone import AGAIN, INCONCLUSIVE, NICENESS, SharedMachine, before_others, nice, until_conclusive
+from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -56,3 +60,34 @@ def test_whoever_is_alone_goes_before_others_where_it_may_and_then_is_as_it_was(
     with before_others():
         assert nice() in {before, NICENESS}
     assert nice() == before
+
+
+@pytest.mark.parametrize("failures", [0, 1, AGAIN, AGAIN + 1])
+async def test_what_is_tried_again_passes_once_it_does_and_else_fails(failures: int) -> None:
+    tries = 0
+
+    @tried_again_alone
+    async def test() -> None:
+        nonlocal tries
+        await trio.lowlevel.checkpoint()
+        tries += 1
+        assert tries > failures
+
+    with nullcontext() if failures <= AGAIN else pytest.raises(AssertionError):
+        await test()
+    assert tries == min(failures, AGAIN) + 1
+
+
+async def test_what_must_never_be_is_not_tried_again() -> None:
+    tries = 0
+
+    @tried_again_alone
+    async def test() -> None:
+        nonlocal tries
+        await trio.lowlevel.checkpoint()
+        tries += 1
+        pytest.fail("a right server was accused")
+
+    with pytest.raises(pytest.fail.Exception):
+        await test()
+    assert tries == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Answer
 from simulator.fleet.clocks import PERFECT
-from simulator.limits import LATENCIES_KEPT, VICTIMS_MAX
+from simulator.limits import VICTIMS_MAX
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.values import Scenario
 from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
@@ -144,21 +144,11 @@ def test_a_fleet_of_wrong_clocks_only_is_attacked_nevertheless() -> None:
 @given(answers=st.lists(st.sampled_from(list(Answer)), max_size=40))
 def test_progress_counts_each_answer_once(answers: list[Answer]) -> None:
     progress = Progress()
-    for number, got in enumerate(answers):
-        progress.answered(got, number)
+    for got in answers:
+        progress.answered(got)
         progress.attacked(got, Answer.NONCE_REPLAYED)
     accepted = answers.count(Answer.ACCEPTED)
     undecided = sum(map(answers.count, (Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.FAILED, Answer.LOST)))
     assert (progress.accepted, progress.refused) == (accepted, len(answers) - accepted)
     assert (progress.attacks_accepted, progress.attacks_other) == (accepted, undecided)
     assert progress.attacks_refused == len(answers) - accepted - undecided
-    assert progress.take_latencies_ns() == list(range(len(answers)))
-    assert progress.take_latencies_ns() == []
-
-
-def test_progress_remembers_a_bounded_number_of_latencies() -> None:
-    progress = Progress()
-    for number in range(LATENCIES_KEPT + 10):
-        progress.answered(Answer.ACCEPTED, number)
-    assert len(progress.take_latencies_ns()) == LATENCIES_KEPT
-    assert progress.accepted == LATENCIES_KEPT + 10

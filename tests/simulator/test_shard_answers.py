@@ -72,7 +72,6 @@ async def test_accepted_heartbeats_are_recorded_whole_and_follow_their_plan(scri
         assert f"host: {scripted.target.authority}\r\n".encode() in arrival.head.lower()
     assert len({row["nonce"] for row in rows}) == len(rows)
     assert shard.progress.accepted == len(rows)
-    assert len(shard.progress.take_latencies_ns()) == len(rows)
     assert machine.last_accepted_ns == rows[-1]["answered_ns"]
 
 

@@ -54,7 +54,6 @@ async def test_a_late_start_within_the_interval_is_measured_from_its_plan(script
     row = shard.row(0)
     assert row["planned_ns"] == planned_ns
     assert row["sent_ns"] - planned_ns == 4 * SECOND_NS
-    assert shard.progress.take_latencies_ns() == [row["answered_ns"] - planned_ns]
     assert shard.progress.dropped_starts == 0
 
 

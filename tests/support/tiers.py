@@ -13,7 +13,7 @@ from pathlib import Path
 
 DRAWN = 100
 """How many examples of a property are drawn where it does not say how many, before `examples` makes them fewer."""
-PROPERTIES_SHARE = 0.6
+PROPERTIES_SHARE = 0.4
 """What part of its number of examples a property draws for each commit, always the same ones: in a soak it draws five
 times the number, new ones each time."""
 FEW = 20

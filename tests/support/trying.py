@@ -5,7 +5,9 @@ Whoever else tests beside this process rests meanwhile.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import trio
 
@@ -13,9 +15,11 @@ from tests.support.alone import AGAIN, ThisMachine
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
+    from contextlib import AbstractContextManager
 
 K = TypeVar("K")
 R = TypeVar("R")
+P = ParamSpec("P")
 
 
 async def try_all(
@@ -37,3 +41,25 @@ async def try_all(
             with ThisMachine.alone():
                 results[key] = await make(key, attempt)
     return results
+
+
+def tried_again_alone(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+    """Have a test that goes by tenths of seconds, as what it finds out about, tried again alone where it fails.
+
+    Only for one that must find something out, or keep to a deadline of its server: a busy machine may hide what is
+    there, and be late, and never shows what is not.
+    """
+
+    @wraps(test)
+    async def tried(*arguments: P.args, **named: P.kwargs) -> None:
+        alone: AbstractContextManager[None] = nullcontext()
+        for _ in range(AGAIN):
+            try:
+                with alone:
+                    return await test(*arguments, **named)
+            except (AssertionError, ExceptionGroup, trio.BrokenResourceError):
+                alone = ThisMachine.alone()
+        with alone:
+            return await test(*arguments, **named)
+
+    return tried

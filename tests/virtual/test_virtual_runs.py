@@ -148,6 +148,28 @@ def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, pr
     assert printed in result.output
 
 
+BESIDE = """
+[[attacks]]
+name = "tls.spoofed-proto"
+start = "1s"
+duration = "2s"
+rate = 1
+[[attacks]]
+name = "strain.rapid-reset"
+start = "1s"
+duration = "2s"
+rate = 1
+"""
+
+
+def test_attacks_that_need_settings_have_a_server_beside_the_first_and_http2_is_not_tried() -> None:
+    played = play(1, SHORT + BESIDE)
+    assert played.code == 0, played.printed
+    campaigns = {one.attack: one for one in played.history.campaigns}
+    assert campaigns["tls.spoofed-proto"].completed > 0
+    assert "HTTP/2" in campaigns["strain.rapid-reset"].not_tried
+
+
 def test_nobody_elses_server_can_be_played_against_in_virtual_time(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     path.write_text(SCENARIO, encoding="utf-8")

@@ -10,12 +10,14 @@ from simulator.commands.reference.metrics import metrics_page
 from simulator.commands.reference.rules import rules_page
 from simulator.commands.reference.scenario import scenario_page
 from simulator.commands.reference.settings import settings_page
+from simulator.commands.reference.thresholds import thresholds_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "scenario": scenario_page,
+    "thresholds": thresholds_page,
     "attacks": attacks_page,
     "rules": rules_page,
     "settings": settings_page,

@@ -44,7 +44,7 @@ def metrics_page() -> str:
     for when, metrics in shown.items():
         cells = [(code(one.name), one.kind, code(one.label), prose(one.meaning)) for one in metrics]
         blocks += [f"## {when.partition(' (')[0]}"]
-        if needs := re.search(r"`(.+)`", when):
+        if needs := re.search("`([^`]+)`", when):
             blocks.append(f"Shown where [`{needs[1]}`](settings.md) is set.")
         blocks.append(table(("metric", "type", "label", "what it shows"), cells))
     return page(

@@ -44,9 +44,9 @@ def scenario_page() -> str:
     blocks = [block for one in sections for block in _described(one)]
     return page(
         "Keys of a scenario",
-        "A scenario is TOML. Lengths of time are texts with a unit: `250ms`, `30s`, `1.5m`, `2h`; offsets may have a "
-        "sign, like `-2m`. Shares are from 0 to 1. A key that is not below is refused, with its line and what was "
-        "probably meant. All examples of this page make one scenario, in this order. "
+        "A scenario is TOML. Lengths of time are texts with a unit: `250ms`, `30s`, `1m30s`, `2h`, `1d`; offsets may "
+        "have a sign, like `-2m`. Shares are from 0 to 1. A key that is not below is refused, with its line and what "
+        "was probably meant. All examples of this page make one scenario, in this order. "
         "[How to write one](../scenarios.md) · `hatchfarm schema scenario` is its JSON Schema.",
         table(("table", "what it says"), overview),
         *blocks,
@@ -85,7 +85,7 @@ def _described(section: _Section) -> Iterator[str]:
         kinds = [(code(kind), prose(sentence(what))) for kind, what in FAULTS.items()]
         yield table(("kind of fault", "what happens"), kinds)
     if section.name == "[thresholds]":
-        yield "Each key is a metric in quotes, and its value a list of expressions; all of them must hold."
+        yield "Each key is a [metric](thresholds.md) in quotes, its value a list of expressions; all of them must hold."
     yield f"```toml\n{EXAMPLES[section.name].strip()}\n```"
 
 

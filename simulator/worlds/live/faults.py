@@ -13,6 +13,7 @@ from simulator.deployment.server_process import ServerError
 from simulator.history.records import Fault
 from simulator.scenario.values import DOWN_FAULTS
 from simulator.worlds.players.statuses import StatusReader
+from simulator.worlds.progress import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from simulator.deployment.own import Deployment
     from simulator.history.rows import History
     from simulator.scenario.values import FaultOptions, Scenario
+    from simulator.worlds.progress import Progress
 
 LOOKED_AFTER = DOWN_FAULTS | {"disk.full"}
 
@@ -31,12 +33,15 @@ class FaultPlayer:
     After those that a server must survive with all that it had acknowledged, owners look what it still knows.
     """
 
-    def __init__(self, scenario: Scenario, deployment: Deployment, target: Target, history: History) -> None:
+    def __init__(
+        self, scenario: Scenario, deployment: Deployment, target: Target, history: History, progress: Progress
+    ) -> None:
         self._faults = sorted(scenario.faults, key=lambda fault: (fault.subject, fault.at_ns))
         self._durable = scenario.server.durable or scenario.server.instances > 1
         self._deployment = deployment
         self._target = target
         self._history = history
+        self._progress = progress
 
     async def play(self, now: Callable[[], int]) -> None:
         """Play to the last fault's end; `now` gives nanoseconds of the run. A cancelled fault is undone all the same.
@@ -57,6 +62,8 @@ class FaultPlayer:
     async def _play_one(self, fault: FaultOptions, now: Callable[[], int]) -> None:
         began_from_ns = now()
         problem = ""
+        of = Kind.FAULT, fault.kind, fault.instance
+        self._progress.begin(*of, began_from_ns)
         try:
             try:
                 await begin(fault.kind, self._deployment, fault.instance)
@@ -75,3 +82,4 @@ class FaultPlayer:
                 self._history.faults.append(
                     Fault(fault.kind, began_from_ns, began_to_ns, ended_from_ns, now(), problem)
                 )
+                self._progress.end(*of, now(), problem)

@@ -60,13 +60,15 @@ class Shard(Carrying):
     async def finish(self, patience_seconds: float) -> None:
         """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""
         self.playing.end(self._now())
-        with trio.move_on_after(patience_seconds):
-            while any(link.state is LinkState.WAITING for link in self.playing.links()):
-                await trio.lowlevel.wait_readable(self._selector.fileno())
-                for key, _ in self._selector.select(0):
-                    self._ready(key.data)
-        self._give_up()
-        self._selector.close()
+        try:
+            with trio.move_on_after(patience_seconds):
+                while any(link.state is LinkState.WAITING for link in self.playing.links()):
+                    await trio.lowlevel.wait_readable(self._selector.fileno())
+                    for key, _ in self._selector.select(0):
+                        self._ready(key.data)
+        finally:
+            self._give_up()
+            self._selector.close()
 
     def _dial(self, link: Link) -> None:
         dial(link, self._target, self._selector)

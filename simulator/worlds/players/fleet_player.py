@@ -17,11 +17,13 @@ from simulator.client.target import Target, peers_of
 from simulator.fleet.hardware import HardwareLoad
 from simulator.history.rows import NEVER_NS, History
 from simulator.limits import MACHINES_MAX
+from simulator.platform.wording import plural
 from simulator.scenario.kinds import Duration
 from simulator.worlds.plan import make_campaigns, make_fleet, make_market_work
 from simulator.worlds.players.hardware_reports import HardwareReports
 from simulator.worlds.players.onboarding import Onboarding
 from simulator.worlds.players.scripts import ScriptPlayer
+from simulator.worlds.progress import Kind, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,14 +88,11 @@ class FleetPlayer:
         self._peers = peers_of(target)
         self._tape = tape
         self._target = target
-        self._history = history
-        self._progress = progress
+        self._history, self._progress = history, progress
         self._prefix = prefix
         self._first = first = share.first_machine
-        entropy = (seed, share.shard) if share.shard else seed
-        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, _, work_rng = (
-            np.random.default_rng(child) for child in np.random.SeedSequence(entropy).spawn(7)
-        )
+        seeds = np.random.SeedSequence((seed, share.shard) if share.shard else seed).spawn(7)
+        fleet_rng, shard_rng, hardware_rng, call_rng, script_rng, _, work_rng = map(np.random.default_rng, seeds)
 
         def wall() -> int:
             return clock.wall_ns() + clock_offset_ns
@@ -102,8 +101,8 @@ class FleetPlayer:
         self.fleet = make_fleet(scenario, fleet_rng, prefix, first)
         self.campaigns = make_campaigns(scenario, self.fleet[: share.machines], fleet_rng)
         self._early: list[int] = []
-        load = HardwareLoad(len(self.fleet), scenario.fleet.hardware, hardware_rng)
-        self._hardware = HardwareReports(load, self.fleet, first)
+        hardware = scenario.fleet.hardware
+        self._hardware = HardwareReports(HardwareLoad(len(self.fleet), hardware, hardware_rng), self.fleet, first)
         self._hardware_seconds = hardware_seconds(scenario.fleet.heartbeat_interval_ns)
         self._start_ns = progress.started_ns = clock.monotonic_ns()
         rotation_ns = scenario.fleet.certificate_rotation_ns
@@ -114,9 +113,8 @@ class FleetPlayer:
         self._registered = 0
         self._work = make_market_work(scenario, self.fleet, work_rng)
         self.metrics_of = self._hardware.of
-        metrics_of = self.metrics_of if self._work is None else self.market_metrics_of
         self._shard = world.make_shard(
-            target, history, progress, shard_rng, self.now, wall, metrics_of, self._call,
+            target, history, progress, shard_rng, self.now, wall, self._metrics(), self._call,
             scenario.fleet.jitter, tape, work=self._work,
         )  # fmt: skip
         self._numbers = count(first + len(self.fleet))
@@ -137,7 +135,7 @@ class FleetPlayer:
 
     async def create_policies(self) -> None:
         """Create each owner's policy, before the run begins. Raises TargetError."""
-        self._progress.phase = "policies"
+        self._progress.phase = Phase.POLICIES
         await self._onboarding.create_policies(self.owner_ids)
 
     def take_policies(self, policies: Mapping[str, str]) -> None:
@@ -183,10 +181,11 @@ class FleetPlayer:
             now_ns = self.now()
             progress.elapsed_ns = now_ns
             wanted = min(wanted_at(now_ns), len(self.fleet))
-            progress.phase = "ramping" if progress.connected < wanted * 0.99 else "running"
+            progress.phase = Phase.RAMPING if progress.connected < wanted * 0.99 else Phase.RUNNING
             self._bring_to(wanted, now_ns)
             while campaigns and campaigns[0].options.start_ns <= now_ns:
                 self._launch(campaigns.pop(0))
+            self._end_shooting(now_ns)
             progress.connected_max = max(progress.connected_max, progress.connected)
             await trio.sleep(self._pause_seconds(wanted_at, wanted, campaigns))
 
@@ -231,10 +230,35 @@ class FleetPlayer:
         self._launch(campaign)
 
     def _launch(self, campaign: Campaign) -> None:
+        self._progress.begin(Kind.ATTACK, campaign.attack.name, campaign.number, self.now())
         if isinstance(campaign.attack, ShotAttack):
             self._shard.launch(campaign)
         elif self._nursery is not None:
-            self._nursery.start_soon(self._player.run, campaign)
+            self._nursery.start_soon(self._play_script, campaign)
+
+    async def _play_script(self, campaign: Campaign) -> None:
+        try:
+            await self._player.run(campaign)
+        finally:
+            self._end_campaign(campaign, self.now())
+
+    def _end_shooting(self, now_ns: int) -> None:
+        """Note which campaigns of single heartbeats have ended: they do so by their own schedule."""
+        for _, number, _ in [one for one in self._progress.under_way if one[0] is Kind.ATTACK]:
+            campaign = self.campaigns[number - 1]
+            end_ns = campaign.options.start_ns + campaign.options.duration_ns
+            if now_ns >= end_ns and isinstance(campaign.attack, ShotAttack):
+                self._end_campaign(campaign, end_ns)
+
+    def _end_campaign(self, campaign: Campaign, at_ns: int) -> None:
+        name = campaign.attack.name
+        if campaign.not_tried:
+            note = f"not tried: {campaign.not_tried}"
+        elif isinstance(campaign.attack, ShotAttack):
+            note = f"{campaign.completed:,} sent"
+        else:
+            note = f"{campaign.completed:,} of {plural(campaign.fired, 'attempt')} played to the end"
+        self._progress.end(Kind.ATTACK, name, campaign.number, at_ns, note)
 
     def _context(self, campaign: Campaign, rng: np.random.Generator, attempt: int) -> ScriptContext:
         scenario = self._scenario
@@ -283,6 +307,9 @@ class FleetPlayer:
             self._shard.resume(machine, NEVER_NS if first else due_ns)
 
     # --- hardware
+
+    def _metrics(self) -> Callable[[int], str]:
+        return self.metrics_of if self._work is None else self.market_metrics_of
 
     def market_metrics_of(self, index: int) -> str:
         """Return a machine's hardware report with what it says to the market, if it is one that does."""

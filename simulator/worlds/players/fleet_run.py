@@ -14,6 +14,7 @@ from simulator.worlds.players.fleet_player import FleetPlayer
 from simulator.worlds.players.market_player import MarketPlayer
 from simulator.worlds.players.observing import Observer
 from simulator.worlds.players.onboarding import SetUpError
+from simulator.worlds.progress import Phase
 from simulator.worlds.world import owner_prefix
 
 if TYPE_CHECKING:
@@ -67,7 +68,10 @@ class FleetRun:
         self._market = MarketPlayer(scenario, seed, target, history, progress, self.now, prefix, owner_ids, tape)
 
     async def run(self) -> None:
-        """Run to the scenario's end; cancel it to end it early. The history holds what is known either way."""
+        """Run to the scenario's end; cancel it to end it early. The history holds what is known either way.
+
+        What it waits for after its end can be given up (`Progress.ending`).
+        """
         player, progress, scenario = self.player, self._progress, self._scenario
         try:
             await player.create_policies()
@@ -90,15 +94,16 @@ class FleetRun:
                 await trio.sleep(scenario.duration_ns / SECOND_NS)
                 nursery.cancel_scope.cancel()
         finally:
-            progress.phase = "last answers"
+            progress.phase = Phase.LAST_ANSWERS
             try:
                 with trio.CancelScope(shield=True):
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(partial(self._world.watch, self._history, progress, self.now, ending=True))
-                        await player.finish(LAST_ANSWERS_SECONDS)
-                        await self._market.finish()
-                        await self._observer.finish()
+                        with progress.ending.wait():
+                            await player.finish(LAST_ANSWERS_SECONDS)
+                            await self._market.finish()
+                            await self._observer.finish()
                         nursery.cancel_scope.cancel()
             finally:
                 player.conclude(self._history.rows())
-                progress.phase = "done"
+                progress.phase = Phase.DONE

@@ -17,6 +17,7 @@ from simulator.fleet.market_requests import owner_caller
 from simulator.fleet.requests import ANY_OWNER
 from simulator.limits import ACCOUNTS_MAX_CONCURRENT, ACCOUNTS_PATIENCE_SECONDS, ACCOUNTS_READ_MAX
 from simulator.worlds.players.act_player import ActPlayer
+from simulator.worlds.progress import Phase, Progress
 from simulator.worlds.recording import record_asked, tape_act
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
     from simulator.scenario.values import Scenario
     from simulator.traces.tape import Tape
-    from simulator.worlds.progress import Progress
 
 MARKET = 7
 """Which child of the seed's sequence agents draw from; the others are the fleet's and the auditor's."""
@@ -89,6 +89,7 @@ class MarketPlayer:
         """Wait until withdrawals are at rest, and read all accounts, within bounds of time and number."""
         if self._options is None:
             return
+        self._progress.phase = Phase.ACCOUNTS
         readers: list[AccountReader] = []
         callers: list[tuple[Caller, dict[str, Any]]] = [
             (agent.caller, agent.withdrawals) for agent in self._agents if agent.caller is not None

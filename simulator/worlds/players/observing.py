@@ -24,6 +24,7 @@ from simulator.limits import (
 )
 from simulator.worlds.players.auditing import Auditor
 from simulator.worlds.players.statuses import AT_THE_END, StatusReader
+from simulator.worlds.progress import Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 1.0
 SILENT_SECONDS = 3.0
 """How long nothing is answered before somebody asks what still is, and how long from one asking to the next."""
+ALERTS = ("stale_workers", "worker_auth_failures")
+"""The alerts that a target's metrics show (contract §10)."""
 AUDITOR = 5
 """Which child of the seed's sequence the auditor draws from; the others are the fleet's."""
 
@@ -77,6 +80,7 @@ class Observer:
 
     async def finish(self) -> None:
         """Look once more, and read whole audit lists, once everybody else has finished."""
+        self._progress.phase = Phase.AUDIT
         source = SCRAPER_ADDRESS if self._target.own_addresses else None
         async with ControlConnection(self._target, source, self._witness) as connection:
             answered = await self._scrape_once(connection)
@@ -146,6 +150,6 @@ class Observer:
             progress.last_problem = f"scrape: {error}"
             return not isinstance(error, LostError)
         self._history.scrapes.append(Scrape(sent_ns, self._now(), samples))
-        progress.stale_alert = samples.get("hatchfarm_alert_stale_workers", 0) > 0
-        progress.auth_alert = samples.get("hatchfarm_alert_worker_auth_failures", 0) > 0
+        for name in ALERTS:
+            progress.see_alert(name.replace("_", " "), self._now(), on=samples.get(f"hatchfarm_alert_{name}", 0) > 0)
         return True

@@ -57,10 +57,12 @@ class VirtualShard(Carrying):
     async def finish(self, patience_seconds: float) -> None:
         """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""
         self.playing.end(self._now())
-        with trio.move_on_after(patience_seconds):
-            while any(link.state is LinkState.WAITING for link in self.playing.links()):  # noqa: ASYNC110 - events answer
-                await trio.sleep(LOOK_SECONDS)
-        self._give_up()
+        try:
+            with trio.move_on_after(patience_seconds):
+                while any(link.state is LinkState.WAITING for link in self.playing.links()):  # noqa: ASYNC110 - events answer
+                    await trio.sleep(LOOK_SECONDS)
+        finally:
+            self._give_up()
 
     # --- events
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import trio
 
@@ -38,16 +39,32 @@ async def watch_nothing(*_what: Any, **_how: Any) -> None:
 class VirtualWorld:
     """A clock, a network, and the server that listens in it with its settings as the environment holds them.
 
+    All of `servers` are to be run: that one, and those that were added beside it.
+
     Raises TargetError where the server cannot use its settings.
     """
 
     def __init__(self, seed: int, token: str, environ: Mapping[str, str]) -> None:
         self.clock = JumpingClock()
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(WAY + 1)[WAY])
-        network = MemoryNetwork(self.clock, ShortWay(rng))
+        network = self._network = MemoryNetwork(self.clock, ShortWay(rng))
+        self._seed = seed
+        self._environ = {**environ, "HATCHFARM_API_TOKEN": token}
         self.target = Target("http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network)
+        self.servers: list[VirtualServer] = []
+        self._add({})
+        self.server = self.servers[0]
+        self.world = World(self.server.clock, partial(VirtualShard, self.clock, network), watch_nothing)
+
+    def add_beside(self, settings: Mapping[str, str]) -> Target:
+        """Make another server, whose settings differ in these, for those that may not be tried on the first."""
+        return msgspec.structs.replace(self.target, port=self._add(settings))
+
+    def _add(self, settings: Mapping[str, str]) -> int:
+        port = PORT + len(self.servers)
         try:
-            self.server = VirtualServer(self.clock, network, PORT, {**environ, "HATCHFARM_API_TOKEN": token}, seed)
+            server = VirtualServer(self.clock, self._network, port, {**self._environ, **settings}, self._seed)
         except SettingsError as error:
             raise TargetError(f"the server cannot start: {error}") from None
-        self.world = World(self.server.clock, partial(VirtualShard, self.clock, network), watch_nothing)
+        self.servers.append(server)
+        return port

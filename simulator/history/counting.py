@@ -1,0 +1,78 @@
+"""Counts of answers as their rows come, for whoever looks while a run goes on. Each row is looked at once."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
+from simulator.contract.answers import Answer, Operation
+from simulator.history.rows import HONEST, NEVER_NS
+from simulator.limits import LATENCIES_KEPT
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LOST = 0
+"""Counted in place of the status of an answer that never came."""
+BUCKETS_NS = tuple(
+    round(milliseconds * MILLISECOND_NS)
+    for milliseconds in (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
+)
+"""The longest response time of each bucket; what took longer is in one more. After the last an answer is lost."""
+RECENT_NS = 5 * SECOND_NS
+"""What percentiles of now are about: fewer seconds have too few answers in a small fleet."""
+
+
+class AnswerCounts:
+    """What came back so far. Response times are those of the fleet's heartbeats, from when each was planned."""
+
+    def __init__(self) -> None:
+        self.honest: Counter[tuple[int, int]] = Counter()
+        """Answers by operation and status, of the fleet, its owners and its agents."""
+        self.hostile: Counter[tuple[int, int]] = Counter()
+        """Answers by campaign and status."""
+        self.buckets = [0] * (len(BUCKETS_NS) + 1)
+        self.response_total_ns = 0
+        self.accepted: list[int] = []
+        """Heartbeats that were accepted, by the second of the run in which the answer came."""
+        self._recent: deque[tuple[int, NDArray[np.int64]]] = deque()
+
+    def add(self, rows: NDArray[Any], shift_ns: int = 0) -> None:
+        """Count rows of dtype `ROW`, whose times count from `shift_ns` of the run."""
+        if not len(rows):
+            return
+        lost = rows["answered_ns"] == NEVER_NS
+        statuses = np.where(lost, LOST, rows["status"]).astype(np.int64)
+        honest = rows["campaign"] == HONEST
+        for mine, name, counts in ((honest, "operation", self.honest), (~honest, "campaign", self.hostile)):
+            keys, found = np.unique(
+                np.stack([rows[name][mine].astype(np.int64), statuses[mine]]), axis=1, return_counts=True
+            )
+            for (key, status), count in zip(keys.T.tolist(), found.tolist(), strict=True):
+                counts[key, status] += count
+        self._add_heartbeats(rows[honest & ~lost & (rows["operation"] == Operation.HEARTBEAT)], shift_ns)
+
+    def _add_heartbeats(self, rows: NDArray[Any], shift_ns: int) -> None:
+        if not len(rows):
+            return
+        taken_ns = np.maximum(rows["answered_ns"] - rows["planned_ns"], 0)
+        places = np.bincount(np.searchsorted(BUCKETS_NS, taken_ns), minlength=len(self.buckets))
+        self.buckets = [before + more for before, more in zip(self.buckets, places.tolist(), strict=True)]
+        self.response_total_ns += int(taken_ns.sum())
+        seconds = np.maximum(rows["answered_ns"][rows["got"] == Answer.ACCEPTED] + shift_ns, 0) // SECOND_NS
+        for second, count in zip(*(each.tolist() for each in np.unique(seconds, return_counts=True)), strict=True):
+            self.accepted += [0] * (second + 1 - len(self.accepted))
+            self.accepted[second] += count
+        self._recent.append((int(rows["answered_ns"].max()) + shift_ns, taken_ns[-LATENCIES_KEPT:]))
+
+    def recent_ns(self, now_ns: int) -> NDArray[np.int64]:
+        """Return the response times of the last seconds before a moment of the run, the newest where they are many."""
+        recent = self._recent
+        while recent and recent[0][0] < now_ns - RECENT_NS:
+            recent.popleft()
+        if not recent:
+            return np.empty(0, dtype=np.int64)
+        return np.concatenate([taken_ns for _, taken_ns in recent])[-LATENCIES_KEPT:]

@@ -1,0 +1,110 @@
+"""Several scenarios in one call: each is a run with results of its own, and a table says what came of them."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from simulator.checkers.verdict import EXIT_CODES, Status
+from simulator.errors import first_message
+from simulator.platform.wording import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from simulator.judging.verdict_file import RunVerdict
+    from simulator.running.run import RunRequest
+
+COULD_NOT_RUN = 2
+_ORDER = (EXIT_CODES[Status.FAIL], COULD_NOT_RUN, EXIT_CODES[Status.INCONCLUSIVE])
+_COLOURS = {Status.PASS: "green", Status.FAIL: "red"}
+
+
+class Ran(msgspec.Struct):
+    """What came of one scenario; without a verdict the run did not begin, for the reason that `problem` says."""
+
+    request: RunRequest
+    exit_code: int
+    problem: str = ""
+    verdict: RunVerdict | None = None
+    folder: Path | None = None
+
+
+def worst_code(codes: Sequence[int]) -> int:
+    """Return what all exit codes say together: a proven failure, then what could not run, then what is unknown."""
+    return next((code for code in _ORDER if code in codes), max(codes, default=0))
+
+
+def run_all(
+    requests: Sequence[RunRequest],
+    play: Callable[[RunRequest, Console], int],
+    errors: tuple[type[Exception], ...],
+    console: Console,
+) -> int:
+    """Play one request after the other, show what came of all, and return the worst exit code.
+
+    One that cannot begin does not keep the others from it; a signal ends them all.
+    """
+    ran: list[Ran] = []
+    for request in requests:
+        ran.append(_play(request, play, errors, console))
+        if _was_stopped(ran[-1].verdict):
+            break
+        console.print()
+    console.print(_table(ran))
+    for request in requests[len(ran) :]:
+        console.print(f"{request.scenario.name} was not run: a signal came before", markup=False)
+    return worst_code([one.exit_code for one in ran])
+
+
+def _play(
+    request: RunRequest,
+    play: Callable[[RunRequest, Console], int],
+    errors: tuple[type[Exception], ...],
+    console: Console,
+) -> Ran:
+    ran = Ran(request, COULD_NOT_RUN)
+
+    def keep(verdict: RunVerdict, folder: Path) -> None:
+        ran.verdict, ran.folder = verdict, folder
+
+    try:
+        ran.exit_code = play(msgspec.structs.replace(request, on_verdict=keep), console)
+    except* errors as group:
+        ran.problem = first_message(group)
+        console.print(f"{request.scenario.name}: {ran.problem}", markup=False)
+    return ran
+
+
+def _was_stopped(verdict: RunVerdict | None) -> bool:
+    """Return whether a signal ended a run."""
+    return verdict is not None and (verdict.interrupted or "").split(" ")[0] in signal.Signals.__members__
+
+
+def _table(ran: Sequence[Ran]) -> Table:
+    """Return what came of each scenario, a line each."""
+    table = Table("scenario", "verdict", "what did not hold", "results", box=None, padding=(0, 2, 0, 0))
+    for one in ran:
+        if one.verdict is None:
+            table.add_row(escape(one.request.scenario.name), "[red]not run[/]", escape(one.problem), "")
+            continue
+        status = one.verdict.status
+        shown = f"[{_COLOURS.get(status, 'yellow')}]{status.value}[/]"
+        where = "not written" if one.exit_code == COULD_NOT_RUN else str(one.folder)
+        table.add_row(escape(one.verdict.scenario), shown, escape(_problems(one.verdict)), escape(where))
+    return table
+
+
+def _problems(verdict: RunVerdict) -> str:
+    """Say in a few words what of a run did not hold."""
+    parts = (("check", verdict.checkers), ("threshold", verdict.thresholds), ("campaign", verdict.attacks))
+    named = [plural(sum(one.status.is_problem for one in found), noun) for noun, found in parts]
+    wrong = [text for text in named if not text.startswith("0 ")]
+    return ", ".join([*wrong, *(["interrupted"] if verdict.interrupted else [])])

@@ -1,0 +1,198 @@
+"""What takes the place of a scenario's own values: flags, and variables of the environment. No I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from simulator.scenario.placeholders import SECRET_NAME
+from simulator.scenario.places import PlaceError, as_number_or_flag, kind_at, parts_of, place_of_parts, put, typed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from simulator.scenario.places import Part
+
+SET, DURATION, MACHINES = "--set", "--duration", "--machines"
+_OWNERS = 10
+"""Owners where a scenario does not say how many."""
+_VARIABLE = re.compile(r"\$\$(?=\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}|\$\{")
+_SETTINGS = (("server", "settings"), ("server", "env"))
+"""Tables of what a server is given: what is secret may stand there, so what a variable holds is not written down."""
+_COMMAND = ("server", "command")
+"""Where `${…}` is the shell's."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One value, as text, in place of a scenario's own, and how it was `given`, for messages."""
+
+    place: str
+    text: str
+    given: str
+
+    @property
+    def is_of_a_flag(self) -> bool:
+        """Return whether a flag gave it, and no variable of the environment."""
+        return self.given.startswith("--")
+
+    def concerns(self, place: str) -> bool:
+        """Return whether a place is the one changed, or within it."""
+        place, changed = place.replace('"', ""), self.place.replace('"', "")
+        return place == changed or place.startswith((f"{changed}.", f"{changed}["))
+
+
+class OverrideError(Exception):
+    """A flag or a variable that cannot take the place of a value; the message says why. `place` is empty for a flag."""
+
+    def __init__(self, what: str, place: str = "") -> None:
+        super().__init__(what)
+        self.place = place
+
+
+class Overrides(msgspec.Struct, frozen=True):
+    """What the flags say: `duration` and `machines` as text, `values` as KEY=VALUE."""
+
+    duration: str | None = None
+    machines: int | None = None
+    values: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Return the flags again, as a command line has them."""
+        options = [] if self.duration is None else [DURATION, self.duration]
+        options += [] if self.machines is None else [MACHINES, str(self.machines)]
+        for value in self.values:
+            options += [SET, value]
+        return tuple(options)
+
+    def changes(self, table: Mapping[str, Any]) -> list[Change]:
+        """Return what the flags change of a scenario's table. Raises OverrideError."""
+        found = [] if self.machines is None else [*_changes_of_size(table, self.machines)]
+        if self.duration is not None:
+            found.append(Change("duration", self.duration, f"{DURATION} {self.duration}"))
+        return found + [_change_of(value) for value in self.values]
+
+
+NO_OVERRIDES = Overrides()
+
+
+def _changes_of_size(table: Mapping[str, Any], machines: int) -> Iterator[Change]:
+    """Change the size of the fleet: its stages in proportion, and no more owners than machines."""
+    given = f"{MACHINES} {machines}"
+    yield Change("fleet.machines", str(machines), given)
+    fleet = table.get("fleet")
+    if not isinstance(fleet, dict):
+        return
+    before, owners = fleet.get("machines"), fleet.get("owners", _OWNERS)
+    if isinstance(owners, int) and owners > machines:
+        yield Change("fleet.owners", str(machines), given)
+    stages = fleet.get("stages")
+    for number, stage in enumerate(stages if isinstance(stages, list) else ()):
+        target = stage.get("target") if isinstance(stage, dict) else None
+        if isinstance(target, int) and isinstance(before, int) and before > 0:
+            scaled = min(machines, -(-target * machines // before))
+            yield Change(f"fleet.stages[{number}].target", str(scaled), given)
+
+
+def _change_of(text: str) -> Change:
+    """Read KEY=VALUE. Raises OverrideError."""
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise OverrideError(f"{SET} {text}: write it as KEY=VALUE, like fleet.machines=50 or attacks[0].rate=20")
+    try:
+        place = place_of_parts(parts_of(key.strip()))
+    except PlaceError as error:
+        raise OverrideError(f"{SET} {key}: {error}") from None
+    name = parts_of(place)[-1]
+    if isinstance(name, str) and SECRET_NAME.search(name) and value and not _is_variable(value):
+        raise OverrideError(
+            f"{SET} {key}: every user of the machine can read a command line, so what may be secret goes into none: "
+            f"write '{key}=${{{name}}}', and set the variable {name}"
+        )
+    return Change(place, value.strip(), f"{SET} {key.strip()}={value.strip()}")
+
+
+def _is_variable(text: str) -> bool:
+    match = _VARIABLE.fullmatch(text.strip())
+    return match is not None and match[1] is not None and not match[2]
+
+
+def apply(table: dict[str, Any], changes: Sequence[Change]) -> None:
+    """Put changes into a scenario's table. Raises OverrideError."""
+    for change in changes:
+        parts = parts_of(change.place)
+        try:
+            put(table, parts, typed(change.text, kind_at(parts), quoted=True))
+        except PlaceError as error:
+            raise OverrideError(f"{change.given}: {error}") from None
+
+
+def expand(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[Change], list[OverrideError]]:
+    """Replace `${VARIABLE}` in a scenario's texts; return what came of it, as far as it may be written, and problems.
+
+    What may be secret is not among the changes: it is in no result, and no other host needs it.
+    """
+    changes: list[Change] = []
+    problems: list[OverrideError] = []
+    for parts, text in [*_texts(table)]:
+        if "${" not in text or parts[:2] == _COMMAND:
+            continue
+        try:
+            value = typed(_filled(text, environ), kind_at(parts))
+            names = [match[1] for match in _VARIABLE.finditer(text) if match[1]]
+            written = _may_be_written(parts, names, value)
+        except OverrideError as error:
+            problems.append(OverrideError(str(error), place_of_parts(parts)))
+            continue
+        put(table, parts, value)
+        if written and names:
+            filled = _filled(text, environ)
+            is_plain = typed(filled, kind_at(parts), quoted=True) == value
+            changes.append(Change(place_of_parts(parts), filled if is_plain else json.dumps(value), text))
+    return changes, problems
+
+
+def _texts(value: Any, parts: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], str]]:
+    """Find every text within a table."""
+    if isinstance(value, str):
+        yield parts, value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(inner, (*parts, key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _texts(inner, (*parts, number))
+
+
+def _filled(text: str, environ: Mapping[str, str]) -> str:
+    """Replace the variables in a text; one that is empty counts as unset, as in a shell. Raises OverrideError."""
+
+    def value_of(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        if match[1] is None:
+            raise OverrideError("write a variable like ${NAME} or ${NAME:-default}, and `$${` for the text itself")
+        value = environ.get(match[1]) or match[2]
+        if value is None:
+            raise OverrideError(
+                f"the variable {match[1]} is not set: set it, or write ${{{match[1]}:-…}} with a default"
+            )
+        return value
+
+    return _VARIABLE.sub(value_of, text)
+
+
+def _may_be_written(parts: tuple[Part, ...], names: Sequence[str], value: Any) -> bool:
+    """Return whether what variables hold may stand in results. Raises OverrideError where it must not, and would."""
+    secret = next(filter(SECRET_NAME.search, names), None)
+    if parts[:2] in _SETTINGS:
+        return secret is None and not SECRET_NAME.search(str(parts[-1])) and as_number_or_flag(value)
+    if secret is not None:
+        raise OverrideError(
+            f"{secret} may be a secret, by its name, and this is written into results: "
+            "use it in [server.settings] and [server.env] alone"
+        )
+    return True

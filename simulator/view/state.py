@@ -1,0 +1,69 @@
+"""What is shown of a run at one moment: plain values, which are drawn, printed and exported without asking the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - a Struct resolves its annotations
+
+import msgspec
+
+from simulator.checkers.verdict import Status  # noqa: TC001 - as above
+from simulator.history.counting import BUCKETS_NS
+from simulator.worlds.progress import Happening, Phase  # noqa: TC001 - as above
+
+
+class ThresholdNow(msgspec.Struct, frozen=True):
+    """How a threshold stands: `status` is None where it is known at the end alone, or nothing came back yet.
+
+    `measured` is for people, `value` in the metric's own unit; None where there is none.
+    """
+
+    metric: str
+    expression: str
+    status: Status | None = None
+    measured: str = ""
+    value: float | None = None
+
+
+class ViewState(msgspec.Struct, frozen=True, kw_only=True):
+    """One moment of a run. Times are nanoseconds of it, in virtual time where it is played in that.
+
+    `rates` are heartbeats accepted in each second so far. `answers` are counted by operation and status, those to
+    attacks (`attack_answers`) by attack and status; status 0 stands for no answer. `thresholds_at_ns` is when they
+    were last looked at, None for never. `times_as_fast` is how much faster than real time virtual time goes.
+    """
+
+    name: str
+    seed: int
+    phase: Phase
+    elapsed_ns: int = 0
+    duration_ns: int = 0
+    machines_connected: int = 0
+    machines_wanted: int = 0
+    in_flight: int = 0
+    held_up: int = 0
+    dropped_starts: int = 0
+    accepted: int = 0
+    refused: int = 0
+    lost: int = 0
+    rate: float = 0.0
+    rates: tuple[int, ...] = ()
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    attacks_refused: int = 0
+    attacks_accepted: int = 0
+    attacks_other: int = 0
+    jobs_posted: int = 0
+    jobs_ended: int = 0
+    withdrawals_asked: int = 0
+    withdrawals_settled: int = 0
+    requests: int = 0
+    under_way: tuple[Happening, ...] = ()
+    alerts_raised: Mapping[str, int] = {}
+    thresholds: tuple[ThresholdNow, ...] = ()
+    thresholds_at_ns: int | None = None
+    last_problem: str = ""
+    times_as_fast: float | None = None
+    answers: Mapping[tuple[str, int], int] = {}
+    attack_answers: Mapping[tuple[str, int], int] = {}
+    buckets: tuple[int, ...] = (0,) * (len(BUCKETS_NS) + 1)
+    response_total_ns: int = 0

@@ -1,0 +1,127 @@
+"""The words of the live view: times, what goes on, what is waited for, and what a signal ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.verdict import Status
+from simulator.platform.wording import plural
+from simulator.report.text import printed
+from simulator.worlds.progress import Kind, Phase
+
+if TYPE_CHECKING:
+    from simulator.view.state import ThresholdNow, ViewState
+    from simulator.worlds.progress import Happening
+
+BEFORE = frozenset({Phase.STARTING, Phase.POLICIES, Phase.WORKERS})
+"""Phases in which nothing plays yet."""
+ENDED = frozenset({Phase.DONE, Phase.JUDGING, Phase.WRITING})
+PLAYING = frozenset({Phase.RAMPING, Phase.RUNNING})
+HOLDS, FAILS, UNKNOWN, LATER = "holds", "fails", "no data", "later"
+THRESHOLD_WORDS = {Status.PASS: HOLDS, Status.FAIL: FAILS}
+
+
+def time_text(at_ns: int) -> str:
+    """Return a moment of a run in whole seconds, as `0:07` or `12:03:07`."""
+    minutes, seconds = divmod(max(0, at_ns) // SECOND_NS, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def happening_text(one: Happening) -> str:
+    """Return what something is called, as `alert stale workers`; a campaign has its number, as attacks can be twice."""
+    if one.kind is Kind.ATTACK:
+        return f"attack {one.number} {one.name}"
+    return f"{one.kind} {one.name}{f' of server {one.number + 1}' if one.kind is Kind.FAULT and one.number else ''}"
+
+
+def change_text(one: Happening) -> str:
+    """Return a line for what has begun or ended, with its time."""
+    what = happening_text(one)
+    if one.ended_ns is None:
+        return f"{time_text(one.began_ns)}  {what} began"
+    lasted = f"{max(0, one.ended_ns - one.began_ns) / SECOND_NS:.1f} s"
+    return f"{time_text(one.ended_ns)}  {what} ended after {lasted}{f': {printed(one.note)}' if one.note else ''}"
+
+
+def waits_for(state: ViewState) -> list[str]:
+    """Return what is waited for now; nothing where nothing is."""
+    match state.phase:
+        case Phase.STARTING:
+            return ["the target to be ready"]
+        case Phase.POLICIES:
+            return ["owners' policies"]
+        case Phase.WORKERS:
+            return ["worker processes to join"]
+        case Phase.LAST_ANSWERS:
+            return [plural(state.in_flight, "last answer")]
+        case Phase.ACCOUNTS:
+            return ["withdrawals to come to rest", "accounts to be read"]
+        case Phase.AUDIT:
+            return ["statuses and audit lists to be read"]
+        case Phase.DONE:
+            return ["what was started to end"]
+        case Phase.JUDGING:
+            return [f"{plural(state.requests, 'request')} to be judged"]
+        case Phase.WRITING:
+            return ["results to be written"]
+    waits = []
+    if (missing := state.machines_wanted - state.machines_connected) > 0:
+        waits.append(f"{plural(missing, 'machine')} to connect")
+    if state.in_flight > 0:
+        waits.append(plural(state.in_flight, "answer"))
+    return waits
+
+
+def held_up_text(state: ViewState) -> list[str]:
+    """Return how many starts were held up or dropped so far; nothing where none was."""
+    counts = ((state.held_up, "held up by late answers"), (state.dropped_starts, "dropped by the harness"))
+    return [f"{plural(count, 'start')} {what}" for count, what in counts if count]
+
+
+def market_texts(state: ViewState) -> list[str]:
+    """Return what agents have done so far; nothing where there are none."""
+    if not (state.jobs_posted or state.withdrawals_asked):
+        return []
+    return [
+        f"jobs {state.jobs_posted:,} posted, {state.jobs_ended:,} ended",
+        f"withdrawals {state.withdrawals_asked:,} asked for, {state.withdrawals_settled:,} settled",
+    ]
+
+
+def attack_texts(state: ViewState) -> list[str]:
+    """Return how attacks were answered; nothing where there was none."""
+    if not (state.attacks_refused or state.attacks_accepted or state.attacks_other):
+        return []
+    other = [f"{state.attacks_other:,} neither"] if state.attacks_other else []
+    return [f"{state.attacks_refused:,} refused", f"{state.attacks_accepted:,} accepted", *other]
+
+
+def threshold_word(one: ThresholdNow) -> str:
+    """Return in a word how a threshold stands."""
+    return LATER if one.status is None else THRESHOLD_WORDS.get(one.status, UNKNOWN)
+
+
+def milliseconds(value: float | None) -> str:
+    """Return a response time for people."""
+    return "-" if value is None else f"{value:,.1f} ms"
+
+
+def acknowledgement(signal_name: str, phase: Phase) -> str:
+    """Return what a first signal ends, and what a second one would."""
+    if phase in BEFORE:
+        return f"{signal_name}: the run is ended before it began, with what was started for it."
+    if phase in ENDED:
+        return f"{signal_name}: the run is over; its results are being written, and no signal keeps them from it."
+    return (
+        f"{signal_name}: the run is being ended. Nothing more is sent, last answers are awaited and audit lists read, "
+        "then what is known is judged. A second signal ends it at once."
+    )
+
+
+def second_acknowledgement(signal_name: str, phase: Phase) -> str:
+    """Return what a second signal ends."""
+    if phase in ENDED:
+        return acknowledgement(signal_name, phase)
+    return f"{signal_name} again: nothing is awaited any more, and what is known is judged."

@@ -1,0 +1,131 @@
+"""The same seed plays the same run, in any process; and short cuts in memory change nothing of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from reference_server.http.plain_heads import plain_head
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, whole_answer
+from simulator.fleet.machine import heartbeat_request
+from simulator.history.tables import history_digest
+from simulator.worlds.virtual.known_heads import KnownHead
+from simulator.worlds.virtual.server import _EventLane
+from simulator.worlds.virtual.shard import VirtualShard
+from tests.support.tiers import SOAK
+from tests.virtual.tiny_runs import play_tiny
+
+ROOT = Path(__file__).parents[2]
+SEEDS = (1, 50)
+OTHER_PYTHON = os.environ.get("HATCHFARM_TESTS_OTHER_PYTHON") or shutil.which("python3.13") or ""
+"""Another version of Python, which has the same packages as this one's environment."""
+PACKAGES = "import simulator.running.virtual"
+
+
+def _digests(python: str, hash_seed: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [python, "-m", "tests.virtual.tiny_runs", *map(str, SEEDS)],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.timeout(900)  # a hundred runs, which nobody is to hurry
+def test_fifty_seeds_play_the_same_in_two_processes() -> None:
+    """Whatever order their sets are in."""
+    started = [_digests(sys.executable, hash_seed) for hash_seed in ("1", "2")]
+    one, other = (process.communicate()[0].split() for process in started)
+    assert one == other
+    assert len(set(one)) == SEEDS[1]
+
+
+if SOAK:  # it wants another Python's environment
+
+    @pytest.mark.timeout(900)
+    def test_fifty_seeds_play_the_same_in_another_python() -> None:
+        tried = OTHER_PYTHON and subprocess.run([OTHER_PYTHON, "-c", PACKAGES], cwd=ROOT, check=False)
+        if not tried or tried.returncode:
+            pytest.skip("no other Python that has this project's packages: name it with HATCHFARM_TESTS_OTHER_PYTHON")
+        started = [_digests(python, "0") for python in (sys.executable, OTHER_PYTHON)]
+        one, other = (process.communicate()[0].split() for process in started)
+        assert len(one) == SEEDS[1]
+        assert one == other
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_ends_take_at_once_is_what_they_would_have_read(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """With the short cuts at both ends, at one, and without: through all of the lane, and all of the reader."""
+    short = history_digest(play_tiny(seed))
+    calls = []
+
+    def declines(*_arguments: object) -> bool:
+        calls.append(1)
+        return False
+
+    monkeypatch.setattr(_EventLane, "_take_bytes", declines)
+    assert history_digest(play_tiny(seed)) == short
+    monkeypatch.setattr(VirtualShard, "_take", declines)
+    assert history_digest(play_tiny(seed)) == short
+    assert len(calls) > 20
+
+
+def _request(size: int, worker: str = "wrk_1", certificate: str = "mcert_1") -> bytes:
+    return heartbeat_request("127.0.0.1:8080", worker, "t0ken", certificate, b"x" * size)
+
+
+REQUESTS = st.builds(
+    _request, st.integers(0, 1200), st.sampled_from(["wrk_1", "wrk_12"]), st.sampled_from(["mcert_1", "mcert_2"])
+)
+CHANGES = st.sampled_from(
+    [
+        (b"", b""), (b"Content-Length: ", b"Content-Length: 0"), (b"Content-Length: ", b"content-length:"),
+        (b"\r\n\r\n", b"\r\nX: y\r\n\r\n"), (b"\r\n\r\n", b"\r\nContent-Length: 100\r\n\r\n"), (b"POST", b"PUT"),
+        (b"Host", b"Expect: 100-continue\r\nHost"), (b"\r\n\r\n", b"\r\n"), (b": 1", b": +1"), (b": 3", b": \xb9"),
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(REQUESTS, CHANGES), min_size=1, max_size=6))
+@example([(_request(300), (b"", b"")), (_request(301), (b"", b"")), (_request(301), (b": 301", b": 30"))])
+def test_known_heads_are_read_as_others(requests: list[tuple[bytes, tuple[bytes, bytes]]]) -> None:
+    known = KnownHead()
+    for request, (old, new) in requests:
+        data = request.replace(old, new, 1)
+        assert known.read(data) == plain_head(data)
+
+
+def _read(data: bytes) -> HttpAnswer | None:
+    try:
+        return AnswerReader().feed(data)
+    except GarbageError:
+        return None
+
+
+ANSWER = b"HTTP/1.1 200 \r\ncontent-type: application/json\r\ncontent-length: 4\r\ndate: x\r\n\r\nbody"
+
+
+@given(
+    st.sampled_from([b"200", b"100", b"099", b"2x0", b"429", b"503"]),
+    st.sampled_from([b"4", b"04", b"3", b"5", b"+4", b"000000004", b""]),
+    st.sampled_from([b"", b"connection: close\r\n", b"Connection: x\r\n", b"content-length: 4\r\n", b"X: y\r\n"]),
+    st.sampled_from([(b"", b""), (b"HTTP/1.1", b"HTTP/1.0"), (b"\r\n\r\n", b"\r\n"), (b"content-l", b"Content-L")]),
+    st.sampled_from([b"", b"HTTP/1.1 100 \r\n\r\n", b" "]),
+)
+def test_an_answer_that_came_whole_is_read_as_a_reader_reads_it(
+    status: bytes, length: bytes, line: bytes, change: tuple[bytes, bytes], before: bytes
+) -> None:
+    data = ANSWER.replace(b"200", status).replace(b": 4", b": " + length).replace(b"date", line + b"date")
+    data = before + data.replace(*change, 1)
+    answer = whole_answer(data)
+    assert answer is None or answer == _read(data)
+    if (status, length, line, change, before) == (b"200", b"4", b"", (b"", b""), b""):
+        assert answer is not None
