@@ -17,9 +17,11 @@ from simulator.commands.reference import PAGES, reference_pages
 from simulator.commands.reference.examples import EXAMPLES
 from simulator.judging.rules import known_rules
 from simulator.scenario.loading import parse_scenario
+from simulator.scenario.metrics import PART_EXAMPLES
 from simulator.scenario.remarks import remarks
 from simulator.scenario.schema import json_schema
 from simulator.scenario.server_problems import ServerSettings
+from simulator.scenario.thresholds import METRICS, PARTS, parse_threshold
 from simulator.scenario.values import Scenario
 from tests.core.server_under_test import Server, owner_headers
 from tests.support.pages import FENCE, ROOT, first_cells, in_backticks, page
@@ -109,6 +111,13 @@ def test_every_attack_has_its_heading_and_every_rule_its_row() -> None:
     rules = re.findall(r"^\| `(checker/\S+)` \|", page("reference/rules"), re.MULTILINE)
     assert sorted([*rules, *(f"attack/{name}" for name in CATALOGUE)]) == sorted(known_rules())
     assert set(CHECKERS) <= set(re.findall(r"^## Checker (\w+)$", page("reference/rules"), re.MULTILINE))
+
+
+def test_every_metric_has_a_row_whose_example_is_a_threshold() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| `[^|]*` \| `([^`]+)` \|", page("reference/thresholds"), re.MULTILINE)
+    parts = {f"{kind}.{PART_EXAMPLES[kind]}.{what}" for kind in PARTS for what in PARTS[kind]}
+    assert {name for name, _ in rows} == {*METRICS, *parts}
+    assert [name for name, example in rows if parse_threshold(name, example).checks_nothing()] == []
 
 
 def test_every_command_has_its_heading() -> None:
