@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.scenario.placeholders import SECRET_NAME
+from simulator.platform.secret_names import SECRET_NAME
 from simulator.scenario.places import PlaceError, as_number_or_flag, kind_at, parts_of, place_of_parts, put, typed
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from simulator.platform.secret_names import SECRET_NAME
 from simulator.platform.wording import nearest
-from simulator.scenario.placeholders import SECRET_NAME, variables_in
+from simulator.scenario.placeholders import variables_in
 from simulator.scenario.values import HEALTH, as_environ
 
 if TYPE_CHECKING:
