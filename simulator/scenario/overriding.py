@@ -10,6 +10,7 @@ import msgspec
 
 from simulator.platform.secret_names import SECRET_NAME
 from simulator.scenario.places import PlaceError, as_number_or_flag, kind_at, parts_of, place_of_parts, put, typed
+from simulator.scenario.redacting import without_assignments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -106,13 +107,22 @@ def _change_of(text: str) -> Change:
         place = place_of_parts(parts_of(key.strip()))
     except PlaceError as error:
         raise OverrideError(f"{SET} {key}: {error}") from None
-    name = parts_of(place)[-1]
-    if isinstance(name, str) and SECRET_NAME.search(name) and value and not _is_variable(value):
-        raise OverrideError(
-            f"{SET} {key}: every user of the machine can read a command line, so what may be secret goes into none: "
-            f"write '{key}=${{{name}}}', and set the variable {name}"
-        )
-    return Change(place, value.strip(), f"{SET} {key.strip()}={value.strip()}")
+    value = value.strip()
+    parts = parts_of(place)
+    for inner, leaf in _leaves(typed(value, kind_at(parts), quoted=True), parts):
+        _refuse_secret(place_of_parts(inner), inner, leaf, key)
+    return Change(place, value, f"{SET} {key.strip()}={without_assignments(value)}")
+
+
+def _refuse_secret(place: str, parts: tuple[Part, ...], leaf: Any, key: str) -> None:
+    """Refuse a value of a flag that may be secret, by its name, or that assigns one. Raises OverrideError."""
+    why = "every user of the machine can read a command line, so what may be secret goes into none"
+    name = next((part for part in parts if isinstance(part, str) and SECRET_NAME.search(part)), None)
+    text = str(leaf)
+    if name is not None and text and not _is_variable(text):
+        raise OverrideError(f"{SET} {key}: {why}: write '{place}=${{{name}}}', and set the variable {name}")
+    if without_assignments(text) != text:
+        raise OverrideError(f"{SET} {key}: {why}: name a variable in its place")
 
 
 def _is_variable(text: str) -> bool:
@@ -137,8 +147,8 @@ def expand(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[Chan
     """
     changes: list[Change] = []
     problems: list[OverrideError] = []
-    for parts, text in [*_texts(table)]:
-        if "${" not in text or parts[:2] == _COMMAND:
+    for parts, text in [*_leaves(table)]:
+        if not isinstance(text, str) or "${" not in text or parts[:2] == _COMMAND:
             continue
         try:
             value = typed(_filled(text, environ), kind_at(parts))
@@ -155,16 +165,16 @@ def expand(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[Chan
     return changes, problems
 
 
-def _texts(value: Any, parts: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], str]]:
-    """Find every text within a table."""
-    if isinstance(value, str):
-        yield parts, value
-    elif isinstance(value, dict):
+def _leaves(value: Any, parts: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], Any]]:
+    """Find every value within a table that is neither a table nor a list, and where it stands."""
+    if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _texts(inner, (*parts, key))
+            yield from _leaves(inner, (*parts, key))
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _texts(inner, (*parts, number))
+            yield from _leaves(inner, (*parts, number))
+    else:
+        yield parts, value
 
 
 def _filled(text: str, environ: Mapping[str, str]) -> str:

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.about import setting_names
 from simulator.bundle.writing import stored_scenario
 from simulator.load.messages import Order, pack, unpack
 from simulator.load.ordered import scenario_of
+from simulator.platform.secret_names import SECRET_NAME
 from simulator.scenario.loading import ScenarioError, load_with_source, parse_scenario
 from simulator.scenario.overriding import Overrides
 from simulator.scenario.places import PlaceError, parts_of, place_of_parts
@@ -42,6 +44,7 @@ rate = 5
 [thresholds]
 "heartbeat.accepted" = ["rate>0.9"]
 """
+SECRET = [name for name in setting_names() if SECRET_NAME.search(name)]
 quick = settings(deadline=None, max_examples=examples(100))
 
 
@@ -266,6 +269,37 @@ def test_a_secret_in_a_command_line_is_refused_and_a_variable_in_its_place_is_no
     assert loaded.scenario.server.environ()["REDIS_PASSWORD"] == "hunter2hunter2"
     assert loaded.options[:2] == ("--set", value)
     assert "hunter2" not in shlex.join(loaded.options)
+
+
+@pytest.mark.parametrize("name", SECRET)
+@pytest.mark.parametrize(
+    "value",
+    [
+        'server.settings={{A = 1, {} = "hunter2"}}',
+        'server.settings={{"{}" = 12345678}}',
+        "server={{settings = {{{} = 'hunter2'}}}}",
+        "server.settings.{}='hunter2'",
+        "server.settings.{}.inner=hunter2",
+        'server.settings={{{} = "${{FARM:-hunter2}}"}}',
+        'server.settings={{{} = "hunter2"',
+        'strange={{{} = "hunter2"}}',
+        'server.command=["sh", "-c", "{}=hunter2 farm"]',
+    ],
+)
+def test_no_table_and_no_text_carries_a_secret_past_the_refusal(reader: Reader, name: str, value: str) -> None:
+    message = reader.refused(TEXT, value.format(name), environ={"FARM": "hunter2hunter2"})
+    assert "every user of the machine can read a command line" in message
+    assert "hunter2" not in message
+    assert "12345678" not in message
+
+
+def test_a_table_may_name_a_variable_for_a_secret(reader: Reader) -> None:
+    value = 'server.settings={REDIS_PASSWORD = "${FARM}"}'
+    loaded = reader.set(value, environ={"FARM": "hunter2hunter2"})
+    assert loaded.scenario.server.environ() == {"REDIS_PASSWORD": "hunter2hunter2"}
+    assert "hunter2" not in repr(loaded.changes) + repr(loaded.options)
+    command = ["sh", "-c", "X_TOKEN=$HATCHFARM_API_TOKEN farm"]
+    assert reader.set(f"server.command={command}").scenario.server.command == tuple(command)
 
 
 # --- who plays elsewhere
