@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping  # noqa: TC003 - a Struct resolves its annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,8 +15,9 @@ from simulator.fleet.hardware import HARDWARE
 from simulator.platform.wording import nearest, plural
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.market_problems import market_problems
-from simulator.scenario.overriding import NO_OVERRIDES, SET, Change, OverrideError, Overrides, apply, expand
-from simulator.scenario.server_problems import server_problems
+from simulator.scenario.overriding import NO_OVERRIDES, SET, Change, Expanded, OverrideError, Overrides, apply, expand
+from simulator.scenario.places import Part  # noqa: TC001 - as above
+from simulator.scenario.server_problems import problems_to_show
 from simulator.scenario.source import SourceError, read_source
 from simulator.scenario.source_lines import Problem, line_at, lines_of
 from simulator.scenario.substituting import comes_of, known_keys, substitute
@@ -23,7 +25,7 @@ from simulator.scenario.threshold_problems import threshold_problems
 from simulator.scenario.values import FAULTS, LASTING_FAULTS, LOAD_USERS, Expressions, Scenario, SettingValues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from simulator.scenario.server_problems import ServerSettings
@@ -120,11 +122,12 @@ def _parse(
         apply(table, changes)
     except OverrideError as error:
         raise ScenarioError(Problem(0, str(error))) from None
-    of_variables, unfilled = ([], []) if environ is None else expand(table, environ)
+    expanded = Expanded() if environ is None else expand(table, environ)
     origins = Origins(lines, tuple(changes))
-    if unfilled:
-        raise ScenarioError(*(origins.problem(one.place, f"{one.place}: {one}") for one in unfilled))
-    return _read(table, Origins(lines, (*changes, *of_variables)), known), changes, of_variables
+    if expanded.problems:
+        raise ScenarioError(*(origins.problem(one.place, f"{one.place}: {one}") for one in expanded.problems))
+    origins = Origins(lines, (*changes, *expanded.changes), expanded.hidden)
+    return _read(table, origins, known), changes, expanded.changes
 
 
 def _table_of(text: str) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def _read(table: dict[str, Any], origins: Origins, known: ServerSettings | None)
     """Return a table as a scenario. Raises ScenarioError."""
     scenario, problems, substituted = _shaped(table, origins)
     if scenario is not None:
-        found = [*_problems(scenario), *server_problems(scenario.server, known)]
+        found = [*_problems(scenario), *problems_to_show(scenario.server, known, origins.hidden)]
         problems += [
             origins.problem(place, f"{place}: {problem}")
             for place, problem in found
@@ -158,10 +161,14 @@ def _read(table: dict[str, Any], origins: Origins, known: ServerSettings | None)
 
 
 class Origins(msgspec.Struct, frozen=True):
-    """Where the values of a scenario come from: lines of its file, and changes."""
+    """Where the values of a scenario come from: lines of its file, and changes.
+
+    `hidden` names the variable at each place that no message shows the value of.
+    """
 
     lines: dict[str, int]
     changes: tuple[Change, ...]
+    hidden: Mapping[tuple[Part, ...], str] = {}
 
     def problem(self, place: str, what: str) -> Problem:
         """Return what is wrong at a place, with its line, or with the flag that put it there."""

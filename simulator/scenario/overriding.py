@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence  # noqa: TC003 - a Struct resolves its annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from simulator.platform.secret_names import SECRET_NAME
-from simulator.scenario.places import PlaceError, as_number_or_flag, kind_at, parts_of, place_of_parts, put, typed
+from simulator.scenario.places import Part, PlaceError, as_number_or_flag, kind_at, parts_of, place_of_parts, put, typed
 from simulator.scenario.redacting import without_assignments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from simulator.scenario.places import Part
+    from collections.abc import Iterator
 
 SET, DURATION, MACHINES = "--set", "--duration", "--machines"
 _OWNERS = 10
@@ -140,13 +139,23 @@ def apply(table: dict[str, Any], changes: Sequence[Change]) -> None:
             raise OverrideError(f"{change.given}: {error}") from None
 
 
-def expand(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[Change], list[OverrideError]]:
-    """Replace `${VARIABLE}` in a scenario's texts; return what came of it, as far as it may be written, and problems.
+class Expanded(msgspec.Struct, frozen=True):
+    """What came of `${VARIABLE}` in a scenario's texts.
 
-    What may be secret is not among the changes: it is in no result, and no other host needs it.
+    What may be secret is not among the `changes`: it is in no result, and no other host needs it. `hidden` names the
+    variables whose names, or whose places, are those of secrets, by the place's parts: no message shows what they hold.
     """
+
+    changes: Sequence[Change] = ()
+    problems: Sequence[OverrideError] = ()
+    hidden: Mapping[tuple[Part, ...], str] = {}
+
+
+def expand(table: dict[str, Any], environ: Mapping[str, str]) -> Expanded:
+    """Replace `${VARIABLE}` in a scenario's texts."""
     changes: list[Change] = []
     problems: list[OverrideError] = []
+    hidden: dict[tuple[Part, ...], str] = {}
     for parts, text in [*_leaves(table)]:
         if not isinstance(text, str) or "${" not in text or parts[:2] == _COMMAND:
             continue
@@ -158,11 +167,13 @@ def expand(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[Chan
             problems.append(OverrideError(str(error), place_of_parts(parts)))
             continue
         put(table, parts, value)
+        if names and parts[:2] in _SETTINGS and any(map(SECRET_NAME.search, (*names, str(parts[-1])))):
+            hidden[parts] = next(filter(SECRET_NAME.search, names), names[0])
         if written and names:
             filled = _filled(text, environ)
             is_plain = typed(filled, kind_at(parts), quoted=True) == value
             changes.append(Change(place_of_parts(parts), filled if is_plain else json.dumps(value), text))
-    return changes, problems
+    return Expanded(changes, problems, hidden)
 
 
 def _leaves(value: Any, parts: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], Any]]:
@@ -198,11 +209,11 @@ def _filled(text: str, environ: Mapping[str, str]) -> str:
 def _may_be_written(parts: tuple[Part, ...], names: Sequence[str], value: Any) -> bool:
     """Return whether what variables hold may stand in results. Raises OverrideError where it must not, and would."""
     secret = next(filter(SECRET_NAME.search, names), None)
-    if parts[:2] in _SETTINGS:
+    if parts[:2] in _SETTINGS and (secret is None or parts[2:]):
         return secret is None and not SECRET_NAME.search(str(parts[-1])) and as_number_or_flag(value)
     if secret is not None:
         raise OverrideError(
             f"{secret} may be a secret, by its name, and this is written into results: "
-            "use it in [server.settings] and [server.env] alone"
+            "use it for values of [server.settings] and [server.env] alone"
         )
     return True

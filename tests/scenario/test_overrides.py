@@ -302,6 +302,39 @@ def test_a_table_may_name_a_variable_for_a_secret(reader: Reader) -> None:
     assert reader.set(f"server.command={command}").scenario.server.command == tuple(command)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "[server.settings]\nWORKER_STATUS_STALE_SECONDS = '${MY_TOKEN}'",
+            "server.settings.WORKER_STATUS_STALE_SECONDS: '${MY_TOKEN}' is not a whole number from",
+        ),
+        (
+            "[server.settings]\nGOOGLE_TOKEN_URL = '${FARM}'",
+            "server.settings.GOOGLE_TOKEN_URL: the value given (hidden) is not an https URL",
+        ),
+        ("[server.settings]\nPORT = '${MY_TOKEN}'", "server.settings.PORT: the run chooses it: remove it"),
+        (
+            "[server]\ncommand = ['farm']\n[server.env]\nA = '${MY_TOKEN}'",
+            "server.env.A: what MY_TOKEN holds does not fit here",
+        ),
+        ("[server]\nsettings = '${MY_TOKEN}'", "server.settings: MY_TOKEN may be a secret, by its name"),
+    ],
+)
+def test_what_a_secret_variable_holds_is_in_no_refusal(reader: Reader, text: str, says: str) -> None:
+    text = f'version = 1\nname = "x"\nduration = "5s"\n[fleet]\nmachines = 1\n{text}\n'
+    held = "hunter2 {no_such_thing_hunter2}"
+    message = reader.refused(text, environ={"MY_TOKEN": held, "FARM": held})
+    assert says in message
+    assert "hunter2" not in message
+
+
+def test_what_any_other_variable_holds_is_said(reader: Reader) -> None:
+    text = TEXT.replace("= 1000\n", '= "${BURST}"\nWORKER_STATUS_STALE_SECONDS = "${MY_TOKEN}"\n')
+    message = reader.refused(text, environ={"BURST": "many", "MY_TOKEN": "9"})
+    assert "server.settings.RATE_LIMIT_BURST: 'many' is not a whole number" in message
+
+
 # --- who plays elsewhere
 
 
