@@ -86,8 +86,7 @@ def load_with_source(
     """
     try:
         raw = read_source(path)
-        text = raw.decode("utf-8")
-        scenario, changes, of_variables = _parse(text, known, overrides, environ)
+        return _parse(raw, known, overrides, environ)
     except SourceError as error:
         raise ScenarioError(Problem(0, str(error)), path=path) from None
     except UnicodeDecodeError as error:
@@ -95,10 +94,6 @@ def load_with_source(
         raise ScenarioError(Problem(line, "not UTF-8 text: save it as UTF-8"), path=path) from None
     except ScenarioError as error:
         raise ScenarioError(*error.problems, path=path) from None
-    options = [*overrides.options]
-    for change in of_variables:
-        options += [SET, f"{change.place}={change.text}"]
-    return Loaded(scenario, raw, (*changes, *of_variables), tuple(options))
 
 
 def parse_scenario(text: str, known: ServerSettings | None = None, changes: Sequence[Change] = ()) -> Scenario:
@@ -111,14 +106,17 @@ def parse_scenario(text: str, known: ServerSettings | None = None, changes: Sequ
     return _read(table, Origins(lines_of(text), tuple(changes)), known)
 
 
-def _parse(
-    text: str, known: ServerSettings | None, overrides: Overrides, environ: Mapping[str, str] | None
-) -> tuple[Scenario, Sequence[Change], Sequence[Change]]:
-    """Read a text with what flags and variables change of it; return also what that was. Raises ScenarioError."""
+def _parse(raw: bytes, known: ServerSettings | None, overrides: Overrides, environ: Mapping[str, str] | None) -> Loaded:
+    """Read a text with what flags and variables change of it. Raises ScenarioError, UnicodeDecodeError."""
+    text = raw.decode("utf-8")
     table = _table_of(text)
     lines = lines_of(text)
+    filled = _table_of(text)
+    if environ is not None:
+        expand(filled, environ)  # what cannot be filled is told once flags have had the chance to replace it
     try:
-        changes = overrides.changes(table)
+        changes = overrides.changes(filled)
+        options = overrides.in_full(table, changes).options
         apply(table, changes)
     except OverrideError as error:
         raise ScenarioError(Problem(0, str(error))) from None
@@ -127,7 +125,9 @@ def _parse(
     if expanded.problems:
         raise ScenarioError(*(origins.problem(one.place, f"{one.place}: {one}") for one in expanded.problems))
     origins = Origins(lines, (*changes, *expanded.changes), expanded.hidden)
-    return _read(table, origins, known), changes, expanded.changes
+    for change in expanded.changes:
+        options += (SET, f"{change.place}={change.text}")
+    return Loaded(_read(table, origins, known), raw, (*changes, *expanded.changes), options)
 
 
 def _table_of(text: str) -> dict[str, Any]:

@@ -12,13 +12,12 @@ import msgspec
 from simulator.platform.secret_names import SECRET_NAME
 from simulator.scenario.places import Part, PlaceError, as_number_or_flag, kind_at, parts_of, place_of_parts, put, typed
 from simulator.scenario.redacting import without_assignments
+from simulator.scenario.values import OWNERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SET, DURATION, MACHINES = "--set", "--duration", "--machines"
-_OWNERS = 10
-"""Owners where a scenario does not say how many."""
 _VARIABLE = re.compile(r"\$\$(?=\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}|\$\{")
 _SETTINGS = (("server", "settings"), ("server", "env"))
 """Tables of what a server is given: what is secret may stand there, so what a variable holds is not written down."""
@@ -69,11 +68,20 @@ class Overrides(msgspec.Struct, frozen=True):
         return tuple(options)
 
     def changes(self, table: Mapping[str, Any]) -> list[Change]:
-        """Return what the flags change of a scenario's table. Raises OverrideError."""
+        """Return what the flags change of a scenario's table, with its variables filled. Raises OverrideError."""
         found = [] if self.machines is None else [*_changes_of_size(table, self.machines)]
         if self.duration is not None:
             found.append(Change("duration", self.duration, f"{DURATION} {self.duration}"))
         return found + [_change_of(value) for value in self.values]
+
+    def in_full(self, table: Mapping[str, Any], changes: Sequence[Change]) -> Overrides:
+        """Return flags that make these `changes` of a table whose variables are not filled. Raises OverrideError.
+
+        How a fleet's stages are scaled may depend on variables, which whoever runs it again may not have.
+        """
+        without = self.changes(table)
+        more = (f"{one.place}={one.text}" for one in changes if one not in without)
+        return msgspec.structs.replace(self, values=(*more, *self.values))
 
 
 NO_OVERRIDES = Overrides()
@@ -86,7 +94,7 @@ def _changes_of_size(table: Mapping[str, Any], machines: int) -> Iterator[Change
     fleet = table.get("fleet")
     if not isinstance(fleet, dict):
         return
-    before, owners = fleet.get("machines"), fleet.get("owners", _OWNERS)
+    before, owners = fleet.get("machines"), fleet.get("owners", OWNERS)
     if isinstance(owners, int) and owners > machines:
         yield Change("fleet.owners", str(machines), given)
     stages = fleet.get("stages")

@@ -165,6 +165,19 @@ def test_a_fleet_of_another_size_ramps_in_proportion(machines: int) -> None:
     assert first > 0
 
 
+def test_a_fleet_whose_size_a_variable_gives_ramps_in_proportion_too(reader: Reader) -> None:
+    text = TEXT.replace("machines = 100\n", 'machines = "${SIZE}"\nowners = "${OWNERS:-30}"\n').replace(
+        "= 40", "= '${T}'"
+    )
+    environ = {"SIZE": "100", "T": "40"}
+    for values in ((), ("fleet.jitter=0.5",), ("fleet.stages=[]",)):
+        loaded = reader.read(text, Overrides(machines=20, values=values), environ)
+        fleet = loaded.scenario.fleet
+        assert (fleet.machines, fleet.owners) == (20, 20)
+        assert [stage.target for stage in fleet.stages] == ([] if values == ("fleet.stages=[]",) else [8, 20])
+        assert again(reader, loaded).scenario == loaded.scenario  # without any of the variables
+
+
 def test_the_last_of_two_values_counts_and_values_before_flags(reader: Reader) -> None:
     overrides = Overrides("20s", 50, ("fleet.machines=60", "fleet.machines=70", "fleet.stages=[]"))
     scenario = reader.read(TEXT, overrides).scenario
