@@ -126,7 +126,7 @@ def _parse(raw: bytes, known: ServerSettings | None, overrides: Overrides, envir
         raise ScenarioError(*(origins.problem(one.place, f"{one.place}: {one}") for one in expanded.problems))
     origins = Origins(lines, (*changes, *expanded.changes), expanded.hidden)
     for change in expanded.changes:
-        options += (SET, f"{change.place}={change.text}")
+        options += (SET, change.option)
     return Loaded(_read(table, origins, known), raw, (*changes, *expanded.changes), options)
 
 

@@ -33,6 +33,11 @@ class Change(msgspec.Struct, frozen=True):
     given: str
 
     @property
+    def option(self) -> str:
+        """Return what `--set` takes to make the same change; there `$${` stands for the text itself."""
+        return f"{self.place}={self.text.replace('${', '$${')}"
+
+    @property
     def is_of_a_flag(self) -> bool:
         """Return whether a flag gave it, and no variable of the environment."""
         return self.given.startswith("--")
@@ -177,10 +182,11 @@ def expand(table: dict[str, Any], environ: Mapping[str, str]) -> Expanded:
         put(table, parts, value)
         if names and parts[:2] in _SETTINGS and any(map(SECRET_NAME.search, (*names, str(parts[-1])))):
             hidden[parts] = next(filter(SECRET_NAME.search, names), names[0])
-        if written and names:
+        if written and value != text:
             filled = _filled(text, environ)
-            is_plain = typed(filled, kind_at(parts), quoted=True) == value
-            changes.append(Change(place_of_parts(parts), filled if is_plain else json.dumps(value), text))
+            is_plain = filled == filled.strip() and typed(filled, kind_at(parts), quoted=True) == value
+            as_given = filled if is_plain else json.dumps(value, ensure_ascii=False)
+            changes.append(Change(place_of_parts(parts), as_given, text))
     return Expanded(changes, problems, hidden)
 
 
@@ -218,7 +224,7 @@ def _may_be_written(parts: tuple[Part, ...], names: Sequence[str], value: Any) -
     """Return whether what variables hold may stand in results. Raises OverrideError where it must not, and would."""
     secret = next(filter(SECRET_NAME.search, names), None)
     if parts[:2] in _SETTINGS and (secret is None or parts[2:]):
-        return secret is None and not SECRET_NAME.search(str(parts[-1])) and as_number_or_flag(value)
+        return secret is None and not SECRET_NAME.search(str(parts[-1])) and (not names or as_number_or_flag(value))
     if secret is not None:
         raise OverrideError(
             f"{secret} may be a secret, by its name, and this is written into results: "

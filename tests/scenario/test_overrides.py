@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -362,6 +364,32 @@ def test_whoever_plays_elsewhere_reads_the_same_without_the_environment(reader: 
     assert loaded.scenario.attacks[0].rate == 9
     with pytest.raises(ScenarioError, match="is no duration"):
         scenario_of(msgspec.structs.replace(order, changes=loaded.changes[-1:]))
+
+
+PIECES = ("$${", "${IT}", "$", "{", "}", "A", '"', "\\", "\n", " ", "😀", "é")
+pieces = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6)
+
+
+@given(written=pieces.filter(lambda given: not re.search(r"\$\{(?!IT})", "".join(given).replace("$${", ""))))
+@quick
+def test_a_text_is_the_same_in_every_process_and_when_it_is_run_again(
+    tmp_path_factory: pytest.TempPathFactory, known: ServerSettings, written: list[str]
+) -> None:
+    reader = Reader(tmp_path_factory.getbasetemp(), known)
+    description = json.dumps("".join(written), ensure_ascii=False)
+    text = TEXT.replace("[server.settings]", f"description = {description}\n[server.settings]")
+    loaded = reader.read(text, environ={"IT": "${x} $${y}"})
+    assert parse_scenario(text, changes=loaded.changes) == loaded.scenario
+    assert again(reader, loaded).scenario == loaded.scenario
+
+
+def test_two_dollars_are_one_for_whoever_plays_elsewhere_in_settings_too(reader: Reader) -> None:
+    server = "[server]\ncommand = ['farm']\nenv = { A = '$${x}', A_TOKEN = '$${hunter2}' }\n[server.settings]"
+    text = TEXT.replace("[server.settings]", server)
+    loaded = reader.read(text)
+    assert loaded.scenario.server.env == {"A": "${x}", "A_TOKEN": "${hunter2}"}
+    assert parse_scenario(text, changes=loaded.changes).server.env["A"] == "${x}"
+    assert "hunter2" not in repr(loaded.changes) + repr(loaded.options)
 
 
 def test_without_an_environment_texts_stay_what_they_are() -> None:
