@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import pydoc
+import signal
 import subprocess
 import sys
 import tomllib
@@ -29,6 +31,7 @@ from simulator.running.several import run_all, worst_code
 from simulator.scenario.metrics import METRIC_ROWS, PART_EXAMPLES, PART_ROWS
 from simulator.scenario.shipped import read_shipped, shipped_names
 from simulator.scenario.thresholds import METRICS, PARTS, parse_threshold
+from simulator.worlds.players.fleet_run import FleetRun
 from tests.support.forked import Finished
 
 if TYPE_CHECKING:
@@ -244,10 +247,14 @@ class Request(msgspec.Struct):
 
     scenario: Any
     on_verdict: Any = None
+    held: Any = None
 
 
 def played(*outcomes: Any) -> tuple[Finished, list[str]]:
-    """Play requests that come to these outcomes: an error, or a status and what interrupted the run."""
+    """Play requests that come to these outcomes: an error, or a status and what interrupted the run.
+
+    A signal among them comes while the request is played, and changes nothing of it.
+    """
     begun: list[str] = []
 
     def play(request: Any, _console: Console) -> int:
@@ -255,6 +262,9 @@ def played(*outcomes: Any) -> tuple[Finished, list[str]]:
         outcome = outcomes[int(request.scenario.name)]
         if isinstance(outcome, Exception):
             raise ExceptionGroup("of a nursery", [outcome])
+        if isinstance(outcome, signal.Signals):
+            signal.raise_signal(outcome)
+            outcome = (Status.PASS, None)
         status, interrupted = outcome
         request.on_verdict(
             SimpleNamespace(
@@ -278,8 +288,47 @@ def test_one_that_cannot_begin_keeps_no_other_from_it() -> None:
     assert finished.out.count("nobody is there") == 2
 
 
-def test_a_signal_ends_them_all() -> None:
-    finished, begun = played((Status.INCONCLUSIVE, "SIGINT after 1.0s"), (Status.PASS, None))
+def test_a_signal_ends_them_all_whatever_it_finds_under_way() -> None:
+    finished, begun = played(signal.SIGTERM, (Status.PASS, None))
     assert (finished.code, begun) == (3, ["0"])
-    assert "1 was not run: a signal came before" in finished.out
+    assert "1 was not run: SIGTERM came before" in finished.out
+    assert finished.out.count("pass") == 1
+    assert played((Status.FAIL, None), signal.SIGINT, (Status.PASS, None))[0].code == 1
     assert played((Status.INCONCLUSIVE, "the server died"), (Status.PASS, None))[1] == ["0", "1"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    "at", ["simulator.running.run.judge_run", "simulator.running.run.write_bundle", "simulator.running.run.record_of"]
+)
+def test_a_signal_while_one_of_several_is_judged_or_written_keeps_it_and_ends_the_rest(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    real = pydoc.locate(at)
+
+    def signalled(*arguments: Any, **named: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return real(*arguments, **named)  # type: ignore[operator]
+
+    monkeypatch.setattr(at, signalled)
+    hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
+    shown = hatchfarm.invoke("run", "tiny.toml", "quickstart", *QUICKLY)
+    assert (shown.code, shown.lines[-1]) == (3, "quickstart was not run: SIGTERM came before")
+    assert hatchfarm.verdict()["status"] == "pass"
+    assert not (hatchfarm.folder / "results/quickstart").exists()
+
+
+def test_a_signal_while_one_of_several_is_played_ends_it_and_the_rest(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = FleetRun.run
+
+    async def signalled(run: FleetRun) -> None:
+        signal.raise_signal(signal.SIGINT)
+        await real(run)
+
+    monkeypatch.setattr(FleetRun, "run", signalled)
+    hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
+    shown = hatchfarm.invoke("run", "tiny.toml", "quickstart", *QUICKLY)
+    assert (shown.code, shown.lines[-1]) == (3, "quickstart was not run: SIGINT came before")
+    assert hatchfarm.verdict()["interrupted"].startswith("SIGINT after ")
