@@ -78,6 +78,14 @@ def test_a_name_that_is_none_is_answered_with_the_nearest(hatchfarm: Hatchfarm, 
     )
 
 
+@pytest.mark.parametrize("command", ["run", "validate", "doctor", "capacity"])
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "../" + "x" * 300])
+def test_a_name_that_no_file_can_have_is_one_message(hatchfarm: Hatchfarm, command: str, name: str) -> None:
+    refused = hatchfarm.invoke(command, name)
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (2, "", 1)
+    assert f"{name}: cannot be read (File name too long)" in refused.err
+
+
 def test_a_shell_completes_names_and_paths(hatchfarm: Hatchfarm) -> None:
     (hatchfarm.folder / "quiet").mkdir()
     for name in ("quick.toml", "quick.txt", "quiet/one.toml"):
