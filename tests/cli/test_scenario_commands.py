@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"
 QUICKLY = ("--virtual", "--no-reports")
+TARGET = ("--target", "http://127.0.0.1:9")
 BOUND = '"heartbeat.accepted" = ["rate>0.99"]'
 
 
@@ -219,6 +220,35 @@ def test_a_scenario_comes_from_standard_input(hatchfarm: Hatchfarm) -> None:
         broken = CliRunner().invoke(app, ["run", "-"], input=text.replace(b"20", b"many"))
     assert (broken.exit_code, broken.stderr[:18]) == (2, "hatchfarm run: -:1")
     assert hatchfarm.verdict()["reproduce"] == "hatchfarm run - --seed 9 --virtual < scenario.toml"
+
+
+@pytest.mark.parametrize(
+    ("words", "env"),
+    [
+        (("validate", "-", "-"), {}),
+        (("run", "-", "quickstart", "-"), {}),
+        (("run",), {"HATCHFARM_SCENARIO": "-:-"}),
+        (("run", "-", *TARGET, "--token-file", "-"), {}),
+        (("run", "-", *TARGET), {"HATCHFARM_TOKEN_FILE": "-"}),
+        (("doctor", "-", *TARGET, "--token-file", "-"), {}),
+        (("capacity", "-", *TARGET, "--token-file", "-"), {}),
+    ],
+)
+def test_standard_input_is_read_for_one_thing_only(
+    hatchfarm: Hatchfarm, words: tuple[str, ...], env: dict[str, str]
+) -> None:
+    refused = hatchfarm.invoke(*words, env=env)
+    why = "standard input (-) can be read only once: give a file for all but one that is to come from it"
+    assert (refused.code, refused.out, refused.err) == (2, "", f"hatchfarm {words[0]}: {why}\n")
+
+
+def test_a_token_that_is_not_read_from_standard_input_leaves_it_to_the_scenario(hatchfarm: Hatchfarm) -> None:
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
+    with chdir(hatchfarm.folder):
+        ran = CliRunner().invoke(
+            app, ["run", "-", *QUICKLY], input=path.read_bytes(), env={"HATCHFARM_TOKEN_FILE": "-"}
+        )
+    assert ran.exit_code == 0, ran.output
 
 
 def test_several_scenarios_are_runs_of_their_own_with_one_summary(hatchfarm: Hatchfarm) -> None:
