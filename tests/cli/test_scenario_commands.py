@@ -210,6 +210,19 @@ def test_what_flags_change_stands_in_the_bundle_and_reports_made_anew_say_the_sa
     assert verify_bundle(folder).genuine
 
 
+def test_a_variable_has_values_a_line_each_and_spaces_in_them(hatchfarm: Hatchfarm) -> None:
+    hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
+    lines = ("fleet.jitter=0.2", 'thresholds."requests.lost"=["count == 0", "rate < 0.5"]')
+    env = {"HATCHFARM_SET": "\n".join((lines[0], "", lines[1], "")), "HATCHFARM_SCENARIO": "tiny.toml"}
+    assert hatchfarm.invoke("run", *QUICKLY, env=env).code == 0
+    record = read_record((hatchfarm.folder / "results/tiny/latest").resolve())
+    assert record.options == ("--set", lines[0], "--set", lines[1], "--virtual")
+    given = hatchfarm.invoke("validate", "--set", "fleet.jitter=2", env=env)  # the command line comes before it
+    assert (given.code, len(given.err.splitlines())) == (2, 1)
+    several = hatchfarm.invoke("validate", env={"HATCHFARM_SCENARIO": "tiny.toml:quickstart"})
+    assert several.lines == ["tiny.toml: right", "quickstart: right"]
+
+
 def test_a_scenario_comes_from_standard_input(hatchfarm: Hatchfarm) -> None:
     path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
     text = path.read_bytes()
