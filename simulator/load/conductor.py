@@ -224,13 +224,10 @@ class Conductor:
         progress = self._progress
         progress.phase = Phase.LAST_ANSWERS
         if self._playing and self._counted is None and not self._over.is_set():
-            with (
-                suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-                trio.move_on_after(END_SECONDS),
-                progress.ending.wait(trio.CancelScope()),
-            ):
-                await control.send_all(frame(Halt()))
-                await self._over.wait()
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(END_SECONDS):
+                await control.send_all(frame(Halt()))  # also where nobody waits for what comes of it
+                with progress.ending.wait(trio.CancelScope()):
+                    await self._over.wait()
         for part in self._parts.values():
             if not part.complete and not part.lost:
                 part.lost = "it had not said everything when the run ended"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import trio
+import trio.testing
 
 from reference_server.wire.units import SECOND_NS
 from simulator.client.target import parse_target
@@ -12,10 +14,10 @@ from simulator.history.rows import NEVER_NS, History
 from simulator.judging.parts import heartbeat_rates
 from simulator.load.conductor import Conductor
 from simulator.load.deltas import Cursor
-from simulator.load.messages import Joined, Left, PartReport, Report, Started
+from simulator.load.messages import Frames, Halt, Joined, Left, PartReport, Report, Started
 from simulator.load.options import ConductorOptions
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.progress import Happening, Kind, Progress
+from simulator.worlds.progress import Happening, Kind, Phase, Progress
 from tests.load.conducted import plain
 
 BEGAN_NS = 1000 * SECOND_NS
@@ -108,3 +110,15 @@ def test_attacks_of_a_process_that_is_gone_go_on_no_longer(conductor: Conductor,
     assert last.ended_ns is not None
     one.tell(4, msgspec.structs.replace(first, ended_ns=3 * SECOND_NS), last=True)
     assert progress.under_way == {}
+
+
+async def test_a_master_is_told_to_halt_also_where_the_wait_for_it_is_given_up(
+    conductor: Conductor, progress: Progress
+) -> None:
+    """Two signals that come at once give it up before it has begun."""
+    conductor._playing = True
+    progress.ending.give_up()
+    ours, theirs = trio.testing.memory_stream_pair()
+    await conductor._end(ours)  # type: ignore[arg-type]  # its twin
+    assert [*Frames().feed(bytes(await theirs.receive_some(1000)))] == [Halt()]
+    assert progress.phase is Phase.DONE
