@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator  # noqa: TC003 - typer reads the annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,7 +49,8 @@ ScenarioFile = Annotated[
 ScenarioFiles = Annotated[
     list[Path],
     typer.Argument(
-        help="Scenarios: files (TOML), names of shipped ones, or `-` for standard input.",
+        help="Scenarios: files (TOML), names of shipped ones, or `-` for standard input; in the environment with ':' "
+        "between them.",
         envvar="HATCHFARM_SCENARIO",
         autocompletion=complete_scenario,
     ),
@@ -71,14 +73,26 @@ MachinesOption = Annotated[
         max=MACHINES_MAX,
     ),
 ]
+SET_VARIABLE = "HATCHFARM_SET"
+
+
+def _one_a_line(ctx: typer.Context, param: typer.CallbackParam, values: list[str] | None) -> list[str] | None:
+    """Take what a variable says a line at a time: it was split at spaces, which values may have."""
+    source = ctx.get_parameter_source(param.name or "")
+    if source is None or source.name != "ENVIRONMENT":
+        return values
+    return [line for line in os.environ.get(SET_VARIABLE, "").splitlines() if line.strip()]
+
+
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
         help="A value instead of the scenario's, like fleet.jitter=0.2 or attacks[0].rate=50; may be given several "
-        "times.",
-        envvar="HATCHFARM_SET",
+        "times, in the environment a line each.",
+        envvar=SET_VARIABLE,
+        callback=_one_a_line,
     ),
 ]
 

@@ -5,11 +5,22 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from simulator.commands.failing import fail
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from simulator.scenario.loading import Loaded
     from simulator.scenario.overriding import Overrides
+
+
+def see_input_is_read_once(command: str, sources: Iterable[Path | str | None]) -> None:
+    """End a command that is to read standard input for more than one thing: the second would find nothing there."""
+    from simulator.scenario.source import STANDARD_INPUT  # noqa: PLC0415 - loads only where it is used
+
+    if [str(one) for one in sources].count(STANDARD_INPUT) > 1:
+        fail(command, "standard input (-) can be read only once: give a file for all but one that is to come from it")
 
 
 def read_scenario(path: Path, overrides: Overrides | None = None) -> Loaded:

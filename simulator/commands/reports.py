@@ -95,19 +95,19 @@ def report(
     from simulator.running.terminal import show_written  # noqa: PLC0415
 
     console = make_console()
-    made = True
+    made, page_made = True, True
     try:
         folder = find_bundle(results, out)
         if compare is None:
             written = rebuild(folder, to)
-            page, made = (to or folder) / PAGE, not written.warnings
+            page, made, page_made = (to or folder) / PAGE, not written.warnings, not written.lacks(PAGE)
             show_written(console, to or folder, written)
         else:
             page = _compare(find_bundle(compare, out), folder, to)
             console.print(f"Comparison: {page}", markup=False)
     except (BundleError, OSError) as error:
         _fail("report", error)
-    if open_it:
+    if open_it and page_made:
         _open(page)
     raise typer.Exit(GENUINE if made else CHANGED)
 

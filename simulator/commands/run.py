@@ -104,15 +104,8 @@ def run(
     loaded = _read_all(scenarios, overrides_of(duration, machines, values))
     if target.url is not None and not target.token:
         fail("run", NO_TOKEN)
-    if target.url is None and master is not None:
-        fail(
-            "run", "--master lets other hosts take part, which need --target: a run's own server is for this host only"
-        )
+    address = None if master is None else _master_address(master, len(scenarios), target)
     recording = recording_of(record=record, with_secrets=with_secrets)
-    try:
-        address = None if master is None else host_and_port(master)
-    except ValueError as error:
-        fail("run", str(error))
     wanted = _Wanted(
         out,
         seed,
@@ -131,6 +124,24 @@ def run(
     if len(requests) == 1:
         exit_with("run", lambda: play(requests[0], make_console()), errors)
     raise typer.Exit(run_all(requests, play, errors, make_console()))
+
+
+def _master_address(master: str, scenarios: int, target: TargetFlags) -> tuple[str, int]:
+    """Return where workers of other hosts are awaited, if they can take part at all."""
+    if target.url is None:
+        fail(
+            "run", "--master lets other hosts take part, which need --target: a run's own server is for this host only"
+        )
+    if scenarios > 1:
+        fail(
+            "run",
+            "--master is for one scenario: workers of other hosts end with its run, and the next would wait for "
+            "nobody. Run each in a call of its own",
+        )
+    try:
+        return host_and_port(master)
+    except ValueError as error:
+        fail("run", str(error))
 
 
 def _read_all(scenarios: list[Path], overrides: Overrides) -> list[Loaded]:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from simulator.commands.failing import USAGE_ERROR, fail
 from simulator.commands.options import DurationOption, MachinesOption, ScenarioFiles, SetOption, overrides_of
-from simulator.commands.reading import read_scenario
+from simulator.commands.reading import read_scenario, see_input_is_read_once
 from simulator.platform.console import make_console
 from simulator.platform.wording import nearest, plural
 
@@ -36,6 +36,7 @@ def validate(
     from simulator.scenario.loading import ScenarioError  # noqa: PLC0415
     from simulator.scenario.remarks import remarks  # noqa: PLC0415
 
+    see_input_is_read_once("validate", scenarios)
     wrong = 0
     for path in scenarios:
         try:

@@ -17,6 +17,7 @@ import typer
 from simulator.client.access import INSECURE_WARNING, Access, AccessError, TokenError, check_token
 from simulator.client.aim import JUDGED_SETTINGS, OWN, PLAYED_SETTINGS, SHARED, Aim
 from simulator.commands.failing import fail
+from simulator.commands.reading import see_input_is_read_once
 from simulator.limits import CERTIFICATES_MAX_BYTES, HEADERS_MAX, HEADERS_MAX_CHARACTERS, TOKEN_FILE_MAX_BYTES
 
 if TYPE_CHECKING:
@@ -150,6 +151,10 @@ def aimed(*, url: bool = True, judging: bool = True) -> Callable[[Callable[..., 
             given_names = {name for name in flags if _source(ctx, name) == "COMMANDLINE"}
             if _source(ctx, "header") == "ENVIRONMENT":
                 given["header"] = os.environ.get(HEADER_VARIABLE, "").splitlines()
+            sources = [*arguments.get("scenarios", ()), arguments.get("scenario")]
+            if _reads_token(given, given_names, aimed_elsewhere=not url):
+                sources.append(given["token_file"])
+            see_input_is_read_once(command.__name__, sources)
             try:
                 target = _target_flags(given, given_names, aimed_elsewhere=not url)
             except FlagError as error:
@@ -175,6 +180,11 @@ def _source(ctx: typer.Context, name: str) -> str:
     """Return where a flag's value came from, by the name of Click's kind of source."""
     source = ctx.get_parameter_source(name)
     return "" if source is None else source.name
+
+
+def _reads_token(given: dict[str, Any], given_names: set[str], *, aimed_elsewhere: bool) -> bool:
+    """Return whether the token is what a file says: the environment may name one where none is wanted."""
+    return (aimed_elsewhere or given["target"] is not None) and "token" not in given_names
 
 
 def _target_flags(given: dict[str, Any], given_names: set[str], *, aimed_elsewhere: bool) -> TargetFlags:

@@ -10,7 +10,7 @@ import numpy as np
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import HONEST, NEVER_NS
-from simulator.limits import LATENCIES_KEPT
+from simulator.limits import DURATION_MAX_SECONDS, LATENCIES_KEPT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class AnswerCounts:
         self.accepted: list[int] = []
         """Heartbeats that were accepted, by the second of the run in which the answer came."""
         self._recent: deque[tuple[int, NDArray[np.int64]]] = deque()
+        self._recent_count = 0
 
     def add(self, rows: NDArray[Any], shift_ns: int = 0) -> None:
         """Count rows of dtype `ROW`, whose times count from `shift_ns` of the run."""
@@ -63,16 +64,23 @@ class AnswerCounts:
         self.buckets = [before + more for before, more in zip(self.buckets, places.tolist(), strict=True)]
         self.response_total_ns += int(taken_ns.sum())
         seconds = np.maximum(rows["answered_ns"][rows["got"] == Answer.ACCEPTED] + shift_ns, 0) // SECOND_NS
+        seconds = seconds[seconds <= DURATION_MAX_SECONDS]  # a worker may tell of any: no run has others
         for second, count in zip(*(each.tolist() for each in np.unique(seconds, return_counts=True)), strict=True):
             self.accepted += [0] * (second + 1 - len(self.accepted))
             self.accepted[second] += count
         self._recent.append((int(rows["answered_ns"].max()) + shift_ns, taken_ns[-LATENCIES_KEPT:]))
+        self._recent_count += len(self._recent[-1][1])
+        while self._recent_count - len(self._recent[0][1]) >= LATENCIES_KEPT:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._recent_count -= len(self._recent.popleft()[1])
 
     def recent_ns(self, now_ns: int) -> NDArray[np.int64]:
         """Return the response times of the last seconds before a moment of the run, the newest where they are many."""
         recent = self._recent
         while recent and recent[0][0] < now_ns - RECENT_NS:
-            recent.popleft()
+            self._forget_oldest()
         if not recent:
             return np.empty(0, dtype=np.int64)
         return np.concatenate([taken_ns for _, taken_ns in recent])[-LATENCIES_KEPT:]

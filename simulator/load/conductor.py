@@ -39,7 +39,7 @@ from simulator.worlds.plan import machines_wanted
 from simulator.worlds.players.market_player import MarketPlayer
 from simulator.worlds.players.observing import Observer
 from simulator.worlds.players.onboarding import Onboarding, SetUpError
-from simulator.worlds.progress import MARKET_COUNTERS, Phase, Progress
+from simulator.worlds.progress import MARKET_COUNTERS, Kind, Phase, Progress
 from simulator.worlds.world import owner_prefix
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class _PlayedPart(msgspec.Struct):
     progress: dict[str, int] = {}
     complete: bool = False
     lost: str = ""
+    under_way: set[tuple[Kind, int, str]] = msgspec.field(default_factory=set)
+    """What it said began and has not said to have ended, as `Progress.under_way` names it."""
 
 
 class Conductor:
@@ -222,16 +224,14 @@ class Conductor:
         progress = self._progress
         progress.phase = Phase.LAST_ANSWERS
         if self._playing and self._counted is None and not self._over.is_set():
-            with (
-                suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-                trio.move_on_after(END_SECONDS),
-                progress.ending.wait(trio.CancelScope()),
-            ):
-                await control.send_all(frame(Halt()))
-                await self._over.wait()
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError), trio.move_on_after(END_SECONDS):
+                await control.send_all(frame(Halt()))  # also where nobody waits for what comes of it
+                with progress.ending.wait(trio.CancelScope()):
+                    await self._over.wait()
         for part in self._parts.values():
             if not part.complete and not part.lost:
                 part.lost = "it had not said everything when the run ended"
+            self._end_under_way(part)
             self._history.owners += part.history.owners
         if self._playing:
             if self._scenario.market is not None:
@@ -290,6 +290,7 @@ class Conductor:
                     if part.joined.worker == message.worker and not part.complete:
                         part.lost = message.why
                         part.progress = {}
+                        self._end_under_way(part)
                         self._progress.last_problem = f"a worker is lost: {message.why}"
             case Counted():
                 self._counted = message
@@ -309,6 +310,15 @@ class Conductor:
         shift_ns = part.joined.start_ns - (low_ns + high_ns) // 2 - self._start_ns
         progress.counts.add(rows, shift_ns)
         progress.follow(report.changes, shift_ns)
+        for one in report.changes:
+            change = part.under_way.add if one.ended_ns is None else part.under_way.discard
+            change((one.kind, one.number, one.name))
+
+    def _end_under_way(self, part: _PlayedPart) -> None:
+        """Note that what a part began ends, since nobody will say so who plays it."""
+        for kind, number, name in part.under_way & self._progress.under_way.keys():
+            self._progress.end(kind, name, number, self.now(), "its worker says no more")
+        part.under_way.clear()
 
     def _history_part(self, part: _PlayedPart) -> HistoryPart:
         joined = part.joined

@@ -35,9 +35,13 @@ def stop_signals() -> tuple[signal.Signals, ...]:
 
 
 @contextmanager
-def signals_held() -> Iterator[HeldSignal]:
-    """Note the signals that end a command, and go on: before its work takes them, and while results are written."""
-    held = HeldSignal()
+def signals_held(around: HeldSignal | None = None) -> Iterator[HeldSignal]:
+    """Note the signals that end a command, and go on: before its work takes them, and while results are written.
+
+    `around` is what somebody who holds them for longer knows already; it is what is noted in, then.
+    """
+    held = HeldSignal() if around is None else around
+    acknowledge = held.acknowledge
 
     def note(number: int, _: object) -> None:
         held.number = held.number or number
@@ -50,6 +54,7 @@ def signals_held() -> Iterator[HeldSignal]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        held.acknowledge = acknowledge
 
 
 def ignore_stop_signals() -> None:

@@ -19,3 +19,7 @@ class WriteResult(msgspec.Struct, frozen=True):
     digest: str | None
     warnings: list[str]
     note: str = ""
+
+    def lacks(self, name: str) -> bool:
+        """Return whether a file could not be made: one of that name may be there all the same, from before."""
+        return any(line.startswith(f"{name} ") for line in self.warnings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -47,6 +46,7 @@ from simulator.report.text import printed
 from simulator.running.aborting import end_early
 from simulator.running.doctor import check_open_files
 from simulator.running.in_ci import annotations_of, place_of, tell_ci
+from simulator.running.interrupting import interrupt, watch_signals
 from simulator.running.leaving import leave_and_show, write_others
 from simulator.running.recorded import origin_of, record_of
 from simulator.running.run_state import RunState
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 
     Work = Callable[["RunRequest", "RunState"], Awaitable[None]]
 
-OWN_SERVER, VIRTUAL_SERVER = "its own server", "its own server, in virtual time"
+OWN_SERVER = "its own server"
 
 
 class RunError(Exception):
@@ -117,6 +117,8 @@ class RunRequest(msgspec.Struct, frozen=True):
     """The flags that ask for those changes."""
     on_verdict: Callable[[RunVerdict, Path], None] | None = None
     """Who else is told of the verdict, and where it is."""
+    held: HeldSignal | None = None
+    """What is known of signals by whoever holds them around this run, too; None when nobody does."""
 
 
 def execute(
@@ -133,7 +135,7 @@ def execute(
     see_writable(request.out / request.scenario.name)
     if request.conducted_by is not None and (web := see_that_the_web_ui_can_be_served(request.conducted_by)):
         console.print(f"Web UI: {web}", markup=False)
-    with signals_held() as held, ExitStack() as stack:
+    with signals_held(request.held) as held, ExitStack() as stack:
         outcome = _before(request)
         view = _view_of(request, outcome, console)
         held.acknowledge = partial(view.acknowledge, again=False)
@@ -235,8 +237,8 @@ async def _run(request: RunRequest, outcome: RunState, view: View, held: HeldSig
         async with trio.open_nursery() as nursery:
             work = trio.CancelScope()
             if held.number is not None:
-                _interrupt(held.number, outcome, work)
-            nursery.start_soon(_watch_signals, signals, outcome, view, work)
+                interrupt(held.number, outcome, work)
+            nursery.start_soon(watch_signals, signals, held, outcome, view, work)
             if not request.virtual:  # there a look is an event and no task: it must not change the order of anything
                 nursery.start_soon(view.keep)
             with work:
@@ -378,22 +380,6 @@ async def ends_noted(outcome: RunState, watch: ServerWatch) -> AsyncIterator[Non
             raise
         outcome.failure = error
         outcome.interrupted = describe_failure(faults[0], outcome.progress.elapsed_ns / SECOND_NS)
-
-
-async def _watch_signals(signals: AsyncIterator[int], outcome: RunState, view: View, work: trio.CancelScope) -> None:
-    """End the work at the first signal, and at the second what is awaited still. Later ones change nothing."""
-    async for number in signals:
-        again = work.cancel_called
-        view.acknowledge(signal.Signals(number).name, again=again)
-        if again:
-            outcome.progress.ending.give_up()
-        _interrupt(number, outcome, work)
-
-
-def _interrupt(number: int, outcome: RunState, work: trio.CancelScope) -> None:
-    if outcome.interrupted is None:
-        outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
-    work.cancel()
 
 
 USER_ERRORS = (RunError, ConductorError, TargetError, ServerError, OutputError, ServingError)

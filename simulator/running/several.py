@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from simulator.checkers.verdict import EXIT_CODES, Status
 from simulator.errors import first_message
+from simulator.platform.interruptions import signals_held
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -50,18 +50,21 @@ def run_all(
 ) -> int:
     """Play one request after the other, show what came of all, and return the worst exit code.
 
-    One that cannot begin does not keep the others from it; a signal ends them all.
+    One that cannot begin does not keep the others from it. A signal ends them all, whatever is done when it comes;
+    of what was not run for it nothing is known.
     """
     ran: list[Ran] = []
-    for request in requests:
-        ran.append(_play(request, play, errors, console))
-        if _was_stopped(ran[-1].verdict):
-            break
-        console.print()
-    console.print(_table(ran))
-    for request in requests[len(ran) :]:
-        console.print(f"{request.scenario.name} was not run: a signal came before", markup=False)
-    return worst_code([one.exit_code for one in ran])
+    with signals_held() as held:
+        for request in requests:
+            ran.append(_play(msgspec.structs.replace(request, held=held), play, errors, console))
+            if held.number is not None:
+                break
+            console.print()
+        console.print(_table(ran))
+        left = requests[len(ran) :]
+        for request in left:
+            console.print(f"{request.scenario.name} was not run: {held.name} came before", markup=False)
+    return worst_code([*(one.exit_code for one in ran), *(EXIT_CODES[Status.INCONCLUSIVE] for _ in left)])
 
 
 def _play(
@@ -81,11 +84,6 @@ def _play(
         ran.problem = first_message(group)
         console.print(f"{request.scenario.name}: {ran.problem}", markup=False)
     return ran
-
-
-def _was_stopped(verdict: RunVerdict | None) -> bool:
-    """Return whether a signal ended a run."""
-    return verdict is not None and (verdict.interrupted or "").split(" ")[0] in signal.Signals.__members__
 
 
 def _table(ran: Sequence[Ran]) -> Table:

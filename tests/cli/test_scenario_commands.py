@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import pydoc
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -30,6 +32,7 @@ from simulator.running.several import run_all, worst_code
 from simulator.scenario.metrics import METRIC_ROWS, PART_EXAMPLES, PART_ROWS
 from simulator.scenario.shipped import read_shipped, shipped_names
 from simulator.scenario.thresholds import METRICS, PARTS, parse_threshold
+from simulator.worlds.players.fleet_run import FleetRun
 from tests.support.forked import Finished
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"
 QUICKLY = ("--virtual", "--no-reports")
+TARGET = ("--target", "http://127.0.0.1:9")
 BOUND = '"heartbeat.accepted" = ["rate>0.99"]'
 
 
@@ -74,6 +78,14 @@ def test_a_name_that_is_none_is_answered_with_the_nearest(hatchfarm: Hatchfarm, 
         hatchfarm.invoke(command, "zzz").err
         == f"{prefix}zzz: {why} `hatchfarm scenarios` lists those that come with it\n"
     )
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "doctor", "capacity"])
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 5000, "../" + "x" * 300])
+def test_a_name_that_no_file_can_have_is_one_message(hatchfarm: Hatchfarm, command: str, name: str) -> None:
+    refused = hatchfarm.invoke(command, name)
+    assert (refused.code, refused.out, len(refused.err.splitlines())) == (2, "", 1)
+    assert f"{name}: cannot be read (File name too long)" in refused.err
 
 
 def test_a_shell_completes_names_and_paths(hatchfarm: Hatchfarm) -> None:
@@ -213,6 +225,19 @@ def test_a_report_describes_the_scenario_that_ran_and_one_made_anew_says_the_sam
     assert (folder / "report.html").read_bytes() == page
 
 
+def test_a_variable_has_values_a_line_each_and_spaces_in_them(hatchfarm: Hatchfarm) -> None:
+    hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
+    lines = ("fleet.jitter=0.2", 'thresholds."requests.lost"=["count == 0", "rate < 0.5"]')
+    env = {"HATCHFARM_SET": "\n".join((lines[0], "", lines[1], "")), "HATCHFARM_SCENARIO": "tiny.toml"}
+    assert hatchfarm.invoke("run", *QUICKLY, env=env).code == 0
+    record = read_record((hatchfarm.folder / "results/tiny/latest").resolve())
+    assert record.options == ("--set", lines[0], "--set", lines[1], "--virtual")
+    given = hatchfarm.invoke("validate", "--set", "fleet.jitter=2", env=env)  # the command line comes before it
+    assert (given.code, len(given.err.splitlines())) == (2, 1)
+    several = hatchfarm.invoke("validate", env={"HATCHFARM_SCENARIO": "tiny.toml:quickstart"})
+    assert several.lines == ["tiny.toml: right", "quickstart: right"]
+
+
 def test_a_scenario_comes_from_standard_input(hatchfarm: Hatchfarm) -> None:
     path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
     text = path.read_bytes()
@@ -223,6 +248,35 @@ def test_a_scenario_comes_from_standard_input(hatchfarm: Hatchfarm) -> None:
         broken = CliRunner().invoke(app, ["run", "-"], input=text.replace(b"20", b"many"))
     assert (broken.exit_code, broken.stderr[:18]) == (2, "hatchfarm run: -:1")
     assert hatchfarm.verdict()["reproduce"] == "hatchfarm run - --seed 9 --virtual < scenario.toml"
+
+
+@pytest.mark.parametrize(
+    ("words", "env"),
+    [
+        (("validate", "-", "-"), {}),
+        (("run", "-", "quickstart", "-"), {}),
+        (("run",), {"HATCHFARM_SCENARIO": "-:-"}),
+        (("run", "-", *TARGET, "--token-file", "-"), {}),
+        (("run", "-", *TARGET), {"HATCHFARM_TOKEN_FILE": "-"}),
+        (("doctor", "-", *TARGET, "--token-file", "-"), {}),
+        (("capacity", "-", *TARGET, "--token-file", "-"), {}),
+    ],
+)
+def test_standard_input_is_read_for_one_thing_only(
+    hatchfarm: Hatchfarm, words: tuple[str, ...], env: dict[str, str]
+) -> None:
+    refused = hatchfarm.invoke(*words, env=env)
+    why = "standard input (-) can be read only once: give a file for all but one that is to come from it"
+    assert (refused.code, refused.out, refused.err) == (2, "", f"hatchfarm {words[0]}: {why}\n")
+
+
+def test_a_token_that_is_not_read_from_standard_input_leaves_it_to_the_scenario(hatchfarm: Hatchfarm) -> None:
+    path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
+    with chdir(hatchfarm.folder):
+        ran = CliRunner().invoke(
+            app, ["run", "-", *QUICKLY], input=path.read_bytes(), env={"HATCHFARM_TOKEN_FILE": "-"}
+        )
+    assert ran.exit_code == 0, ran.output
 
 
 def test_several_scenarios_are_runs_of_their_own_with_one_summary(hatchfarm: Hatchfarm) -> None:
@@ -259,10 +313,14 @@ class Request(msgspec.Struct):
 
     scenario: Any
     on_verdict: Any = None
+    held: Any = None
 
 
 def played(*outcomes: Any) -> tuple[Finished, list[str]]:
-    """Play requests that come to these outcomes: an error, or a status and what interrupted the run."""
+    """Play requests that come to these outcomes: an error, or a status and what interrupted the run.
+
+    A signal among them comes while the request is played, and changes nothing of it.
+    """
     begun: list[str] = []
 
     def play(request: Any, _console: Console) -> int:
@@ -270,6 +328,9 @@ def played(*outcomes: Any) -> tuple[Finished, list[str]]:
         outcome = outcomes[int(request.scenario.name)]
         if isinstance(outcome, Exception):
             raise ExceptionGroup("of a nursery", [outcome])
+        if isinstance(outcome, signal.Signals):
+            signal.raise_signal(outcome)
+            outcome = (Status.PASS, None)
         status, interrupted = outcome
         request.on_verdict(
             SimpleNamespace(
@@ -293,8 +354,47 @@ def test_one_that_cannot_begin_keeps_no_other_from_it() -> None:
     assert finished.out.count("nobody is there") == 2
 
 
-def test_a_signal_ends_them_all() -> None:
-    finished, begun = played((Status.INCONCLUSIVE, "SIGINT after 1.0s"), (Status.PASS, None))
+def test_a_signal_ends_them_all_whatever_it_finds_under_way() -> None:
+    finished, begun = played(signal.SIGTERM, (Status.PASS, None))
     assert (finished.code, begun) == (3, ["0"])
-    assert "1 was not run: a signal came before" in finished.out
+    assert "1 was not run: SIGTERM came before" in finished.out
+    assert finished.out.count("pass") == 1
+    assert played((Status.FAIL, None), signal.SIGINT, (Status.PASS, None))[0].code == 1
     assert played((Status.INCONCLUSIVE, "the server died"), (Status.PASS, None))[1] == ["0", "1"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    "at", ["simulator.running.run.judge_run", "simulator.running.run.write_bundle", "simulator.running.run.record_of"]
+)
+def test_a_signal_while_one_of_several_is_judged_or_written_keeps_it_and_ends_the_rest(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    real = pydoc.locate(at)
+
+    def signalled(*arguments: Any, **named: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return real(*arguments, **named)  # type: ignore[operator]
+
+    monkeypatch.setattr(at, signalled)
+    hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
+    shown = hatchfarm.invoke("run", "tiny.toml", "quickstart", *QUICKLY)
+    assert (shown.code, shown.lines[-1]) == (3, "quickstart was not run: SIGTERM came before")
+    assert hatchfarm.verdict()["status"] == "pass"
+    assert not (hatchfarm.folder / "results/quickstart").exists()
+
+
+def test_a_signal_while_one_of_several_is_played_ends_it_and_the_rest(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = FleetRun.run
+
+    async def signalled(run: FleetRun) -> None:
+        signal.raise_signal(signal.SIGINT)
+        await real(run)
+
+    monkeypatch.setattr(FleetRun, "run", signalled)
+    hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
+    shown = hatchfarm.invoke("run", "tiny.toml", "quickstart", *QUICKLY)
+    assert (shown.code, shown.lines[-1]) == (3, "quickstart was not run: SIGINT came before")
+    assert hatchfarm.verdict()["interrupted"].startswith("SIGINT after ")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.http.twins import Machine
 
-VISITS = {"lane": 100_000 if SOAK else 5_000, "hypercorn": 10_000 if SOAK else 1_000}
+VISITS = {"lane": 100_000 if SOAK else 5_000, "hypercorn": 10_000 if SOAK else 2_000}
 AT_ONCE = 20
 
 

@@ -117,6 +117,14 @@ def test_an_address_that_is_none_is_refused_with_how_it_is_written(address: str)
             f"hatchfarm run: --master host:x: write it like 192.0.2.7 or 192.0.2.7:{MASTER_PORT}\n",
         ),
         (
+            ["run", "plain.toml", "plain.toml", "--master", "host", "--target", "http://127.0.0.1:9"],
+            {"HATCHFARM_API_TOKEN": TOKEN},
+            (
+                "hatchfarm run: --master is for one scenario: workers of other hosts end with its run, and the next "
+                "would wait for nobody. Run each in a call of its own\n"
+            ),
+        ),
+        (
             ["run", "plain.toml", "--workers", "2", "--record"],
             {},
             (
@@ -125,7 +133,7 @@ def test_an_address_that_is_none_is_refused_with_how_it_is_written(address: str)
             ),
         ),
     ],
-    ids=["worker of no address", "worker without token", "master without target", "no address", "recording"],
+    ids=["worker of no address", "worker without token", "master without target", "no address", "several", "recording"],
 )
 def test_what_cannot_be_conducted_is_a_usage_error_which_says_why(
     tmp_path: Path, arguments: list[str], environ: Mapping[str, str], message: str

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+import trio
+import trio.testing
 
 from reference_server.wire.units import SECOND_NS
 from simulator.client.target import parse_target
@@ -11,10 +14,10 @@ from simulator.history.rows import NEVER_NS, History
 from simulator.judging.parts import heartbeat_rates
 from simulator.load.conductor import Conductor
 from simulator.load.deltas import Cursor
-from simulator.load.messages import Joined, Left, PartReport, Report, Started
+from simulator.load.messages import Frames, Halt, Joined, Left, PartReport, Report, Started
 from simulator.load.options import ConductorOptions
 from simulator.scenario.loading import parse_scenario
-from simulator.worlds.progress import Progress
+from simulator.worlds.progress import Happening, Kind, Phase, Progress
 from tests.load.conducted import plain
 
 BEGAN_NS = 1000 * SECOND_NS
@@ -31,23 +34,28 @@ class Shard:
         self._counted = 0
         conductor._receive(Joined(part, f"w{part}", part * 5, 5, BEGAN_NS, offset_ns=offset_ns))
 
-    def tell(self, until_seconds: float, *, last: bool = False) -> None:
+    def tell(self, until_seconds: float, *changes: Happening, last: bool = False) -> None:
         until_ns = round(until_seconds * SECOND_NS)
         while (at_ns := self._counted * SECOND_NS // 10) < until_ns:
             beat = (Operation.HEARTBEAT, Answer.ACCEPTED, Answer.ACCEPTED, 0)
             self._history.append(at_ns, at_ns, at_ns + 1, b"abcdefghijkl", self._part * 5, 200, *beat)
             self._counted += 1
         delta = self._cursor.delta(self._cursor.rows())
-        report = Report(BEGAN_NS + until_ns, [], {}, delta, last)
+        report = Report(BEGAN_NS + until_ns, [], {}, delta, last, [*changes])
         self._conductor._receive(PartReport(self._part, report))
 
 
 @pytest.fixture
-def conductor() -> Conductor:
+def progress() -> Progress:
+    return Progress()
+
+
+@pytest.fixture
+def conductor(progress: Progress) -> Conductor:
     text = plain("60s")
     target = parse_target("http://127.0.0.1:1", "x" * 40)
     options = ConductorOptions(master="127.0.0.1")
-    made = Conductor(parse_scenario(text), text, 1, target, History(), Progress(), options, {})
+    made = Conductor(parse_scenario(text), text, 1, target, History(), progress, options, {})
     made._receive(Started(BEGAN_NS))
     return made
 
@@ -86,3 +94,31 @@ def test_all_is_known_where_nobody_has_more_to_tell(conductor: Conductor) -> Non
     assert conductor.known()[1] == NEVER_NS
     Shard(conductor, 0).tell(3, last=True)
     assert conductor.known()[1] == NEVER_NS
+
+
+def test_attacks_of_a_process_that_is_gone_go_on_no_longer(conductor: Conductor, progress: Progress) -> None:
+    one, other = Shard(conductor, 0), Shard(conductor, 1)
+    first, second, third = (Happening(Kind.ATTACK, "replay.exact", number, SECOND_NS) for number in (1, 2, 3))
+    one.tell(2, first)
+    other.tell(2, second, third)
+    other.tell(3, msgspec.structs.replace(second, ended_ns=2 * SECOND_NS, note="9 sent"))
+    assert [number for _, number, _ in progress.under_way] == [1, 3]
+    conductor._receive(Left("w1", "it died"))
+    assert [number for _, number, _ in progress.under_way] == [1]
+    *_, last = progress.take_changes()
+    assert (last.number, last.note) == (3, "its worker says no more")
+    assert last.ended_ns is not None
+    one.tell(4, msgspec.structs.replace(first, ended_ns=3 * SECOND_NS), last=True)
+    assert progress.under_way == {}
+
+
+async def test_a_master_is_told_to_halt_also_where_the_wait_for_it_is_given_up(
+    conductor: Conductor, progress: Progress
+) -> None:
+    """Two signals that come at once give it up before it has begun."""
+    conductor._playing = True
+    progress.ending.give_up()
+    ours, theirs = trio.testing.memory_stream_pair()
+    await conductor._end(ours)  # type: ignore[arg-type]  # its twin
+    assert [*Frames().feed(bytes(await theirs.receive_some(1000)))] == [Halt()]
+    assert progress.phase is Phase.DONE

@@ -100,6 +100,19 @@ def test_open_opens_the_page_once_it_is_made(bundle: Path, opened: list[str]) ->
     assert manifest.differences(manifest.read_manifest(bundle)[0], bundle) == []
 
 
+@pytest.mark.parametrize(("name", "opens"), [("report.html", False), ("junit.xml", True)])
+def test_a_page_of_before_is_not_opened_for_one_that_could_not_be_made(
+    bundle: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch, name: str, *, opens: bool
+) -> None:
+    def cannot(_: object) -> bytes:
+        raise ValueError("no ink")
+
+    assert hatchfarm("report", bundle)[0] == 0
+    monkeypatch.setattr("simulator.report.views.VIEWS", {name: cannot})
+    assert hatchfarm("report", bundle, "--open")[0] == 1
+    assert opened == ([(bundle / "report.html").as_uri()] if opens else [])
+
+
 def test_nothing_is_opened_unasked(bundle: Path, opened: list[str]) -> None:
     hatchfarm("report", bundle)
     assert opened == []

@@ -16,7 +16,7 @@ from simulator.contract.answers import Answer, Operation
 from simulator.history.counting import BUCKETS_NS, AnswerCounts
 from simulator.history.rows import HONEST, NEVER_NS, ROW, History
 from simulator.judging.so_far import judge_so_far
-from simulator.limits import CHANGES_KEPT_MAX, THRESHOLD_LOOK_MAX_SECONDS
+from simulator.limits import CHANGES_KEPT_MAX, DURATION_MAX_SECONDS, LATENCIES_KEPT, THRESHOLD_LOOK_MAX_SECONDS
 from simulator.scenario.loading import parse_scenario
 from simulator.view.sampling import Sampling
 from simulator.worlds.progress import Happening, Kind, Progress
@@ -228,6 +228,15 @@ def test_what_begins_and_ends_is_noted_once_and_an_alert_is_counted_when_it_rise
     assert progress.alerts_raised == {"stale workers": 2}
 
 
+def test_what_ends_twice_ended_the_first_time() -> None:
+    progress = Progress()
+    progress.begin(Kind.ATTACK, "replay.exact", 3, SECOND_NS)
+    progress.end(Kind.ATTACK, "replay.exact", 3, 2 * SECOND_NS, "4 sent")
+    progress.end(Kind.ATTACK, "replay.exact", 3, 3 * SECOND_NS, "cut off")
+    assert [(one.ended_ns, one.note) for one in progress.take_changes()] == [(None, ""), (2 * SECOND_NS, "4 sent")]
+    assert not progress.under_way
+
+
 def test_changes_of_another_process_are_followed_in_the_runs_time_and_nobody_looking_costs_no_memory() -> None:
     shard, progress = Progress(), Progress()
     shard.begin(Kind.ATTACK, "replay.exact", 3, SECOND_NS)
@@ -243,3 +252,33 @@ def test_changes_of_another_process_are_followed_in_the_runs_time_and_nobody_loo
     for number in range(CHANGES_KEPT_MAX + 5):
         progress.begin(Kind.ATTACK, "replay.exact", number, 0)
     assert len(progress.take_changes()) == CHANGES_KEPT_MAX
+
+
+@pytest.mark.parametrize("answered_ns", [NEVER_NS - 1, 1 << 60, (DURATION_MAX_SECONDS + 2) * SECOND_NS])
+def test_an_absurd_moment_of_a_worker_takes_no_memory(answered_ns: int) -> None:
+    history, counts = History(), AnswerCounts()
+    beat(history, 2)
+    beat(history, 3, answered_ns=answered_ns)
+    counts.add(history.rows(), shift_ns=-SECOND_NS)
+    assert counts.accepted == [0, 1]
+    assert counts.honest == {(Operation.HEARTBEAT, 200): 2}
+
+
+def test_response_times_that_nobody_asks_for_are_kept_no_more_than_can_be_shown() -> None:
+    """Nor those behind one whose moment never comes."""
+    history, counts = History(), AnswerCounts()
+    beat(history, 1, answered_ns=1 << 60)
+    counts.add(history.drain())
+    for _ in range(3):
+        rows = np.repeat(one_beat(milliseconds=3), LATENCIES_KEPT // 2)
+        for _ in range(2):
+            counts.add(rows)
+    assert sum(len(taken_ns) for _, taken_ns in counts._recent) == LATENCIES_KEPT
+    assert set(counts.recent_ns(2 * SECOND_NS).tolist()) == {3 * MILLISECOND_NS}
+
+
+def one_beat(milliseconds: float) -> NDArray[np.void]:
+    """Return the row of a heartbeat."""
+    history = History()
+    beat(history, 1, milliseconds)
+    return history.rows().copy()

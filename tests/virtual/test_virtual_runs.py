@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,14 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from reference_server.wire.units import SECOND_NS
 from simulator.commands.cli import app
 from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import HONEST
-from simulator.running.virtual import not_yet_virtual
+from simulator.running.run import RunRequest
+from simulator.running.virtual import not_yet_virtual, play_virtually
 from simulator.scenario.loading import parse_scenario
+from simulator.worlds.progress import Kind
 from tests.planted_bugs.faults import FAULTS
 from tests.planted_bugs.faulty_server import planted
 from tests.support.tiers import SOAK
@@ -92,6 +96,19 @@ def test_a_threshold_that_holds_ends_nothing_and_to_look_changes_nothing() -> No
     assert looked.verdict["ended_early"] is None
     assert "server.memory is not judged" in looked.printed
     assert looked.digest == play(1, SHORT).digest
+
+
+@pytest.mark.parametrize(
+    "ended", ["", ABORT.format("heartbeat.accepted", "count>=9999", "6s")], ids=["at its end", "before its end"]
+)
+def test_no_attack_goes_on_once_the_run_is_over(ended: str) -> None:
+    attack = '[[attacks]]\nname = "{}"\nstart = "4s"\nduration = "4s"\nrate = 2\n'
+    text = SHORT + "".join(map(attack.format, ("replay.exact", "skew.behind", "owner.header-mismatch"))) + ended
+    request = RunRequest(parse_scenario(text), Path("small.toml"), 1, Path("results"), None, "", virtual=True)
+    printed = Console(file=io.StringIO(), width=200, record=True)
+    _, state = play_virtually(request, printed)
+    assert (state.ended_early is not None) is bool(ended)
+    assert [one for one in state.progress.under_way if one[0] is Kind.ATTACK] == []
 
 
 def test_another_seed_plays_another_run(right: Played) -> None:

@@ -158,13 +158,16 @@ class FleetPlayer:
         `steady` says until when it will say the same; without it, that may change at any moment. `campaigns` are
         launched when their time has come; others by `launch`.
         """
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._shard.run)
-            nursery.start_soon(self._tick_hardware)
-            for number in self._early:
-                self.launch(number)
-            await self._follow(wanted, steady, sorted(campaigns, key=lambda campaign: campaign.options.start_ns))
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._shard.run)
+                nursery.start_soon(self._tick_hardware)
+                for number in self._early:
+                    self.launch(number)
+                await self._follow(wanted, steady, sorted(campaigns, key=lambda campaign: campaign.options.start_ns))
+        finally:
+            self._end_shooting(self.now(), all_of_them=True)  # scripts end as their tasks do
 
     async def finish(self, patience_seconds: float) -> None:
         """Wait a moment for the last answers, once `play` has ended."""
@@ -244,13 +247,13 @@ class FleetPlayer:
         finally:
             self._end_campaign(campaign, self.now())
 
-    def _end_shooting(self, now_ns: int) -> None:
-        """Note which campaigns of single heartbeats have ended: they do so by their own schedule."""
+    def _end_shooting(self, now_ns: int, *, all_of_them: bool = False) -> None:
+        """Note which campaigns of single heartbeats have ended: by their own schedule, or now with whoever plays."""
         for _, number, _ in [one for one in self._progress.under_way if one[0] is Kind.ATTACK]:
             campaign = self.campaigns[number - 1]
             end_ns = campaign.options.start_ns + campaign.options.duration_ns
-            if now_ns >= end_ns and isinstance(campaign.attack, ShotAttack):
-                self._end_campaign(campaign, end_ns)
+            if (all_of_them or now_ns >= end_ns) and isinstance(campaign.attack, ShotAttack):
+                self._end_campaign(campaign, min(end_ns, now_ns))
 
     def _end_campaign(self, campaign: Campaign, at_ns: int) -> None:
         name = campaign.attack.name
