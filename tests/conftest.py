@@ -163,10 +163,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Share the machine with the processes that test beside this one."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        session.config.cache.set(ENDED, None)
+        _keep_ended(session, None)
     else:
         # The fixture that has this folder for tests is not there yet.
         ThisMachine.share(session.config._tmp_path_factory.getbasetemp().parent)  # type: ignore[attr-defined]
+
+
+def _keep_ended(session: pytest.Session, ended: list[int] | None) -> None:
+    """Keep how a session ended, where it keeps anything: a test that is made again alone leaves what is known."""
+    if session.config.pluginmanager.has_plugin("cacheprovider"):
+        session.config.cache.set(ENDED, ended)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -185,7 +191,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if reporter is None:
         return
     skipped = reporter.stats.get("skipped", [])
-    session.config.cache.set(ENDED, [int(exitstatus), len(skipped)])
+    _keep_ended(session, [int(exitstatus), len(skipped)])
     if skipped and exitstatus == 0 and os.environ.get("HATCHFARM_TESTS_SKIP_NOTHING") == "1":
         reporter.write_line(f"{len(skipped)} tests were skipped where nothing may skip", red=True)
         session.exitstatus = 1

@@ -5,7 +5,6 @@ Nothing that goes wrong on the way takes away what was written before it.
 
 from __future__ import annotations
 
-import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from simulator.platform.output_files import write_whole
 from simulator.report.files import GATES, PAGE, VIEW_FILES, WriteResult
 from simulator.report.gates import gates_markdown
 from simulator.report.report_input import ReportInput
+from simulator.scenario.redacting import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
     from simulator.judging.verdict_file import RunVerdict
 
 SCENARIO = "scenario.toml"
-_SECRET_SETTING = re.compile(  # backtracking: a text in quotes ends at the first that close it
-    r"""((?:PASSWORD|SECRET|TOKEN)[\w"']{0,64}\s*=\s*)(?!"\$\{\w+\}")"""
-    r"""("{3}.*?"{3}|'{3}.*?'{3}|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|[^\s,}\#]+)""",
-    re.DOTALL,
-)
-"""A setting that may hold a secret, by its name, and its value in any of TOML's forms. A variable's name is none."""
 
 
 def write_bundle(
@@ -133,4 +127,4 @@ def read_scenario(path: Path) -> str:
 
 def stored_scenario(data: bytes) -> str:
     """Return a scenario file's text as bundles hold it: without passwords of the server's."""
-    return _SECRET_SETTING.sub(r'\1"[redacted]"', data.decode("utf-8", "replace"))
+    return without_secrets(data.decode("utf-8", "replace"))

@@ -13,7 +13,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 
 from simulator.checkers.server_log import Leak, LogSearch
 from simulator.limits import LEAKS_SHOWN_MAX, LOG_KEPT_MAX_BYTES, SECRET_LOOKED_FOR_MIN_BYTES
-from simulator.scenario.placeholders import SECRET_NAME
+from simulator.platform.secret_names import SECRET_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -16,8 +16,8 @@ import trio
 
 from simulator.deployment.server_log import ServerLog, secrets_of
 from simulator.limits import LOG_END_SECONDS
+from simulator.platform.secret_names import SECRET_NAME
 from simulator.platform.watchdog import Watchdog, watchdog_of
-from simulator.scenario.placeholders import SECRET_NAME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence

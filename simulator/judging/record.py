@@ -15,6 +15,7 @@ from simulator.contract.profiles import Profile
 from simulator.errors import BundleError
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
 from simulator.platform.machine_facts import MachineFacts  # noqa: TC001 - as above
+from simulator.scenario.overriding import Change  # noqa: TC001 - as above
 from simulator.scenario.thresholds import parse_threshold
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What the run was made on, and by which version; nothing in bundles of before."""
     log: LogSearch | None = None
     """What was found in the logs of the servers that the run had started; None where nobody looked."""
+    changes: tuple[Change, ...] = ()
+    """What flags and variables put in place of the scenario's values, without what may be secret."""
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -32,7 +32,7 @@ from simulator.load.messages import (
     frame,
 )
 from simulator.load.options import ConductorError
-from simulator.scenario.placeholders import SECRET_NAME
+from simulator.platform.secret_names import SECRET_NAME
 from simulator.worlds.live.watching import watch_generator
 from simulator.worlds.live.world import LIVE
 from simulator.worlds.plan import machines_wanted

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from simulator.limits import EVIDENCE_SHOWN_MAX_CHARACTERS, FILES_LINKED_MAX
 from simulator.platform.wording import plural
+from simulator.report.scenario_tables import table_of
 from simulator.report.text import shortened
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ OWN_PACKAGE = "hatchfarm-harness"
 PURPOSES = {
     "verdict.json": "the verdict, for programs",
     "run.json": "what judging needs besides the history",
-    "scenario.toml": "the scenario, as it was run",
+    "scenario.toml": "the scenario's file, before flags and variables, without secrets",
     "junit.xml": "each check as a test case",
     "findings.sarif": "what failed, for viewers of security findings",
     "summary.md": "the verdict for a CI job's page",
@@ -64,13 +64,12 @@ def packages_of(report_input: ReportInput) -> list[tuple[str, str]]:
 
 
 def server_settings(report_input: ReportInput) -> list[tuple[str, str]] | None:
-    """Return the settings that the scenario gives a server; None where its text cannot be read any more."""
-    try:
-        server: Any = tomllib.loads(report_input.scenario_text.removeprefix("\ufeff")).get("server", {})
-        settings = server.get("settings", {})
-        return [(str(name), shortened(str(value), EVIDENCE_SHOWN_MAX_CHARACTERS)) for name, value in settings.items()]
-    except (ValueError, RecursionError, AttributeError):
+    """Return the settings that the scenario gave a server; None where its text cannot be read any more."""
+    server = table_of(report_input, "server")
+    settings = None if server is None else server.get("settings", {})
+    if not isinstance(settings, dict):
         return None
+    return [(str(name), shortened(str(value), EVIDENCE_SHOWN_MAX_CHARACTERS)) for name, value in settings.items()]
 
 
 def links_of(report_input: ReportInput) -> list[tuple[str, str, str]]:

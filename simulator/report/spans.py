@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,6 +12,7 @@ from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.limits import SPANS_DRAWN_MAX
 from simulator.platform.wording import plural
 from simulator.report import series
+from simulator.report.scenario_tables import table_of
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.values import SilenceOptions
 
@@ -72,19 +72,19 @@ def _faults(report_input: ReportInput) -> Iterator[Span]:
 
 
 def _silences(report_input: ReportInput) -> Iterator[Span]:
-    """Read the silences of the scenario's text: a history has none of them. Nothing where it cannot be read."""
+    """Read the silences of the scenario that was run: a history has none of them. Nothing where it cannot be read."""
     machines = report_input.record.machines
-    for one in _silence_options(report_input.scenario_text):
+    for one in _silence_options(report_input):
         start, length = one.at_ns / SECOND_NS, one.duration_ns / SECOND_NS
         share = f"{one.share:.0%} of {plural(machines, 'machine')}"
         yield Span(SpanKind.SILENCE, share, start, start + length)
 
 
-def _silence_options(text: str) -> list[SilenceOptions]:
+def _silence_options(report_input: ReportInput) -> list[SilenceOptions]:
+    fleet = table_of(report_input, "fleet") or {}
     try:
-        fleet: Any = tomllib.loads(text.removeprefix("\ufeff")).get("fleet", {})
         return msgspec.convert(fleet.get("silence", []), list[SilenceOptions], dec_hook=decode_value)
-    except (ValueError, RecursionError, AttributeError):
+    except ValueError:
         return []
 
 

@@ -50,6 +50,7 @@ def record_of(request: RunRequest, outcome: RunState) -> RunRecord:
         options=(*request.options, *own, *request.aim.options, *((VIRTUAL,) if request.virtual else ())),
         profile=profile_of(request.profile, given_target=request.target is not None),
         log=outcome.log,
+        changes=request.changes,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping  # noqa: TC003 - a Struct resolves its annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,8 +15,9 @@ from simulator.fleet.hardware import HARDWARE
 from simulator.platform.wording import nearest, plural
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.market_problems import market_problems
-from simulator.scenario.overriding import NO_OVERRIDES, SET, Change, OverrideError, Overrides, apply, expand
-from simulator.scenario.server_problems import server_problems
+from simulator.scenario.overriding import NO_OVERRIDES, SET, Change, Expanded, OverrideError, Overrides, apply, expand
+from simulator.scenario.places import Part  # noqa: TC001 - as above
+from simulator.scenario.server_problems import problems_to_show
 from simulator.scenario.source import SourceError, read_source
 from simulator.scenario.source_lines import Problem, line_at, lines_of
 from simulator.scenario.substituting import comes_of, known_keys, substitute
@@ -23,7 +25,7 @@ from simulator.scenario.threshold_problems import threshold_problems
 from simulator.scenario.values import FAULTS, LASTING_FAULTS, LOAD_USERS, Expressions, Scenario, SettingValues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from simulator.scenario.server_problems import ServerSettings
@@ -84,8 +86,7 @@ def load_with_source(
     """
     try:
         raw = read_source(path)
-        text = raw.decode("utf-8")
-        scenario, changes, of_variables = _parse(text, known, overrides, environ)
+        return _parse(raw, known, overrides, environ)
     except SourceError as error:
         raise ScenarioError(Problem(0, str(error)), path=path) from None
     except UnicodeDecodeError as error:
@@ -93,10 +94,6 @@ def load_with_source(
         raise ScenarioError(Problem(line, "not UTF-8 text: save it as UTF-8"), path=path) from None
     except ScenarioError as error:
         raise ScenarioError(*error.problems, path=path) from None
-    options = [*overrides.options]
-    for change in of_variables:
-        options += [SET, f"{change.place}={change.text}"]
-    return Loaded(scenario, raw, (*changes, *of_variables), tuple(options))
 
 
 def parse_scenario(text: str, known: ServerSettings | None = None, changes: Sequence[Change] = ()) -> Scenario:
@@ -109,22 +106,28 @@ def parse_scenario(text: str, known: ServerSettings | None = None, changes: Sequ
     return _read(table, Origins(lines_of(text), tuple(changes)), known)
 
 
-def _parse(
-    text: str, known: ServerSettings | None, overrides: Overrides, environ: Mapping[str, str] | None
-) -> tuple[Scenario, Sequence[Change], Sequence[Change]]:
-    """Read a text with what flags and variables change of it; return also what that was. Raises ScenarioError."""
+def _parse(raw: bytes, known: ServerSettings | None, overrides: Overrides, environ: Mapping[str, str] | None) -> Loaded:
+    """Read a text with what flags and variables change of it. Raises ScenarioError, UnicodeDecodeError."""
+    text = raw.decode("utf-8")
     table = _table_of(text)
     lines = lines_of(text)
+    filled = _table_of(text)
+    if environ is not None:
+        expand(filled, environ)  # what cannot be filled is told once flags have had the chance to replace it
     try:
-        changes = overrides.changes(table)
+        changes = overrides.changes(filled)
+        options = overrides.in_full(table, changes).options
         apply(table, changes)
     except OverrideError as error:
         raise ScenarioError(Problem(0, str(error))) from None
-    of_variables, unfilled = ([], []) if environ is None else expand(table, environ)
+    expanded = Expanded() if environ is None else expand(table, environ)
     origins = Origins(lines, tuple(changes))
-    if unfilled:
-        raise ScenarioError(*(origins.problem(one.place, f"{one.place}: {one}") for one in unfilled))
-    return _read(table, Origins(lines, (*changes, *of_variables)), known), changes, of_variables
+    if expanded.problems:
+        raise ScenarioError(*(origins.problem(one.place, f"{one.place}: {one}") for one in expanded.problems))
+    origins = Origins(lines, (*changes, *expanded.changes), expanded.hidden)
+    for change in expanded.changes:
+        options += (SET, change.option)
+    return Loaded(_read(table, origins, known), raw, (*changes, *expanded.changes), options)
 
 
 def _table_of(text: str) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def _read(table: dict[str, Any], origins: Origins, known: ServerSettings | None)
     """Return a table as a scenario. Raises ScenarioError."""
     scenario, problems, substituted = _shaped(table, origins)
     if scenario is not None:
-        found = [*_problems(scenario), *server_problems(scenario.server, known)]
+        found = [*_problems(scenario), *problems_to_show(scenario.server, known, origins.hidden)]
         problems += [
             origins.problem(place, f"{place}: {problem}")
             for place, problem in found
@@ -158,10 +161,14 @@ def _read(table: dict[str, Any], origins: Origins, known: ServerSettings | None)
 
 
 class Origins(msgspec.Struct, frozen=True):
-    """Where the values of a scenario come from: lines of its file, and changes."""
+    """Where the values of a scenario come from: lines of its file, and changes.
+
+    `hidden` names the variable at each place that no message shows the value of.
+    """
 
     lines: dict[str, int]
     changes: tuple[Change, ...]
+    hidden: Mapping[tuple[Part, ...], str] = {}
 
     def problem(self, place: str, what: str) -> Problem:
         """Return what is wrong at a place, with its line, or with the flag that put it there."""

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence  # noqa: TC003 - a Struct resolves its annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.scenario.placeholders import SECRET_NAME
-from simulator.scenario.places import PlaceError, as_number_or_flag, kind_at, parts_of, place_of_parts, put, typed
+from simulator.platform.secret_names import SECRET_NAME
+from simulator.scenario.places import Part, PlaceError, as_number_or_flag, kind_at, parts_of, place_of_parts, put, typed
+from simulator.scenario.redacting import without_assignments
+from simulator.scenario.values import OWNERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from simulator.scenario.places import Part
+    from collections.abc import Iterator
 
 SET, DURATION, MACHINES = "--set", "--duration", "--machines"
-_OWNERS = 10
-"""Owners where a scenario does not say how many."""
 _VARIABLE = re.compile(r"\$\$(?=\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}|\$\{")
 _SETTINGS = (("server", "settings"), ("server", "env"))
 """Tables of what a server is given: what is secret may stand there, so what a variable holds is not written down."""
@@ -32,6 +31,11 @@ class Change(msgspec.Struct, frozen=True):
     place: str
     text: str
     given: str
+
+    @property
+    def option(self) -> str:
+        """Return what `--set` takes to make the same change; there `$${` stands for the text itself."""
+        return f"{self.place}={self.text.replace('${', '$${')}"
 
     @property
     def is_of_a_flag(self) -> bool:
@@ -69,11 +73,20 @@ class Overrides(msgspec.Struct, frozen=True):
         return tuple(options)
 
     def changes(self, table: Mapping[str, Any]) -> list[Change]:
-        """Return what the flags change of a scenario's table. Raises OverrideError."""
+        """Return what the flags change of a scenario's table, with its variables filled. Raises OverrideError."""
         found = [] if self.machines is None else [*_changes_of_size(table, self.machines)]
         if self.duration is not None:
             found.append(Change("duration", self.duration, f"{DURATION} {self.duration}"))
         return found + [_change_of(value) for value in self.values]
+
+    def in_full(self, table: Mapping[str, Any], changes: Sequence[Change]) -> Overrides:
+        """Return flags that make these `changes` of a table whose variables are not filled. Raises OverrideError.
+
+        How a fleet's stages are scaled may depend on variables, which whoever runs it again may not have.
+        """
+        without = self.changes(table)
+        more = (f"{one.place}={one.text}" for one in changes if one not in without)
+        return msgspec.structs.replace(self, values=(*more, *self.values))
 
 
 NO_OVERRIDES = Overrides()
@@ -86,7 +99,7 @@ def _changes_of_size(table: Mapping[str, Any], machines: int) -> Iterator[Change
     fleet = table.get("fleet")
     if not isinstance(fleet, dict):
         return
-    before, owners = fleet.get("machines"), fleet.get("owners", _OWNERS)
+    before, owners = fleet.get("machines"), fleet.get("owners", OWNERS)
     if isinstance(owners, int) and owners > machines:
         yield Change("fleet.owners", str(machines), given)
     stages = fleet.get("stages")
@@ -106,13 +119,22 @@ def _change_of(text: str) -> Change:
         place = place_of_parts(parts_of(key.strip()))
     except PlaceError as error:
         raise OverrideError(f"{SET} {key}: {error}") from None
-    name = parts_of(place)[-1]
-    if isinstance(name, str) and SECRET_NAME.search(name) and value and not _is_variable(value):
-        raise OverrideError(
-            f"{SET} {key}: every user of the machine can read a command line, so what may be secret goes into none: "
-            f"write '{key}=${{{name}}}', and set the variable {name}"
-        )
-    return Change(place, value.strip(), f"{SET} {key.strip()}={value.strip()}")
+    value = value.strip()
+    parts = parts_of(place)
+    for inner, leaf in _leaves(typed(value, kind_at(parts), quoted=True), parts):
+        _refuse_secret(place_of_parts(inner), inner, leaf, key)
+    return Change(place, value, f"{SET} {key.strip()}={without_assignments(value)}")
+
+
+def _refuse_secret(place: str, parts: tuple[Part, ...], leaf: Any, key: str) -> None:
+    """Refuse a value of a flag that may be secret, by its name, or that assigns one. Raises OverrideError."""
+    why = "every user of the machine can read a command line, so what may be secret goes into none"
+    name = next((part for part in parts if isinstance(part, str) and SECRET_NAME.search(part)), None)
+    text = str(leaf)
+    if name is not None and text and not _is_variable(text):
+        raise OverrideError(f"{SET} {key}: {why}: write '{place}=${{{name}}}', and set the variable {name}")
+    if without_assignments(text) != text:
+        raise OverrideError(f"{SET} {key}: {why}: name a variable in its place")
 
 
 def _is_variable(text: str) -> bool:
@@ -130,15 +152,25 @@ def apply(table: dict[str, Any], changes: Sequence[Change]) -> None:
             raise OverrideError(f"{change.given}: {error}") from None
 
 
-def expand(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[Change], list[OverrideError]]:
-    """Replace `${VARIABLE}` in a scenario's texts; return what came of it, as far as it may be written, and problems.
+class Expanded(msgspec.Struct, frozen=True):
+    """What came of `${VARIABLE}` in a scenario's texts.
 
-    What may be secret is not among the changes: it is in no result, and no other host needs it.
+    What may be secret is not among the `changes`: it is in no result, and no other host needs it. `hidden` names the
+    variables whose names, or whose places, are those of secrets, by the place's parts: no message shows what they hold.
     """
+
+    changes: Sequence[Change] = ()
+    problems: Sequence[OverrideError] = ()
+    hidden: Mapping[tuple[Part, ...], str] = {}
+
+
+def expand(table: dict[str, Any], environ: Mapping[str, str]) -> Expanded:
+    """Replace `${VARIABLE}` in a scenario's texts."""
     changes: list[Change] = []
     problems: list[OverrideError] = []
-    for parts, text in [*_texts(table)]:
-        if "${" not in text or parts[:2] == _COMMAND:
+    hidden: dict[tuple[Part, ...], str] = {}
+    for parts, text in [*_leaves(table)]:
+        if not isinstance(text, str) or "${" not in text or parts[:2] == _COMMAND:
             continue
         try:
             value = typed(_filled(text, environ), kind_at(parts))
@@ -148,23 +180,26 @@ def expand(table: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[Chan
             problems.append(OverrideError(str(error), place_of_parts(parts)))
             continue
         put(table, parts, value)
-        if written and names:
+        if names and parts[:2] in _SETTINGS and any(map(SECRET_NAME.search, (*names, str(parts[-1])))):
+            hidden[parts] = next(filter(SECRET_NAME.search, names), names[0])
+        if written and value != text:
             filled = _filled(text, environ)
-            is_plain = typed(filled, kind_at(parts), quoted=True) == value
-            changes.append(Change(place_of_parts(parts), filled if is_plain else json.dumps(value), text))
-    return changes, problems
+            is_plain = filled == filled.strip() and typed(filled, kind_at(parts), quoted=True) == value
+            as_given = filled if is_plain else json.dumps(value, ensure_ascii=False)
+            changes.append(Change(place_of_parts(parts), as_given, text))
+    return Expanded(changes, problems, hidden)
 
 
-def _texts(value: Any, parts: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], str]]:
-    """Find every text within a table."""
-    if isinstance(value, str):
-        yield parts, value
-    elif isinstance(value, dict):
+def _leaves(value: Any, parts: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], Any]]:
+    """Find every value within a table that is neither a table nor a list, and where it stands."""
+    if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _texts(inner, (*parts, key))
+            yield from _leaves(inner, (*parts, key))
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _texts(inner, (*parts, number))
+            yield from _leaves(inner, (*parts, number))
+    else:
+        yield parts, value
 
 
 def _filled(text: str, environ: Mapping[str, str]) -> str:
@@ -188,11 +223,11 @@ def _filled(text: str, environ: Mapping[str, str]) -> str:
 def _may_be_written(parts: tuple[Part, ...], names: Sequence[str], value: Any) -> bool:
     """Return whether what variables hold may stand in results. Raises OverrideError where it must not, and would."""
     secret = next(filter(SECRET_NAME.search, names), None)
-    if parts[:2] in _SETTINGS:
-        return secret is None and not SECRET_NAME.search(str(parts[-1])) and as_number_or_flag(value)
+    if parts[:2] in _SETTINGS and (secret is None or parts[2:]):
+        return secret is None and not SECRET_NAME.search(str(parts[-1])) and (not names or as_number_or_flag(value))
     if secret is not None:
         raise OverrideError(
             f"{secret} may be a secret, by its name, and this is written into results: "
-            "use it in [server.settings] and [server.env] alone"
+            "use it for values of [server.settings] and [server.env] alone"
         )
     return True

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_]*)\}")
 """Not behind a `$`, where it is a shell's."""
-SECRET_NAME = re.compile("PASS(?:WORD|WD|PHRASE)|SECRET|TOKEN|CREDENTIAL|(?:^|(?<!PUBLIC)_)KEYS?$")
-"""Variables that may hold a secret, by their names."""
 
 
 def variables_in(text: str) -> list[str]:

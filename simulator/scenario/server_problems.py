@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from simulator.platform.secret_names import SECRET_NAME
 from simulator.platform.wording import nearest
-from simulator.scenario.placeholders import SECRET_NAME, variables_in
+from simulator.scenario.placeholders import variables_in
 from simulator.scenario.values import HEALTH, as_environ
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from simulator.scenario.places import Part
     from simulator.scenario.values import ServerOptions
 
 CHOSEN_BY_THE_RUN = {
@@ -35,7 +37,36 @@ class ServerSettings(msgspec.Struct, frozen=True):
     problem: Callable[[Mapping[str, str]], str]
 
 
-def server_problems(server: ServerOptions, known: ServerSettings | None) -> Iterator[tuple[str, str]]:
+def problems_to_show(
+    server: ServerOptions, known: ServerSettings | None, hidden: Mapping[tuple[Part, ...], str]
+) -> Iterator[tuple[str, str]]:
+    """Find what makes no sense in `[server]`, as it may be shown: without what the `hidden` variables hold.
+
+    They are of settings and of `env`, by their places. What is said of such a place is what would be said of another
+    text there; where nothing would be, only that the value does not fit.
+    """
+    found = [*_server_problems(server, known)]
+    places = {f"server.{parts[1]}.{parts[2]}": name for parts, name in hidden.items()}
+    if not found or not places:
+        yield from found
+        return
+    instead = dict(_server_problems(_without_values(server, hidden), known))
+    for place, what in found:
+        if place in places:
+            yield place, instead.get(place, f"what {places[place]} holds does not fit here")
+        else:
+            yield place, what
+
+
+def _without_values(server: ServerOptions, hidden: Mapping[tuple[Part, ...], str]) -> ServerOptions:
+    """Return what the server is given, with the name of the variable in place of each hidden value."""
+    tables = {"settings": {**server.settings}, "env": {**server.env}}
+    for (_, table, key, *_), name in hidden.items():
+        tables[str(table)][str(key)] = f"${{{name}}}"
+    return msgspec.structs.replace(server, **tables)
+
+
+def _server_problems(server: ServerOptions, known: ServerSettings | None) -> Iterator[tuple[str, str]]:
     """Find what is well-formed in `[server]` but makes no sense: each place, and what is wrong there."""
     if server.instances > 1:
         if not server.redis:

@@ -19,6 +19,8 @@ OWN_RAMP_PER_SECOND = 200
 OWN_RAMP_SECONDS = 5
 SettingValues = dict[str, str | int | float | bool]
 HEALTH = "/health"
+OWNERS = 10
+"""Owners where a scenario does not say how many."""
 Expressions = dict[str, tuple[str, ...]]
 Name = Annotated[
     str,
@@ -128,7 +130,9 @@ class FleetOptions(Table, frozen=True, kw_only=True):
     """The machines. Without `stages` all start within five seconds or at 200 a second, whichever takes longer."""
 
     machines: Annotated[int, Meta(ge=1, le=limits.MACHINES_MAX, description="The size of the whole fleet.")]
-    owners: Annotated[int, Meta(ge=1, le=limits.OWNERS_MAX, description="Owners, who share the machines evenly.")] = 10
+    owners: Annotated[int, Meta(ge=1, le=limits.OWNERS_MAX, description="Owners, who share the machines evenly.")] = (
+        OWNERS
+    )
     heartbeat_interval_ns: Annotated[
         Duration, Meta(description="From one heartbeat of a machine to its next; 5s by default.")
     ] = msgspec.field(name="heartbeat_interval", default_factory=partial(Duration, 5 * SECOND_NS))

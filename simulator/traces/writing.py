@@ -11,6 +11,7 @@ import msgspec
 from reference_server.wire.timestamps import format_timestamp
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE
 from simulator.platform.output_files import write_whole
+from simulator.platform.secret_names import SECRET_NAME
 from simulator.traces.format import (
     Cut,
     Exchange,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from simulator.traces.tape import Taken
 
-_SECRET_SETTING = re.compile("PASSWORD|SECRET|TOKEN")
 _TOKEN_HEADER = re.compile(r"(?i)x-machine-token")
 _SCHEME = re.compile(r"(?i)((?:bearer|basic|dpop|token)[ \t]+)?(.*)", re.DOTALL)
 
@@ -104,7 +104,7 @@ class TraceWriter:
             server_settings={
                 name: value
                 for name, value in origin.server_settings.items()
-                if not (self._redact and _SECRET_SETTING.search(name))
+                if not (self._redact and SECRET_NAME.search(name))
             },
             machines=tuple(principals.machines),
             secrets={} if self._redact else dict(principals.secrets.values),

@@ -143,3 +143,16 @@ def level_at(stages: Sequence[Stage], elapsed_ns: int) -> int:
         level = stage.target
         start_ns += stage.duration_ns
     return level
+
+
+def steady_until(options: FleetOptions, elapsed_ns: int) -> float:
+    """Return until when, in ns, as many machines are wanted as at a moment: infinite after the last stage."""
+    if not options.stages:
+        return elapsed_ns if elapsed_ns < options.own_ramp_ns else math.inf
+    level = end_ns = 0
+    for stage in options.stages:
+        end_ns += stage.duration_ns
+        if elapsed_ns < end_ns:
+            return end_ns if stage.target == level else elapsed_ns
+        level = stage.target
+    return math.inf

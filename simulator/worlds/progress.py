@@ -118,9 +118,9 @@ class Progress:
         self._changed(happening)
 
     def end(self, kind: Kind, name: str, number: int, at_ns: int, note: str = "") -> None:
-        """Note that something ends that has begun."""
-        happening = self.under_way.pop((kind, number, name))
-        self._changed(msgspec.structs.replace(happening, ended_ns=at_ns, note=note))
+        """Note that something ends; what was not seen to begin, or has ended already, does not."""
+        if (happening := self.under_way.pop((kind, number, name), None)) is not None:
+            self._changed(msgspec.structs.replace(happening, ended_ns=at_ns, note=note))
 
     def see_alert(self, name: str, at_ns: int, *, on: bool) -> None:
         """Note what a target shows of an alert."""
@@ -141,7 +141,7 @@ class Progress:
         for one in changes:
             if one.ended_ns is None:
                 self.begin(one.kind, one.name, one.number, one.began_ns + shift_ns)
-            elif (one.kind, one.number, one.name) in self.under_way:
+            else:
                 self.end(one.kind, one.name, one.number, one.ended_ns + shift_ns, one.note)
 
     def _changed(self, happening: Happening) -> None:

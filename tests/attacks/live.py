@@ -13,7 +13,9 @@ import trio
 
 from reference_server.adapters.clock import SystemClock
 from reference_server.wire.units import SECOND_NS
+from simulator.attacks import CATALOGUE
 from simulator.attacks.script import Defences, ScriptContext
+from simulator.checkers.attacks import FAULT
 from simulator.checkers.judging import judge_answers
 from simulator.client.target import parse_target
 from simulator.history.rows import History
@@ -25,6 +27,7 @@ from simulator.worlds.players.scripts import ScriptPlayer
 from simulator.worlds.progress import Progress
 from tests.attacks.playing import read_request, script_attack
 from tests.simulator.conftest import API_TOKEN, WatchedApi, sockets_closed_after
+from tests.support.trying import UndecidedError
 from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -70,13 +73,22 @@ class Played(NamedTuple):
     def see_that_all_is_well(self, undecided: frozenset[str] = frozenset()) -> None:
         """See that the attempt was played to its end, and that every claim and answer was right.
 
-        A right server that is accused fails the test for good; where nothing could be told, it may be tried again.
+        Raises UndecidedError where of more than of `undecided` nothing could be told: only then it may be tried again.
         """
-        if self.broken or self.wrong:
-            pytest.fail(self.stated)
-        assert self.campaign.completed == 1, self.stated
+        assert not self.broken, self.stated
+        assert not self.wrong, self.stated
         assert self.claims
-        assert {rule for rule, held in self.claims.items() if held != [True] * len(held)} == undecided, self.stated
+        assert FAULT not in self.claims, self.stated
+        unknown = {rule for rule, held in self.claims.items() if None in held}
+        if unknown - undecided:
+            raise UndecidedError(self.stated)
+        assert unknown == undecided, self.stated
+        assert self.campaign.completed == 1, self.stated
+
+    def see_that_none_is_accused(self, *rules: str) -> None:
+        """End the test for good where one of the rules is said to be broken, also a test that is tried again."""
+        if self.broken & {*rules}:
+            pytest.fail(self.stated)
 
 
 async def play_live(
@@ -134,6 +146,18 @@ async def play_live(
     with trio.fail_after(PATIENCE_SECONDS):
         await player.run(campaign)
     return Played(history, campaign)
+
+
+async def play_patiently(
+    name: str, target: Target, *, numbers: Mapping[str, Any] = MappingProxyType({}), **more: Any
+) -> Played:
+    """Play an attack that waits a minute for each answer: a server that is only slow is not accused."""
+    patient = {
+        number: PATIENCE_SECONDS
+        for number in ("patience_seconds", "probe_max_seconds")
+        if isinstance(getattr(CATALOGUE[name], number, None), float)
+    }
+    return await play_live(name, target, numbers={**numbers, **patient}, answer_seconds=PATIENCE_SECONDS, **more)
 
 
 # --- servers that are wrong on purpose

@@ -6,9 +6,9 @@ import pytest
 
 from simulator.attacks.script import Defences
 from simulator.contract.answers import Answer, Operation
-from tests.attacks.live import OPEN, play_live
+from tests.attacks.live import OPEN, play_live, play_patiently
 from tests.simulator.conftest import serving, sockets_closed_after
-from tests.support.trying import tried_again_alone
+from tests.support.trying import tried_again_where_undecided
 
 AT_ONCE = [
     "http.cl-te", "http.two-cl", "http.bad-length", "http.bare-lf", "http.obs-fold", "http.space-colon", "http.nul",
@@ -19,39 +19,39 @@ DEADLINES = {"header_timeout_seconds": 0.4, "body_timeout_seconds": 0.4}
 HURRIED = Defences(header_seconds=0.4, body_seconds=0.4)
 
 
-READING = {"connections": 5, "probe_seconds": 0.1, "probe_max_seconds": 2.0}
+READING = {"connections": 5, "probe_seconds": 0.1}
 SENDING = {**READING, "connections": 28, "byte_seconds": 0.05}
 """Slow attacks are as slow as short deadlines need."""
 
 
 @pytest.mark.parametrize("name", AT_ONCE)
-@tried_again_alone
+@tried_again_where_undecided
 async def test_nothing_is_found_and_no_socket_stays(name: str) -> None:
     async with serving() as (_, target), sockets_closed_after():
-        (await play_live(name, target)).see_that_all_is_well()
+        (await play_patiently(name, target)).see_that_all_is_well()
 
 
 @pytest.mark.parametrize("name", SLOW)
-@tried_again_alone
+@tried_again_where_undecided
 async def test_slow_clients_are_closed_and_honest_ones_served(name: str) -> None:
     async with serving(**OPEN, **DEADLINES) as (_, target), sockets_closed_after():
         numbers = READING if name == "http.slow-read" else SENDING
-        (await play_live(name, target, defences=HURRIED, numbers=numbers)).see_that_all_is_well()
+        (await play_patiently(name, target, defences=HURRIED, numbers=numbers)).see_that_all_is_well()
 
 
-@tried_again_alone
+@tried_again_where_undecided
 async def test_answers_that_a_kernel_keeps_say_nothing_about_a_deadline() -> None:
     """The server has long sent them all, so that it has nothing to give up."""
     numbers = {**READING, "events": 1, "margin_seconds": 0.3, "drain_seconds": 1.5}
     async with serving(**OPEN, **DEADLINES) as (_, target):
-        played = await play_live("http.slow-read", target, defences=HURRIED, numbers=numbers)
+        played = await play_patiently("http.slow-read", target, defences=HURRIED, numbers=numbers)
     played.see_that_all_is_well(undecided=frozenset({"closed-in-time"}))
 
 
-@tried_again_alone
+@tried_again_where_undecided
 async def test_a_thousand_requests_in_one_write_are_answered_in_order_and_limited() -> None:
     async with serving() as (api, target), sockets_closed_after():
-        played = await play_live("http.pipeline", target)
+        played = await play_patiently("http.pipeline", target)
         played.see_that_all_is_well()
         assert len(api.heard) == 1000
         assert {one.status for one in api.heard} == {200, 404, 405, 429}

@@ -11,7 +11,7 @@ import trio
 
 from reference_server.http.heads import parse_head
 from simulator.attacks.script import Defences
-from tests.attacks.live import play_live, well_behaved, written, wrong_server
+from tests.attacks.live import play_live, play_patiently, well_behaved, written, wrong_server
 from tests.attacks.test_http_attacks_on_a_right_server import AT_ONCE, SLOW
 from tests.support.trying import tried_again_alone
 
@@ -133,7 +133,6 @@ async def test_a_connection_left_open_behind_a_refusal_is_found(name: str) -> No
         assert played.broken == {"closed"}, played.stated
 
 
-@tried_again_alone
 async def test_a_server_that_says_nothing_proves_nothing() -> None:
     async def silent(connection: Connection) -> None:
         while await connection.more():
@@ -219,7 +218,6 @@ def reordered(answers: list[bytes]) -> list[bytes]:
     ],
     ids=["out of order", "not all", "a breakdown", "none"],
 )
-@tried_again_alone
 async def test_a_pipeline_that_is_answered_wrongly_is_found(flaw: object, rules: set[str]) -> None:
     async def at_once(connection: Connection) -> None:
         answers = []
@@ -231,7 +229,7 @@ async def test_a_pipeline_that_is_answered_wrongly_is_found(flaw: object, rules:
                 return
 
     async with wrong_server(at_once, rate_limit_burst=20, rate_limit_refill_per_second=5.0) as target:
-        played = await play_hurried("http.pipeline", target)
+        played = await play_patiently("http.pipeline", target)
     assert played.broken == rules, played.stated
 
 
@@ -242,10 +240,9 @@ async def test_a_pipeline_that_counts_as_one_request_is_found() -> None:
     assert played.broken == {"each-limited"}, played.stated
 
 
-@tried_again_alone
 async def test_a_pipeline_under_a_limit_raised_past_it_says_so() -> None:
     async with wrong_server(well_behaved) as target:
-        played = await play_hurried("http.pipeline", target, defences=Defences(burst=5000))
+        played = await play_patiently("http.pipeline", target, defences=Defences(burst=5000))
     assert played.claims["each-limited"] == [None]
     assert "never came over the limit" in played.stated
 

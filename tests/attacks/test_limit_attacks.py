@@ -14,10 +14,10 @@ from simulator.attacks import limits
 from simulator.attacks.script import Defences, defences_of
 from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import NO_MACHINE
-from tests.attacks.live import OPEN, play_live, written, wrong_server
+from tests.attacks.live import OPEN, play_live, play_patiently, written, wrong_server
 from tests.attacks.playing import read_request
 from tests.simulator.conftest import serving
-from tests.support.trying import tried_again_alone
+from tests.support.trying import tried_again_alone, tried_again_where_undecided
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,17 +37,17 @@ NAMES = ["limit.burst", "limit.window-edge", "limit.spoofed-ip"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@tried_again_alone
+@tried_again_where_undecided
 async def test_nothing_is_found_on_a_right_server(name: str) -> None:
     async with serving(**SETTINGS) as (api, target):
-        (await play_live(name, target, defences=QUICK)).see_that_all_is_well()
+        (await play_patiently(name, target, defences=QUICK)).see_that_all_is_well()
         assert api.state.rate_limited
 
 
-@tried_again_alone
+@tried_again_where_undecided
 async def test_the_defaults_of_the_contract_hold_for_a_burst() -> None:
     async with serving() as (_, target):
-        (await play_live("limit.burst", target)).see_that_all_is_well()
+        (await play_patiently("limit.burst", target)).see_that_all_is_well()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -24,11 +24,12 @@ from simulator.contract.answers import Answer, Operation
 from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
 from simulator.limits import UNFINISHED_BLOCK_FRAMES
-from tests.attacks.live import play_live, well_behaved, written, wrong_server
+from tests.attacks.live import play_live, play_patiently, well_behaved, written, wrong_server
 from tests.attacks.playing import World, script_attack
 from tests.simulator.conftest import API_TOKEN, serving, sockets_closed_after
 from tests.support.certificates import make_pair
-from tests.support.trying import tried_again_alone
+from tests.support.trying import tried_again_alone, tried_again_where_undecided
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -95,10 +96,11 @@ async def answer_whole(connection: Connection) -> bool:
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *HELD])
-@tried_again_alone
+@tried_again_where_undecided
 async def test_nothing_is_found_on_a_right_server_and_no_socket_stays(name: str) -> None:
     async with serving(**LIMITS) as (_, target), sockets_closed_after():
-        (await play_small(name, target)).see_that_all_is_well()
+        numbers = {**BRIEF, **NUMBERS[name]}
+        (await play_patiently(name, target, numbers=numbers)).see_that_all_is_well()
 
 
 # --- servers that are wrong
@@ -206,6 +208,7 @@ async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, hel
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
     async with wrong_server(taking_long()) as target:
         played = await play_small("strain.regex", target, history=history, how=IMPATIENT)
+    played.see_that_none_is_accused(*(["honest-served"] if held is None else []))
     assert played.claims["honest-served"] == [held], played.stated
 
 
@@ -214,9 +217,10 @@ async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, hel
 async def test_a_server_that_keeps_honest_clients_waiting_too_is_not_called_deaf(
     busy_seconds: float, *, held: bool | None
 ) -> None:
-    how = {**IMPATIENT, "busy_seconds": busy_seconds, "probe_max_seconds": 5.0}
+    how = {**IMPATIENT, "busy_seconds": busy_seconds, "probe_max_seconds": PATIENCE_SECONDS}
     async with wrong_server(lambda connection: deaf(connection, late_seconds=0.05)) as target:
         played = await play_small("strain.regex", target, how=how)
+    played.see_that_none_is_accused("honest-served", *(["all-answered"] if held is None else []))
     assert played.claims == {"honest-served": [True], "all-answered": [held]}, played.stated
 
 
@@ -242,10 +246,11 @@ def over_tls(target: Target, pair: Pair) -> Target:
     )
 
 
-@tried_again_alone
+@tried_again_where_undecided
 async def test_streams_that_are_reset_find_nothing_on_a_right_server(pair: Pair) -> None:
     async with serving(**LIMITS, **pair.settings) as (_, target), sockets_closed_after():
-        played = await play_small("strain.rapid-reset", over_tls(target, pair))
+        numbers = {**BRIEF, **NUMBERS["strain.rapid-reset"]}
+        played = await play_patiently("strain.rapid-reset", over_tls(target, pair), numbers=numbers)
         played.see_that_all_is_well()
     sent = played.history.rows()
     assert len(sent) == 2 + 3 * strain_http2.CONNECTIONS

@@ -65,6 +65,10 @@ def test_a_session_that_left_nothing_is_not_excused(tmp_path: Path, monkeypatch:
 
 def test_a_test_is_made_in_a_process_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "test_one.py"
-    file.write_text("def test_right(): pass\ndef test_wrong(): assert False\n", encoding="utf-8")
-    assert again.run_alone(f"{file}::test_right")
+    file.write_text("def test_wrong(): assert False\n", encoding="utf-8")
     assert not again.run_alone(f"{file}::test_wrong")
+
+
+def test_a_test_of_this_project_can_pass_alone() -> None:
+    """Its conftest keeps how a session ended, and this one keeps nothing."""
+    assert again.run_alone("tests/wire/test_exposition.py")

@@ -126,7 +126,6 @@ def test_a_target_needs_a_token(hatchfarm: Hatchfarm) -> None:
         ["--seed", "x"],
         ["--seed"],
         ["--nonsense"],
-        ["a second scenario"],
     ],
     ids=" ".join,
 )

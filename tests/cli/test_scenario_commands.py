@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pydoc
+import re
 import signal
 import subprocess
 import sys
@@ -221,6 +222,20 @@ def test_a_variable_has_values_a_line_each_and_spaces_in_them(hatchfarm: Hatchfa
     assert (given.code, len(given.err.splitlines())) == (2, 1)
     several = hatchfarm.invoke("validate", env={"HATCHFARM_SCENARIO": "tiny.toml:quickstart"})
     assert several.lines == ["tiny.toml: right", "quickstart: right"]
+
+
+def test_a_report_describes_the_scenario_that_ran_and_one_made_anew_says_the_same(hatchfarm: Hatchfarm) -> None:
+    hatchfarm.write("tiny.toml", duration="2s", thresholds=BOUND)
+    burst = "server.settings.RATE_LIMIT_BURST=${BURST}"
+    silence = 'fleet.silence=[{ share = 1.0, at = "1s", duration = "500ms" }]'
+    environ = {"BURST": "7654"}
+    assert hatchfarm.invoke("run", "tiny.toml", "--virtual", "--set", burst, "--set", silence, env=environ).code == 0
+    folder = (hatchfarm.folder / "results/tiny/latest").resolve()
+    page = (folder / "report.html").read_bytes()
+    assert re.search(rb"RATE_LIMIT_BURST</dt>\s*<dd[^>]*>7654<", page)
+    assert b"silence: 100% of" in page
+    assert rebuild(folder, None).warnings == []
+    assert (folder / "report.html").read_bytes() == page
 
 
 def test_a_scenario_comes_from_standard_input(hatchfarm: Hatchfarm) -> None:

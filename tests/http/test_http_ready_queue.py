@@ -24,6 +24,8 @@ from tests.support.memory import counted_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from reference_server.operations.api import Api
+
 HEALTH = get("/health")
 MEBIBYTE = 1024 * 1024
 
@@ -31,8 +33,8 @@ MEBIBYTE = 1024 * 1024
 class Lane:
     """A lane whose rounds are played by hand, and clients at the other ends of its connections."""
 
-    def __init__(self, per_address_max: int = 999, **settings: float) -> None:
-        self.api = make_api(**settings)
+    def __init__(self, per_address_max: int = 999, *, api: Api | None = None, **settings: float) -> None:
+        self.api = make_api(**settings) if api is None else api
         self.admission = Admission(999, per_address_max, 64 * MEBIBYTE)
         clock = SetClock()
         self.lane = ExpressLane(self.api, clock, self.api.settings, self.admission, Resolver(self.api, clock))

@@ -42,7 +42,7 @@ EDITS: Mapping[Feature, tuple[Edit, ...]] = {
         Edit(
             REPLIES,
             "rate_limited",
-            "return retry_after(RATE_LIMITED, wait_ns)",
+            "return _rate_limited(-(-wait_ns // SECOND_NS))",
             "return RATE_LIMITED",
         ),
     ),

@@ -21,8 +21,10 @@ from simulator.report import series
 from simulator.report.drawing import WIDE, Mark
 from simulator.report.over_time import Figure, RunClock, RunTime, clock_of
 from simulator.report.plots import plot_latencies, plot_rates
+from simulator.report.run_facts import server_settings
 from simulator.report.spans import Span, SpanKind, spans_of
 from simulator.report.summed_plots import plot_distribution, plot_spans
+from simulator.scenario.overriding import Overrides
 from simulator.scenario.thresholds import parse_threshold
 from tests.report.runs import SCENARIO, report_input, uneventful
 
@@ -62,6 +64,16 @@ def test_a_run_is_known_by_its_faults_silences_attacks_alerts_deaths_and_end() -
         ("ended early: requests.lost count==0", 39, 39),
     ]
     assert 12 < alert[1] < alert[2] < 40
+
+
+def test_silences_and_settings_are_those_that_ran_and_not_those_of_the_file() -> None:
+    given = Overrides(values=('fleet.silence=[{ share = 1.0, at = "3s", duration = "4s" }]', "server.settings.A=9"))
+    run, history = uneventful(changes=tuple(given.changes({})))
+    text = SILENT.replace("[fleet]", '[server.settings]\nA = 1\nB = "${FARM}"\n[fleet]')
+    made = report_input((run, history), text)
+    silences = [(one.name, one.start, one.end) for one in spans_of(made, []) if one.kind is SpanKind.SILENCE]
+    assert silences == [("100% of 2 machines", 3, 7)]
+    assert server_settings(made) == [("A", "9"), ("B", "${FARM}")]
 
 
 @pytest.mark.parametrize("text", ["", "no TOML", "fleet = 3", '[fleet]\nsilence = [{ share = 7, at = "x" }]', "\ufeff"])

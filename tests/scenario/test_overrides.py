@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reference_server.about import setting_names
 from simulator.bundle.writing import stored_scenario
 from simulator.load.messages import Order, pack, unpack
 from simulator.load.ordered import scenario_of
+from simulator.platform.secret_names import SECRET_NAME
 from simulator.scenario.loading import ScenarioError, load_with_source, parse_scenario
 from simulator.scenario.overriding import Overrides
 from simulator.scenario.places import PlaceError, parts_of, place_of_parts
@@ -42,6 +46,7 @@ rate = 5
 [thresholds]
 "heartbeat.accepted" = ["rate>0.9"]
 """
+SECRET = [name for name in setting_names() if SECRET_NAME.search(name)]
 quick = settings(deadline=None, max_examples=examples(100))
 
 
@@ -162,6 +167,19 @@ def test_a_fleet_of_another_size_ramps_in_proportion(machines: int) -> None:
     assert first > 0
 
 
+def test_a_fleet_whose_size_a_variable_gives_ramps_in_proportion_too(reader: Reader) -> None:
+    text = TEXT.replace("machines = 100\n", 'machines = "${SIZE}"\nowners = "${OWNERS:-30}"\n').replace(
+        "= 40", "= '${T}'"
+    )
+    environ = {"SIZE": "100", "T": "40"}
+    for values in ((), ("fleet.jitter=0.5",), ("fleet.stages=[]",)):
+        loaded = reader.read(text, Overrides(machines=20, values=values), environ)
+        fleet = loaded.scenario.fleet
+        assert (fleet.machines, fleet.owners) == (20, 20)
+        assert [stage.target for stage in fleet.stages] == ([] if values == ("fleet.stages=[]",) else [8, 20])
+        assert again(reader, loaded).scenario == loaded.scenario  # without any of the variables
+
+
 def test_the_last_of_two_values_counts_and_values_before_flags(reader: Reader) -> None:
     overrides = Overrides("20s", 50, ("fleet.machines=60", "fleet.machines=70", "fleet.stages=[]"))
     scenario = reader.read(TEXT, overrides).scenario
@@ -268,6 +286,70 @@ def test_a_secret_in_a_command_line_is_refused_and_a_variable_in_its_place_is_no
     assert "hunter2" not in shlex.join(loaded.options)
 
 
+@pytest.mark.parametrize("name", SECRET)
+@pytest.mark.parametrize(
+    "value",
+    [
+        'server.settings={{A = 1, {} = "hunter2"}}',
+        'server.settings={{"{}" = 12345678}}',
+        "server={{settings = {{{} = 'hunter2'}}}}",
+        "server.settings.{}='hunter2'",
+        "server.settings.{}.inner=hunter2",
+        'server.settings={{{} = "${{FARM:-hunter2}}"}}',
+        'server.settings={{{} = "hunter2"',
+        'strange={{{} = "hunter2"}}',
+        'server.command=["sh", "-c", "{}=hunter2 farm"]',
+    ],
+)
+def test_no_table_and_no_text_carries_a_secret_past_the_refusal(reader: Reader, name: str, value: str) -> None:
+    message = reader.refused(TEXT, value.format(name), environ={"FARM": "hunter2hunter2"})
+    assert "every user of the machine can read a command line" in message
+    assert "hunter2" not in message
+    assert "12345678" not in message
+
+
+def test_a_table_may_name_a_variable_for_a_secret(reader: Reader) -> None:
+    value = 'server.settings={REDIS_PASSWORD = "${FARM}"}'
+    loaded = reader.set(value, environ={"FARM": "hunter2hunter2"})
+    assert loaded.scenario.server.environ() == {"REDIS_PASSWORD": "hunter2hunter2"}
+    assert "hunter2" not in repr(loaded.changes) + repr(loaded.options)
+    command = ["sh", "-c", "X_TOKEN=$HATCHFARM_API_TOKEN farm"]
+    assert reader.set(f"server.command={command}").scenario.server.command == tuple(command)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "[server.settings]\nWORKER_STATUS_STALE_SECONDS = '${MY_TOKEN}'",
+            "server.settings.WORKER_STATUS_STALE_SECONDS: '${MY_TOKEN}' is not a whole number from",
+        ),
+        (
+            "[server.settings]\nGOOGLE_TOKEN_URL = '${FARM}'",
+            "server.settings.GOOGLE_TOKEN_URL: the value given (hidden) is not an https URL",
+        ),
+        ("[server.settings]\nPORT = '${MY_TOKEN}'", "server.settings.PORT: the run chooses it: remove it"),
+        (
+            "[server]\ncommand = ['farm']\n[server.env]\nA = '${MY_TOKEN}'",
+            "server.env.A: what MY_TOKEN holds does not fit here",
+        ),
+        ("[server]\nsettings = '${MY_TOKEN}'", "server.settings: MY_TOKEN may be a secret, by its name"),
+    ],
+)
+def test_what_a_secret_variable_holds_is_in_no_refusal(reader: Reader, text: str, says: str) -> None:
+    text = f'version = 1\nname = "x"\nduration = "5s"\n[fleet]\nmachines = 1\n{text}\n'
+    held = "hunter2 {no_such_thing_hunter2}"
+    message = reader.refused(text, environ={"MY_TOKEN": held, "FARM": held})
+    assert says in message
+    assert "hunter2" not in message
+
+
+def test_what_any_other_variable_holds_is_said(reader: Reader) -> None:
+    text = TEXT.replace("= 1000\n", '= "${BURST}"\nWORKER_STATUS_STALE_SECONDS = "${MY_TOKEN}"\n')
+    message = reader.refused(text, environ={"BURST": "many", "MY_TOKEN": "9"})
+    assert "server.settings.RATE_LIMIT_BURST: 'many' is not a whole number" in message
+
+
 # --- who plays elsewhere
 
 
@@ -282,6 +364,32 @@ def test_whoever_plays_elsewhere_reads_the_same_without_the_environment(reader: 
     assert loaded.scenario.attacks[0].rate == 9
     with pytest.raises(ScenarioError, match="is no duration"):
         scenario_of(msgspec.structs.replace(order, changes=loaded.changes[-1:]))
+
+
+PIECES = ("$${", "${IT}", "$", "{", "}", "A", '"', "\\", "\n", " ", "😀", "é")
+pieces = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6)
+
+
+@given(written=pieces.filter(lambda given: not re.search(r"\$\{(?!IT})", "".join(given).replace("$${", ""))))
+@quick
+def test_a_text_is_the_same_in_every_process_and_when_it_is_run_again(
+    tmp_path_factory: pytest.TempPathFactory, known: ServerSettings, written: list[str]
+) -> None:
+    reader = Reader(tmp_path_factory.getbasetemp(), known)
+    description = json.dumps("".join(written), ensure_ascii=False)
+    text = TEXT.replace("[server.settings]", f"description = {description}\n[server.settings]")
+    loaded = reader.read(text, environ={"IT": "${x} $${y}"})
+    assert parse_scenario(text, changes=loaded.changes) == loaded.scenario
+    assert again(reader, loaded).scenario == loaded.scenario
+
+
+def test_two_dollars_are_one_for_whoever_plays_elsewhere_in_settings_too(reader: Reader) -> None:
+    server = "[server]\ncommand = ['farm']\nenv = { A = '$${x}', A_TOKEN = '$${hunter2}' }\n[server.settings]"
+    text = TEXT.replace("[server.settings]", server)
+    loaded = reader.read(text)
+    assert loaded.scenario.server.env == {"A": "${x}", "A_TOKEN": "${hunter2}"}
+    assert parse_scenario(text, changes=loaded.changes).server.env["A"] == "${x}"
+    assert "hunter2" not in repr(loaded.changes) + repr(loaded.options)
 
 
 def test_without_an_environment_texts_stay_what_they_are() -> None:

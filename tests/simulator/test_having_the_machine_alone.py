@@ -11,9 +11,10 @@ import pytest
 import trio
 
 from tests.support.alone import AGAIN, INCONCLUSIVE, NICENESS, SharedMachine, before_others, nice, until_conclusive
-from tests.support.trying import tried_again_alone
+from tests.support.trying import UndecidedError, tried_again_alone, tried_again_where_undecided
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from multiprocessing.sharedctypes import Synchronized
     from pathlib import Path
 
@@ -76,6 +77,48 @@ async def test_what_is_tried_again_passes_once_it_does_and_else_fails(failures: 
     with nullcontext() if failures <= AGAIN else pytest.raises(AssertionError):
         await test()
     assert tries == min(failures, AGAIN) + 1
+
+
+def group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("of a nursery", [ExceptionGroup("of another", [*errors]), errors[0]])
+
+
+NEVER_AGAIN = [
+    KeyError("a"), trio.TooSlowError(), group(KeyError("a")), group(AssertionError(), trio.TooSlowError()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("again", "error", "tries"),
+    [
+        (tried_again_alone, AssertionError(), 2),
+        (tried_again_alone, UndecidedError(), 2),
+        (tried_again_alone, group(AssertionError(), trio.BrokenResourceError()), 2),
+        *((tried_again_alone, error, 1) for error in NEVER_AGAIN),
+        (tried_again_where_undecided, UndecidedError(), 2),
+        (tried_again_where_undecided, group(UndecidedError()), 2),
+        (tried_again_where_undecided, AssertionError(), 1),
+        (tried_again_where_undecided, trio.BrokenResourceError(), 1),
+        (tried_again_where_undecided, group(UndecidedError(), AssertionError()), 1),
+        *((tried_again_where_undecided, error, 1) for error in NEVER_AGAIN),
+    ],
+)
+async def test_a_test_is_tried_again_only_for_what_a_busy_machine_may_cause(
+    again: Callable[[Callable[[], Awaitable[None]]], Callable[[], Awaitable[None]]], error: Exception, tries: int
+) -> None:
+    tried = 0
+
+    @again
+    async def test() -> None:
+        nonlocal tried
+        await trio.lowlevel.checkpoint()
+        tried += 1
+        if tried == 1:
+            raise error
+
+    with nullcontext() if tries > 1 else pytest.raises(type(error)):
+        await test()
+    assert tried == tries
 
 
 async def test_what_must_never_be_is_not_tried_again() -> None:

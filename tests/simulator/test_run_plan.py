@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -15,7 +16,7 @@ from simulator.fleet.clocks import PERFECT
 from simulator.limits import VICTIMS_MAX
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.values import Scenario
-from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet
+from simulator.worlds.plan import machines_wanted, make_campaigns, make_fleet, steady_until
 from simulator.worlds.progress import Progress
 
 
@@ -48,6 +49,26 @@ def test_stages_are_straight_lines_from_target_to_target(stages: list[dict[str, 
             continue
         (from_ns, low), (to_ns, high) = corners[after - 1], corners[after]
         assert abs(wanted - (low + (high - low) * (moment_ns - from_ns) / (to_ns - from_ns))) <= 0.5 + 1e-6
+
+
+@given(stages=st.none() | stages, moment_ns=MOMENTS, share=st.floats(0, 1))
+def test_while_it_is_steady_as_many_are_wanted(
+    stages: list[dict[str, Any]] | None, moment_ns: int, share: float
+) -> None:
+    fleet = scenario({"machines": 50, **({} if stages is None else {"stages": stages})}).fleet
+    until_ns = min(steady_until(fleet, moment_ns), moment_ns + 1000 * SECOND_NS)
+    assert until_ns >= moment_ns
+    within_ns = moment_ns + int((until_ns - moment_ns) * share)
+    assert machines_wanted(fleet, min(within_ns, max(moment_ns, int(until_ns) - 1))) == machines_wanted(
+        fleet, moment_ns
+    )
+
+
+def test_after_the_last_stage_and_in_a_flat_one_it_is_steady() -> None:
+    fleet = scenario(
+        {"machines": 9, "stages": [{"duration": "1s", "target": 9}, {"duration": "2s", "target": 9}]}
+    ).fleet
+    assert [steady_until(fleet, moment) for moment in (0, SECOND_NS, 3 * SECOND_NS)] == [0, 3 * SECOND_NS, math.inf]
 
 
 @given(machines=st.integers(1, 20_000), moment_ns=MOMENTS)

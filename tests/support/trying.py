@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import trio
 
+from simulator.worlds.harness_failure import leaf_errors
 from tests.support.alone import AGAIN, ThisMachine
 
 if TYPE_CHECKING:
@@ -43,13 +44,28 @@ async def try_all(
     return results
 
 
+class UndecidedError(AssertionError):
+    """Nothing could be told of what a test looks at: not that it is wrong, and not that it is right."""
+
+
 def tried_again_alone(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
     """Have a test that goes by tenths of seconds, as what it finds out about, tried again alone where it fails.
 
     Only for one that must find something out, or keep to a deadline of its server: a busy machine may hide what is
-    there, and be late, and never shows what is not.
+    there, be late, and be hung up on before it has sent all. What must never be is told by `pytest.fail`, which counts
+    at once, as does every other error, a `trio.TooSlowError` after a minute too.
     """
+    return _tried_again(test, (AssertionError, trio.BrokenResourceError))
 
+
+def tried_again_where_undecided(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+    """Have a test that must find nothing tried again alone where nothing could be told, and for no other reason."""
+    return _tried_again(test, (UndecidedError,))
+
+
+def _tried_again(
+    test: Callable[P, Awaitable[None]], reasons: tuple[type[Exception], ...]
+) -> Callable[P, Awaitable[None]]:
     @wraps(test)
     async def tried(*arguments: P.args, **named: P.kwargs) -> None:
         alone: AbstractContextManager[None] = nullcontext()
@@ -57,7 +73,9 @@ def tried_again_alone(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitab
             try:
                 with alone:
                     return await test(*arguments, **named)
-            except (AssertionError, ExceptionGroup, trio.BrokenResourceError):
+            except Exception as error:
+                if not all(isinstance(one, reasons) for one in leaf_errors(error)):
+                    raise
                 alone = ThisMachine.alone()
         with alone:
             return await test(*arguments, **named)

@@ -95,7 +95,7 @@ def test_a_trace_with_secrets_is_for_its_owners_eyes_only(tmp_path: Path, record
 
 
 def test_a_servers_settings_are_kept_but_for_its_passwords(recording: Recording) -> None:
-    settings = {"RATE_LIMIT_BURST": "7", "REDIS_PASSWORD": "a"}
+    settings = {"RATE_LIMIT_BURST": "7", "REDIS_PASSWORD": "a", "MOLTBOOK_APP_KEY": "b"}
     kept = []
     for redact in (True, False):
         origin = recording.origin(server_settings=settings)

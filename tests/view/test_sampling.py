@@ -228,6 +228,15 @@ def test_what_begins_and_ends_is_noted_once_and_an_alert_is_counted_when_it_rise
     assert progress.alerts_raised == {"stale workers": 2}
 
 
+def test_what_ends_twice_ended_the_first_time() -> None:
+    progress = Progress()
+    progress.begin(Kind.ATTACK, "replay.exact", 3, SECOND_NS)
+    progress.end(Kind.ATTACK, "replay.exact", 3, 2 * SECOND_NS, "4 sent")
+    progress.end(Kind.ATTACK, "replay.exact", 3, 3 * SECOND_NS, "cut off")
+    assert [(one.ended_ns, one.note) for one in progress.take_changes()] == [(None, ""), (2 * SECOND_NS, "4 sent")]
+    assert not progress.under_way
+
+
 def test_changes_of_another_process_are_followed_in_the_runs_time_and_nobody_looking_costs_no_memory() -> None:
     shard, progress = Progress(), Progress()
     shard.begin(Kind.ATTACK, "replay.exact", 3, SECOND_NS)

@@ -20,13 +20,21 @@ from simulator.worlds.virtual.known_heads import KnownHead
 from simulator.worlds.virtual.server import _EventLane
 from simulator.worlds.virtual.shard import VirtualShard
 from tests.support.tiers import SOAK
-from tests.virtual.tiny_runs import play_tiny
+from tests.virtual.tiny_runs import SCENARIO, play_tiny
 
 ROOT = Path(__file__).parents[2]
 SEEDS = (1, 50)
 OTHER_PYTHON = os.environ.get("HATCHFARM_TESTS_OTHER_PYTHON") or shutil.which("python3.13") or ""
 """Another version of Python, which has the same packages as this one's environment."""
 PACKAGES = "import simulator.running.virtual"
+MORE_THAN_ONE_READ = """
+[[attacks]]
+name = "http.large-headers"
+start = "800ms"
+duration = "1s"
+rate = 1
+"""
+"""Requests that a lane reads in parts, and goes on to other connections in between."""
 
 
 def _digests(python: str, hash_seed: str) -> subprocess.Popen[str]:
@@ -61,10 +69,12 @@ if SOAK:  # it wants another Python's environment
         assert one == other
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_what_ends_take_at_once_is_what_they_would_have_read(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "text"), [(1, SCENARIO), (2, SCENARIO), (3, SCENARIO + MORE_THAN_ONE_READ)])
+def test_what_ends_take_at_once_is_what_they_would_have_read(
+    monkeypatch: pytest.MonkeyPatch, seed: int, text: str
+) -> None:
     """With the short cuts at both ends, at one, and without: through all of the lane, and all of the reader."""
-    short = history_digest(play_tiny(seed))
+    short = history_digest(play_tiny(seed, text))
     calls = []
 
     def declines(*_arguments: object) -> bool:
@@ -72,9 +82,9 @@ def test_what_ends_take_at_once_is_what_they_would_have_read(monkeypatch: pytest
         return False
 
     monkeypatch.setattr(_EventLane, "_take_bytes", declines)
-    assert history_digest(play_tiny(seed)) == short
+    assert history_digest(play_tiny(seed, text)) == short
     monkeypatch.setattr(VirtualShard, "_take", declines)
-    assert history_digest(play_tiny(seed)) == short
+    assert history_digest(play_tiny(seed, text)) == short
     assert len(calls) > 20
 
 

@@ -147,10 +147,16 @@ class FleetPlayer:
         self._history.shift_effects(self._start_ns - start_ns)
         self._start_ns = self._progress.started_ns = start_ns
 
-    async def play(self, wanted: Callable[[int], int], campaigns: list[Campaign]) -> None:
+    async def play(
+        self,
+        wanted: Callable[[int], int],
+        campaigns: list[Campaign],
+        steady: Callable[[int], float] = lambda now_ns: now_ns,
+    ) -> None:
         """Keep as many machines taking part as `wanted` says for a moment, until cancelled.
 
-        `campaigns` are launched when their time has come; others by `launch`.
+        `steady` says until when it will say the same; without it, that may change at any moment. `campaigns` are
+        launched when their time has come; others by `launch`.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -159,7 +165,7 @@ class FleetPlayer:
                 nursery.start_soon(self._tick_hardware)
                 for number in self._early:
                     self.launch(number)
-                await self._follow(wanted, sorted(campaigns, key=lambda campaign: campaign.options.start_ns))
+                await self._follow(wanted, steady, sorted(campaigns, key=lambda campaign: campaign.options.start_ns))
         finally:
             self._end_shooting(self.now(), all_of_them=True)  # scripts end as their tasks do
 
@@ -178,7 +184,9 @@ class FleetPlayer:
                     self._player.performing.claim(campaign.number, claim, self.now())
         self._history.campaigns = [campaign.record() for campaign in self.campaigns]
 
-    async def _follow(self, wanted_at: Callable[[int], int], campaigns: list[Campaign]) -> None:
+    async def _follow(
+        self, wanted_at: Callable[[int], int], steady: Callable[[int], float], campaigns: list[Campaign]
+    ) -> None:
         progress = self._progress
         while True:
             now_ns = self.now()
@@ -190,16 +198,10 @@ class FleetPlayer:
                 self._launch(campaigns.pop(0))
             self._end_shooting(now_ns)
             progress.connected_max = max(progress.connected_max, progress.connected)
-            await trio.sleep(self._pause_seconds(wanted_at, wanted, campaigns))
-
-    def _pause_seconds(self, wanted_at: Callable[[int], int], wanted: int, campaigns: list[Campaign]) -> float:
-        """Return how long to wait before the next look at what is wanted."""
-        steady_until_ns = self.now() + int(STEADY_SECONDS * SECOND_NS)
-        if self._progress.connected != wanted or min(wanted_at(steady_until_ns), len(self.fleet)) != wanted:
-            return TICK_SECONDS
-        if campaigns:
-            steady_until_ns = min(steady_until_ns, campaigns[0].options.start_ns)
-        return max(TICK_SECONDS, (steady_until_ns - self.now()) / SECOND_NS)
+            until_ns = now_ns if progress.connected != wanted else steady(now_ns)
+            if campaigns:
+                until_ns = min(until_ns, campaigns[0].options.start_ns)
+            await trio.sleep(min(max(TICK_SECONDS, (until_ns - self.now()) / SECOND_NS), STEADY_SECONDS))
 
     def _bring_to(self, wanted: int, now_ns: int) -> None:
         """Start or stop machines until as many take part."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.worlds.plan import machines_wanted
+from simulator.worlds.plan import machines_wanted, steady_until
 from simulator.worlds.players.fleet_player import FleetPlayer
 from simulator.worlds.players.market_player import MarketPlayer
 from simulator.worlds.players.observing import Observer
@@ -84,7 +84,10 @@ class FleetRun:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(
-                    player.play, lambda now_ns: machines_wanted(scenario.fleet, now_ns), player.campaigns
+                    player.play,
+                    partial(machines_wanted, scenario.fleet),
+                    player.campaigns,
+                    partial(steady_until, scenario.fleet),
                 )
                 nursery.start_soon(self._world.watch, self._history, progress, self.now)
                 nursery.start_soon(self._observer.watch)

@@ -12,7 +12,7 @@ from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.http.accepting import FULL_PAUSE_SECONDS
 from reference_server.http.admission import Admission
-from reference_server.http.express_lane import SWEEP_SECONDS, ExpressLane
+from reference_server.http.express_lane import READ_BYTES, SWEEP_SECONDS, ExpressLane
 from reference_server.http.ready_queue import ReadyQueue
 from reference_server.limits import CONNECTIONS_MAX
 from reference_server.pipeline.resolving import Resolver
@@ -119,6 +119,8 @@ class _EventLane(ExpressLane):
         """Serve what has just come, where the lane would read and serve it now. Return whether it did."""
         if self._resolver.full or connection.limited or connection.pending or connection.lingering:
             return False
+        if len(data) > READ_BYTES:
+            return False  # the lane goes on to others between two of its reads
         if connection.conversation is None:
             head = known.read(data)
             if head is not None and head.end + head.body_bytes == len(data):
