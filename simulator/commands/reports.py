@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from simulator.commands.failing import fail
+from simulator.commands.options import RESULTS
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def report(
         Path | None,
         typer.Option(help="Write to this folder, and leave the results alone.", envvar="HATCHFARM_REPORT_TO"),
     ] = None,
-    out: Out = Path("results"),
+    out: Out = RESULTS,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -154,7 +155,7 @@ def verify(
         str | None,
         typer.Option(help="The bundle's digest, as the run's last lines gave it.", envvar="HATCHFARM_DIGEST"),
     ] = None,
-    out: Out = Path("results"),
+    out: Out = RESULTS,
 ) -> None:
     """Judge a stored run anew, offline, and say whether anything in its folder was altered.
 

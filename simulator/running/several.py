@@ -12,6 +12,7 @@ from simulator.checkers.verdict import EXIT_CODES, Status
 from simulator.errors import first_message
 from simulator.platform.interruptions import signals_held
 from simulator.platform.wording import plural
+from simulator.running.terminal import COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 COULD_NOT_RUN = 2
 _ORDER = (EXIT_CODES[Status.FAIL], COULD_NOT_RUN, EXIT_CODES[Status.INCONCLUSIVE])
-_COLOURS = {Status.PASS: "green", Status.FAIL: "red"}
 
 
 class Ran(msgspec.Struct):
@@ -94,7 +94,7 @@ def _table(ran: Sequence[Ran]) -> Table:
             table.add_row(escape(one.request.scenario.name), "[red]not run[/]", escape(one.problem), "")
             continue
         status = one.verdict.status
-        shown = f"[{_COLOURS.get(status, 'yellow')}]{status.value}[/]"
+        shown = f"[{COLOURS[status]}]{status.value}[/]"
         where = "not written" if one.exit_code == COULD_NOT_RUN else str(one.folder)
         table.add_row(escape(one.verdict.scenario), shown, escape(_problems(one.verdict)), escape(where))
     return table
