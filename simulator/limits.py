@@ -32,6 +32,8 @@ ATTACKS_MAX = 200
 SCENARIO_MAX_BYTES = 1 << 20
 SCENARIO_PROBLEMS_MAX = 20
 """Faults of shape that are looked for in one scenario: each costs another look at all of it."""
+SCENARIO_DEPTH_MAX = 32
+"""Tables and lists within one another: a scenario's nest five deep, and what reads them calls itself for each."""
 ONBOARDING_MAX_CONCURRENT = 32
 """Machines registering at once: enough to keep a server busy, too few to time out behind each other."""
 POLICY_PATIENCE_SECONDS = 40.0

@@ -12,6 +12,7 @@ import msgspec
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
+from simulator.limits import SCENARIO_DEPTH_MAX
 from simulator.platform.wording import nearest, plural
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.market_problems import market_problems
@@ -134,7 +135,7 @@ def _table_of(text: str) -> dict[str, Any]:
     """Read a scenario's text as TOML. Raises ScenarioError."""
     text = text.removeprefix("\ufeff")  # the mark that some editors write in front of UTF-8
     try:
-        return tomllib.loads(text)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         match = _SYNTAX.fullmatch(str(error))
         line = text.count("\n") + 1 if match is None else int(match[2])
@@ -143,10 +144,24 @@ def _table_of(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError):  # what tomllib lets through of numbers too long and nests too deep
         what = "not TOML that can be read: a number is too long, or brackets are nested too deep"
         raise ScenarioError(Problem(0, what)) from None
+    _refuse_too_deep(table)
+    return table
+
+
+def _refuse_too_deep(table: dict[str, Any]) -> None:
+    """Raise ScenarioError where tables nest deeper than what reads them may call itself: dotted keys have no limit."""
+    level: list[Any] = [table]
+    for _ in range(SCENARIO_DEPTH_MAX):
+        inside = (part for one in level for part in (one.values() if isinstance(one, dict) else one))
+        level = [part for part in inside if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise ScenarioError(Problem(0, f"tables are nested more than {SCENARIO_DEPTH_MAX} deep, which no scenario is"))
 
 
 def _read(table: dict[str, Any], origins: Origins, known: ServerSettings | None) -> Scenario:
     """Return a table as a scenario. Raises ScenarioError."""
+    _refuse_too_deep(table)  # what flags and variables put there may be
     scenario, problems, substituted = _shaped(table, origins)
     if scenario is not None:
         found = [*_problems(scenario), *problems_to_show(scenario.server, known, origins.hidden)]

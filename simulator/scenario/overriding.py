@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from simulator.limits import SCENARIO_DEPTH_MAX
 from simulator.platform.secret_names import SECRET_NAME
 from simulator.scenario.places import Part, PlaceError, as_number_or_flag, kind_at, parts_of, place_of_parts, put, typed
 from simulator.scenario.redacting import without_assignments
@@ -191,7 +192,9 @@ def expand(table: dict[str, Any], environ: Mapping[str, str]) -> Expanded:
 
 
 def _leaves(value: Any, parts: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], Any]]:
-    """Find every value within a table that is neither a table nor a list, and where it stands."""
+    """Find every value within a table that is neither a table nor a list, and where it stands. Raises OverrideError."""
+    if len(parts) > SCENARIO_DEPTH_MAX:
+        raise OverrideError(f"{SET} {parts[0]}…: nested more than {SCENARIO_DEPTH_MAX} deep, which no scenario is")
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _leaves(inner, (*parts, key))

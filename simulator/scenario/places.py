@@ -132,6 +132,6 @@ def _as_toml(text: str) -> Any:
 def _fits(value: Any, kind: Any) -> bool:
     try:
         msgspec.convert(value, kind, dec_hook=decode_value)
-    except (msgspec.ValidationError, ValueError):
+    except (msgspec.ValidationError, ValueError, RecursionError):
         return False
     return True

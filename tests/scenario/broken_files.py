@@ -251,6 +251,8 @@ BROKEN = (
            add=threshold("heartbeat.response_time", "max<1e-3s")),
     Broken("an absurd time", f"line 8: {RESPONSE}: 'max<999h': '999h' is longer than a week",
            add=threshold("heartbeat.response_time", "max<999h")),
+    Broken("keys nested too deep", "tables are nested more than 32 deep, which no scenario is",
+           add=".".join(5000 * "a") + " = 1\n"),
     Broken("no percentile", f"line 8: {RESPONSE}: 'p<5ms': only p takes a percentile, and it needs one, like 'p(99)'",
            add=threshold("heartbeat.response_time", "p<5ms")),
     Broken("a percentile of a maximum",

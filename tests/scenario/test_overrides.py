@@ -201,6 +201,8 @@ def test_the_last_of_two_values_counts_and_values_before_flags(reader: Reader) -
         ("name.x=5", "FILE: --set name.x=5: name is no table"),
         ("fleet.owners=200", "FILE: --set fleet.owners=200: fleet.owners: more owners (200) than machines (100)"),
         ("thresholds.heartbeat.acepted=rate>0", "unknown metric; did you mean 'heartbeat.accepted'?"),
+        (f"{'.'.join('a' * 5000)}=1", "FILE: --set a…: nested more than 32 deep, which no scenario is"),
+        (f"server.env={{{'.'.join('a' * 5000)}=1}}", "FILE: --set server…: nested more than 32 deep"),
         ("fleet.machines=5\nname = 'x'", "FILE: --set fleet.machines=5\nname = 'x': fleet.machines: expected int"),
     ],
 )
