@@ -36,9 +36,18 @@ async def _start(world: VirtualWorld, fault: FaultOptions) -> None:
     await _server(world, fault).start()
 
 
+async def _fill_disk(world: VirtualWorld, fault: FaultOptions) -> None:
+    _server(world, fault).disk.full = True
+
+
+async def _empty_disk(world: VirtualWorld, fault: FaultOptions) -> None:
+    _server(world, fault).disk.full = False
+
+
 FAULT_ACTIONS: Mapping[str, FaultActions] = {
     "server.kill": FaultActions(_kill, _start),
     "server.restart": FaultActions(_stop, _start),
+    "disk.full": FaultActions(_fill_disk, _empty_disk),
 }
 """By a scenario's `kind`. What of `scenario.values.FAULTS` has no row here is refused in virtual time."""
 

@@ -16,11 +16,13 @@ from reference_server.http.admission import Admission
 from reference_server.http.express_lane import READ_BYTES, SWEEP_SECONDS, ExpressLane
 from reference_server.http.ready_queue import ReadyQueue
 from reference_server.limits import CONNECTIONS_MAX
+from reference_server.outside import Outside
 from reference_server.pipeline.resolving import Resolver
 from reference_server.settings import SettingsError
 from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant
 from simulator.deployment.server_process import ServerError
+from simulator.worlds.virtual.disk import Mount, VirtualDisk
 from simulator.worlds.virtual.known_heads import KnownHead
 
 if TYPE_CHECKING:
@@ -225,6 +227,8 @@ class VirtualServer:
         self._environ = environ
         self._seed = seed
         self._rng = np.random.default_rng((seed, port))
+        self.disk = VirtualDisk(self._rng)
+        self._mount = Mount(self.disk)
         self._lives = 0
         self._nursery: trio.Nursery | None = None
         self._process = self._make()
@@ -234,7 +238,9 @@ class VirtualServer:
         name = f"server-{self._port}-{self._seed}"
         entropy = SeededEntropy(f"{name}-{self._lives}" if self._lives else name)
         self._lives += 1
-        return _Process(self._events, self.clock, make_api(self._environ, entropy, self.clock))
+        self._mount = Mount(self.disk)
+        api = make_api(self._environ, entropy, self.clock, outside=Outside(self._mount))
+        return _Process(self._events, self.clock, api)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, in one process after the other."""
@@ -266,8 +272,11 @@ class VirtualServer:
         """End it in order."""
         self._network.close_port(self._port)
         await self._process.stop()
+        self._mount.cut_off()
 
     def kill(self) -> None:
-        """End it as `kill -9` does, in the middle of whatever it does."""
+        """End it in the middle of whatever it does, and its machine with it: what was not synced may be gone."""
         self._network.close_port(self._port)
+        self._mount.cut_off()
+        self.disk.fail()
         self._process.kill()
