@@ -36,6 +36,14 @@ async def _start(world: VirtualWorld, fault: FaultOptions) -> None:
     await _server(world, fault).start()
 
 
+async def _pause(world: VirtualWorld, fault: FaultOptions) -> None:
+    await _server(world, fault).pause()
+
+
+async def _resume(world: VirtualWorld, fault: FaultOptions) -> None:
+    _server(world, fault).resume()
+
+
 async def _fill_disk(world: VirtualWorld, fault: FaultOptions) -> None:
     _server(world, fault).disk.full = True
 
@@ -47,6 +55,7 @@ async def _empty_disk(world: VirtualWorld, fault: FaultOptions) -> None:
 FAULT_ACTIONS: Mapping[str, FaultActions] = {
     "server.kill": FaultActions(_kill, _start),
     "server.restart": FaultActions(_stop, _start),
+    "server.pause": FaultActions(_pause, _resume),
     "disk.full": FaultActions(_fill_disk, _empty_disk),
 }
 """By a scenario's `kind`. What of `scenario.values.FAULTS` has no row here is refused in virtual time."""

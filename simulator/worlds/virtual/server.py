@@ -24,6 +24,7 @@ from reference_server.wire.values import Instant
 from simulator.deployment.server_process import ServerError
 from simulator.worlds.virtual.disk import Mount, VirtualDisk
 from simulator.worlds.virtual.known_heads import KnownHead
+from simulator.worlds.virtual.scheduling import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -67,6 +68,7 @@ class _EventReadiness:
     def __init__(self, look: Callable[[Connection, int], object]) -> None:
         self._look = look
         self._ends: dict[int, End] = {}
+        self._paused: dict[End, int] = {}
         self._woken = trio.Event()
 
     def register(self, descriptor: int, events: int, connection: Connection) -> None:
@@ -97,6 +99,17 @@ class _EventReadiness:
     def close(self) -> None:
         """Do nothing: there is nothing to be closed."""
 
+    def pause(self) -> None:
+        """Look at nothing, whatever comes, until told to go on."""
+        self._paused = {end: end.events for end in self._ends.values()}
+        for end in self._paused:
+            end.events = 0
+
+    def resume(self) -> None:
+        """Look at what has come meanwhile."""
+        for end, events in self._paused.items():
+            end.watch(events)
+
 
 class _EventLane(ExpressLane):
     """The express lane, told by events who is ready."""
@@ -106,14 +119,23 @@ class _EventLane(ExpressLane):
     ) -> None:
         super().__init__(api, clock, api.settings, admission, resolver)
         self._events = events
-        self._ended = False
+        self._ended = self._paused = False
         self._queue.close()
-        self._queue = ReadyQueue(resolver, _EventReadiness(self._look_at))
+        self._readiness = _EventReadiness(self._look_at)
+        self._queue = ReadyQueue(resolver, self._readiness)
 
     def end(self) -> None:
         """Close all connections, and do nothing any more."""
         self._ended = True
         self.close()
+
+    def pause(self, *, paused: bool) -> None:
+        """Stand still, or go on."""
+        self._paused = paused
+        if paused:
+            self._readiness.pause()
+        else:
+            self._readiness.resume()
 
     def take(self, end: End) -> None:
         """Serve a connection."""
@@ -128,7 +150,8 @@ class _EventLane(ExpressLane):
         """Close what is late, as the lane does: as an event, which costs no switch between tasks."""
         if self._ended:
             return
-        self._close_late()
+        if not self._paused:
+            self._close_late()
         self._events.at(self._events.now_ns + int(SWEEP_SECONDS * SECOND_NS), self._sweep_again)
 
     def _take_bytes(self, connection: Connection, known: KnownHead, data: bytes) -> bool:
@@ -166,9 +189,12 @@ class _Process:
         self._backlog: dict[End, None] = {}
         self._life, self._serving = trio.CancelScope(), trio.CancelScope()
         self._over = False
+        self._root: trio.lowlevel.Task | None = None
+        self._frozen: Frozen | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until it is stopped or killed."""
+        self._root = trio.lowlevel.current_task()
         with self._life:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._resolver.run)
@@ -183,12 +209,37 @@ class _Process:
         """Take a connection; while nobody may come in it waits, as in a backlog."""
         if self._over:
             end.close()
+        elif self._frozen is not None:
+            self._backlog[end] = None
         elif self._admission.full:
             self._backlog[end] = None
             self._events.at(self._events.now_ns + int(FULL_PAUSE_SECONDS * SECOND_NS), self.welcome, end)
         else:
             self._backlog.pop(end, None)
             self._lane.take(end)
+
+    async def pause(self) -> None:
+        """Stand still: what comes waits in the kernel."""
+        done = trio.Event()
+
+        def freeze() -> None:  # as an event: then all its tasks wait
+            if self._root is not None and not self._over:
+                self._frozen = Frozen(self._root)
+                self._lane.pause(paused=True)
+            done.set()
+
+        self._events.at(self._events.now_ns, freeze)
+        await done.wait()
+
+    def resume(self) -> None:
+        """Go on."""
+        frozen, self._frozen = self._frozen, None
+        if frozen is not None:
+            frozen.thaw()
+            self._lane.pause(paused=False)
+            for end in [*self._backlog]:
+                self._backlog.pop(end)
+                self.welcome(end)
 
     async def stop(self) -> None:
         """End in order, as `serve_until` does: what is under way is answered, and what was changed is kept."""
@@ -273,6 +324,14 @@ class VirtualServer:
         self._network.close_port(self._port)
         await self._process.stop()
         self._mount.cut_off()
+
+    async def pause(self) -> None:
+        """Stop it where it stands."""
+        await self._process.pause()
+
+    def resume(self) -> None:
+        """Continue it after a pause; nothing to do without one."""
+        self._process.resume()
 
     def kill(self) -> None:
         """End it in the middle of whatever it does, and its machine with it: what was not synced may be gone."""
