@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 VIRTUAL_SERVER = "its own server, in virtual time"
 LOOKING_SHARE = 0.02
 """Of the virtual time that has passed, from one look for an end to the next: a look costs what the history is long."""
-STATE_FILE = "/state.json"
-"""On the server's own disk in memory."""
 OUTSIDE = ("REDIS_ADDR", "HATCHFARM_STATE_FILE", "HATCHFARM_SHARED_STATE", "WORKER_STATUS_STATE_FILE", "TLS_CERT_FILE")
 """Settings by which a server reaches for what is outside of its memory."""
 
@@ -77,8 +75,9 @@ NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     _faults,
     lambda scenario: _if(scenario.load, "[[load]]"),
     lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
-    lambda scenario: _if(scenario.server.instances > 1, "several instances ([server] instances)"),
-    lambda scenario: _if(scenario.server.redis, "Redis ([server] redis)"),
+    lambda scenario: _if(
+        scenario.server.redis and scenario.server.settings.get("REDIS_NONCE_FALLBACK"), "REDIS_NONCE_FALLBACK"
+    ),
     lambda scenario: _if(scenario.server.tls, "TLS ([server] tls)"),
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
@@ -117,9 +116,10 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
         )
     request = msgspec.structs.replace(request, token=seeded_token(request.seed))
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
-    if request.scenario.server.durable:
-        environ["HATCHFARM_STATE_FILE"] = STATE_FILE
-    world = VirtualWorld(request.seed, request.token, environ)
+    server = request.scenario.server
+    world = VirtualWorld(
+        request.seed, request.token, environ, instances=server.instances, redis=server.redis, durable=server.durable
+    )
     sides = _add_sides(world, request.scenario)
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)

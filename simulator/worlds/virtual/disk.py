@@ -81,6 +81,11 @@ class VirtualDisk:
         self._under_way: set[int] = set()
         self._calls = self.opened = 0
 
+    def put(self, path: str, content: bytes) -> None:
+        """Have a file there from the beginning."""
+        file = self.seen[path] = self._durable[path] = _File()
+        file.seen[:] = file.durable[:] = content
+
     def note(self, done: _Done) -> None:
         """Note what was done; a sync makes durable what came before it, once its call is over."""
         self._done.append(done)

@@ -19,6 +19,7 @@ from reference_server.limits import CONNECTIONS_MAX
 from reference_server.outside import Outside
 from reference_server.pipeline.resolving import Resolver
 from reference_server.settings import SettingsError
+from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant
 from simulator.deployment.server_process import ServerError
@@ -32,10 +33,19 @@ if TYPE_CHECKING:
     from reference_server.http.lane_clients import Connection
     from reference_server.operations.api import Api
     from simulator.worlds.virtual.network import End, MemoryNetwork
+    from simulator.worlds.virtual.redis import RedisClient, VirtualRedis
     from simulator.worlds.virtual.scheduling import JumpingClock
 
 START_SECONDS = (0.1, 0.5)
 """How long a start takes, at least and at most: what Python and its modules take to load."""
+
+SIGNING_KEY = "/signing.pem"
+"""Where instances that act as one have the key that they all sign with."""
+
+
+def signing_key(seed: int) -> bytes:
+    """Return the key that all instances of a world sign with, as PEM."""
+    return CertificateSigner.from_seed(bytes.fromhex(SeededEntropy(f"signing-{seed}").hex(64))).pem()
 
 
 class VirtualClock:
@@ -187,6 +197,8 @@ class _Process:
         )
         self._lane = _EventLane(api, events, clock, self._admission, self._resolver)
         self._backlog: dict[End, None] = {}
+        self._knocked: list[End] = []
+        """Who came while it stood still."""
         self._life, self._serving = trio.CancelScope(), trio.CancelScope()
         self._over = False
         self._root: trio.lowlevel.Task | None = None
@@ -210,7 +222,7 @@ class _Process:
         if self._over:
             end.close()
         elif self._frozen is not None:
-            self._backlog[end] = None
+            self._knocked.append(end)
         elif self._admission.full:
             self._backlog[end] = None
             self._events.at(self._events.now_ns + int(FULL_PAUSE_SECONDS * SECOND_NS), self.welcome, end)
@@ -237,8 +249,8 @@ class _Process:
         if frozen is not None:
             frozen.thaw()
             self._lane.pause(paused=False)
-            for end in [*self._backlog]:
-                self._backlog.pop(end)
+            knocked, self._knocked = self._knocked, []
+            for end in knocked:
                 self.welcome(end)
 
     async def stop(self) -> None:
@@ -252,7 +264,7 @@ class _Process:
         """End here and now. Its connections are closed as a kernel does it: by a reset where something is unread."""
         self._over = True
         self._lane.end()
-        for end in self._backlog:
+        for end in (*self._backlog, *self._knocked):
             end.close()
         self._life.cancel()
 
@@ -270,8 +282,10 @@ class VirtualServer:
         port: int,
         environ: Mapping[str, str],
         seed: int,
+        redis: VirtualRedis | None = None,
     ) -> None:
         self.clock = VirtualClock(clock)
+        self._redis = redis
         self._events = clock
         self._network = network
         self._port = port
@@ -279,7 +293,10 @@ class VirtualServer:
         self._seed = seed
         self._rng = np.random.default_rng((seed, port))
         self.disk = VirtualDisk(self._rng)
+        if SIGNING_KEY in environ.values():
+            self.disk.put(SIGNING_KEY, signing_key(seed))
         self._mount = Mount(self.disk)
+        self._client: RedisClient | None = None
         self._lives = 0
         self._nursery: trio.Nursery | None = None
         self._process = self._make()
@@ -290,7 +307,11 @@ class VirtualServer:
         entropy = SeededEntropy(f"{name}-{self._lives}" if self._lives else name)
         self._lives += 1
         self._mount = Mount(self.disk)
-        api = make_api(self._environ, entropy, self.clock, outside=Outside(self._mount))
+        outside = Outside(self._mount)
+        if self._redis is not None:
+            self._client = self._redis.connect(f"{name}-{self._lives}")
+            outside = Outside(self._mount, self._client.share, self._client.share_state)
+        api = make_api(self._environ, entropy, self.clock, outside=outside)
         return _Process(self._events, self.clock, api)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -323,7 +344,7 @@ class VirtualServer:
         """End it in order."""
         self._network.close_port(self._port)
         await self._process.stop()
-        self._mount.cut_off()
+        self._cut_off()
 
     async def pause(self) -> None:
         """Stop it where it stands."""
@@ -336,6 +357,12 @@ class VirtualServer:
     def kill(self) -> None:
         """End it in the middle of whatever it does, and its machine with it: what was not synced may be gone."""
         self._network.close_port(self._port)
-        self._mount.cut_off()
+        self._cut_off()
         self.disk.fail()
         self._process.kill()
+
+    def _cut_off(self) -> None:
+        """Let what is left of the process reach nothing outside of it."""
+        self._mount.cut_off()
+        if self._client is not None:
+            self._client.cut_off()
