@@ -12,13 +12,16 @@ from simulator.fuzzing.ingredients import (
     ALERT_DEFAULTS,
     CREDIT,
     CREDITS,
+    DEPLOYMENTS,
     GOES_WITH,
     HABITS,
     MARKET_SETTINGS,
+    MISHAPS,
     SETTINGS,
     STALE_DEFAULT,
     attacks_drawn,
 )
+from simulator.scenario.values import DOWN_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +33,12 @@ SECONDS = (8, 12, 16)
 MARKET_SECONDS = (70, 90)
 """Of runs with a market: a job takes a minute at least."""
 MACHINES = (1, 2, 3, 5, 8)
+CALM_SHARE = 0.5
+"""Of scenarios in which the server is one in memory that nothing happens to."""
+FAULTS_MAX = 3
+FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
+"""How long after the beginning the first may begin, and before the end the last must be over."""
+FAULT_MS = (50, 400, 1500)
 
 
 class Drawn(NamedTuple):
@@ -74,7 +83,7 @@ class Drawing:
         }
         for habit in habits:
             _ADDED[habit](self, document, seconds)
-        return Drawn(document, (*attacks, *settings, *habits))
+        return Drawn(document, (*attacks, *settings, *habits, *self._mishaps(document, seconds)))
 
     # --- draws
 
@@ -97,6 +106,50 @@ class Drawing:
         return f"{int(self._rng.integers(500, max(501, int(seconds * share * 1000))))}ms"
 
     # --- parts of a scenario
+
+    def _mishaps(self, document: Document, seconds: int) -> tuple[str, ...]:
+        """Have the server be another one, and faults happen to it; return what was drawn.
+
+        From a generator of their own, so that the rest of a seed's scenario is what it was before there were any.
+        """
+        self._rng = np.random.default_rng((self._seed, 1))
+        if self._rng.random() < CALM_SHARE:
+            return ()
+        (deployment,) = self.some(("memory", *DEPLOYMENTS), 1)
+        server = document["server"]
+        instances = 1
+        if deployment == "durable":
+            server["durable"] = True
+            server["settings"]["HATCHFARM_JOURNAL_BYTES"] = self.one((4096, 65536, 0))
+        elif deployment != "memory":
+            server["redis"] = True
+        if deployment == "instances":
+            instances = server["instances"] = self.one((2, 3))
+        forgets = deployment in {"memory", "redis"} and "market" in document
+        possible = [kind for kind in MISHAPS[deployment] if not (forgets and kind in DOWN_FAULTS)]
+        kinds = self.some(possible, 1 + self.up_to(FAULTS_MAX - 1))
+        document["faults"] = self._faults(kinds, instances, seconds * 1000)
+        drawn = () if deployment == "memory" else (deployment,)
+        return (*drawn, *(one["kind"] for one in document["faults"]))
+
+    def _faults(self, kinds: Sequence[str], instances: int, run_ms: int) -> list[Document]:
+        """Return a fault of each kind, one after the other, as far as there is time."""
+        faults: list[Document] = []
+        free_ms = FIRST_FAULT_MS
+        for kind in kinds:
+            length_ms = 0 if kind == "redis.flush" else int(self.one(FAULT_MS))
+            last_ms = run_ms - LAST_FAULT_MS - length_ms
+            if free_ms >= last_ms:
+                break
+            at_ms = int(self._rng.integers(free_ms, last_ms))
+            fault: Document = {"kind": kind, "at": f"{at_ms}ms"}
+            if length_ms:
+                fault["duration"] = f"{length_ms}ms"
+            if instances > 1 and not kind.startswith("redis."):
+                fault["instance"] = self.up_to(instances - 1)
+            faults.append(fault)
+            free_ms = at_ms + length_ms + 1000
+        return faults
 
     def _fleet(self, seconds: int) -> Document:
         machines = self.one(MACHINES)

@@ -73,3 +73,13 @@ def _stands_alone(attack: type) -> bool:
 
 HABITS = ("stages", "silence", "clock.offset", "clock.drift", "clock.step", "rotation", "jitter", "scrapes", "market")
 """What a fleet may do besides beating."""
+
+DEPLOYMENTS = ("durable", "redis", "instances")
+"""What a server may be besides one in memory."""
+MISHAPS: Mapping[str, tuple[str, ...]] = {
+    "memory": ("server.kill", "server.restart", "server.pause"),
+    "durable": ("server.kill", "server.restart", "server.pause", "disk.full"),
+    "redis": ("server.kill", "server.pause", "redis.down", "redis.pause", "redis.flush"),
+    "instances": ("server.kill", "server.restart", "server.pause", "redis.down", "redis.pause"),
+}
+"""Faults that may happen to each. A flush loses what instances had accepted and none had read yet, as their page says."""

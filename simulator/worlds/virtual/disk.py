@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from reference_server.adapters.files.disk import Result
     from reference_server.adapters.forking import Work
+    from reference_server.adapters.threads import Result
 
 SECTOR_BYTES = 512
 """What a disk writes as a whole or not at all."""
