@@ -82,4 +82,4 @@ MISHAPS: Mapping[str, tuple[str, ...]] = {
     "redis": ("server.kill", "server.pause", "redis.down", "redis.pause", "redis.flush"),
     "instances": ("server.kill", "server.restart", "server.pause", "redis.down", "redis.pause"),
 }
-"""Faults that may happen to each. A flush loses what instances had accepted and none had read yet, as their page says."""
+"""Faults that may happen to each. Of instances a flush loses what they accepted and none has read yet: not drawn."""
