@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,8 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
             f"{request.scenario.name} cannot be played in virtual time: there is not yet {'; '.join(missing)}. Take it "
             "out of a copy of the scenario, or leave --virtual away"
         )
+    if request.scenario.faults:  # of which servers say more than anybody wants to read beside a run
+        logging.getLogger("hatchfarm").addHandler(logging.NullHandler())
     request = msgspec.structs.replace(request, token=seeded_token(request.seed))
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
     server = request.scenario.server
