@@ -55,7 +55,7 @@ def serve() -> int:
 
 
 class PayingServer:
-    """A server that may be killed, and starts again on its port: what it knows then is what its settings have it keep."""
+    """A server that may be killed, and starts again on its port. What it knows then is what it was set to keep."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         self._environ = without_settings(
