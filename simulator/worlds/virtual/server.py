@@ -258,7 +258,6 @@ class _Process:
         self._serving.cancel()
         await self._lane.finish(trio.current_time() + self._settings.shutdown_grace_seconds)
         await self._resolver.stop()
-        self.kill()
 
     def kill(self) -> None:
         """End here and now. Its connections are closed as a kernel does it: by a reset where something is unread."""
@@ -343,8 +342,11 @@ class VirtualServer:
     async def stop(self) -> None:
         """End it in order."""
         self._network.close_port(self._port)
-        await self._process.stop()
-        self._cut_off()
+        try:
+            await self._process.stop()
+        finally:
+            self._process.kill()
+            self._cut_off()
 
     async def pause(self) -> None:
         """Stop it where it stands."""
