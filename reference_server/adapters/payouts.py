@@ -23,7 +23,7 @@ def _never(_payout: Payout) -> bool:
 
 
 def fails_by_its_id(share: float, payout: Payout) -> bool:
-    """Return whether a payout is one of the share that comes to nothing: the same whenever, and wherever, it is asked."""
+    """Return whether a payout is of the share that comes to nothing: the same whenever, and wherever, it is asked."""
     return crc32(payout.id.encode()) < share * (1 << 32)
 
 

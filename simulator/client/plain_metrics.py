@@ -1,13 +1,15 @@
-"""Reading a metrics page of the usual shape, as nearly all are: the library that reads any page takes ten times as long."""
+"""Reading a metrics page of the usual shape, as nearly all are: the library reads any, and takes ten times as long."""
 
 from __future__ import annotations
 
 import re
 
-_COMMENT = re.compile(r"# (?:HELP hatchfarm_[a-z0-9_]+ [^\"\\\x00-\x1f]+|TYPE hatchfarm_[a-z0-9_]+(?:_total counter| gauge))")
-_SAMPLE = re.compile(
-    r"(hatchfarm_[a-z0-9_]+(?:\{[a-z][a-z_]*=\"[A-Za-z0-9_.:/-]*\"\})?) ([0-9]{1,15}(?:\.[0-9]{1,17})?(?:e[+-]?[0-9]{1,2})?)"
+_COMMENT = re.compile(
+    r"# (?:HELP hatchfarm_[a-z0-9_]+ [^\"\\\x00-\x1f]+|TYPE hatchfarm_[a-z0-9_]+(?:_total counter| gauge))"
 )
+_NAME = r"hatchfarm_[a-z0-9_]+(?:\{[a-z][a-z_]*=\"[A-Za-z0-9_.:/-]*\"\})?"
+_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,17})?(?:e[+-]?[0-9]{1,2})?"
+_SAMPLE = re.compile(f"({_NAME}) ({_NUMBER})")
 
 
 def plain_samples(text: str) -> list[tuple[str, float]] | None:

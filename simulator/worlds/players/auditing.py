@@ -47,7 +47,8 @@ RARE_TYPE = "owner_access_denied"
 """What heads are asked with: the filter keeps the answer small, and a server need not look at its heartbeats for it."""
 REQUESTS_PER_ADDRESS = 10
 """Half a burst of the default rate limit (contract §6), so that reading is never refused for its speed."""
-LOOK_PAUSE_SECONDS = 0.2
+LOOK_PAUSE_SECONDS = 0.5
+"""From one look to the next: looks are half of what a short run in virtual time asks, and heads change slowly."""
 SHARED_PAUSE_SECONDS = 5.0
 """From one look to the next where all share one address: a twenty-fifth of what the default limit leaves the fleet."""
 PASSES = 3
