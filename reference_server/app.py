@@ -22,7 +22,7 @@ from reference_server.adapters.files.disk import SYSTEM_DISK
 from reference_server.adapters.files.private_files import exposure, write_new
 from reference_server.adapters.files.state_files import StateFiles
 from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
-from reference_server.adapters.payouts import SimulatedPayouts
+from reference_server.adapters.payouts import SimulatedPayouts, fails_by_its_id
 from reference_server.adapters.stepped_clock import SteppedClock
 from reference_server.core.machines import show_certificate
 from reference_server.core.recovery import recover
@@ -149,7 +149,8 @@ def make_api(
     if settings.tls_key_file:
         _require_private("TLS_KEY_FILE", Path(settings.tls_key_file))
     api = Api(settings, entropy, make_signer(settings, entropy, outside.disk), clock.now(), tables, routes)
-    api.payouts = SimulatedPayouts(clock, settings.payout_simulated_seconds)
+    failures = settings.payout_simulated_failures
+    api.payouts = SimulatedPayouts(clock, settings.payout_simulated_seconds, partial(fails_by_its_id, failures))
     if settings.state_file:
         _keep(api, entropy, clock, outside.disk)
     if settings.shared_state:
