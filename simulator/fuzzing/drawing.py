@@ -146,7 +146,7 @@ class Drawing:
         down = [parse_duration(one["at"]) // MILLISECOND_NS for one in faults if one["kind"] in DOWN_FAULTS]
         return [
             {"name": "replay.exact", "start": f"{at_ms - 900}ms", "duration": "3s", "rate": 8, "share": 1.0}
-            for at_ms in down[: self.up_to(1)]
+            for at_ms in down[:1]
         ]
 
     def _faults(self, kinds: Sequence[str], instances: int, run_ms: int) -> list[Document]:
