@@ -28,6 +28,8 @@ LEAST_NS, MOST_NS = 50 * MICROSECOND_NS, (MILLISECOND_NS, 3 * MILLISECOND_NS, 6 
 """How long a request, or its answer, is under way: at least, and at most in one world and another."""
 SLOW_SHARE, SLOW_NS = 0.01, 20 * MILLISECOND_NS
 """How often it takes longer, and how long at most."""
+OTHER_MOMENTS_SHARE = 0.1
+"""How many of the moments at which a process waits without a lease count as such: there are far more of them."""
 DONE_SHARE = 0.5
 """How much of what is asked of a Redis that hangs it had done already."""
 
@@ -99,6 +101,10 @@ class VirtualRedis:
             self._storage.lose()
             self._nonces.flush()
 
+    def is_leased_to(self, name: str) -> bool:
+        """Return whether a process has the lease of the journal now."""
+        return self._storage is not None and self._storage.lease.startswith(f"{name}.")
+
     def connect(self, name: str, moments: Moments) -> RedisClient:
         """Return what one process has of it."""
         return RedisClient(self, name, moments)
@@ -146,7 +152,8 @@ class RedisClient:
         """Take as long as a request, or its answer, is under way. Raises SharedDown in a process that is no more."""
         rng = self._redis.rng
         if not self._cut_off:
-            self._moments.come()
+            if self._redis.is_leased_to(self.name) or rng.random() < OTHER_MOMENTS_SHARE:
+                self._moments.come()
             slow = rng.random() < SLOW_SHARE
             await trio.sleep(int(rng.integers(LEAST_NS, SLOW_NS if slow else self._redis.most_ns)) / SECOND_NS)
             await self._hang()
