@@ -51,7 +51,7 @@ class Lane:
 
     async def play(self) -> None:
         """Play one round."""
-        await self.lane._queue.serve_round(self.lane._go_on, self.lane._resume)
+        await self.lane._queue.serve_round(self.lane._go_on, self.lane._resume, self.lane._answer_alone)
 
     def close(self) -> None:
         """Close everything."""
