@@ -10,7 +10,7 @@ from reference_server.operations.outcomes import Admitted
 from reference_server.pipeline.answering import internal_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from reference_server.http.lane_clients import Connection
     from reference_server.http.plain_heads import PlainHead
@@ -32,19 +32,13 @@ def answer_heartbeat(api: Api, connection: Connection, head: PlainHead, body: by
         return internal_error("a heartbeat")
 
 
-def decide_heartbeats(
+def answer_heartbeats(
     api: Api, alone: Iterable[tuple[Connection, PlainHead, bytes]], now: Instant
-) -> Iterator[tuple[Connection, Reply, int]]:
-    """Decide heartbeats, each with its body; then yield the answers of those that are still there, and bodies' sizes.
-
-    What is done with one answer may close other connections: of those that have proven nothing.
-    """
-    decided = [
-        (connection, answer_heartbeat(api, connection, head, body, now), len(body))
-        for connection, head, body in alone
-        if connection.open
+) -> list[tuple[Connection, Reply, int]]:
+    """Answer plain heartbeats, each with its body. Return whom to tell what, and the sizes of the bodies."""
+    return [
+        (connection, answer_heartbeat(api, connection, head, body, now), len(body)) for connection, head, body in alone
     ]
-    return (one for one in decided if one[0].open)
 
 
 def answer_whole(answerer: Answerer, connection: Connection, data: bytes) -> Answer | None:
