@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
+from simulator.worlds.virtual.moments import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,8 @@ def _is_made_durable(one: _Done, sync: _Done) -> bool:
 class VirtualDisk:
     """What outlives a server's processes. `full` says that no byte can be written any more."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, moments: Moments | None = None) -> None:
+        self.moments = moments or Moments()
         self.full = False
         self.rng = rng
         self.seen: dict[str, _File] = {}
@@ -329,6 +331,7 @@ class Mount:
                     result = call()
                 finally:
                     self._call = 0
+                self._disk.moments.come()
                 await self._pause()
             finally:
                 self._disk.end_call(number)
