@@ -25,7 +25,9 @@ HEALED_AFTER_NS = 5 * SECOND_NS
 FLUSHED_FOR_NS = 180 * SECOND_NS
 """How long a right server refuses after Redis has forgotten nonces: twice the skew window (contract §4)."""
 
-OF_MISSING_ANSWERS = frozenset({"all-answered", "honest-served", "closed", "closed-in-time", "retry-served"})
+OF_MISSING_ANSWERS = frozenset(
+    {"all-answered", "honest-served", "closed", "closed-in-time", "retry-served", "stays-live"}
+)
 """The claims of attacks that are broken by nothing but answers, or ends of connections, that did not come in time."""
 
 
