@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
+    from simulator.scenario.values import FaultOptions
+
 STATE_FILE, KEY_FILE = "state.json", "signing.pem"
 
 
@@ -47,6 +49,14 @@ class Deployment(msgspec.Struct, frozen=True):
     def other_ports(self) -> tuple[int, ...]:
         """Return the ports of the other instances."""
         return tuple(int(server.url.rpartition(":")[2]) for server in self.servers[1:])
+
+    async def begin(self, fault: FaultOptions) -> None:
+        """Begin a scenario's fault. Raises ServerError."""
+        await begin(fault.kind, self, fault.instance)
+
+    async def undo(self, fault: FaultOptions) -> None:
+        """Undo a scenario's fault. Raises ServerError."""
+        await undo(fault.kind, self, fault.instance)
 
 
 class FaultActions(msgspec.Struct, frozen=True):

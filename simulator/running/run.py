@@ -57,8 +57,8 @@ from simulator.view.sampling import Sampling
 from simulator.view.serving import ServingError, serving
 from simulator.view.showing import View
 from simulator.worlds.harness_failure import describe_failure, leaf_errors
-from simulator.worlds.live.faults import FaultPlayer
 from simulator.worlds.live.world import run_fleet
+from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.players.onboarding import SetUpError
 from simulator.worlds.progress import Phase, Progress
 

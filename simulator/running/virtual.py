@@ -19,7 +19,9 @@ from simulator.limits import VIRTUAL_SECONDS_AFTER
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute, play
 from simulator.scenario.metrics import MEMORY
+from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.players.fleet_run import FleetRun
+from simulator.worlds.virtual.faults import FAULT_ACTIONS, VirtualFaults
 from simulator.worlds.virtual.scheduling import run_seeded
 from simulator.worlds.virtual.world import VirtualWorld, seeded_token
 
@@ -60,12 +62,17 @@ def _attacks(scenario: Scenario) -> str:
     )
 
 
+def _faults(scenario: Scenario) -> str:
+    found = dict.fromkeys(fault.kind for fault in scenario.faults if fault.kind not in FAULT_ACTIONS)
+    return f"faults of some kinds ({', '.join(found)})" if found else ""
+
+
 def _if(there: object, what: str) -> str:
     return what if there else ""
 
 
 NOT_YET: tuple[Callable[[Scenario], str], ...] = (
-    lambda scenario: _if(scenario.faults, "[[faults]]"),
+    _faults,
     lambda scenario: _if(scenario.load, "[[load]]"),
     lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
     lambda scenario: _if(scenario.server.instances > 1, "several instances ([server] instances)"),
@@ -145,9 +152,12 @@ async def _work(world: VirtualWorld, sides: Mapping[str, Target], request: RunRe
             outcome.lacks = await look_for_features(world.target, outcome.baseline)
             target = msgspec.structs.replace(world.target, lacks=outcome.lacks)
             LooksNowAndThen(outcome.look_when_due, world.clock)
+            history, progress = outcome.history, outcome.progress
+            faults = FaultPlayer(scenario, VirtualFaults(world), target, history, progress)
             run = FleetRun(
-                world.world, scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape, sides
-            )
+                world.world, scenario, request.seed, target, history, progress, outcome.tape, sides,
+                faults=faults if scenario.faults else None,
+            )  # fmt: skip
             with trio.CancelScope() as work:
                 if scenario.abort_on_fail:
                     LooksForAnEnd(scenario, outcome, world.clock, work)

@@ -152,7 +152,7 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
         ("[server.settings]", "[server]\ndurable = true\n[server.settings]", "durable state"),
         ("[server.settings]", "[server]\ntls = true\n[server.settings]", "TLS"),
         ("owner.header-mismatch", "replay.after-restart", "replay.after-restart"),
-        ("[market]", '[[faults]]\nkind = "server.pause"\nat = "3s"\nduration = "1s"\n[market]', "[[faults]]"),
+        ("[market]", '[[faults]]\nkind = "redis.flush"\nat = "3s"\n[market]', "redis.flush"),
     ],
 )
 def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, printed: str) -> None:

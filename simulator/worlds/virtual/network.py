@@ -299,6 +299,10 @@ class MemoryNetwork:
         """Have connections to a port welcomed, each by the server's end of it."""
         self._listeners[port] = welcome
 
+    def close_port(self, port: int) -> None:
+        """Have connections to a port refused from here on."""
+        self._listeners.pop(port, None)
+
     def dial(self, source: str | None, port: int, up: Callable[[bool], object], receive_bytes: int = 0) -> End:
         """Return a new end, and call `up` with whether somebody took the connection once that is known."""
         self._connections += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import trio
 
 from reference_server.adapters.memory.clocks import BEGINNING
@@ -16,8 +17,10 @@ from reference_server.http.express_lane import READ_BYTES, SWEEP_SECONDS, Expres
 from reference_server.http.ready_queue import ReadyQueue
 from reference_server.limits import CONNECTIONS_MAX
 from reference_server.pipeline.resolving import Resolver
+from reference_server.settings import SettingsError
 from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant
+from simulator.deployment.server_process import ServerError
 from simulator.worlds.virtual.known_heads import KnownHead
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from simulator.worlds.virtual.network import End, MemoryNetwork
     from simulator.worlds.virtual.scheduling import JumpingClock
+
+START_SECONDS = (0.1, 0.5)
+"""How long a start takes, at least and at most: what Python and its modules take to load."""
 
 
 class VirtualClock:
@@ -98,8 +104,14 @@ class _EventLane(ExpressLane):
     ) -> None:
         super().__init__(api, clock, api.settings, admission, resolver)
         self._events = events
+        self._ended = False
         self._queue.close()
         self._queue = ReadyQueue(resolver, _EventReadiness(self._look_at))
+
+    def end(self) -> None:
+        """Close all connections, and do nothing any more."""
+        self._ended = True
+        self.close()
 
     def take(self, end: End) -> None:
         """Serve a connection."""
@@ -112,6 +124,8 @@ class _EventLane(ExpressLane):
 
     def _sweep_again(self) -> None:
         """Close what is late, as the lane does: as an event, which costs no switch between tasks."""
+        if self._ended:
+            return
         self._close_late()
         self._events.at(self._events.now_ns + int(SWEEP_SECONDS * SECOND_NS), self._sweep_again)
 
@@ -136,8 +150,65 @@ class _EventLane(ExpressLane):
             self._go_on(connection, events)
 
 
+class _Process:
+    """One life of a server: all that it has in memory, from a start to its end."""
+
+    def __init__(self, events: JumpingClock, clock: VirtualClock, api: Api) -> None:
+        self._events = events
+        self._settings = api.settings
+        self._resolver = Resolver(api, clock)
+        self._admission = Admission(
+            CONNECTIONS_MAX, api.settings.unproven_connections_per_address, api.settings.waiting_bytes_max
+        )
+        self._lane = _EventLane(api, events, clock, self._admission, self._resolver)
+        self._backlog: dict[End, None] = {}
+        self._life, self._serving = trio.CancelScope(), trio.CancelScope()
+        self._over = False
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until it is stopped or killed."""
+        with self._life:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._resolver.run)
+                nursery.start_soon(self._serve)
+                task_status.started()
+
+    async def _serve(self) -> None:
+        with self._serving:
+            await self._lane.run(())
+
+    def welcome(self, end: End) -> None:
+        """Take a connection; while nobody may come in it waits, as in a backlog."""
+        if self._over:
+            end.close()
+        elif self._admission.full:
+            self._backlog[end] = None
+            self._events.at(self._events.now_ns + int(FULL_PAUSE_SECONDS * SECOND_NS), self.welcome, end)
+        else:
+            self._backlog.pop(end, None)
+            self._lane.take(end)
+
+    async def stop(self) -> None:
+        """End in order, as `serve_until` does: what is under way is answered, and what was changed is kept."""
+        self._serving.cancel()
+        await self._lane.finish(trio.current_time() + self._settings.shutdown_grace_seconds)
+        await self._resolver.stop()
+        self.kill()
+
+    def kill(self) -> None:
+        """End here and now. Its connections are closed as a kernel does it: by a reset where something is unread."""
+        self._over = True
+        self._lane.end()
+        for end in self._backlog:
+            end.close()
+        self._life.cancel()
+
+
 class VirtualServer:
-    """One server, listening at a port of a network. Raises SettingsError for settings that it cannot use."""
+    """One server, listening at a port of a network, which may end and start again.
+
+    Raises SettingsError for settings that it cannot use.
+    """
 
     def __init__(
         self,
@@ -149,25 +220,54 @@ class VirtualServer:
     ) -> None:
         self.clock = VirtualClock(clock)
         self._events = clock
-        api = make_api(environ, SeededEntropy(f"server-{port}-{seed}"), self.clock)
-        self._resolver = Resolver(api, self.clock)
-        settings = api.settings
-        self._admission = Admission(
-            CONNECTIONS_MAX, settings.unproven_connections_per_address, settings.waiting_bytes_max
-        )
-        self._lane = _EventLane(api, clock, self.clock, self._admission, self._resolver)
-        network.listen(port, self._welcome)
+        self._network = network
+        self._port = port
+        self._environ = environ
+        self._seed = seed
+        self._rng = np.random.default_rng((seed, port))
+        self._lives = 0
+        self._nursery: trio.Nursery | None = None
+        self._process = self._make()
+
+    def _make(self) -> _Process:
+        """Make the next process. Raises SettingsError."""
+        name = f"server-{self._port}-{self._seed}"
+        entropy = SeededEntropy(f"{name}-{self._lives}" if self._lives else name)
+        self._lives += 1
+        return _Process(self._events, self.clock, make_api(self._environ, entropy, self.clock))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled, in one process after the other."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._resolver.run)
-            nursery.start_soon(self._lane.run, ())
+            self._nursery = nursery
+            await self._begin()
             task_status.started()
+            await trio.sleep_forever()
+
+    async def _begin(self) -> None:
+        if self._nursery is None:
+            raise ServerError("the server was never started")
+        await self._nursery.start(self._process.run)
+        self._network.listen(self._port, self._welcome)
 
     def _welcome(self, end: End) -> None:
-        """Take a connection; while nobody may come in it waits, as in a backlog."""
-        if self._admission.full:
-            self._events.at(self._events.now_ns + int(FULL_PAUSE_SECONDS * SECOND_NS), self._welcome, end)
-        else:
-            self._lane.take(end)
+        self._process.welcome(end)
+
+    async def start(self) -> None:
+        """Start again, from what it has kept. Raises ServerError."""
+        await trio.sleep(self._rng.uniform(*START_SECONDS))
+        try:
+            self._process = self._make()
+        except SettingsError as error:
+            raise ServerError(f"the server did not start: {error}") from None
+        await self._begin()
+
+    async def stop(self) -> None:
+        """End it in order."""
+        self._network.close_port(self._port)
+        await self._process.stop()
+
+    def kill(self) -> None:
+        """End it as `kill -9` does, in the middle of whatever it does."""
+        self._network.close_port(self._port)
+        self._process.kill()

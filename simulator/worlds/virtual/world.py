@@ -47,14 +47,16 @@ class VirtualWorld:
     def __init__(self, seed: int, token: str, environ: Mapping[str, str]) -> None:
         self.clock = JumpingClock()
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(WAY + 1)[WAY])
-        network = self._network = MemoryNetwork(self.clock, ShortWay(rng))
+        network = self.network = MemoryNetwork(self.clock, ShortWay(rng))
         self._seed = seed
         self._environ = {**environ, "HATCHFARM_API_TOKEN": token}
         self.target = Target("http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network)
         self.servers: list[VirtualServer] = []
         self._add({})
         self.server = self.servers[0]
-        self.world = World(self.server.clock, partial(VirtualShard, self.clock, network), watch_nothing)
+        self.instances = [self.server]
+        """Those that are one to who asks, as faults count them."""
+        self.world = World(self.server.clock, partial(VirtualShard, self.clock, self.network), watch_nothing)
 
     def add_beside(self, settings: Mapping[str, str]) -> Target:
         """Make another server, whose settings differ in these, for those that may not be tried on the first."""
@@ -63,7 +65,7 @@ class VirtualWorld:
     def _add(self, settings: Mapping[str, str]) -> int:
         port = PORT + len(self.servers)
         try:
-            server = VirtualServer(self.clock, self._network, port, {**self._environ, **settings}, self._seed)
+            server = VirtualServer(self.clock, self.network, port, {**self._environ, **settings}, self._seed)
         except SettingsError as error:
             raise TargetError(f"the server cannot start: {error}") from None
         self.servers.append(server)

@@ -1,0 +1,58 @@
+"""What faults do to a virtual world: one row for each kind that it can play."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping  # noqa: TC003 - a Struct resolves its annotations
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from simulator.scenario.values import FaultOptions
+    from simulator.worlds.virtual.server import VirtualServer
+    from simulator.worlds.virtual.world import VirtualWorld
+
+
+class FaultActions(msgspec.Struct, frozen=True):
+    """What is done to a world for a fault to begin, and for it to be undone: both take the world and the fault."""
+
+    begin: Callable[[Any, Any], Awaitable[None]]
+    undo: Callable[[Any, Any], Awaitable[None]]
+
+
+def _server(world: VirtualWorld, fault: FaultOptions) -> VirtualServer:
+    return world.instances[fault.instance]
+
+
+async def _kill(world: VirtualWorld, fault: FaultOptions) -> None:
+    _server(world, fault).kill()
+
+
+async def _stop(world: VirtualWorld, fault: FaultOptions) -> None:
+    await _server(world, fault).stop()
+
+
+async def _start(world: VirtualWorld, fault: FaultOptions) -> None:
+    await _server(world, fault).start()
+
+
+FAULT_ACTIONS: Mapping[str, FaultActions] = {
+    "server.kill": FaultActions(_kill, _start),
+    "server.restart": FaultActions(_stop, _start),
+}
+"""By a scenario's `kind`. What of `scenario.values.FAULTS` has no row here is refused in virtual time."""
+
+
+class VirtualFaults:
+    """Lets faults happen to a world (`players.fault_player.Faulty`)."""
+
+    def __init__(self, world: VirtualWorld) -> None:
+        self._world = world
+
+    async def begin(self, fault: FaultOptions) -> None:
+        """Begin a fault. Raises ServerError."""
+        await FAULT_ACTIONS[fault.kind].begin(self._world, fault)
+
+    async def undo(self, fault: FaultOptions) -> None:
+        """Undo it. Raises ServerError."""
+        await FAULT_ACTIONS[fault.kind].undo(self._world, fault)
