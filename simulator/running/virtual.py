@@ -19,6 +19,7 @@ from simulator.limits import VIRTUAL_SECONDS_AFTER
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute, play
 from simulator.scenario.metrics import MEMORY
+from simulator.scenario.values import NETWORK_FAULTS
 from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.virtual.faults import FAULT_ACTIONS, VirtualFaults
@@ -117,6 +118,8 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
     request = msgspec.structs.replace(request, token=seeded_token(request.seed))
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
     world = VirtualWorld(request.seed, request.token, environ)
+    if any(fault.kind in NETWORK_FAULTS for fault in request.scenario.faults):
+        world.trouble_network()
     sides = _add_sides(world, request.scenario)
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from simulator.scenario.values import NETWORK_FAULTS
+
 if TYPE_CHECKING:
+    from simulator.deployment.conditions import Recorder
     from simulator.scenario.values import FaultOptions
     from simulator.worlds.virtual.server import VirtualServer
     from simulator.worlds.virtual.world import VirtualWorld
@@ -36,9 +39,18 @@ async def _start(world: VirtualWorld, fault: FaultOptions) -> None:
     await _server(world, fault).start()
 
 
+async def _trouble_network(world: VirtualWorld, fault: FaultOptions) -> None:
+    world.conditions[fault.instance].begin(fault)
+
+
+async def _calm_network(world: VirtualWorld, fault: FaultOptions) -> None:
+    world.conditions[fault.instance].end()
+
+
 FAULT_ACTIONS: Mapping[str, FaultActions] = {
     "server.kill": FaultActions(_kill, _start),
     "server.restart": FaultActions(_stop, _start),
+    **dict.fromkeys(NETWORK_FAULTS, FaultActions(_trouble_network, _calm_network)),
 }
 """By a scenario's `kind`. What of `scenario.values.FAULTS` has no row here is refused in virtual time."""
 
@@ -48,6 +60,11 @@ class VirtualFaults:
 
     def __init__(self, world: VirtualWorld) -> None:
         self._world = world
+
+    def record_copies(self, recorder: Recorder) -> None:
+        """Have somebody told of the copies that the network makes."""
+        for conditions in self._world.conditions:
+            conditions.recorder = recorder
 
     async def begin(self, fault: FaultOptions) -> None:
         """Begin a fault. Raises ServerError."""

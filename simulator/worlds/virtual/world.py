@@ -12,7 +12,9 @@ import trio
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.settings import SettingsError
 from simulator.client.target import Target, TargetError
+from simulator.deployment.conditions import Conditions
 from simulator.worlds.virtual.network import SERVER_ADDRESS, MemoryNetwork, ShortWay
+from simulator.worlds.virtual.network_faults import TroubledEnd
 from simulator.worlds.virtual.scheduling import JumpingClock
 from simulator.worlds.virtual.server import VirtualServer
 from simulator.worlds.virtual.shard import VirtualShard
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PORT = 8080
-WAY = 7
-"""Which child of the seed's sequence the network draws from; the others are the fleet's."""
+WAY, TROUBLE = 7, 8
+"""Which children of the seed's sequence the network and its faults draw from; the others are the fleet's."""
 
 
 def seeded_token(seed: int) -> str:
@@ -56,11 +58,22 @@ class VirtualWorld:
         self.server = self.servers[0]
         self.instances = [self.server]
         """Those that are one to who asks, as faults count them."""
+        self.conditions: list[Conditions] = []
+        """Of the network before each of them, once it has faults."""
         self.world = World(self.server.clock, partial(VirtualShard, self.clock, self.network), watch_nothing)
 
     def add_beside(self, settings: Mapping[str, str]) -> Target:
         """Make another server, whose settings differ in these, for those that may not be tried on the first."""
         return msgspec.structs.replace(self.target, port=self._add(settings))
+
+    def trouble_network(self) -> None:
+        """Have the network before each instance be one that faults may happen to."""
+        generators = np.random.default_rng(np.random.SeedSequence(self._seed).spawn(TROUBLE + 1)[TROUBLE])
+        for server, rng in zip(self.instances, generators.spawn(len(self.instances)), strict=True):
+            conditions, port = Conditions(rng), PORT + self.servers.index(server)
+            make = partial(TroubledEnd, network=self.network, conditions=conditions, port=port)
+            self.network.make_ends[port] = partial(make, of_client=True), partial(make, of_client=False)
+            self.conditions.append(conditions)
 
     def _add(self, settings: Mapping[str, str]) -> int:
         port = PORT + len(self.servers)
