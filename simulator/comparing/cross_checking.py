@@ -71,14 +71,14 @@ def cross_check(request: RunRequest, console: Console) -> int:
 def _show(checked: CrossCheck, console: Console) -> None:
     """Print what does not agree, line by line, and what it comes to."""
     console.rule("cross-check")
-    told = [one for one in checked.lines if one.says is not Says.AGREES]
-    if told:
+    shown = [one for one in checked.lines if one.says is not Says.AGREES]
+    if shown:
         table = Table("", "", "virtual", "live", "allowed", "", box=None, padding=(0, 2, 0, 0))
         table.columns[-1].overflow = "fold"
-        for one in sorted(told, key=lambda line: [*COLOURS].index(line.says), reverse=True):
+        for one in sorted(shown, key=lambda line: [*COLOURS].index(line.says), reverse=True):
             table.add_row(*_row(one))
         console.print(table)
-    agreed = len(checked.lines) - len(told)
+    agreed = len(checked.lines) - len(shown)
     console.print(f"{plural(agreed, 'line')} of {len(checked.lines)} agree")
     word, colour = {0: ("AGREE", "green"), 1: ("DIFFER", "red")}.get(checked.exit_code, ("UNDECIDED", "yellow"))
     console.print(f"[{colour} bold]{word}[/] {checked.scenario}: {escape(printed(checked.summary))}")

@@ -88,7 +88,7 @@ class TroubledEnd(End):
         self._clock.at(arrives_ns, call, *arguments)
 
     def release(self) -> None:
-        """Let go of what waited for a copy."""
+        """Send on what waited for a copy."""
         held, self._held = self._held or [], None
         for call, arguments in held:
             self._deliver(call, *arguments)
