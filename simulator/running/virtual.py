@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -76,9 +77,9 @@ NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     _faults,
     lambda scenario: _if(scenario.load, "[[load]]"),
     lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
-    lambda scenario: _if(scenario.server.instances > 1, "several instances ([server] instances)"),
-    lambda scenario: _if(scenario.server.redis, "Redis ([server] redis)"),
-    lambda scenario: _if(scenario.server.durable, "durable state ([server] durable)"),
+    lambda scenario: _if(
+        scenario.server.redis and scenario.server.settings.get("REDIS_NONCE_FALLBACK"), "REDIS_NONCE_FALLBACK"
+    ),
     lambda scenario: _if(scenario.server.tls, "TLS ([server] tls)"),
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
@@ -115,9 +116,14 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
             f"{request.scenario.name} cannot be played in virtual time: there is not yet {'; '.join(missing)}. Take it "
             "out of a copy of the scenario, or leave --virtual away"
         )
+    if request.scenario.faults:  # of which servers say more than anybody wants to read beside a run
+        logging.getLogger("hatchfarm").addHandler(logging.NullHandler())
     request = msgspec.structs.replace(request, token=seeded_token(request.seed))
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
-    world = VirtualWorld(request.seed, request.token, environ)
+    server = request.scenario.server
+    world = VirtualWorld(
+        request.seed, request.token, environ, instances=server.instances, redis=server.redis, durable=server.durable
+    )
     if any(fault.kind in NETWORK_FAULTS for fault in request.scenario.faults):
         world.trouble_network()
     sides = _add_sides(world, request.scenario)

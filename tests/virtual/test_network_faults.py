@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from simulator.scenario.values import LATE_NETWORK_FAULTS, NETWORK_FAULTS, SHARE
 from tests.planted_bugs.faults import Edit
 from tests.planted_bugs.faulty_server import planted
 from tests.virtual.small_run import Played, play
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SCENARIO = (Path(__file__).parents[1] / "faults/scenarios/network.toml").read_text(encoding="utf-8")
 SCENARIO = SCENARIO.replace('name = "network"', 'name = "small"')
@@ -47,15 +51,16 @@ def right() -> Played:
     return play(1, SCENARIO)
 
 
-def beats_within(history: History, kind: str) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+def beats_within(history: History, kind: str) -> NDArray[Any]:
     """Return the honest heartbeats that were sent while a fault surely lasted."""
     (fault,) = [one for one in history.faults if one.kind == f"network.{kind}"]
     rows = history.rows()
     rows = rows[(rows["campaign"] == HONEST) & (rows["operation"] == Operation.HEARTBEAT)]
-    return rows[(rows["sent_ns"] > fault.began_to_ns) & (rows["sent_ns"] < fault.ended_from_ns)]
+    beats: NDArray[Any] = rows[(rows["sent_ns"] > fault.began_to_ns) & (rows["sent_ns"] < fault.ended_from_ns)]
+    return beats
 
 
-def causes(rows: np.ndarray[tuple[int], np.dtype[np.void]]) -> set[int]:
+def causes(rows: NDArray[Any]) -> set[int]:
     lost = rows[rows["got"] == Answer.LOST]
     return set(losses_of(lost["status"])[0].tolist())
 

@@ -107,12 +107,10 @@ class Velocity(AccountAttack):
 
 
 class Cooldown(AccountAttack):
-    """An address that nobody had used before: now, in another spelling, many times at once, and by another account."""
+    """An address that nobody had used before: now, in either spelling, many times at once, and by another account."""
 
     name = "wallet.cooldown"
-    shape = (
-        "a new address, again at once, many times at once, in capitals once it is known, and known to another account"
-    )
+    shape = "a new address, again at once and in capitals, many times at once, once it is known, and by another account"
     verdict = "403 address in cooldown, with Retry-After, until it is over"
     effect = "nothing is sent; one cooldown for all spellings of an address, which no try begins anew"
     anchor = "OWASP API6:2023; BIP 173; contract: Wallet"
@@ -130,8 +128,8 @@ class Cooldown(AccountAttack):
         until_ns = first.answered_ns + retry_after_ns(first.head)
         waits = [retry_after_ns(first.head)]
         tries: list[Outcome] = []
-        for _ in range(2):
-            tries.append((yield self._try_again(context, account, address, addresses)))
+        for spelling in (address, address.upper()):
+            tries.append((yield self._try_again(context, account, spelling, addresses)))
             if tries[-1].status == FORBIDDEN:
                 waits.append(retry_after_ns(tries[-1].head))
         message = f"each refusal says to wait: {', '.join(f'{one // SECOND_NS} s' for one in waits)}"

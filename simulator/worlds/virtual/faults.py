@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from simulator.deployment.server_process import ServerError
 from simulator.scenario.values import NETWORK_FAULTS
 
 if TYPE_CHECKING:
     from simulator.deployment.conditions import Recorder
     from simulator.scenario.values import FaultOptions
+    from simulator.worlds.virtual.redis import VirtualRedis
     from simulator.worlds.virtual.server import VirtualServer
     from simulator.worlds.virtual.world import VirtualWorld
 
@@ -47,10 +49,61 @@ async def _calm_network(world: VirtualWorld, fault: FaultOptions) -> None:
     world.conditions[fault.instance].end()
 
 
+async def _pause(world: VirtualWorld, fault: FaultOptions) -> None:
+    await _server(world, fault).pause()
+
+
+async def _resume(world: VirtualWorld, fault: FaultOptions) -> None:
+    _server(world, fault).resume()
+
+
+async def _fill_disk(world: VirtualWorld, fault: FaultOptions) -> None:
+    _server(world, fault).disk.full = True
+
+
+async def _empty_disk(world: VirtualWorld, fault: FaultOptions) -> None:
+    _server(world, fault).disk.full = False
+
+
+def _redis(world: VirtualWorld) -> VirtualRedis:
+    if world.redis is None:
+        raise ServerError("there is no Redis")
+    return world.redis
+
+
+async def _end_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+    _redis(world).be_down(down=True)
+
+
+async def _start_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+    _redis(world).be_down(down=False)
+
+
+async def _pause_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+    _redis(world).hang()
+
+
+async def _resume_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+    _redis(world).go_on()
+
+
+async def _flush_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+    _redis(world).flush()
+
+
+async def _nothing(_world: VirtualWorld, _fault: FaultOptions) -> None:
+    pass
+
+
 FAULT_ACTIONS: Mapping[str, FaultActions] = {
     "server.kill": FaultActions(_kill, _start),
     "server.restart": FaultActions(_stop, _start),
     **dict.fromkeys(NETWORK_FAULTS, FaultActions(_trouble_network, _calm_network)),
+    "server.pause": FaultActions(_pause, _resume),
+    "disk.full": FaultActions(_fill_disk, _empty_disk),
+    "redis.down": FaultActions(_end_redis, _start_redis),
+    "redis.pause": FaultActions(_pause_redis, _resume_redis),
+    "redis.flush": FaultActions(_flush_redis, _nothing),
 }
 """By a scenario's `kind`. What of `scenario.values.FAULTS` has no row here is refused in virtual time."""
 
