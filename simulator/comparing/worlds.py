@@ -153,8 +153,8 @@ def _verdicts(virtual: Run, live: Run) -> Iterator[WorldLine]:
             says = Says.UNDECIDED if status is Status.INCONCLUSIVE else Says.EXPLAINED
             yield WorldLine("verdict", name, _value(one), _value(other), says, why=ONLY_LIVE[metric])
         else:
-            status = None if one is None else one.status
-            yield _status_line(name, status, None if other is None else other.status, _reason(one, other))
+            first, second = (None if each is None else each.status for each in (one, other))
+            yield _status_line(name, first, second, _reason(one, other))
 
 
 def _status_line(name: str, one: Status | None, other: Status | None, why: str) -> WorldLine:

@@ -129,7 +129,7 @@ def test_alerts_that_come_at_another_time_differ(scenario: Scenario, right: Run,
     [
         (["--virtual"], "leave --virtual away"),
         (["--target", "http://127.0.0.1:9", "--token", "x"], "leave --target away"),
-        (["--set", "server.redis=true"], "cannot be played in virtual time"),
+        (["--set", "server.tls=true"], "cannot be played in virtual time"),
     ],
 )
 def test_what_cannot_be_played_in_both_worlds_is_a_usage_error(flags: list[str], named: str, tmp_path: Path) -> None:
