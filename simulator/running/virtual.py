@@ -20,6 +20,7 @@ from simulator.limits import VIRTUAL_SECONDS_AFTER
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute, play
 from simulator.scenario.metrics import MEMORY
+from simulator.scenario.values import NETWORK_FAULTS
 from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.virtual.faults import FAULT_ACTIONS, VirtualFaults
@@ -123,6 +124,8 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
     world = VirtualWorld(
         request.seed, request.token, environ, instances=server.instances, redis=server.redis, durable=server.durable
     )
+    if any(fault.kind in NETWORK_FAULTS for fault in request.scenario.faults):
+        world.trouble_network()
     sides = _add_sides(world, request.scenario)
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)

@@ -11,6 +11,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.deployment.server_process import ServerError
 from simulator.history.records import Fault
 from simulator.scenario.values import DOWN_FAULTS
+from simulator.worlds.players.copies import CopyRecorder
 from simulator.worlds.players.statuses import StatusReader
 from simulator.worlds.progress import Kind
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simulator.client.target import Target
+    from simulator.deployment.conditions import Recorder
     from simulator.history.rows import History
     from simulator.scenario.values import FaultOptions, Scenario
     from simulator.worlds.progress import Progress
@@ -27,6 +29,9 @@ LOOKED_AFTER = DOWN_FAULTS | {"disk.full"}
 
 class Faulty(Protocol):
     """What faults happen to: processes, or servers in memory. Both raise ServerError."""
+
+    def record_copies(self, recorder: Recorder, /) -> None:
+        """Have somebody told of the copies that the network makes."""
 
     async def begin(self, fault: FaultOptions, /) -> None:
         """Begin a fault."""
@@ -56,6 +61,8 @@ class FaultPlayer:
 
         Never raises for a process that does not come up again: the fault says so.
         """
+        recorder = CopyRecorder(self._history, now, own_addresses=self._target.own_addresses)
+        self._deployment.record_copies(recorder)
         async with trio.open_nursery() as nursery:
             for _, faults in groupby(self._faults, key=lambda fault: fault.subject):
                 nursery.start_soon(self._play_in_order, list(faults), now)

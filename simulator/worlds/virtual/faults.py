@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from simulator.deployment.server_process import ServerError
+from simulator.scenario.values import NETWORK_FAULTS
 
 if TYPE_CHECKING:
+    from simulator.deployment.conditions import Recorder
     from simulator.scenario.values import FaultOptions
     from simulator.worlds.virtual.redis import VirtualRedis
     from simulator.worlds.virtual.server import VirtualServer
@@ -37,6 +39,14 @@ async def _stop(world: VirtualWorld, fault: FaultOptions) -> None:
 
 async def _start(world: VirtualWorld, fault: FaultOptions) -> None:
     await _server(world, fault).start()
+
+
+async def _trouble_network(world: VirtualWorld, fault: FaultOptions) -> None:
+    world.conditions[fault.instance].begin(fault)
+
+
+async def _calm_network(world: VirtualWorld, fault: FaultOptions) -> None:
+    world.conditions[fault.instance].end()
 
 
 async def _pause(world: VirtualWorld, fault: FaultOptions) -> None:
@@ -88,6 +98,7 @@ async def _nothing(_world: VirtualWorld, _fault: FaultOptions) -> None:
 FAULT_ACTIONS: Mapping[str, FaultActions] = {
     "server.kill": FaultActions(_kill, _start),
     "server.restart": FaultActions(_stop, _start),
+    **dict.fromkeys(NETWORK_FAULTS, FaultActions(_trouble_network, _calm_network)),
     "server.pause": FaultActions(_pause, _resume),
     "disk.full": FaultActions(_fill_disk, _empty_disk),
     "redis.down": FaultActions(_end_redis, _start_redis),
@@ -102,6 +113,11 @@ class VirtualFaults:
 
     def __init__(self, world: VirtualWorld) -> None:
         self._world = world
+
+    def record_copies(self, recorder: Recorder) -> None:
+        """Have somebody told of the copies that the network makes."""
+        for conditions in self._world.conditions:
+            conditions.recorder = recorder
 
     async def begin(self, fault: FaultOptions) -> None:
         """Begin a fault. Raises ServerError."""

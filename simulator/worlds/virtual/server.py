@@ -176,9 +176,11 @@ class _EventLane(ExpressLane):
         if connection.conversation is None:
             head = known.read(data)
             if head is not None and head.end + head.body_bytes == len(data):
-                self._serve_one(connection, head, data[head.end :])
+                self._alone.append((connection, head, data[head.end :]))
+                self._answer_alone()
                 return True
         self._serve(connection, data)
+        self._answer_alone()
         return True
 
     def _look_at(self, connection: Connection, events: int) -> None:
@@ -186,6 +188,7 @@ class _EventLane(ExpressLane):
             self._queue.postpone(connection)
         else:
             self._go_on(connection, events)
+            self._answer_alone()
 
 
 class _Process:

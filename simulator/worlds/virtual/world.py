@@ -12,7 +12,9 @@ import trio
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.settings import SettingsError
 from simulator.client.target import Target, TargetError
+from simulator.deployment.conditions import Conditions
 from simulator.worlds.virtual.network import SERVER_ADDRESS, MemoryNetwork, ShortWay
+from simulator.worlds.virtual.network_faults import TroubledEnd
 from simulator.worlds.virtual.redis import ADDRESS, VirtualRedis
 from simulator.worlds.virtual.scheduling import JumpingClock
 from simulator.worlds.virtual.server import SIGNING_KEY, VirtualClock, VirtualServer
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PORT = 8080
-WAY, REDIS = 7, 8
-"""Which children of the seed's sequence the network and Redis draw from; the others are the fleet's."""
+WAY, REDIS, TROUBLE = 7, 8, 9
+"""Which children of the seed's sequence the network, Redis and the network's faults draw from; the others are the
+fleet's."""
 STATE_FILE = "/state.json"
 """On a server's own disk in memory."""
 
@@ -75,6 +78,8 @@ class VirtualWorld:
         others = tuple(self._add(settings, self.redis) for _ in range(instances))[1:]
         self.instances = (*self.servers,)
         """Those that are one to who asks, as faults count them."""
+        self.conditions: list[Conditions] = []
+        """Of the network before each of them, once it has faults."""
         self.server = self.servers[0]
         self.target = Target(
             "http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network, others=others
@@ -84,6 +89,15 @@ class VirtualWorld:
     def add_beside(self, settings: Mapping[str, str]) -> Target:
         """Make another server, whose settings differ in these, for those that may not be tried on the first."""
         return msgspec.structs.replace(self.target, port=self._add(settings), others=())
+
+    def trouble_network(self) -> None:
+        """Have the network before each instance be one that faults may happen to."""
+        generators = np.random.default_rng(np.random.SeedSequence(self._seed).spawn(TROUBLE + 1)[TROUBLE])
+        for server, rng in zip(self.instances, generators.spawn(len(self.instances)), strict=True):
+            conditions, port = Conditions(rng), PORT + self.servers.index(server)
+            make = partial(TroubledEnd, network=self.network, conditions=conditions, port=port)
+            self.network.make_ends[port] = partial(make, of_client=True), partial(make, of_client=False)
+            self.conditions.append(conditions)
 
     def _add(self, settings: Mapping[str, str], redis: VirtualRedis | None = None) -> int:
         port = PORT + len(self.servers)
