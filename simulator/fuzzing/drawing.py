@@ -44,7 +44,7 @@ CALM_SHARE = 0.5
 FAULTS_MAX = 3
 FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
 """How long after the beginning the first may begin, and before the end the last must be over."""
-FAULT_MS = (50, 400, 1500)
+FAULT_MS = (50, 400, 1500, 3000)
 
 
 class Drawn(NamedTuple):
