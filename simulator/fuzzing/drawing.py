@@ -13,6 +13,7 @@ from simulator.fuzzing.ingredients import (
     DEPLOYMENTS,
     GOES_WITH,
     HABITS,
+    HABITS_ON_TARGETS,
     MARKET,
     MARKET_DEFAULTS,
     MARKET_SETTINGS,
@@ -21,6 +22,7 @@ from simulator.fuzzing.ingredients import (
     SETTINGS,
     STALE_DEFAULT,
     attacks_drawn,
+    attacks_on_targets,
 )
 from simulator.scenario.values import DOWN_FAULTS
 
@@ -89,6 +91,25 @@ class Drawing:
         for habit in habits:
             _ADDED[habit](self, document, seconds)
         return Drawn(document, (*attacks, *settings, *habits, *self._mishaps(document, seconds)))
+
+    def draw_for_target(self) -> Drawn:
+        """Return a short scenario for a deployment that is as it is: no settings, faults or market of its own."""
+        habits = self.some(HABITS_ON_TARGETS, self.up_to(HABITS_MAX))
+        attacks = self.some(attacks_on_targets(), self.up_to(ATTACKS_MAX) or 1 - min(1, len(habits)))
+        seconds = self.one(SECONDS)
+        document: Document = {
+            "version": 1,
+            "name": f"fuzz-{self._seed}",
+            "seed": self._seed,
+            "duration": f"{seconds}s",
+            "metrics_interval": "1s",
+            "server": {"settings": {}},
+            "fleet": self._fleet(seconds),
+            "attacks": [self._attack(name, seconds) for name in attacks],
+        }
+        for habit in habits:
+            _ADDED[habit](self, document, seconds)
+        return Drawn(document, (*attacks, *habits))
 
     # --- draws
 
