@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.fuzzing.ingredients import (
@@ -24,6 +25,7 @@ from simulator.fuzzing.ingredients import (
     attacks_drawn,
     attacks_on_targets,
 )
+from simulator.scenario.kinds import parse_duration
 from simulator.scenario.values import DOWN_FAULTS
 
 if TYPE_CHECKING:
@@ -155,8 +157,18 @@ class Drawing:
         possible = [kind for kind in MISHAPS[deployment] if not (forgets and kind in DOWN_FAULTS)]
         kinds = self.some(possible, 1 + self.up_to(FAULTS_MAX - 1))
         document["faults"] = self._faults(kinds, instances, seconds * 1000)
+        if deployment == "durable":
+            document["attacks"] += self._replays_over(document["faults"])
         drawn = () if deployment == "memory" else (deployment,)
         return (*drawn, *(one["kind"] for one in document["faults"]))
+
+    def _replays_over(self, faults: Sequence[Document]) -> list[Document]:
+        """Return replays from before a server is down until after it: what it had accepted it must know again."""
+        down = [parse_duration(one["at"]) // MILLISECOND_NS for one in faults if one["kind"] in DOWN_FAULTS]
+        return [
+            {"name": "replay.exact", "start": f"{at_ms - 900}ms", "duration": "3s", "rate": 8, "share": 1.0}
+            for at_ms in down[:1]
+        ]
 
     def _faults(self, kinds: Sequence[str], instances: int, run_ms: int) -> list[Document]:
         """Return a fault of each kind, one after the other, as far as there is time."""

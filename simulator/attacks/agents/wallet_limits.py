@@ -128,13 +128,16 @@ class Cooldown(AccountAttack):
         until_ns = first.answered_ns + retry_after_ns(first.head)
         waits = [retry_after_ns(first.head)]
         tries: list[Outcome] = []
-        for spelling in (address, address.upper()):
-            tries.append((yield self._try_again(context, account, spelling, addresses)))
+        for _ in range(2):
+            tries.append((yield self._try_again(context, account, address, addresses)))
             if tries[-1].status == FORBIDDEN:
                 waits.append(retry_after_ns(tries[-1].head))
         message = f"each refusal says to wait: {', '.join(f'{one // SECOND_NS} s' for one in waits)}"
         yield Claim("retry-after", min(waits) > 0, message)
         yield Claim("not-begun-anew", all(one <= waits[0] for one in waits), message)
+        other = bitcoin_address(context)  # the first one's capitals are tried when its cooldown is over
+        tries.append((yield self._try_again(context, account, other, addresses)))
+        tries.append((yield self._try_again(context, account, other.upper(), addresses)))
         held, free = _held_up(tries, first.sent_ns + waits[0])
         yield Claim("held-up", held, f"of {len(tries)} more uses within its cooldown {free} were not held up")
         others: list[Outcome] = yield Together(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
+from simulator.worlds.virtual.moments import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 SECTOR_BYTES = 512
 """What a disk writes as a whole or not at all."""
-CALL_NS = (MILLISECOND_NS // 10, 2 * MILLISECOND_NS)
-"""How long what has to wait for a disk takes, before and after."""
+LEAST_NS, MOST_NS = MILLISECOND_NS // 10, (2 * MILLISECOND_NS, 10 * MILLISECOND_NS, 50 * MILLISECOND_NS)
+"""How long what has to wait for a disk takes, before and after: at least, and at most on one disk and another."""
 SLOW_SHARE, SLOW_NS = 0.01, 200 * MILLISECOND_NS
 """How often it takes far longer, and how long at most."""
 
@@ -70,9 +71,11 @@ def _is_made_durable(one: _Done, sync: _Done) -> bool:
 class VirtualDisk:
     """What outlives a server's processes. `full` says that no byte can be written any more."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, moments: Moments | None = None) -> None:
+        self.moments = moments or Moments()
         self.full = False
         self.rng = rng
+        self.most_ns = MOST_NS[int(rng.integers(len(MOST_NS)))]
         self.seen: dict[str, _File] = {}
         """By their names, as processes see them."""
         self._durable: dict[str, _File] = {}
@@ -329,6 +332,7 @@ class Mount:
                     result = call()
                 finally:
                     self._call = 0
+                self._disk.moments.come()
                 await self._pause()
             finally:
                 self._disk.end_call(number)
@@ -340,4 +344,4 @@ class Mount:
             return
         rng = self._disk.rng
         slow = rng.random() < SLOW_SHARE
-        await trio.sleep(int(rng.integers(CALL_NS[0], SLOW_NS if slow else CALL_NS[1])) / SECOND_NS)
+        await trio.sleep(int(rng.integers(LEAST_NS, SLOW_NS if slow else self._disk.most_ns)) / SECOND_NS)

@@ -30,7 +30,7 @@ def _server(world: VirtualWorld, fault: FaultOptions) -> VirtualServer:
 
 
 async def _kill(world: VirtualWorld, fault: FaultOptions) -> None:
-    _server(world, fault).kill()
+    await _server(world, fault).kill()
 
 
 async def _stop(world: VirtualWorld, fault: FaultOptions) -> None:

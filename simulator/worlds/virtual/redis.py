@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from reference_server.ports import Clock, Entropy, SharedBounds
     from reference_server.settings import Settings
     from reference_server.wire.values import Instant
+    from simulator.worlds.virtual.moments import Moments
 
 ADDRESS = "127.0.0.1:6379"
 """Where instances are told that it is. Nobody connects there."""
-STEP_NS = (50 * MICROSECOND_NS, MILLISECOND_NS)
-"""How long a request, or its answer, is under way."""
+LEAST_NS, MOST_NS = 50 * MICROSECOND_NS, (MILLISECOND_NS, 3 * MILLISECOND_NS, 6 * MILLISECOND_NS)
+"""How long a request, or its answer, is under way: at least, and at most in one world and another."""
 SLOW_SHARE, SLOW_NS = 0.01, 20 * MILLISECOND_NS
 """How often it takes longer, and how long at most."""
+OTHER_MOMENTS_SHARE = 0.1
+"""How many of the moments at which a process waits without a lease count as such: there are far more of them."""
 DONE_SHARE = 0.5
 """How much of what is asked of a Redis that hangs it had done already."""
 
@@ -63,6 +66,7 @@ class VirtualRedis:
     def __init__(self, clock: Clock, rng: np.random.Generator) -> None:
         self._clock = clock
         self.rng = rng
+        self.most_ns = MOST_NS[int(rng.integers(len(MOST_NS)))]
         self._storage: SharedStorage | None = None
         self._nonces: _Nonces | None = None
         self._windows: SharedWindows | None = None
@@ -97,9 +101,13 @@ class VirtualRedis:
             self._storage.lose()
             self._nonces.flush()
 
-    def connect(self, name: str) -> RedisClient:
+    def is_leased_to(self, name: str) -> bool:
+        """Return whether a process has the lease of the journal now."""
+        return self._storage is not None and self._storage.lease.startswith(f"{name}.")
+
+    def connect(self, name: str, moments: Moments) -> RedisClient:
         """Return what one process has of it."""
-        return RedisClient(self, name)
+        return RedisClient(self, name, moments)
 
     def nonces_of(self, client: RedisClient, settings: Settings) -> MemoryNonces:
         """Return the nonces as one process has them."""
@@ -117,8 +125,9 @@ class VirtualRedis:
 class RedisClient:
     """A process's connection to it, until that is cut off."""
 
-    def __init__(self, redis: VirtualRedis, name: str) -> None:
+    def __init__(self, redis: VirtualRedis, name: str, moments: Moments) -> None:
         self.name = name
+        self._moments = moments
         self._redis = redis
         self._cut_off = False
         self._broken_by: trio.Event | None = None
@@ -143,8 +152,10 @@ class RedisClient:
         """Take as long as a request, or its answer, is under way. Raises SharedDown in a process that is no more."""
         rng = self._redis.rng
         if not self._cut_off:
+            if self._redis.is_leased_to(self.name) or rng.random() < OTHER_MOMENTS_SHARE:
+                self._moments.come()
             slow = rng.random() < SLOW_SHARE
-            await trio.sleep(int(rng.integers(STEP_NS[0], SLOW_NS if slow else STEP_NS[1])) / SECOND_NS)
+            await trio.sleep(int(rng.integers(LEAST_NS, SLOW_NS if slow else self._redis.most_ns)) / SECOND_NS)
             await self._hang()
         if self._cut_off:
             raise SharedDown("this process has ended")

@@ -25,6 +25,7 @@ from reference_server.wire.values import Instant
 from simulator.deployment.server_process import ServerError
 from simulator.worlds.virtual.disk import Mount, VirtualDisk
 from simulator.worlds.virtual.known_heads import KnownHead
+from simulator.worlds.virtual.moments import Moments
 from simulator.worlds.virtual.scheduling import Frozen
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 START_SECONDS = (0.1, 0.5)
 """How long a start takes, at least and at most: what Python and its modules take to load."""
 
+BUSY_SHARE, BUSY_MOMENTS, BUSY_SECONDS = 0.7, 6, 0.5
+"""How often a fault waits for one of the next moments at which a server is busy, and how long at most."""
 SIGNING_KEY = "/signing.pem"
 """Where instances that act as one have the key that they all sign with."""
 
@@ -173,9 +176,11 @@ class _EventLane(ExpressLane):
         if connection.conversation is None:
             head = known.read(data)
             if head is not None and head.end + head.body_bytes == len(data):
-                self._serve_one(connection, head, data[head.end :])
+                self._alone.append((connection, head, data[head.end :]))
+                self._answer_alone()
                 return True
         self._serve(connection, data)
+        self._answer_alone()
         return True
 
     def _look_at(self, connection: Connection, events: int) -> None:
@@ -183,6 +188,7 @@ class _EventLane(ExpressLane):
             self._queue.postpone(connection)
         else:
             self._go_on(connection, events)
+            self._answer_alone()
 
 
 class _Process:
@@ -258,7 +264,6 @@ class _Process:
         self._serving.cancel()
         await self._lane.finish(trio.current_time() + self._settings.shutdown_grace_seconds)
         await self._resolver.stop()
-        self.kill()
 
     def kill(self) -> None:
         """End here and now. Its connections are closed as a kernel does it: by a reset where something is unread."""
@@ -292,7 +297,8 @@ class VirtualServer:
         self._environ = environ
         self._seed = seed
         self._rng = np.random.default_rng((seed, port))
-        self.disk = VirtualDisk(self._rng)
+        self._moments = Moments()
+        self.disk = VirtualDisk(self._rng, self._moments)
         if SIGNING_KEY in environ.values():
             self.disk.put(SIGNING_KEY, signing_key(seed))
         self._mount = Mount(self.disk)
@@ -309,7 +315,7 @@ class VirtualServer:
         self._mount = Mount(self.disk)
         outside = Outside(self._mount)
         if self._redis is not None:
-            self._client = self._redis.connect(f"{name}-{self._lives}")
+            self._client = self._redis.connect(f"{name}-{self._lives}", self._moments)
             outside = Outside(self._mount, self._client.share, self._client.share_state)
         api = make_api(self._environ, entropy, self.clock, outside=outside)
         return _Process(self._events, self.clock, api)
@@ -343,23 +349,34 @@ class VirtualServer:
     async def stop(self) -> None:
         """End it in order."""
         self._network.close_port(self._port)
-        await self._process.stop()
-        self._cut_off()
+        try:
+            await self._process.stop()
+        finally:
+            self._process.kill()
+            self._cut_off()
 
     async def pause(self) -> None:
         """Stop it where it stands."""
+        await self._until_busy()
         await self._process.pause()
 
     def resume(self) -> None:
         """Continue it after a pause; nothing to do without one."""
         self._process.resume()
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """End it in the middle of whatever it does, and its machine with it: what was not synced may be gone."""
+        await self._until_busy()
         self._network.close_port(self._port)
         self._cut_off()
         self.disk.fail()
         self._process.kill()
+
+    async def _until_busy(self) -> None:
+        """Wait, as often as not, until it waits for what is outside."""
+        asks = self._redis is not None or self._environ.get("HATCHFARM_STATE_FILE")
+        if asks and self._rng.random() < BUSY_SHARE:
+            await self._moments.wait(int(self._rng.integers(1, BUSY_MOMENTS + 1)), BUSY_SECONDS)
 
     def _cut_off(self) -> None:
         """Let what is left of the process reach nothing outside of it."""
