@@ -82,9 +82,9 @@ def _stands_alone(attack: type) -> bool:
 
 MARKET = "market"
 HABITS = ("stages", "silence", "clock.offset", "clock.drift", "clock.step", "rotation", "jitter", "scrapes", MARKET)
+"""What a fleet may do besides beating."""
 HABITS_ON_TARGETS = tuple(habit for habit in HABITS if habit != MARKET)
 """Of a fleet on somebody's deployment: whether jobs may be posted there, and money spent, is not known."""
-"""What a fleet may do besides beating."""
 
 DEPLOYMENTS = ("durable", "redis", "instances")
 """What a server may be besides one in memory."""
