@@ -109,7 +109,7 @@ FAULT_ACTIONS: Mapping[str, FaultActions] = {
 
 
 class VirtualFaults:
-    """Lets faults happen to a world (`players.fault_player.Faulty`)."""
+    """Applies faults to a world (`players.fault_player.Faulty`)."""
 
     def __init__(self, world: VirtualWorld) -> None:
         self._world = world

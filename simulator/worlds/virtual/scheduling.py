@@ -147,7 +147,7 @@ class Frozen(trio.abc.Instrument):
             self._held.append(runnable_tasks().pop())  # it was put there just now
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Have them go on."""
         trio.lowlevel.remove_instrument(self)
         runnable_tasks().extend(self._held)
 

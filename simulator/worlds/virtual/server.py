@@ -303,19 +303,19 @@ class VirtualServer:
             self.disk.put(SIGNING_KEY, signing_key(seed))
         self._mount = Mount(self.disk)
         self._client: RedisClient | None = None
-        self._lives = 0
+        self._incarnations = 0
         self._nursery: trio.Nursery | None = None
         self._process = self._make()
 
     def _make(self) -> _Process:
         """Make the next process. Raises SettingsError."""
         name = f"server-{self._port}-{self._seed}"
-        entropy = SeededEntropy(f"{name}-{self._lives}" if self._lives else name)
-        self._lives += 1
+        entropy = SeededEntropy(f"{name}-{self._incarnations}" if self._incarnations else name)
+        self._incarnations += 1
         self._mount = Mount(self.disk)
         outside = Outside(self._mount)
         if self._redis is not None:
-            self._client = self._redis.connect(f"{name}-{self._lives}", self._moments)
+            self._client = self._redis.connect(f"{name}-{self._incarnations}", self._moments)
             outside = Outside(self._mount, self._client.share, self._client.share_state)
         api = make_api(self._environ, entropy, self.clock, outside=outside)
         return _Process(self._events, self.clock, api)
@@ -379,7 +379,7 @@ class VirtualServer:
             await self._moments.wait(int(self._rng.integers(1, BUSY_MOMENTS + 1)), BUSY_SECONDS)
 
     def _cut_off(self) -> None:
-        """Let what is left of the process reach nothing outside of it."""
+        """Keep what is left of the process from reaching anything outside of it."""
         self._mount.cut_off()
         if self._client is not None:
             self._client.cut_off()
