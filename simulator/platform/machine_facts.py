@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -55,12 +56,18 @@ def machine_facts() -> MachineFacts:
         memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        packages={name: metadata.version(name) for name in PACKAGES},
+        packages=_packages(),
         commit=_commit(),
         load=round(os.getloadavg()[0], 2),
     )
 
 
+@cache  # as is all that stays the same while this process runs: a search for faults asks thousands of times
+def _packages() -> dict[str, str]:
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
+@cache
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -72,6 +79,7 @@ def _cpu() -> str:
     return next(models, platform.processor())
 
 
+@cache  # what this process has loaded does not change with the checkout
 def _commit() -> str:
     """Return the commit that is checked out; empty where there is no git or no checkout."""
     git = shutil.which("git")
