@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -55,10 +56,16 @@ def machine_facts() -> MachineFacts:
         memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        packages={name: metadata.version(name) for name in PACKAGES},
+        packages=dict(package_versions()),
         commit=_commit(),
         load=round(os.getloadavg()[0], 2),
     )
+
+
+@cache
+def package_versions() -> tuple[tuple[str, str], ...]:
+    """Return the packages' names and versions: what this process found first, as that is what it has loaded."""
+    return tuple((name, metadata.version(name)) for name in PACKAGES)
 
 
 def _cpu() -> str:
