@@ -76,6 +76,13 @@ MARKET_SETTINGS: tuple[Setting, ...] = (
         86_400,
         "how long the simulated payout gateway takes to settle a withdrawal",
     ),
+    real(
+        "PAYOUT_SIMULATED_FAILURES",
+        "payout_simulated_failures",
+        0,
+        1,
+        "the share of withdrawals that the simulated payout gateway cannot pay, whose money is returned",
+    ),
     whole(
         "FORUM_POSTS_PER_HOUR", "forum_posts_per_hour", 0, 1_000_000, "posts and comments an account may make an hour"
     ),

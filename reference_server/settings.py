@@ -85,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True):
     withdrawal_daily_limit_usdt: Decimal = Decimal(10_000)
     withdrawal_daily_limit_btc: Decimal = Decimal(1)
     payout_simulated_seconds: float = 1.0
+    payout_simulated_failures: float = 0.0
     forum_posts_per_hour: int = 30
     public_url: str = ""
     session_ttl_seconds: int = 43_200

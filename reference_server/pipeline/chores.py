@@ -37,6 +37,7 @@ class Chores:
         self._clock = clock
         self._resolve = resolve
         self._queue = PayoutQueue()
+        self._some_pending = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look now and then what there is to do, until cancelled. A gateway that says nothing delays only payouts."""
@@ -45,6 +46,8 @@ class Chores:
             task_status.started()
             while True:
                 await trio.sleep(MARKET_LOOK_SECONDS)
+                if self._api.payouts is not None and self._api.state.market.withdrawals.pending:
+                    self._some_pending.set()
                 # Of what is due at once only some is done at a time: others are answered in between.
                 while self._is_due() and await self._do(do_what_is_due):
                     await trio.lowlevel.checkpoint()
@@ -55,10 +58,12 @@ class Chores:
         return due_ns is not None and due_ns <= now.monotonic_ns
 
     async def _pay_on(self) -> None:
+        """Ask about what is pending, as often as is looked. Mostly nothing is, and nobody looks twice."""
         while True:
-            await trio.sleep(MARKET_LOOK_SECONDS)
-            if self._api.payouts is not None and self._api.state.market.withdrawals.pending:
+            await self._some_pending.wait()
+            if self._api.payouts is not None:
                 await self._pay(self._api.payouts)
+            self._some_pending = trio.Event()
 
     async def _do(self, decide: Callable[[State, Instant], object]) -> bool:
         """Decide something; return whether that was done, and is durable and shared."""

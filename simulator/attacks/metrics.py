@@ -142,6 +142,15 @@ class Inject(OwnerAttack):
             yield send(context, HEARTBEAT, party, expect, client=addresses.take(), payload=payload)
 
 
+def metrics_are_public(context: ScriptContext, party: Party, addresses: Addresses) -> Script[bool]:
+    """Ask for the metrics without a bearer: 200 or 401, which is right depends on a setting that no route shows."""
+    open_question = Expect(
+        Answer.REFUSED, (HTTPStatus.UNAUTHORIZED, HTTPStatus.OK), "", "metrics may be public by METRICS_PUBLIC=true"
+    )
+    asked: Outcome = yield send(context, METRICS, party, open_question, client=addresses.take(), headers={})
+    return asked.status == OK
+
+
 class Read(OwnerAttack):
     """Scrapes without the owners' token."""
 
@@ -156,12 +165,7 @@ class Read(OwnerAttack):
     def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
         """Yield the steps of one attempt. Metrics may be public by a setting: then there is nothing to try."""
         party = yield from set_up_party(context, addresses)
-        # Answer 200 or 401: which is right depends on the setting, and that no route shows.
-        open_question = Expect(
-            Answer.REFUSED, (HTTPStatus.UNAUTHORIZED, HTTPStatus.OK), "", "metrics may be public by METRICS_PUBLIC=true"
-        )
-        asked: Outcome = yield send(context, METRICS, party, open_question, client=addresses.take(), headers={})
-        if asked.status == OK:
+        if (yield from metrics_are_public(context, party, addresses)):
             yield Claim("public", None, "the target's metrics are public (METRICS_PUBLIC=true)")
             return
         expect = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "it carries no token of the owners")

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reference_server.wire.units import SECOND_NS
 from simulator.client.connection import ControlConnection, LostError
+from simulator.client.plain_metrics import plain_samples
 from simulator.client.target import SCRAPER_ADDRESS, Target, TargetError
 from simulator.contract.metrics import COUNTERS, PUBLISHED
 from simulator.contract.reading import MalformedDataError, read_data
@@ -27,6 +28,8 @@ from simulator.limits import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from simulator.client.answers import HttpAnswer
 
 OK, REDIRECT, BAD_REQUEST, UNAUTHORIZED, NOT_FOUND, TOO_MANY = (
@@ -67,22 +70,28 @@ def parse_metrics(text: str) -> dict[str, float]:
     samples: dict[str, float] = {}
     if any(len(line) > METRICS_LINE_MAX_CHARACTERS for line in text.splitlines()):
         raise ValueError(f"a line of more than {METRICS_LINE_MAX_CHARACTERS} characters")
+    plain = plain_samples(text)
     try:
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name.startswith("hatchfarm_"):
-                    labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
-                    shown = f"{sample.name}{{{labels}}}" if labels else sample.name
-                    if shown in samples:
-                        raise ValueError(f"{shown} is there twice")
-                    if len(samples) == METRICS_SAMPLES_MAX:
-                        raise ValueError(f"more than {METRICS_SAMPLES_MAX} samples")
-                    samples[shown] = float(sample.value)
+        for shown, value in _any_samples(text) if plain is None else plain:
+            if shown in samples:
+                raise ValueError(f"{shown} is there twice")
+            if len(samples) == METRICS_SAMPLES_MAX:
+                raise ValueError(f"more than {METRICS_SAMPLES_MAX} samples")
+            samples[shown] = value
     except IndexError:  # the parser's own, for some lines that end too early
         raise ValueError("a line that ends too early") from None
     except OverflowError:
         raise ValueError("a number past any") from None
     return samples
+
+
+def _any_samples(text: str) -> Iterator[tuple[str, float]]:
+    """Read a page of any shape."""
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name.startswith("hatchfarm_"):
+                labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+                yield f"{sample.name}{{{labels}}}" if labels else sample.name, float(sample.value)
 
 
 async def read_metrics(connection: ControlConnection, target: Target) -> dict[str, float]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _REQUEST_LINE = re.compile(rb"([A-Z]+) ([!-~]+) HTTP/1\.[01]")
 _PREFIXES = ("/api/v1/", "/v1/")
@@ -20,12 +23,14 @@ class ParsedRequest(NamedTuple):
     path: str
     query: str
     rooted: bool
-    head: bytes
+    headers: Mapping[bytes, Sequence[bytes]]
+    """Every value of each name, which is in lower case."""
     body: bytes
 
     def header(self, name: bytes) -> str:
         """Return the first value of a header, its name in lower case; empty without one."""
-        return next((value for value in headers_of(self.head).get(name, ())), b"").decode("latin-1")
+        values = self.headers.get(name)
+        return values[0].decode("latin-1") if values else ""
 
     def fields(self) -> dict[str, Any]:
         """Return what its JSON body holds; empty where that is no object that can be read."""
@@ -56,12 +61,13 @@ def parse_request(message: bytes) -> ParsedRequest | None:
     line = _REQUEST_LINE.fullmatch(head.partition(b"\r\n")[0])
     if line is None or not end:
         return None
+    method, headers = line[1].decode("ascii"), headers_of(head)
     path, _, query = line[2].decode("ascii").partition("?")
     for prefix in _PREFIXES:
         _, found, below = path.partition(prefix)
         if found:
-            return ParsedRequest(line[1].decode("ascii"), f"/{below}", query, rooted=False, head=head, body=body)
-    return ParsedRequest(line[1].decode("ascii"), path, query, rooted=True, head=head, body=body)
+            return ParsedRequest(method, f"/{below}", query, rooted=False, headers=headers, body=body)
+    return ParsedRequest(method, path, query, rooted=True, headers=headers, body=body)
 
 
 def headers_of(head: bytes) -> dict[bytes, list[bytes]]:

@@ -6,19 +6,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.fuzzing.ingredients import (
     ALERT_DEFAULTS,
-    CREDIT,
-    CREDITS,
+    DEPLOYMENTS,
     GOES_WITH,
     HABITS,
+    MARKET,
+    MARKET_DEFAULTS,
     MARKET_SETTINGS,
+    MISHAPS,
+    OF_MONEY,
     SETTINGS,
     STALE_DEFAULT,
     attacks_drawn,
 )
+from simulator.scenario.kinds import parse_duration
+from simulator.scenario.values import DOWN_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +33,18 @@ if TYPE_CHECKING:
 
 ATTACKS_MAX, SETTINGS_MAX, HABITS_MAX = 5, 4, 3
 SECONDS = (8, 12, 16)
-MARKET_SECONDS = (70, 90)
-"""Of runs with a market: a job takes a minute at least."""
+MARKET_SECONDS = (30, 45, 80)
+"""Of runs with a market: a job is for a minute at least, and many end before."""
+MARKET_TENTHS = 4
+"""Of ten scenarios, how many have a market: its faults show in others hardly ever."""
+MARKET_ATTACKS_MAX = 2
 MACHINES = (1, 2, 3, 5, 8)
+CALM_SHARE = 0.5
+"""Of scenarios in which the server is one in memory that nothing happens to."""
+FAULTS_MAX = 3
+FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
+"""How long after the beginning the first may begin, and before the end the last must be over."""
+FAULT_MS = (50, 400, 1500)
 
 
 class Drawn(NamedTuple):
@@ -49,9 +64,10 @@ class Drawing:
 
     def draw(self) -> Drawn:
         """Return the scenario."""
-        habits = self.some(HABITS, self.up_to(HABITS_MAX))
-        attacks = self.some(attacks_drawn(), self.up_to(ATTACKS_MAX) or (0 if habits else 1))
-        market = "market" in habits
+        market = self.up_to(9) < MARKET_TENTHS
+        others = [one for one in HABITS if one != MARKET]
+        habits = (MARKET, *self.some(others, self.up_to(1))) if market else self.some(others, self.up_to(HABITS_MAX))
+        attacks = self._attacks_on_a_market() if market else self._attacks(1 - min(1, len(habits)))
         choices = {**SETTINGS, **MARKET_SETTINGS} if market else SETTINGS
         settings = self.some([*choices], self.up_to(SETTINGS_MAX))
         seconds = self.one(MARKET_SECONDS if market else SECONDS)
@@ -67,14 +83,14 @@ class Drawing:
             "name": f"fuzz-{self._seed}",
             "seed": self._seed,
             "duration": f"{seconds}s",
-            "metrics_interval": "5s" if market else "1s",
+            "metrics_interval": "3s" if market else "1s",
             "server": {"settings": values},
             "fleet": self._fleet(seconds),
             "attacks": [self._attack(name, seconds) for name in attacks],
         }
         for habit in habits:
             _ADDED[habit](self, document, seconds)
-        return Drawn(document, (*attacks, *settings, *habits))
+        return Drawn(document, (*attacks, *settings, *habits, *self._mishaps(document, seconds)))
 
     # --- draws
 
@@ -97,6 +113,69 @@ class Drawing:
         return f"{int(self._rng.integers(500, max(501, int(seconds * share * 1000))))}ms"
 
     # --- parts of a scenario
+
+    def _mishaps(self, document: Document, seconds: int) -> tuple[str, ...]:
+        """Have the server be another one, and faults happen to it; return what was drawn.
+
+        From a generator of their own, so that the rest of a seed's scenario is what it was before there were any.
+        """
+        self._rng = np.random.default_rng((self._seed, 1))
+        if self._rng.random() < CALM_SHARE:
+            return ()
+        (deployment,) = self.some(("memory", *DEPLOYMENTS), 1)
+        server = document["server"]
+        instances = 1
+        if deployment == "durable":
+            server["durable"] = True
+            server["settings"]["HATCHFARM_JOURNAL_BYTES"] = self.one((4096, 65536, 0))
+        elif deployment != "memory":
+            server["redis"] = True
+        if deployment == "instances":
+            instances = server["instances"] = self.one((2, 3))
+        forgets = deployment in {"memory", "redis"} and "market" in document
+        possible = [kind for kind in MISHAPS[deployment] if not (forgets and kind in DOWN_FAULTS)]
+        kinds = self.some(possible, 1 + self.up_to(FAULTS_MAX - 1))
+        document["faults"] = self._faults(kinds, instances, seconds * 1000)
+        if deployment == "durable":
+            document["attacks"] += self._replays_over(document["faults"])
+        drawn = () if deployment == "memory" else (deployment,)
+        return (*drawn, *(one["kind"] for one in document["faults"]))
+
+    def _replays_over(self, faults: Sequence[Document]) -> list[Document]:
+        """Return replays from before a server is down until after it: what it had accepted it must know again."""
+        down = [parse_duration(one["at"]) // MILLISECOND_NS for one in faults if one["kind"] in DOWN_FAULTS]
+        return [
+            {"name": "replay.exact", "start": f"{at_ms - 900}ms", "duration": "3s", "rate": 8, "share": 1.0}
+            for at_ms in down[:1]
+        ]
+
+    def _faults(self, kinds: Sequence[str], instances: int, run_ms: int) -> list[Document]:
+        """Return a fault of each kind, one after the other, as far as there is time."""
+        faults: list[Document] = []
+        free_ms = FIRST_FAULT_MS
+        for kind in kinds:
+            length_ms = 0 if kind == "redis.flush" else int(self.one(FAULT_MS))
+            last_ms = run_ms - LAST_FAULT_MS - length_ms
+            if free_ms >= last_ms:
+                break
+            at_ms = int(self._rng.integers(free_ms, last_ms))
+            fault: Document = {"kind": kind, "at": f"{at_ms}ms"}
+            if length_ms:
+                fault["duration"] = f"{length_ms}ms"
+            if instances > 1 and not kind.startswith("redis."):
+                fault["instance"] = self.up_to(instances - 1)
+            faults.append(fault)
+            free_ms = at_ms + length_ms + 1000
+        return faults
+
+    def _attacks(self, least: int) -> tuple[str, ...]:
+        return self.some(attacks_drawn(), self.up_to(ATTACKS_MAX) or least)
+
+    def _attacks_on_a_market(self) -> tuple[str, ...]:
+        """Draw attacks on money, most of the time, and sometimes one of another kind."""
+        on_money = [name for name in attacks_drawn() if name.startswith(OF_MONEY)]
+        others = [name for name in attacks_drawn() if name not in on_money]
+        return self.some(on_money, self.up_to(MARKET_ATTACKS_MAX)) + self.some(others, self.up_to(1))
 
     def _fleet(self, seconds: int) -> Document:
         machines = self.one(MACHINES)
@@ -161,19 +240,24 @@ class Drawing:
         document["metrics_interval"] = self.one(("200ms", "400ms", "3s")) if seconds < MARKET_SECONDS[0] else "2s"
 
     def trade(self, document: Document, _seconds: int) -> None:
-        """Have agents post jobs and withdraw what is theirs."""
-        document["server"]["settings"].setdefault(CREDIT, self.one(CREDITS))
+        """Have agents post jobs and withdraw what is theirs: some have more jobs than there is room or money for."""
+        settings = document["server"]["settings"]
+        for name, choices in MARKET_DEFAULTS.items():
+            settings.setdefault(name, self.one(choices))
         market: Document = {
-            "agents": 1 + self.up_to(2),
-            "rate": self.one((0.2, 0.5)),
-            "jobs_per_minute": self.one((1.0, 4.0, 12.0)),
-            "withdrawals_per_minute": self.one((0.0, 2.0, 6.0)),
+            "agents": 1 + self.up_to(3),
+            "rate": self.one((0.5, 1.0)),
+            "jobs_per_minute": self.one((2.0, 8.0, 20.0)),
+            "max_price_usdt": self.one(("0.50", "5")),
+            "withdrawals_per_minute": self.one((0.0, 3.0, 12.0)),
+            "withdrawal_usdt": self.one(("0.10", "2", "30")),
             "repeated": self.one((0.0, 0.5)),
-            "cancelled": self.one((0.0, 0.1, 0.5)),
+            "cancelled": self.one((0.0, 0.3, 0.8)),
         }
         wrong = self.one(({}, {}, {"claims_more": 0.5}, {"foreign": 0.5}, {"abandons": 0.5}))
         room = self.one(({}, {"cpu_cores": 2.0}, {"cpu_cores": 1.0, "memory_gb": 2.0, "gpus": 0}))
-        document["market"] = {**market, "offer": {**room, **wrong}}
+        ends = {"early": self.one((0.3, 1.0)), "failing": self.one((0.05, 0.5))}
+        document["market"] = {**market, "offer": {**room, **wrong, **ends}}
 
 
 _ADDED: Mapping[str, Callable[[Drawing, Document, int], None]] = {
@@ -185,6 +269,6 @@ _ADDED: Mapping[str, Callable[[Drawing, Document, int], None]] = {
     "rotation": Drawing.rotate,
     "jitter": Drawing.jitter,
     "scrapes": Drawing.scrape,
-    "market": Drawing.trade,
+    MARKET: Drawing.trade,
 }
 """How each habit goes into a scenario."""

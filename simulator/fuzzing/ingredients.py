@@ -26,19 +26,23 @@ SETTINGS: Mapping[str, SettingChoices] = {
     "METRICS_PUBLIC": (True,),
 }
 """Settings of any server: values at which something happens within seconds."""
+COOLDOWN, FAILURES = "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS", "PAYOUT_SIMULATED_FAILURES"
 MARKET_SETTINGS: Mapping[str, SettingChoices] = {
     "PLATFORM_FEE_BASIS_POINTS": (1, 250, 10_000),
-    "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS": (0, 5, 20),
+    COOLDOWN: (0, 5, 20),
     "WITHDRAWALS_PER_HOUR": (1, 2, 3),
     "WITHDRAWAL_DAILY_LIMIT_USDT": (0.05, 1),
     "JOB_QUEUE_TIMEOUT_SECONDS": (5, 30),
     "PAYOUT_SIMULATED_SECONDS": (0.2, 5.0, 30.0),
+    FAILURES: (0.3, 1.0),
     "FORUM_POSTS_PER_HOUR": (2,),
     "PRICE_CPU_HOUR": ("0.5", "6"),
 }
 """Those that only a market shows."""
 CREDIT = "WALLET_DEV_CREDIT_USDT"
-CREDITS = (0, 1, 10, 100)
+CREDITS = (1, 10, 100)
+MARKET_DEFAULTS: Mapping[str, SettingChoices] = {CREDIT: CREDITS, COOLDOWN: (0, 0, 5), FAILURES: (0, 0.3)}
+"""Of a market without a wish: with a day's cooldown nothing would leave it, and without money nothing would happen."""
 MONEY: Mapping[str, SettingChoices] = {CREDIT: (10, 100)}
 GOES_WITH: Mapping[str, Mapping[str, SettingChoices]] = {
     "certificate.expired": {"MACHINE_CERT_TTL_SECONDS": (4, 6)},
@@ -71,5 +75,19 @@ def _stands_alone(attack: type) -> bool:
     return attack.sandbox is None and not (attack.needs_settings or attack.needs_identity or attack.needs_http2)
 
 
-HABITS = ("stages", "silence", "clock.offset", "clock.drift", "clock.step", "rotation", "jitter", "scrapes", "market")
+MARKET = "market"
+HABITS = ("stages", "silence", "clock.offset", "clock.drift", "clock.step", "rotation", "jitter", "scrapes", MARKET)
 """What a fleet may do besides beating."""
+
+DEPLOYMENTS = ("durable", "redis", "instances")
+"""What a server may be besides one in memory."""
+MISHAPS: Mapping[str, tuple[str, ...]] = {
+    "memory": ("server.kill", "server.restart", "server.pause"),
+    "durable": ("server.kill", "server.restart", "server.pause", "disk.full"),
+    "redis": ("server.kill", "server.pause", "redis.down", "redis.pause", "redis.flush"),
+    "instances": ("server.kill", "server.restart", "server.pause", "redis.down", "redis.pause"),
+}
+"""Faults that may happen to each. Of instances a flush loses what they accepted and none has read yet: not drawn."""
+
+OF_MONEY = ("wallet.", "job.")
+"""How the names of attacks begin that have to do with a market: there they are drawn before all others."""

@@ -82,7 +82,7 @@ def _played(text: str, record: Recording) -> tuple[RunRequest, RunState | Except
         record=record,
     )  # fmt: skip
     try:
-        return play_virtually(request, Console(file=io.StringIO()))
+        return play_virtually(request, Console(file=io.StringIO(), quiet=True))
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
         return request, error
 

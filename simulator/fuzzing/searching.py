@@ -20,6 +20,7 @@ from simulator.fuzzing.playing import Failure, Played, play_text
 from simulator.fuzzing.shrinking import shrink
 from simulator.limits import FUZZ_ROUND_SEEDS, SHRINK_TRIES_MAX
 from simulator.platform.interruptions import ignore_stop_signals
+from simulator.scenario.loading import ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -135,7 +136,10 @@ def make_small(
         if interrupted:
             return False
         look()
-        played = play_text(as_toml(document))
+        try:
+            played = play_text(as_toml(document))
+        except ScenarioError:  # what is left over goes with nothing that was taken away
+            return False
         interrupted = played.interrupted
         if interrupted or not any(one.kind == kind for one in played.failures):
             return False

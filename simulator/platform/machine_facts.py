@@ -56,18 +56,18 @@ def machine_facts() -> MachineFacts:
         memory_bytes=psutil.virtual_memory().total,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        packages=dict(package_versions()),
+        packages=_packages(),
         commit=_commit(),
         load=round(os.getloadavg()[0], 2),
     )
 
 
+@cache  # as is all that stays the same while this process runs: a search for faults asks thousands of times
+def _packages() -> dict[str, str]:
+    return {name: metadata.version(name) for name in PACKAGES}
+
+
 @cache
-def package_versions() -> tuple[tuple[str, str], ...]:
-    """Return the packages' names and versions: what this process found first, as that is what it has loaded."""
-    return tuple((name, metadata.version(name)) for name in PACKAGES)
-
-
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -79,6 +79,7 @@ def _cpu() -> str:
     return next(models, platform.processor())
 
 
+@cache  # what this process has loaded does not change with the checkout
 def _commit() -> str:
     """Return the commit that is checked out; empty where there is no git or no checkout."""
     git = shutil.which("git")

@@ -125,6 +125,10 @@ def shots_of(campaign: Campaign) -> ShotAttack:
     return attack
 
 
+ROUNDING = 1e-6
+"""Of the step from one machine to the next, how far two ways of reckoning may be apart."""
+
+
 def machines_wanted(options: FleetOptions, elapsed_ns: int) -> int:
     """Return how many machines should take part at a moment: straight lines between stages, then the last target."""
     if not options.stages:
@@ -151,8 +155,13 @@ def steady_until(options: FleetOptions, elapsed_ns: int) -> float:
         return elapsed_ns if elapsed_ns < options.own_ramp_ns else math.inf
     level = end_ns = 0
     for stage in options.stages:
-        end_ns += stage.duration_ns
+        begin_ns, end_ns = end_ns, end_ns + stage.duration_ns
         if elapsed_ns < end_ns:
-            return end_ns if stage.target == level else elapsed_ns
+            if stage.target == level:
+                return end_ns
+            # A line of hours changes by one in minutes: half a step before, and half a step behind each whole number.
+            step_ns = stage.duration_ns / abs(stage.target - level)
+            steps = math.floor((elapsed_ns - begin_ns) / step_ns + 0.5) + 0.5
+            return max(elapsed_ns, min(end_ns, begin_ns + (steps - ROUNDING) * step_ns))
         level = stage.target
     return math.inf

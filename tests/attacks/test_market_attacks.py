@@ -213,6 +213,12 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
         set(),
         ((ADDRESSES, "_segwit", "return address.lower()", "return address"),),
     ),
+    "capitals have no cooldown": (
+        "wallet.cooldown",
+        {"held-up"},
+        ((WALLET, "withdraw", "refusal = _cooldown(market, now, account, asset, address)",
+          "refusal = None if address != read.address else _cooldown(market, now, account, asset, address)"),),
+    ),
     "a cooldown that begins with the second use": (
         "wallet.cooldown",
         {"retry-after", "not-begun-anew"},

@@ -17,7 +17,7 @@ from simulator.deployment.server_process import ServerError
 from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.values import ServerOptions
-from simulator.worlds.live.faults import FaultPlayer
+from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.progress import Progress
 from tests.simulator.conftest import API_TOKEN
 from tests.support.invoking import invoke

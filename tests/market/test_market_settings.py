@@ -56,3 +56,24 @@ async def test_payouts_are_settled_after_the_seconds_that_are_set(autojump_clock
         await trio.sleep(seconds)
         outcomes.append(await api.payouts.pay_out(payout))
     assert outcomes == [PayoutOutcome.UNKNOWN, PayoutOutcome.UNKNOWN, PayoutOutcome.SETTLED]
+
+
+@pytest.mark.parametrize(("share", "least", "most"), [("0", 0, 0), ("0.3", 200, 400), ("1", 1000, 1000)])
+async def test_the_share_of_payouts_that_is_set_comes_to_nothing(
+    autojump_clock: MockClock, share: str, least: int, most: int
+) -> None:
+    del autojump_clock
+    environ = {
+        "HATCHFARM_API_TOKEN": "a-token-for-tests",
+        "PAYOUT_SIMULATED_SECONDS": "0",
+        "PAYOUT_SIMULATED_FAILURES": share,
+        "WORKER_STATUS_STATE_FILE": "",
+    }
+    asked = [Payout(f"wdr_{number:016x}", "BTC", 1, "x") for number in range(1000)]
+    outcomes = []
+    for _ in range(2):
+        api = make_api(environ, SeededEntropy("payouts"), LoopClock())
+        assert api.payouts is not None
+        outcomes.append([await api.payouts.pay_out(payout) for payout in asked])
+    assert least <= outcomes[0].count(PayoutOutcome.RETURNED) <= most
+    assert outcomes[0] == outcomes[1]

@@ -288,7 +288,7 @@ async def test_during_a_run_heads_are_looked_at_in_turn() -> None:
 @pytest.mark.parametrize(
     ("took", "seconds", "own", "pause"),
     [
-        (0.0, 10, True, 0.2),
+        (0.0, 10, True, 0.5),
         (0.05, 10, True, 2.5),
         (0.0, 3600, True, 1.8),
         (0.0, 10, False, 5.0),

@@ -68,7 +68,16 @@ def test_after_the_last_stage_and_in_a_flat_one_it_is_steady() -> None:
     fleet = scenario(
         {"machines": 9, "stages": [{"duration": "1s", "target": 9}, {"duration": "2s", "target": 9}]}
     ).fleet
-    assert [steady_until(fleet, moment) for moment in (0, SECOND_NS, 3 * SECOND_NS)] == [0, 3 * SECOND_NS, math.inf]
+    assert [steady_until(fleet, moment) for moment in (SECOND_NS, 3 * SECOND_NS)] == [3 * SECOND_NS, math.inf]
+
+
+def test_a_line_of_hours_is_steady_for_minutes() -> None:
+    fleet = scenario(
+        {"machines": 9, "stages": [{"duration": "1s", "target": 9}, {"duration": "4h", "target": 5}]}
+    ).fleet
+    moments = [SECOND_NS + minutes * 60 * SECOND_NS for minutes in (0, 29, 31, 89, 91, 239)]
+    minutes = [(steady_until(fleet, moment) - SECOND_NS) / (60 * SECOND_NS) for moment in moments]
+    assert minutes == pytest.approx([30, 30, 90, 90, 150, 240], abs=0.001)
 
 
 @given(machines=st.integers(1, 20_000), moment_ns=MOMENTS)

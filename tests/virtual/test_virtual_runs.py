@@ -147,12 +147,13 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "printed"),
     [
-        ("[server.settings]", "[server]\ninstances = 2\nredis = true\n[server.settings]", "several instances"),
-        ("[server.settings]", "[server]\nredis = true\n[server.settings]", "Redis"),
-        ("[server.settings]", "[server]\ndurable = true\n[server.settings]", "durable state"),
+        (
+            "[server.settings]",
+            "[server]\nredis = true\n[server.settings]\nREDIS_NONCE_FALLBACK = true",
+            "NONCE_FALLBACK",
+        ),
         ("[server.settings]", "[server]\ntls = true\n[server.settings]", "TLS"),
         ("owner.header-mismatch", "replay.after-restart", "replay.after-restart"),
-        ("[market]", '[[faults]]\nkind = "server.pause"\nat = "3s"\nduration = "1s"\n[market]', "[[faults]]"),
     ],
 )
 def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, printed: str) -> None:

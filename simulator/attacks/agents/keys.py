@@ -13,6 +13,7 @@ from simulator.attacks.agents.accounts import (
     register_agent,
 )
 from simulator.attacks.catalogue import HEX_DIGITS, random_hex
+from simulator.attacks.metrics import metrics_are_public
 from simulator.attacks.parties import events_shown, set_up_party
 from simulator.attacks.routes import BEARER, OF_OWNERS, POLICY_FETCH, ROUTES, Who, send
 from simulator.attacks.script import Claim, Outcome, Together, granted, refused
@@ -146,10 +147,11 @@ class AsOwner(AccountAttack):
             for named in ({}, {"X-Owner-ID": party.owner_id}):
                 headers = {**bearer(agent.key), **named}
                 yield send(context, route, party, expect, client=addresses.take(), headers=headers)
-        nobody = refused(UNAUTHORIZED, "unauthorized", "it is no token of the owners")
-        for route in ROUTES:
-            if route.who is Who.SCRAPER and route.feature not in context.lacks:
-                yield send(context, route, party, nobody, client=addresses.take(), headers=bearer(agent.key))
+        if not (yield from metrics_are_public(context, party, addresses)):
+            nobody = refused(UNAUTHORIZED, "unauthorized", "it is no token of the owners")
+            for route in ROUTES:
+                if route.who is Who.SCRAPER and route.feature not in context.lacks:
+                    yield send(context, route, party, nobody, client=addresses.take(), headers=bearer(agent.key))
         events = (yield from events_shown(context, party.owner_id, addresses))[before:]
         made = [one for one in events if not str(one.get("type")).endswith("_denied")]
         message = f"an agent left {plural(len(made), 'event')} of changes in the audit of an owner"

@@ -107,12 +107,10 @@ class Velocity(AccountAttack):
 
 
 class Cooldown(AccountAttack):
-    """An address that nobody had used before: now, in another spelling, many times at once, and by another account."""
+    """An address that nobody had used before: now, in either spelling, many times at once, and by another account."""
 
     name = "wallet.cooldown"
-    shape = (
-        "a new address, again at once, many times at once, in capitals once it is known, and known to another account"
-    )
+    shape = "a new address, again at once and in capitals, many times at once, once it is known, and by another account"
     verdict = "403 address in cooldown, with Retry-After, until it is over"
     effect = "nothing is sent; one cooldown for all spellings of an address, which no try begins anew"
     anchor = "OWASP API6:2023; BIP 173; contract: Wallet"
@@ -137,6 +135,9 @@ class Cooldown(AccountAttack):
         message = f"each refusal says to wait: {', '.join(f'{one // SECOND_NS} s' for one in waits)}"
         yield Claim("retry-after", min(waits) > 0, message)
         yield Claim("not-begun-anew", all(one <= waits[0] for one in waits), message)
+        other = bitcoin_address(context)  # the first one's capitals are tried when its cooldown is over
+        tries.append((yield self._try_again(context, account, other, addresses)))
+        tries.append((yield self._try_again(context, account, other.upper(), addresses)))
         held, free = _held_up(tries, first.sent_ns + waits[0])
         yield Claim("held-up", held, f"of {len(tries)} more uses within its cooldown {free} were not held up")
         others: list[Outcome] = yield Together(

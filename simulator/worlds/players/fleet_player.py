@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.05
 STEADY_SECONDS = 0.5
+STEADY_SHARE = 1e-5
+"""Of a run's duration, how long nothing is looked at where nothing is to change, if that is longer."""
 """From one look to the next while as many machines take part as are wanted, and nothing is to begin before."""
 HARDWARE_MIN_SECONDS, HARDWARE_SHARE = 1.0, 0.2
 """How often the load of the hardware moves on: at most once a second, and five times from a heartbeat to the next."""
@@ -103,6 +105,7 @@ class FleetPlayer:
         self._early: list[int] = []
         hardware = scenario.fleet.hardware
         self._hardware = HardwareReports(HardwareLoad(len(self.fleet), hardware, hardware_rng), self.fleet, first)
+        self._steady_seconds = max(STEADY_SECONDS, scenario.duration_ns / SECOND_NS * STEADY_SHARE)
         self._hardware_seconds = hardware_seconds(scenario.fleet.heartbeat_interval_ns)
         self._start_ns = progress.started_ns = clock.monotonic_ns()
         rotation_ns = scenario.fleet.certificate_rotation_ns
@@ -187,21 +190,26 @@ class FleetPlayer:
     async def _follow(
         self, wanted_at: Callable[[int], int], steady: Callable[[int], float], campaigns: list[Campaign]
     ) -> None:
-        progress = self._progress
+        progress, before, pause = self._progress, 0, TICK_SECONDS
         while True:
             now_ns = self.now()
             progress.elapsed_ns = now_ns
             wanted = min(wanted_at(now_ns), len(self.fleet))
+            # Connections that rest are closed, so fewer may be up for good than there are machines.
+            pause = TICK_SECONDS if wanted != before else min(2 * pause, self._steady_seconds)
+            before = wanted
             progress.phase = Phase.RAMPING if progress.connected < wanted * 0.99 else Phase.RUNNING
             self._bring_to(wanted, now_ns)
             while campaigns and campaigns[0].options.start_ns <= now_ns:
                 self._launch(campaigns.pop(0))
             self._end_shooting(now_ns)
             progress.connected_max = max(progress.connected_max, progress.connected)
-            until_ns = now_ns if progress.connected != wanted else steady(now_ns)
+            until_ns = steady(now_ns)
+            if progress.connected != wanted:
+                until_ns = min(until_ns, now_ns + pause * SECOND_NS)
             if campaigns:
                 until_ns = min(until_ns, campaigns[0].options.start_ns)
-            await trio.sleep(min(max(TICK_SECONDS, (until_ns - self.now()) / SECOND_NS), STEADY_SECONDS))
+            await trio.sleep(min(max(TICK_SECONDS, (until_ns - self.now()) / SECOND_NS), self._steady_seconds))
 
     def _bring_to(self, wanted: int, now_ns: int) -> None:
         """Start or stop machines until as many take part."""

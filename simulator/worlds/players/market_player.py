@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import trio
 
+from reference_server.wire.units import SECOND_NS
 from simulator.client.target import account_source, agent_source
 from simulator.client.witness import Witness
 from simulator.fleet.accounts import ACCOUNTS, WITHDRAWALS, AccountReader, read_resources
@@ -34,6 +35,8 @@ MARKET = 7
 """Which child of the seed's sequence agents draw from; the others are the fleet's and the auditor's."""
 RESOURCES_SECONDS = 5.0
 """From one look at all that is offered to the next."""
+RESOURCES_LOOKS_MAX = 2000
+"""Such looks during a run, so that one of a week keeps no more of them than one of three hours."""
 START_SECONDS = 5.0
 """Within which all agents have begun: no crowd registers at one moment."""
 LAST_ACTS_SECONDS = 3.0
@@ -63,6 +66,7 @@ class MarketPlayer:
         self._progress = progress
         self._now = now
         self._owner_ids = owner_ids
+        self._seconds = scenario.duration_ns / SECOND_NS
         self._tape = tape
         self._player = ActPlayer(target, now, Witness(history, now))
         self._options = options = scenario.market
@@ -135,8 +139,10 @@ class MarketPlayer:
                 acting.deadline = trio.current_time() + LAST_ACTS_SECONDS
 
     async def _watch_resources(self) -> None:
+        # Room is to be seen twice while a job waits, and a list is as long as the fleet.
+        pause = max(RESOURCES_SECONDS, self._seconds / RESOURCES_LOOKS_MAX)
         while True:
-            await trio.sleep(RESOURCES_SECONDS)
+            await trio.sleep(pause)
             await self._look_at_resources(0)
 
     async def _look_at_resources(self, number: int) -> None:

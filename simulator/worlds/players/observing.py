@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
     from simulator.worlds.progress import Progress
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS, LOOK_SHARE = 1.0, 1e-5
+"""From one look to the next: a second, or that share of the run, so that a week does not consist of looks."""
 SILENT_SECONDS = 3.0
 """How long nothing is answered before somebody asks what still is, and how long from one asking to the next."""
 ALERTS = ("stale_workers", "worker_auth_failures")
@@ -114,8 +115,9 @@ class Observer:
         before: tuple[int, int] = (-1, 0)
         asked_at = trio.current_time()
         failed_before = 0
+        pause = max(LOOK_SECONDS, self._scenario.duration_ns / SECOND_NS * LOOK_SHARE)
         while True:
-            await trio.sleep(LOOK_SECONDS)
+            await trio.sleep(pause)
             life = progress.accepted + progress.refused, len(self._history.scrapes)
             failed = progress.lost + progress.connect_failures + progress.onboarding_failures + progress.scrape_failures
             if life != before:

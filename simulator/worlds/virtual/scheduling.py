@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 import random  # noqa: TID251 - a generator with a seed takes the place of Trio's own, which has none
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 from trio._core import _run  # the one place that touches Trio's private parts: pyproject.toml bounds its version for it
@@ -23,15 +23,20 @@ from trio._core import _run  # the one place that touches Trio's private parts: 
 from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sized
+    from collections import deque
+    from collections.abc import Awaitable, Callable
 
 Result = TypeVar("Result")
+_Event = tuple[int, int, "Callable[..., object]", tuple[object, ...]]
+"""When it is due, the how manieth it was planned, and what is called."""
 SWITCH, RANDOM = "_ALLOW_DETERMINISTIC_SCHEDULING", "_r"
 """What Trio keeps for this: pytest-trio turns the first on for Hypothesis. Each batch of tasks that may run is then put
 in the order in which they were made, and shuffled by the second."""
 CONTEXT = "GLOBAL_RUN_CONTEXT"
 """What names the runner, which has the queue of tasks that may run (`runq`)."""
 DAY_SECONDS = 86_400.0
+STRETCH_BITS = 26
+"""Nanoseconds of a stretch of time, as a power of two: 67 ms, in which few of a fleet have their turn."""
 
 
 class JumpingClock(trio.abc.Clock):
@@ -47,13 +52,32 @@ class JumpingClock(trio.abc.Clock):
         self.failed_by: BaseException | None = None
         self.fail: Callable[[], object] = lambda: None
         """Ends the run; called once, where an event fails."""
-        self._events: list[tuple[int, int, Callable[..., object], tuple[object, ...]]] = []
         self._planned = 0
+        self._events: list[_Event] = []
+        """A heap of those that come next, up to the end of the stretch."""
+        self._stretch = 0
+        self._later: dict[int, list[_Event]] = {}
+        """All others by their stretch, in no order."""
+        self._stretches: list[int] = []
+        """A heap of the stretches that have any."""
 
     def at(self, due_ns: int, call: Callable[..., object], *arguments: object) -> None:
-        """Plan a call, in this clock's nanoseconds; one that has passed is now. Of one moment the first goes first."""
+        """Plan a call, in this clock's nanoseconds; one that has passed is now. Of one moment the first goes first.
+
+        A fleet plans a turn for each machine. In one heap, each would cost more the more machines there are.
+        """
         self._planned += 1
-        heapq.heappush(self._events, (due_ns, self._planned, call, arguments))
+        event = (due_ns, self._planned, call, arguments)
+        stretch = due_ns >> STRETCH_BITS
+        if stretch <= self._stretch:
+            heapq.heappush(self._events, event)
+            return
+        later = self._later.get(stretch)
+        if later is None:
+            self._later[stretch] = [event]
+            heapq.heappush(self._stretches, stretch)
+        else:
+            later.append(event)
 
     def start_clock(self) -> None:
         """Do nothing: it never runs by itself."""
@@ -66,9 +90,9 @@ class JumpingClock(trio.abc.Clock):
         """Handle the events that are due until a deadline, and jump to it. Trio asks this when no task can run."""
         if deadline == math.inf:
             return deadline  # as Trio ends it waits for its own wake-up
-        events = self._events
         deadline_ns = math.ceil(deadline * SECOND_NS)
         may_run = runnable_tasks()
+        events = self._events or self._next_stretch()
         while events and events[0][0] <= deadline_ns:
             due_ns, _, call, arguments = heapq.heappop(events)
             if due_ns > self.now_ns:  # noqa: PLR1730 - once an event: calling `max` costs far more
@@ -80,16 +104,52 @@ class JumpingClock(trio.abc.Clock):
                 self.fail()
             if may_run:
                 return 0.0
+            if not events:
+                events = self._next_stretch()
         self.now_ns = max(self.now_ns, deadline_ns)
         if self.current_time() < deadline:
             self.now_ns += 1
         return 0.0
 
+    def _next_stretch(self) -> list[_Event]:
+        """Go on to the next stretch in which there is anything; return its events as a heap."""
+        if self._stretches:
+            self._stretch = heapq.heappop(self._stretches)
+            self._events = self._later.pop(self._stretch)
+            self._events.sort()
+        return self._events
 
-def runnable_tasks() -> Sized:
+
+def runnable_tasks() -> deque[Any]:
     """Return Trio's own queue of the tasks that may run: empty while all wait."""
-    queue: Sized = vars(_run)[CONTEXT].runner.runq
+    queue: deque[Any] = vars(_run)[CONTEXT].runner.runq
     return queue
+
+
+class Frozen(trio.abc.Instrument):
+    """A task and all that it has started, which stand still where they are until they are thawed, as by SIGSTOP.
+
+    What they wait for happens meanwhile, and so do their timeouts: they find that when they go on. To be made while all
+    of them wait.
+    """
+
+    def __init__(self, root: trio.lowlevel.Task) -> None:
+        self._root = root
+        self._held: list[trio.lowlevel.Task] = []
+        trio.lowlevel.add_instrument(self)
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        """Hold a task that could go on."""
+        at: trio.lowlevel.Task | None = task
+        while at is not None and at is not self._root:
+            at = None if at.parent_nursery is None else at.parent_nursery.parent_task
+        if at is not None:
+            self._held.append(runnable_tasks().pop())  # it was put there just now
+
+    def thaw(self) -> None:
+        """Have them go on."""
+        trio.lowlevel.remove_instrument(self)
+        runnable_tasks().extend(self._held)
 
 
 def run_seeded(
