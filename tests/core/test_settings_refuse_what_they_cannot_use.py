@@ -157,13 +157,7 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
         ["-1", "86401"],
         [*NO_NUMBERS, "inf", "-inf"],
     ),
-    "PAYOUT_SIMULATED_FAILURES": (
-        "payout_simulated_failures",
-        "0",
-        0.0,
-        ["-1", "1.01"],
-        [*NO_NUMBERS, "inf", "-inf"],
-    ),
+    "PAYOUT_SIMULATED_FAILURES": ("payout_simulated_failures", "0", 0.0, ["-1", "1.01"], [*NO_NUMBERS, "inf", "-inf"]),
     "FORUM_POSTS_PER_HOUR": ("forum_posts_per_hour", "0", 0, ["-1", "1000001"], NO_WHOLE_NUMBERS),
     **LOGIN_TABLE,
 }
