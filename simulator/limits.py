@@ -344,3 +344,5 @@ spare."""
 COPY_SECONDS = 2.0
 """For the answer to a copy that the network made of a request, which its own answer waits for: a server that does not
 answer within it has lost the copy."""
+FUZZ_LIVE_SHRINK_SECONDS = 300.0
+"""To make a scenario small that failed live: some thirty runs, and most are small after twenty."""

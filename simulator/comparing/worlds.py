@@ -19,6 +19,7 @@ from simulator.checkers.verdict import EXIT_CODES, Status, worst
 from simulator.comparing.runs import Run, named_checks
 from simulator.contract.answers import Answer, Operation, operation_name
 from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
+from simulator.fleet.requests import ROTATION_SHARE_MAX
 from simulator.history.losses import Loss, losses_of
 from simulator.history.rows import HONEST
 from simulator.history.starvation import Starvation
@@ -150,8 +151,10 @@ def _verdicts(virtual: Run, live: Run) -> Iterator[WorldLine]:
         metric = name.partition(":")[0]
         if metric in ONLY_LIVE and (one is None or one.status is Status.NOT_APPLICABLE):
             status = Status.NOT_APPLICABLE if other is None else other.status
-            says = Says.UNDECIDED if status is Status.INCONCLUSIVE else Says.EXPLAINED
-            yield WorldLine("verdict", name, _value(one), _value(other), says, why=ONLY_LIVE[metric])
+            says, why = Says.EXPLAINED, ONLY_LIVE[metric]
+            if status is Status.INCONCLUSIVE:
+                says, why = Says.UNDECIDED, _reason(one, other)
+            yield WorldLine("verdict", name, _value(one), _value(other), says, why=why)
         else:
             first, second = (None if each is None else each.status for each in (one, other))
             yield _status_line(name, first, second, _reason(one, other))
@@ -203,8 +206,9 @@ def _campaigns(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLin
 
 
 def _rotates(scenario: Scenario) -> bool:
-    """Return whether certificates are rotated within the run."""
-    return scenario.fleet.certificate_rotation_ns < scenario.duration_ns
+    """Return whether certificates are rotated within the run, by age or for what is left of their lives."""
+    life_ns = float(scenario.server.settings.get("MACHINE_CERT_TTL_SECONDS", math.inf)) * SECOND_NS
+    return min(scenario.fleet.certificate_rotation_ns, ROTATION_SHARE_MAX * life_ns) < scenario.duration_ns
 
 
 def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
@@ -245,8 +249,8 @@ def _missed(live: Run) -> int:
 def _allowed(scenario: Scenario, operation: int, missed: int) -> tuple[int, str]:
     """Return how far apart two counts may be, and why."""
     fleet = scenario.fleet
-    if operation == Operation.CERTIFICATE and _rotates(scenario):
-        return fleet.machines, "a machine's last rotation falls within the run or not"
+    if operation == Operation.CERTIFICATE and (_rotates(scenario) or scenario.attacks):
+        return fleet.machines, "a machine's last rotation falls within the run or not, and one that is refused rotates"
     if operation != Operation.HEARTBEAT:
         return 0, ""
     turns = 1 + len(fleet.stages) + len(fleet.silence)

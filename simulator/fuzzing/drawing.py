@@ -14,6 +14,7 @@ from simulator.fuzzing.ingredients import (
     DEPLOYMENTS,
     GOES_WITH,
     HABITS,
+    HABITS_ON_TARGETS,
     MARKET,
     MARKET_DEFAULTS,
     MARKET_SETTINGS,
@@ -22,9 +23,10 @@ from simulator.fuzzing.ingredients import (
     SETTINGS,
     STALE_DEFAULT,
     attacks_drawn,
+    attacks_on_targets,
 )
 from simulator.scenario.kinds import parse_duration
-from simulator.scenario.values import DOWN_FAULTS
+from simulator.scenario.values import DOWN_FAULTS, LATE_NETWORK_FAULTS, NETWORK_FAULTS, SHARED_NETWORK_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,9 +40,13 @@ MARKET_SECONDS = (30, 45, 80)
 MARKET_TENTHS = 4
 """Of ten scenarios, how many have a market: its faults show in others hardly ever."""
 MARKET_ATTACKS_MAX = 2
-MACHINES = (1, 2, 3, 5, 8)
+MACHINES, MARKET_MACHINES = (1, 2, 3, 5, 8), (2, 3, 5)
+MARKET_OWNERS = 3
+"""One in three offers nothing outside its hours: with one owner a market may have nothing to sell."""
 CALM_SHARE = 0.5
 """Of scenarios in which the server is one in memory that nothing happens to."""
+TROUBLED_SHARE = 0.3
+"""Of those, how many have a network that is at fault."""
 FAULTS_MAX = 3
 FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
 """How long after the beginning the first may begin, and before the end the last must be over."""
@@ -90,7 +96,29 @@ class Drawing:
         }
         for habit in habits:
             _ADDED[habit](self, document, seconds)
-        return Drawn(document, (*attacks, *settings, *habits, *self._mishaps(document, seconds)))
+        return Drawn(
+            document,
+            (*attacks, *settings, *habits, *self._mishaps(document, seconds), *self._troubles(document, seconds)),
+        )
+
+    def draw_for_target(self) -> Drawn:
+        """Return a short scenario for a deployment that is as it is: no settings, faults or market of its own."""
+        habits = self.some(HABITS_ON_TARGETS, self.up_to(HABITS_MAX))
+        attacks = self.some(attacks_on_targets(), self.up_to(ATTACKS_MAX) or 1 - min(1, len(habits)))
+        seconds = self.one(SECONDS)
+        document: Document = {
+            "version": 1,
+            "name": f"fuzz-{self._seed}",
+            "seed": self._seed,
+            "duration": f"{seconds}s",
+            "metrics_interval": "1s",
+            "server": {"settings": {}},
+            "fleet": self._fleet(seconds),
+            "attacks": [self._attack(name, seconds) for name in attacks],
+        }
+        for habit in habits:
+            _ADDED[habit](self, document, seconds)
+        return Drawn(document, (*attacks, *habits))
 
     # --- draws
 
@@ -141,6 +169,23 @@ class Drawing:
         drawn = () if deployment == "memory" else (deployment,)
         return (*drawn, *(one["kind"] for one in document["faults"]))
 
+    def _troubles(self, document: Document, seconds: int) -> tuple[str, ...]:
+        """Have the network have faults, of some servers that have none of their own; return what was drawn.
+
+        From a generator of their own as well.
+        """
+        self._rng = np.random.default_rng((self._seed, 2))
+        if "faults" in document or self._rng.random() >= TROUBLED_SHARE:
+            return ()
+        kinds = self.some(sorted(NETWORK_FAULTS), 1 + self.up_to(FAULTS_MAX - 1))
+        faults = document["faults"] = self._faults(kinds, 1, seconds * 1000)
+        for fault in faults:
+            if fault["kind"] in LATE_NETWORK_FAULTS:
+                fault["latency"] = self.one(("20ms", "150ms", "900ms"))
+            if fault["kind"] in SHARED_NETWORK_FAULTS:
+                fault["share"] = self.one((0.1, 0.5, 1.0))
+        return tuple(one["kind"] for one in faults)
+
     def _replays_over(self, faults: Sequence[Document]) -> list[Document]:
         """Return replays from before a server is down until after it: what it had accepted it must know again."""
         down = [parse_duration(one["at"]) // MILLISECOND_NS for one in faults if one["kind"] in DOWN_FAULTS]
@@ -178,11 +223,12 @@ class Drawing:
         return self.some(on_money, self.up_to(MARKET_ATTACKS_MAX)) + self.some(others, self.up_to(1))
 
     def _fleet(self, seconds: int) -> Document:
-        machines = self.one(MACHINES)
-        interval = self.one((1000, 1500, 3000)) if seconds < MARKET_SECONDS[0] else 5000
+        market = seconds >= MARKET_SECONDS[0]
+        machines = self.one(MARKET_MACHINES if market else MACHINES)
+        interval = self.one((3000, 5000)) if market else self.one((1000, 1500, 3000))
         return {
             "machines": machines,
-            "owners": 1 + self.up_to(min(machines, 4) - 1),
+            "owners": min(machines, MARKET_OWNERS) if market else 1 + self.up_to(min(machines, 4) - 1),
             "heartbeat_interval": f"{interval}ms",
             "stages": [{"duration": "1s", "target": machines}],
         }
@@ -248,6 +294,7 @@ class Drawing:
             "agents": 1 + self.up_to(3),
             "rate": self.one((0.5, 1.0)),
             "jobs_per_minute": self.one((2.0, 8.0, 20.0)),
+            "gpu_jobs": self.one((0.0, 0.3)),
             "max_price_usdt": self.one(("0.50", "5")),
             "withdrawals_per_minute": self.one((0.0, 3.0, 12.0)),
             "withdrawal_usdt": self.one(("0.10", "2", "30")),
@@ -255,7 +302,7 @@ class Drawing:
             "cancelled": self.one((0.0, 0.3, 0.8)),
         }
         wrong = self.one(({}, {}, {"claims_more": 0.5}, {"foreign": 0.5}, {"abandons": 0.5}))
-        room = self.one(({}, {"cpu_cores": 2.0}, {"cpu_cores": 1.0, "memory_gb": 2.0, "gpus": 0}))
+        room = self.one(({}, {"cpu_cores": 2.5}, {"cpu_cores": 2.5, "memory_gb": 8.0, "gpus": 0}))
         ends = {"early": self.one((0.3, 1.0)), "failing": self.one((0.05, 0.5))}
         document["market"] = {**market, "offer": {**room, **wrong, **ends}}
 

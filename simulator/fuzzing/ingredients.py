@@ -69,6 +69,11 @@ def attacks_drawn() -> tuple[str, ...]:
     return tuple(name for name, attack in CATALOGUE.items() if name not in TOO_LONG and _stands_alone(attack))
 
 
+def attacks_on_targets() -> tuple[str, ...]:
+    """Return those that prove something of a server as it is, within seconds, by name."""
+    return tuple(name for name in attacks_drawn() if name not in GOES_WITH)
+
+
 def _stands_alone(attack: type) -> bool:
     if not issubclass(attack, ScriptAttack):
         return True
@@ -78,6 +83,8 @@ def _stands_alone(attack: type) -> bool:
 MARKET = "market"
 HABITS = ("stages", "silence", "clock.offset", "clock.drift", "clock.step", "rotation", "jitter", "scrapes", MARKET)
 """What a fleet may do besides beating."""
+HABITS_ON_TARGETS = tuple(habit for habit in HABITS if habit != MARKET)
+"""Of a fleet on somebody's deployment: whether jobs may be posted there, and money spent, is not known."""
 
 DEPLOYMENTS = ("durable", "redis", "instances")
 """What a server may be besides one in memory."""

@@ -74,8 +74,8 @@ class CopyUnderWay:
 
     def ended(self, answer: HttpAnswer | None) -> None:
         """Add its row; its bytes too where the answer is wrong."""
-        history, expected = self._history, Answer.NONCE_REPLAYED
-        got = Answer.LOST if answer is None else classify_heartbeat(answer, expected)
+        history = self._history
+        expected, got = (Answer.NONCE_REPLAYED, Answer.LOST) if answer is None else _judged(answer)
         answered_ns = NEVER_NS if answer is None else self._now()
         status = lost_status(Loss.TIMED_OUT, int(COPY_SECONDS * 1e9)) if answer is None else answer.status
         history.append(
@@ -88,6 +88,15 @@ class CopyUnderWay:
             why = f"the network sent an accepted heartbeat again: a correct server answers {wanted}"
             sent_ns, request = self._sent_ns, self._request
             history.keep(FailedExchange(sent_ns, answered_ns, MIDDLEBOX, request, answer.raw, why, wanted))
+
+
+def _judged(answer: HttpAnswer) -> tuple[Answer, Answer]:
+    """Return what a copy had to get, and what it got: a consent or certificate may have ended since the original."""
+    for expected in (Answer.NONCE_REPLAYED, Answer.NO_CONSENT, Answer.INVALID_CERTIFICATE):
+        got = classify_heartbeat(answer, expected)
+        if got is expected:
+            return expected, got
+    return Answer.NONCE_REPLAYED, classify_heartbeat(answer, Answer.NONCE_REPLAYED)
 
 
 def _last(records: Sequence[CertificateRecord | ConsentRecord], machine: int) -> int:
