@@ -40,8 +40,10 @@ class Chores:
         self._some_pending = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look now and then what there is to do, until cancelled. A gateway that says nothing delays only payouts, and
-        what is due delays none."""
+        """Look now and then what there is to do, until cancelled.
+
+        A gateway that says nothing delays only payouts, and what is due delays none.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pay_on)
             task_status.started()

@@ -159,17 +159,18 @@ async def test_those_within_the_limit_are_served_before_those_over_it_who_take_t
 
 async def test_a_proven_machine_is_decided_before_strangers_of_its_address_take_what_is_left() -> None:
     """Its heartbeat is read first and decided with those of others, yet before anybody who comes after them."""
-    lane = Lane(rate_limit_burst=2, rate_limit_refill_per_second=0.001)
+    lane = Lane(rate_limit_burst=20, rate_limit_refill_per_second=0.001)
     machine = enrol(lane.api)
     proven = lane.connect("198.51.100.1")
-    proven.send(written(machine.heartbeat("n1")))
-    await lane.play()
+    for turn in range(19):
+        proven.send(written(machine.heartbeat(f"n{turn}")))
+        await lane.play()
     strangers = [lane.connect("198.51.100.1") for _ in range(3)]
     for client in strangers:
         client.send(written(HEALTH))
-    proven.send(written(machine.heartbeat("n2")))
+    proven.send(written(machine.heartbeat("last")))
     await lane.play()
-    assert statuses(proven) == [200, 200]
+    assert statuses(proven) == [200] * 20
     assert [statuses(client) for client in strangers] == [[429]] * 3
     lane.close()
 
