@@ -40,7 +40,9 @@ MARKET_SECONDS = (30, 45, 80)
 MARKET_TENTHS = 4
 """Of ten scenarios, how many have a market: its faults show in others hardly ever."""
 MARKET_ATTACKS_MAX = 2
-MACHINES = (1, 2, 3, 5, 8)
+MACHINES, MARKET_MACHINES = (1, 2, 3, 5, 8), (2, 3, 5)
+MARKET_OWNERS = 3
+"""One in three offers nothing outside its hours: with one owner a market may have nothing to sell."""
 CALM_SHARE = 0.5
 """Of scenarios in which the server is one in memory that nothing happens to."""
 TROUBLED_SHARE = 0.3
@@ -48,7 +50,7 @@ TROUBLED_SHARE = 0.3
 FAULTS_MAX = 3
 FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
 """How long after the beginning the first may begin, and before the end the last must be over."""
-FAULT_MS = (50, 400, 1500)
+FAULT_MS = (50, 400, 1500, 3000)
 
 
 class Drawn(NamedTuple):
@@ -221,11 +223,12 @@ class Drawing:
         return self.some(on_money, self.up_to(MARKET_ATTACKS_MAX)) + self.some(others, self.up_to(1))
 
     def _fleet(self, seconds: int) -> Document:
-        machines = self.one(MACHINES)
-        interval = self.one((1000, 1500, 3000)) if seconds < MARKET_SECONDS[0] else 5000
+        market = seconds >= MARKET_SECONDS[0]
+        machines = self.one(MARKET_MACHINES if market else MACHINES)
+        interval = self.one((3000, 5000)) if market else self.one((1000, 1500, 3000))
         return {
             "machines": machines,
-            "owners": 1 + self.up_to(min(machines, 4) - 1),
+            "owners": min(machines, MARKET_OWNERS) if market else 1 + self.up_to(min(machines, 4) - 1),
             "heartbeat_interval": f"{interval}ms",
             "stages": [{"duration": "1s", "target": machines}],
         }
@@ -291,6 +294,7 @@ class Drawing:
             "agents": 1 + self.up_to(3),
             "rate": self.one((0.5, 1.0)),
             "jobs_per_minute": self.one((2.0, 8.0, 20.0)),
+            "gpu_jobs": self.one((0.0, 0.3)),
             "max_price_usdt": self.one(("0.50", "5")),
             "withdrawals_per_minute": self.one((0.0, 3.0, 12.0)),
             "withdrawal_usdt": self.one(("0.10", "2", "30")),
@@ -298,7 +302,7 @@ class Drawing:
             "cancelled": self.one((0.0, 0.3, 0.8)),
         }
         wrong = self.one(({}, {}, {"claims_more": 0.5}, {"foreign": 0.5}, {"abandons": 0.5}))
-        room = self.one(({}, {"cpu_cores": 2.0}, {"cpu_cores": 1.0, "memory_gb": 2.0, "gpus": 0}))
+        room = self.one(({}, {"cpu_cores": 2.5}, {"cpu_cores": 2.5, "memory_gb": 8.0, "gpus": 0}))
         ends = {"early": self.one((0.3, 1.0)), "failing": self.one((0.05, 0.5))}
         document["market"] = {**market, "offer": {**room, **wrong, **ends}}
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
 
 from simulator.commands.cli import app
 from simulator.commands.fuzz import parse_seeds
@@ -22,10 +21,11 @@ from simulator.scenario.loading import load_scenario
 from simulator.traces.format import read_trace
 from tests.planted_bugs.faults import FAULTS
 from tests.planted_bugs.faulty_server import planted
+from tests.support.invoking import invoke
 from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
-    from typer.testing import Result
+    from tests.support.invoking import Invoked
 
 SEEDS = range(1, 5001) if SOAK else range(9, 15)
 """Each costs most of a second of CPU: few in the ordinary run."""
@@ -61,8 +61,8 @@ if SOAK:  # it starts processes that load all of this
         assert one.coverage.drawn == two.coverage.drawn
 
 
-def fuzz(*options: str) -> Result:
-    return CliRunner().invoke(app, ["fuzz", *options])
+def fuzz(*options: str) -> Invoked:
+    return invoke(app, ["fuzz", *options])
 
 
 def found_in(folder: Path, *options: str) -> tuple[dict[str, Any], Path]:

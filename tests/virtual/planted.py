@@ -19,7 +19,7 @@ AGAIN = """for _ in range(100):
                 raise SharedLost from None"""
 
 PLANTED = (
-    fault("decides on what it had read before the lease", "shared", "audit durability contents answers", "",
+    fault("decides on what it had read before the lease", "shared", "audit durability contents ledger", "",
           (SHARING, "Sharer._decide_under_lease",
            "await self._apply(read, until - trio.current_time())\n    self._try(cases)", "self._try(cases)")),
     fault("keeps a lease past its end", "shared", "audit durability contents answers", "",

@@ -33,6 +33,9 @@ LEAST_NS, MOST_NS = MILLISECOND_NS // 10, (2 * MILLISECOND_NS, 10 * MILLISECOND_
 SLOW_SHARE, SLOW_NS = 0.01, 200 * MILLISECOND_NS
 """How often it takes far longer, and how long at most."""
 
+IN_SYNC_SHARE = 0.8
+"""How often a call that is cut off is in a sync: that is what takes its time."""
+
 
 class _File:
     """What is in a file: as processes see it, and as it would be found after a power loss."""
@@ -139,9 +142,12 @@ class VirtualDisk:
         """Lose the power: go on with what is durable, and with what of the rest the seed says."""
         for call in sorted(self._under_way):
             places = [at for at, one in enumerate(self._done) if one.call == call]
-            kept = int(self.rng.integers(len(places) + 1))
-            cut = set(places[kept:])
-            self._done = [one for at, one in enumerate(self._done) if at not in cut]
+            syncs = [at for at, one in enumerate(self._done) if one.call == call and one.kind == "sync"]
+            if syncs and self.rng.random() < IN_SYNC_SHARE:
+                first = syncs[int(self.rng.integers(len(syncs)))]
+            else:
+                first = [*places, len(self._done)][int(self.rng.integers(len(places) + 1))]
+            self._done = [one for at, one in enumerate(self._done) if one.call != call or at < first]
         self._under_way.clear()
         self._settle()
         for one in self._done:

@@ -80,7 +80,7 @@ async def _start_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
 
 
 async def _pause_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
-    _redis(world).hang()
+    await _redis(world).hang()
 
 
 async def _resume_redis(world: VirtualWorld, _fault: FaultOptions) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import trio
 
+BUSY_SHARE, BUSY_MOMENTS, BUSY_SECONDS = 0.7, 6, 0.5
+"""How often a fault waits for one of the next such moments, and how long at most."""
+
 
 class Moments:
     """Tells who waits for it that one has come."""

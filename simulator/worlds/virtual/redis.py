@@ -12,6 +12,7 @@ from reference_server.adapters.memory.shared_journal import MemorySharedJournal,
 from reference_server.limits import REDIS_ATTEMPT_SECONDS
 from reference_server.ports import NonceRequest, Reservation, SharedDown
 from reference_server.wire.units import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
+from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from reference_server.ports import Clock, Entropy, SharedBounds
     from reference_server.settings import Settings
     from reference_server.wire.values import Instant
-    from simulator.worlds.virtual.moments import Moments
 
 ADDRESS = "127.0.0.1:6379"
 """Where instances are told that it is. Nobody connects there."""
@@ -65,6 +65,7 @@ class VirtualRedis:
 
     def __init__(self, clock: Clock, rng: np.random.Generator) -> None:
         self._clock = clock
+        self.moments = Moments()
         self.rng = rng
         self.most_ns = MOST_NS[int(rng.integers(len(MOST_NS)))]
         self._storage: SharedStorage | None = None
@@ -85,8 +86,10 @@ class VirtualRedis:
             if one is not None:
                 one.down = down
 
-    def hang(self) -> None:
-        """Answer nobody from here on."""
+    async def hang(self) -> None:
+        """Answer nobody from here on: as often as not from a moment at which somebody has the lease."""
+        if self.rng.random() < BUSY_SHARE:
+            await self.moments.wait(int(self.rng.integers(1, BUSY_MOMENTS + 1)), BUSY_SECONDS)
         self.hangs = trio.Event()
 
     def go_on(self) -> None:
@@ -152,7 +155,10 @@ class RedisClient:
         """Take as long as a request, or its answer, is under way. Raises SharedDown in a process that is no more."""
         rng = self._redis.rng
         if not self._cut_off:
-            if self._redis.is_leased_to(self.name) or rng.random() < OTHER_MOMENTS_SHARE:
+            leased = self._redis.is_leased_to(self.name)
+            if leased:
+                self._redis.moments.come()
+            if leased or rng.random() < OTHER_MOMENTS_SHARE:
                 self._moments.come()
             slow = rng.random() < SLOW_SHARE
             await trio.sleep(int(rng.integers(LEAST_NS, SLOW_NS if slow else self._redis.most_ns)) / SECOND_NS)

@@ -25,7 +25,7 @@ from reference_server.wire.values import Instant
 from simulator.deployment.server_process import ServerError
 from simulator.worlds.virtual.disk import Mount, VirtualDisk
 from simulator.worlds.virtual.known_heads import KnownHead
-from simulator.worlds.virtual.moments import Moments
+from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
 from simulator.worlds.virtual.scheduling import Frozen
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 START_SECONDS = (0.1, 0.5)
 """How long a start takes, at least and at most: what Python and its modules take to load."""
 
-BUSY_SHARE, BUSY_MOMENTS, BUSY_SECONDS = 0.7, 6, 0.5
-"""How often a fault waits for one of the next moments at which a server is busy, and how long at most."""
 SIGNING_KEY = "/signing.pem"
 """Where instances that act as one have the key that they all sign with."""
 
