@@ -46,6 +46,8 @@ class Search(msgspec.Struct):
     """What a search has seen so far."""
 
     seeds: range
+    brief: bool = False
+    """Whether scenarios are drawn that take little time."""
     coverage: Coverage = msgspec.field(default_factory=Coverage)
     played: int = 0
     requests: int = 0
@@ -83,7 +85,7 @@ def search(
         if not goes_on():
             return
         drawn = {
-            seed: Drawing(seed, state.coverage.weigh).draw()
+            seed: Drawing(seed, state.coverage.weigh, brief=state.brief).draw()
             for seed in range(start, min(start + FUZZ_ROUND_SEEDS, state.seeds.stop))
         }
         failed = _play_round(state, play, drawn, stopped, look)
