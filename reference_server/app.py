@@ -18,7 +18,8 @@ import trio
 from reference_server.adapters import bounded_log
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.adapters.files.private_files import exposure, sync_folder, write_new
+from reference_server.adapters.files.disk import SYSTEM_DISK
+from reference_server.adapters.files.private_files import exposure, write_new
 from reference_server.adapters.files.state_files import StateFiles
 from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
 from reference_server.adapters.payouts import SimulatedPayouts, fails_by_its_id
@@ -33,9 +34,10 @@ from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOU
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
 from reference_server.operations.routing import ROUTES
+from reference_server.outside import SYSTEM, check_alike
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
-from reference_server.ports import JournalError, LinkBounds, SharedBounds, SharedDown
+from reference_server.ports import JournalError, SharedBounds
 from reference_server.settings import Settings, SettingsError, load_settings
 from reference_server.vouching import ask_outside
 from reference_server.wire.signing import CertificateSigner, verify_certificate
@@ -43,14 +45,15 @@ from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import NEWEST_NS, format_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from quart_trio import QuartTrio
 
-    from reference_server.adapters.redis.link import RedisLink, Script
+    from reference_server.adapters.files.disk import Disk
     from reference_server.core.table import Tables
     from reference_server.operations.routing import Routes
-    from reference_server.ports import Clock, Entropy, RateLimiter
+    from reference_server.outside import Outside
+    from reference_server.ports import Clock, Entropy
     from reference_server.wire.schema1 import StatusRecord
     from reference_server.wire.values import Instant
 
@@ -59,24 +62,24 @@ SIGNING_KEY_ENDING = ".signing-key"
 _log = logging.getLogger("hatchfarm")
 
 
-def make_signer(settings: Settings, entropy: Entropy) -> CertificateSigner:
+def make_signer(settings: Settings, entropy: Entropy, disk: Disk = SYSTEM_DISK) -> CertificateSigner:
     """Read the signing key, or make one. Raises SettingsError, naming the file."""
     if settings.signing_key_file:
-        return _read_signer("MACHINE_CERT_SIGNING_KEY_FILE", Path(settings.signing_key_file))
+        return _read_signer("MACHINE_CERT_SIGNING_KEY_FILE", Path(settings.signing_key_file), disk)
     made = CertificateSigner.from_seed(bytes.fromhex(entropy.hex(64)))
     if not settings.state_file:
         return made
     # Certificates are kept in the state, so what they are checked with has to last as long.
-    state_file = Path(settings.state_file).resolve()
+    state_file = disk.resolve(Path(settings.state_file))
     path = state_file.with_name(state_file.name + SIGNING_KEY_ENDING)
     begun = path.with_name(path.name + ".tmp")
     try:
-        begun.unlink(missing_ok=True)  # left by a start that was cut off
-        if path.exists():
-            return _read_signer("HATCHFARM_STATE_FILE", path)
-        write_new(begun, made.pem())
-        begun.rename(path)  # whole, or not there
-        sync_folder(path.parent)
+        disk.unlink(begun, missing_ok=True)  # left by a start that was cut off
+        if disk.exists(path):
+            return _read_signer("HATCHFARM_STATE_FILE", path, disk)
+        write_new(begun, made.pem(), disk)
+        disk.rename(begun, path)  # whole, or not there
+        disk.sync_folder(path.parent)
     except OSError as error:
         raise SettingsError(
             f"HATCHFARM_STATE_FILE: {settings.state_file}: cannot write beside it ({error.strerror}): name a file in a "
@@ -85,20 +88,20 @@ def make_signer(settings: Settings, entropy: Entropy) -> CertificateSigner:
     return made
 
 
-def _read_signer(variable: str, path: Path) -> CertificateSigner:
+def _read_signer(variable: str, path: Path, disk: Disk) -> CertificateSigner:
     try:
-        signer = CertificateSigner.from_pem(path.read_bytes())
+        signer = CertificateSigner.from_pem(disk.read(path))
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"{variable}: cannot use {path} ({error}): make one with `openssl genpkey -algorithm ed25519`",
         ) from None
-    _require_private(variable, path)
+    _require_private(variable, path, disk)
     return signer
 
 
-def _require_private(variable: str, path: Path) -> None:
+def _require_private(variable: str, path: Path, disk: Disk = SYSTEM_DISK) -> None:
     """Refuse a file with a secret that others can get at. Raises SettingsError."""
-    problem = exposure(path)
+    problem = exposure(path, disk)
     if problem:
         raise SettingsError(f"{variable}: {problem}; then make it anew, for it may be known")
 
@@ -131,6 +134,7 @@ def make_api(
     tables: Tables = TABLES,
     routes: Routes = ROUTES,
     bounds: SharedBounds = SharedBounds(),  # noqa: B008 - frozen
+    outside: Outside = SYSTEM,
 ) -> Api:
     """Build the API from the environment, with these tables and routes. Raises SettingsError.
 
@@ -144,15 +148,15 @@ def make_api(
         _tell_token(token, entropy)
     if settings.tls_key_file:
         _require_private("TLS_KEY_FILE", Path(settings.tls_key_file))
-    api = Api(settings, entropy, make_signer(settings, entropy), clock.now(), tables, routes)
+    api = Api(settings, entropy, make_signer(settings, entropy, outside.disk), clock.now(), tables, routes)
     failures = settings.payout_simulated_failures
     api.payouts = SimulatedPayouts(clock, settings.payout_simulated_seconds, partial(fails_by_its_id, failures))
     if settings.state_file:
-        _keep(api, entropy, clock)
+        _keep(api, entropy, clock, outside.disk)
     if settings.shared_state:
-        share_state(api, entropy, clock, bounds)
+        outside.share_state(api, entropy, clock, bounds)
     elif settings.redis_addr:
-        share(api, entropy, clock, fresh=not api.state.workers)
+        outside.share(api, entropy, clock, not api.state.workers)
     if not (settings.state_file or settings.shared_state):
         api.state.orphan_statuses = _legacy_statuses(settings)
         if settings.worker_status_file:
@@ -161,14 +165,14 @@ def make_api(
     return api
 
 
-def _keep(api: Api, entropy: Entropy, clock: Clock) -> None:
+def _keep(api: Api, entropy: Entropy, clock: Clock, disk: Disk) -> None:
     """Fill the API's state with what is durable, and keep it so from here on."""
     settings, state = api.settings, api.state
     state.nonces_outside = bool(settings.redis_addr)
     gc.disable()  # what is made here all stays
     journal: StateFiles | None = None
     try:
-        journal = StateFiles(settings.state_file, entropy, settings.journal_bytes)
+        journal = StateFiles(settings.state_file, entropy, settings.journal_bytes, disk)
         recovered = recover(state, journal, clock.now())
         if not recovered.found:
             state.orphan_statuses = _legacy_statuses(settings)
@@ -215,89 +219,6 @@ def _legacy_statuses(settings: Settings) -> dict[str, StatusRecord]:
         raise SettingsError(f"WORKER_STATUS_STATE_FILE: {settings.worker_status_file}: {error}") from None
 
 
-def share(
-    api: Api,
-    entropy: Entropy,
-    clock: Clock,
-    *,
-    fresh: bool,
-    bounds: LinkBounds = LinkBounds(),  # noqa: B008 - frozen
-) -> None:
-    """Share nonces, and the rate limit where the settings say so, through Redis.
-
-    `fresh` says that none of the machines that the API knows can have had a nonce accepted anywhere yet.
-    """
-    # Importing the client takes a third of a second, which no server without Redis should wait for.
-    from reference_server.adapters.redis import limiter as redis_limiter  # noqa: PLC0415 - see above
-    from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - see above
-
-    settings = api.settings
-    link = _link(settings, (*redis_nonces.SCRIPTS, *redis_limiter.SCRIPTS), bounds)
-    nonces = redis_nonces.RedisNonces(link, settings, entropy, clock, fresh=fresh)
-    api.state.extra_metrics.append(nonces.figures)
-    api.share(nonces, _limiter(api, link), (link.run, nonces.run))
-
-
-def share_state(api: Api, entropy: Entropy, clock: Clock, bounds: SharedBounds) -> None:
-    """Share all state through Redis, nonces with it, and the rate limit where the settings say so."""
-    from reference_server.adapters.redis import journal as redis_journal  # noqa: PLC0415 - as in `share`
-    from reference_server.adapters.redis import limiter as redis_limiter  # noqa: PLC0415 - as in `share`
-    from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - as in `share`
-
-    settings = api.settings
-    link = _link(settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS, *redis_limiter.SCRIPTS), bounds.link)
-    digest = api.state.signer.fingerprint(settings.api_token)
-    later = api.state.tables.later
-    journal = redis_journal.RedisJournal(link, settings, entropy, clock, digest, later, bounds=bounds)
-    api.state.extra_metrics.append(journal.nonces.figures)
-    api.share_state(journal, _limiter(api, link), (link.run, journal.nonces.run, journal.alike.run))
-
-
-async def _check_alike(api: Api, entropy: Entropy, clock: Clock) -> None:
-    """Look whether the instances that share the state already are set up like this one. Raises SettingsError.
-
-    A Redis that is down is waited for later, while serving; an instance set up otherwise is refused the state then.
-    What only those had that have ended is waited for: it is gone in a moment.
-    """
-    from reference_server.adapters.redis import alike  # noqa: PLC0415 - as in `share`
-    from reference_server.adapters.redis import journal as redis_journal  # noqa: PLC0415 - as in `share`
-    from reference_server.adapters.redis import nonces as redis_nonces  # noqa: PLC0415 - as in `share`
-
-    link = _link(api.settings, (*redis_nonces.SCRIPTS, *redis_journal.SCRIPTS), LinkBounds())
-    digest = api.state.signer.fingerprint(api.settings.api_token)
-    later = api.state.tables.later
-    journal = redis_journal.RedisJournal(link, api.settings, entropy, clock, digest, later)
-    problem = ""
-    async with trio.open_nursery() as nursery:
-        await nursery.start(link.run)
-        try:
-            await alike.until_alike(journal.status)
-        except alike.SharedMismatch as error:
-            problem = str(error)
-        except SharedDown:
-            pass
-        nursery.cancel_scope.cancel()
-    if problem:
-        raise SettingsError(f"HATCHFARM_SHARED_STATE: {problem}")
-
-
-def _link(settings: Settings, scripts: Sequence[Script], bounds: LinkBounds) -> RedisLink:
-    from reference_server.adapters.redis.link import RedisLink  # noqa: PLC0415 - as in `share`
-
-    host, _, port = settings.redis_addr.rpartition(":")
-    return RedisLink(host.strip("[]"), int(port), settings.redis_password, scripts, bounds)
-
-
-def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
-    from reference_server.adapters.redis.limiter import RedisLimiter  # noqa: PLC0415 - as in `share`
-
-    if not api.settings.redis_rate_limit_enabled:
-        return None
-    limiter = RedisLimiter(link, api.settings)
-    api.state.extra_metrics.append(limiter.figures)
-    return limiter
-
-
 def serve(
     environ: Mapping[str, str],
     *,
@@ -325,7 +246,7 @@ def serve(
     try:
         api = make_api(environ, entropy, clock)
         if api.settings.shared_state:
-            trio.run(_check_alike, api, entropy, clock)
+            trio.run(check_alike, api, entropy, clock)
     except SettingsError as error:
         return _fail(str(error))
     problem = ""

@@ -326,3 +326,23 @@ SHRINK_TRIES_MAX = 300
 """Runs to make a failing scenario small: most are small after fifty, and each is shorter than the last."""
 SEQUENCE_ROWS_MAX = 400
 """Exchanges of a drawing: more is no longer looked at, and the trace has them all."""
+CROSS_LATE_SECONDS = 1.0
+"""By how much later than virtual time a live run may show an alert besides its scrapes: a busy machine, and its start,
+whose first requests take virtual time next to nothing."""
+CROSS_SHIFT_SECONDS = 0.25
+"""By how much later the machines of a live run may come and go, on average: they register over sockets, and each start
+moves what is left of the run for a machine."""
+CROSS_CAMPAIGN_SHARE, CROSS_CAMPAIGN_SPARE = 0.1, 10
+"""By which share, and how many requests besides, what a campaign sent may differ between virtual time and a live run:
+scripts go on as they are answered, and what is under way at the end of one is not sent in the other."""
+NETWORK_LATENCY_MAX_SECONDS = 2.0
+"""By which a fault of the network delays bytes each way: with a handshake half of a client's patience, so that it loses
+nothing."""
+PROXY_CONNECTIONS_MAX = 20_000
+"""Through one proxy of a run's own: two for each machine of the largest fleet that one process plays with open files to
+spare."""
+COPY_SECONDS = 2.0
+"""For the answer to a copy that the network made of a request, which its own answer waits for: a server that does not
+answer within it has lost the copy."""
+FUZZ_LIVE_SHRINK_SECONDS = 300.0
+"""To make a scenario small that failed live: some thirty runs, and most are small after twenty."""

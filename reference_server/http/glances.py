@@ -10,6 +10,8 @@ from reference_server.operations.outcomes import Admitted
 from reference_server.pipeline.answering import internal_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from reference_server.http.lane_clients import Connection
     from reference_server.http.plain_heads import PlainHead
     from reference_server.operations.api import Api
@@ -28,6 +30,15 @@ def answer_heartbeat(api: Api, connection: Connection, head: PlainHead, body: by
         return api.handle_heartbeat(head.worker_id, head.token, head.certificate_id, body, client, now, secure)
     except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
         return internal_error("a heartbeat")
+
+
+def answer_heartbeats(
+    api: Api, alone: Iterable[tuple[Connection, PlainHead, bytes]], now: Instant
+) -> list[tuple[Connection, Reply, int]]:
+    """Answer plain heartbeats, each with its body. Return whom to tell what, and the sizes of the bodies."""
+    return [
+        (connection, answer_heartbeat(api, connection, head, body, now), len(body)) for connection, head, body in alone
+    ]
 
 
 def answer_whole(answerer: Answerer, connection: Connection, data: bytes) -> Answer | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.http.conversation import Conversation
+from reference_server.http.framing import Waiting
 from reference_server.limits import TLS_RECORD_BYTES
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ class Answers:
         self.deferred: list[Pending] = []
         self.size = 0
         self.closes = False
+
+    @classmethod
+    def of_one(cls, reply: Deferred, answer: Answer, *, plain: bool) -> Answers:
+        """Return those of a request that came alone, and whose answer is deferred."""
+        answers = cls()
+        answers.defer(Pending(0, reply, plain, answer))
+        return answers
 
     def defer(self, pending: Pending) -> None:
         """Keep the place of an answer that is deferred."""
@@ -120,6 +128,20 @@ class Connection:
         if self.conversation is None:
             self.conversation = Conversation(answerer, self.client, "https" if self.secure else "http")
         return self.conversation
+
+    def rest(self) -> Waiting:
+        """Return what it waits for now. A conversation that is at rest is over."""
+        if self.conversation is None:
+            return Waiting.REQUEST
+        waiting = self.conversation.waiting
+        if self.conversation.at_rest:
+            self.conversation = None
+        return waiting
+
+    @property
+    def holds_bytes(self) -> bool:
+        """Return whether there is anything of which bytes may wait here."""
+        return self.conversation is not None or self.unsent is not None or bool(self.pending)
 
     @property
     def has_part_of_record(self) -> bool:

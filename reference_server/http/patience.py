@@ -56,12 +56,22 @@ class Patience:
         else:
             self._deadlines[connection] = (waiting, now_ns + self._patience_ns[waiting])
 
-    def wait_for_record(self, connection: Connection, now_ns: int) -> None:
-        """Begin to wait for the rest of a TLS record, as long as for a head. No progress: it may carry nothing."""
-        self._deadlines.setdefault(connection, (Waiting.RECORD, now_ns + self._patience_ns[Waiting.HEAD]))
+    def go_on(self, connection: Connection, waiting: Waiting, now_ns: int, *, progressed: bool) -> None:
+        """Wait for what a connection waits for now; `progressed` says that it has been answered meanwhile.
 
-    def record_came(self, connection: Connection, waiting: Waiting, *, part: bool) -> None:
-        """Go on after such a wait: what a record has begun has its time. A part of another one may be there, too."""
+        Part of a TLS record may have come. Its rest is waited for as long as for a head, without any progress: it may
+        carry nothing.
+        """
+        part = connection.has_part_of_record
+        if connection.secure and not progressed:
+            self._record_came(connection, waiting, part=part)
+        if connection.unsent is None and (progressed or not self._still_waits_for(connection, waiting)):
+            self.wait_for(connection, waiting, now_ns)
+        if part:
+            self._deadlines.setdefault(connection, (Waiting.RECORD, now_ns + self._patience_ns[Waiting.HEAD]))
+
+    def _record_came(self, connection: Connection, waiting: Waiting, *, part: bool) -> None:
+        """Go on after waiting for a record: what it has begun has its time. A part of another one may be there, too."""
         known = self._deadlines.get(connection)
         if known is None or known[0] is not Waiting.RECORD:
             return
@@ -70,7 +80,7 @@ class Patience:
         elif waiting is Waiting.REQUEST and not part:
             del self._deadlines[connection]
 
-    def still_waits_for(self, connection: Connection, waiting: Waiting) -> bool:
+    def _still_waits_for(self, connection: Connection, waiting: Waiting) -> bool:
         """Return whether this is what a connection has been waited for already; a record may hold no request."""
         known = self._deadlines.get(connection)
         return waiting is (Waiting.REQUEST if known is None or known[0] is Waiting.RECORD else known[0])

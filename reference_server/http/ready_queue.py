@@ -139,10 +139,16 @@ class ReadyQueue:
             with trio.move_on_after(seconds):
                 await self._readiness.wait()
 
-    async def serve_round(self, go_on: Callable[[Connection, int], int], resume: Callable[[Connection], int]) -> None:
+    async def serve_round(
+        self,
+        go_on: Callable[[Connection, int], int],
+        resume: Callable[[Connection], int],
+        answer_rest: Callable[[], None],
+    ) -> None:
         """Serve a round. `go_on` serves a connection that is ready for these events, `resume` one that was postponed.
 
-        Both return how many answers they gave, at least one for a look.
+        Both return how many answers they gave, at least one for a look. `answer_rest` gives those that they left for
+        later: nobody else runs meanwhile.
         """
         served = 0
         postponed = len(self._postponed)  # who is postponed in this round goes on in the next
@@ -153,21 +159,23 @@ class ReadyQueue:
                 continue
             served += go_on(connection, events)
             if served >= LANE_BATCH_ANSWERS:
-                served = await self._pause()
+                served = await self._pause(answer_rest)
         for connection, events in strangers:
             served += go_on(connection, events)
             if served >= LANE_BATCH_ANSWERS:
-                served = await self._pause()
+                served = await self._pause(answer_rest)
         for waiting, most in ((self._postponed, postponed), (self._limited, LANE_LIMITED_AT_ONCE)):
             for _ in range(min(most, len(waiting))):
                 connection = waiting.popleft()
                 connection.postponed = False
                 served += resume(connection)
                 if served >= LANE_BATCH_ANSWERS:
-                    served = await self._pause()
+                    served = await self._pause(answer_rest)
+        answer_rest()
 
-    async def _pause(self) -> int:
+    async def _pause(self, answer_rest: Callable[[], None]) -> int:
         """Yield to Trio's other tasks. Return what was served since: nothing."""
+        answer_rest()
         await trio.lowlevel.checkpoint()
         await self._resolver.room()
         return 0

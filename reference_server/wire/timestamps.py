@@ -61,8 +61,12 @@ def _second_text(seconds: int) -> str:
     return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
 
 
+@lru_cache(maxsize=1)
 def format_timestamp(unix_ns: int) -> str:
-    """Write Unix nanoseconds as RFC 3339 in UTC with `Z`, without trailing zeros in the fraction."""
+    """Write Unix nanoseconds as RFC 3339 in UTC with `Z`, without trailing zeros in the fraction.
+
+    The last one is kept: heartbeats that are decided together have one moment.
+    """
     seconds, fraction = divmod(unix_ns, SECOND_NS)
     text = _second_text(seconds)
     if fraction % 10:

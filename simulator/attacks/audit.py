@@ -158,7 +158,7 @@ class Inject(OwnerAttack):
         context.history.owners.append(owner_id)
         party = yield from set_up_party(context, addresses, owner_id)
         names: dict[str, str] = {party.machine.worker_id: party.machine.name}
-        policies = 2
+        policies, refusals = 2, 0
         for text in HOSTILE_TEXTS:
             machine = context.new_machine(owner_id)
             machine.name = text
@@ -169,33 +169,37 @@ class Inject(OwnerAttack):
             step = call(context, create, granted(CREATED), client=addresses.take(), expected_events=expected_events)
             yield from require(step, "create a policy")
             policies += 1
-            yield from self._with_ids(context, party, text, addresses)
+            refusals += yield from self._with_ids(context, party, text, addresses)
         events = yield from events_shown(context, owner_id, addresses)
-        yield from self._claims(events, names, policies)
+        yield from self._claims(events, names, policies, refusals)
 
     @staticmethod
-    def _with_ids(context: ScriptContext, party: Party, text: str, addresses: Addresses) -> Script[None]:
+    def _with_ids(context: ScriptContext, party: Party, text: str, addresses: Addresses) -> Script[bool]:
+        """Use a text as an id twice. Return whether it is known what came of the one that must leave an event."""
         owner_id = party.owner_id
         no_machine = refused(HTTPStatus.NOT_FOUND, "machine not found", "nobody has that id")
         expected_events = rotation_denied(owner_id, None, "machine_not_found")
         path = f"/api/v1/machines/{quote(text, safe='')}/certificate"
-        yield send(
+        rotated: Outcome = yield send(
             context, CERTIFICATE, party, no_machine, client=addresses.take(), path=path, known=False,
             expected_events=expected_events,
         )  # fmt: skip
         no_worker = refused(HTTPStatus.BAD_REQUEST, "worker not found for owner", "nobody has that id")
         payload = msgspec.json.encode(consent_call(context.token, owner_id, text, party.policy_id).body)
         yield send(context, CONSENT_CREATE, party, no_worker, client=addresses.take(), payload=payload)
+        return rotated.known
 
     @staticmethod
-    def _claims(events: list[dict[str, Any]], names: dict[str, str], policies: int) -> Script[None]:
+    def _claims(events: list[dict[str, Any]], names: dict[str, str], policies: int, refusals: int) -> Script[None]:
         kinds = Counter(str(one.get("type")) for one in events)
         registered = [one for one in events if one.get("type") == "machine_registered"]
         once = Counter(one.get("object_id") for one in registered) == Counter(names.keys())
         denials = kinds["machine_certificate_issue_denied"]
-        held: bool | None = once and kinds["policy_created"] == policies and denials == len(HOSTILE_TEXTS)
+        # A rotation that got no answer may have left its event all the same.
+        each = refusals <= denials <= len(HOSTILE_TEXTS)
+        held: bool | None = once and kinds["policy_created"] == policies and each
         message = (
-            f"{len(names)} registrations, {policies} policies and {len(HOSTILE_TEXTS)} refused rotations left "
+            f"{len(names)} registrations, {policies} policies and {refusals} refused rotations left "
             f"{len(registered)}, {kinds['policy_created']} and {denials} events"
         )
         firsts = {str(one.get("stream")): one.get("sequence", 1) for one in reversed(events)}

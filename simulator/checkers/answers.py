@@ -50,7 +50,10 @@ def check_answers(history: History, facts: Facts) -> Verdict:
     judged, right = judge_answers(rows)
     proven = np.isin(rulings, PROVEN)
     heard, done = heard_unanswered(history, facts), done_unanswered(history, facts)
-    silent = ~proven & (_silently_heard(rows, heard) | (_silently_done(rows, done) & (under != Circumstance.FAULT)))
+    sure = under != Circumstance.FAULT
+    # Where instances share their state, what they had accepted is accepted though its answer was lost on its way.
+    heard_surely = _silently_heard(rows, heard) & (sure | (facts.instances == 1))
+    silent = ~proven & (heard_surely | (_silently_done(rows, done) & sure))
     figures: dict[str, Any] = {
         "requests": len(rows),
         "attacks": int(hostile.sum()),

@@ -120,20 +120,21 @@ def _not_healed(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
     faults = sorted(history.faults, key=lambda one: one.began_from_ns)
     for number, one in enumerate(faults):
         until_ns = faults[number + 1].began_from_ns if number + 1 < len(faults) else NEVER_NS
-        sent = beats[(beats["sent_ns"] > healed_ns(one)) & (beats["answered_ns"] < until_ns)]
+        whole_ns = max(map(healed_ns, faults[: number + 1]))  # one before it may outlast it, as a flush does
+        sent = beats[(beats["sent_ns"] > whole_ns) & (beats["answered_ns"] < until_ns)]
         if unknown_from_ns(history) < until_ns:
             continue  # what a lost process sent may have been accepted
         if len(sent) >= SENT_MIN and not (sent["got"] == Answer.ACCEPTED).any() and not one.problem:
             message = (
                 f"{one.kind} was over at {_seconds(one.ended_to_ns)}, and of {len(sent)} honest heartbeats from "
-                f"{_seconds(healed_ns(one))} on none was accepted"
+                f"{_seconds(whole_ns)} on none was accepted"
             )
             evidence = {
                 "kind": one.kind,
                 "sent": len(sent),
                 "statuses": sorted({max(0, status) for status in sent["status"].tolist()}),
             }
-            yield Finding("durability.not-healed", message, healed_ns(one), evidence)
+            yield Finding("durability.not-healed", message, whole_ns, evidence)
 
 
 def _used_up(history: History, rows: NDArray[Any]) -> Iterator[Finding]:

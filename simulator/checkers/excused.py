@@ -22,10 +22,15 @@ IN_FLIGHT_NS = SECOND_NS
 """How long before a fault a request may have been sent that the fault cuts off."""
 HEALED_AFTER_NS = 5 * SECOND_NS
 """By when a server must answer again, once its process or its Redis does: half a client's patience."""
+NETWORK = "network."
+LOSES_NOTHING = frozenset({"network.latency", "network.reordering", "network.duplication"})
+"""Faults of the network with which every answer still comes, if later (`NETWORK_LATENCY_MAX_SECONDS`)."""
 FLUSHED_FOR_NS = 180 * SECOND_NS
 """How long a right server refuses after Redis has forgotten nonces: twice the skew window (contract §4)."""
 
-OF_MISSING_ANSWERS = frozenset({"all-answered", "honest-served", "closed", "closed-in-time", "retry-served"})
+OF_MISSING_ANSWERS = frozenset(
+    {"all-answered", "honest-served", "closed", "closed-in-time", "retry-served", "stays-live"}
+)
 """The claims of attacks that are broken by nothing but answers, or ends of connections, that did not come in time."""
 
 
@@ -37,7 +42,7 @@ def excuse_missing_answers(history: History) -> History:
     if not (history.faults or history.cpu_waits) or not history.claims:
         return history
     at_ns = np.array([one.at_ns for one in history.claims], dtype=np.int64)
-    covered = Excused(history).covers(at_ns) | Starvation(history).covers(at_ns - PATIENCE_NS, at_ns)
+    covered = Excused(history, late=True).covers(at_ns) | Starvation(history).covers(at_ns - PATIENCE_NS, at_ns)
     excused = history.with_rows(history.rows())
     excused.claims = [
         msgspec.structs.replace(one, held=None) if away and not one.held and one.rule in OF_MISSING_ANSWERS else one
@@ -47,17 +52,30 @@ def excuse_missing_answers(history: History) -> History:
 
 
 def healed_ns(fault: Fault) -> int:
-    """Return from when on a right server answers again as if nothing had been."""
+    """Return from when on a right server answers again as if nothing had been.
+
+    After the network's faults at once: the server was well, and what was held on the way comes in a moment.
+    """
+    if fault.kind.startswith(NETWORK):
+        return fault.ended_to_ns + IN_FLIGHT_NS
     refused_for_ns = FLUSHED_FOR_NS if fault.kind == "redis.flush" else 0
     return fault.ended_to_ns + refused_for_ns + HEALED_AFTER_NS
 
 
 class Excused:
-    """Which moments of a run its faults excuse, and how much of what went wrong on the way they do not."""
+    """Which moments of a run its faults excuse, and how much of what went wrong on the way they do not.
 
-    def __init__(self, history: History) -> None:
+    A network that is slow, or doubles, keeps no answer away: what is missing then is the server's. `late` excuses
+    answers that came late, too.
+    """
+
+    def __init__(self, history: History, *, late: bool = False) -> None:
         self._history = history
-        self._spans = [(one.began_from_ns - IN_FLIGHT_NS, healed_ns(one)) for one in history.faults]
+        self._spans = [
+            (one.began_from_ns - IN_FLIGHT_NS, healed_ns(one))
+            for one in history.faults
+            if late or one.kind not in LOSES_NOTHING
+        ]
 
     def covers(self, moments_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of some moments are excused."""

@@ -182,7 +182,7 @@ def circumstances(history: History, facts: Facts, rows: NDArray[Any]) -> NDArray
     found[crossed_closes(history, some)] = Circumstance.CLOSING
     found[timed_out & Starvation(history).covers(sent_ns, until_ns)] = Circumstance.STARVED
     found[(lost & (given_up | late)) | (lacks & (some["status"] < SERVER_ERROR))] = Circumstance.EXCUSED
-    found[Excused(history).overlap(sent_ns, until_ns)] = Circumstance.FAULT
+    found[Excused(history, late=True).overlap(sent_ns, until_ns)] = Circumstance.FAULT
     under[doubtful] = found
     return under
 

@@ -91,7 +91,7 @@ class _Matching:
 
     def __init__(self, history: History, facts: Facts, stories: dict[str, JobStory], workers: Workers) -> None:
         self._history, self._facts, self._stories, self._workers = history, facts, stories, workers
-        self._excused = Excused(history)
+        self._excused = Excused(history, late=True)
         # Of what a lost process played nobody knows what it offered.
         self._take_part = set() if lost_parts(history) else set(workers.take_part())
 

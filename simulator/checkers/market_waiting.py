@@ -62,7 +62,7 @@ def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], w
     market = facts.market
     if market is None or starvation_unjudged(history, facts):
         return
-    excused, starvation = Excused(history), Starvation(history)
+    excused, starvation = Excused(history, late=True), Starvation(history)
     listed, jobs_of = _Lists(history.resources_shown, workers), _JobsOf(stories)
     for one in islice(_all_waited(stories), WAITS_JUDGED_MAX):
         dearest = hourly_rate(

@@ -31,7 +31,7 @@ UNANSWERED = (Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED)
 def check_reach(history: History, facts: Facts) -> Verdict:
     """Hold what stayed unanswered of the honest fleet's requests, and of the scrapes, against its budget."""
     rows = history.rows()
-    faults = Excused(history)
+    faults, slowed = Excused(history), Excused(history, late=True)
     honest = rows[(rows["campaign"] == HONEST) & ~faults.covers(rows["sent_ns"])]
     unsent = faults.count("connecting")
     missing = int(np.isin(honest["got"], UNANSWERED).sum()) + unsent
@@ -40,7 +40,7 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     scrapes = len(history.scrapes) + scrapes_failed
     lists_failed = faults.count("audit list")
     lists = lists_failed + len({one.owner_id for one in history.audit_readings if not one.type})
-    held_up = sum(sample.held_up for sample in history.generator if not faults.covers_one(sample.at_ns))
+    held_up = sum(sample.held_up for sample in history.generator if not slowed.covers_one(sample.at_ns))
     planned = int((rows["operation"] == Operation.HEARTBEAT).sum()) + held_up
     figures: dict[str, Any] = {
         "asked": asked,

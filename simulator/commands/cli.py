@@ -151,7 +151,8 @@ def schema(
     of: Annotated[
         str,
         typer.Argument(
-            help="scenario, verdict, trace, capacity, bench, comparison or openapi", envvar="HATCHFARM_SCHEMA_OF"
+            help="scenario, verdict, trace, capacity, bench, comparison, cross-check or openapi",
+            envvar="HATCHFARM_SCHEMA_OF",
         ),
     ] = "scenario",
 ) -> None:
@@ -160,6 +161,7 @@ def schema(
     from reference_server.about import described_api, setting_schemas  # noqa: PLC0415
     from simulator.capacity.result import capacity_schema  # noqa: PLC0415 - as above
     from simulator.comparing.outcome import comparison_schema  # noqa: PLC0415 - as above
+    from simulator.comparing.worlds import cross_check_schema  # noqa: PLC0415 - as above
     from simulator.judging.verdict_file import verdict_schema  # noqa: PLC0415 - as above
     from simulator.scenario.schema import json_schema  # noqa: PLC0415
     from simulator.scenario.server_problems import CHOSEN_BY_THE_RUN  # noqa: PLC0415
@@ -174,6 +176,7 @@ def schema(
         "capacity": capacity_schema,
         "bench": suite_schema,
         "comparison": comparison_schema,
+        "cross-check": cross_check_schema,
         "openapi": described_api,
     }
     if of not in schemas:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from simulator.commands.failing import fail
-from simulator.commands.options import RESULTS, OutOption
+from simulator.commands.options import RESULTS, OutOption, ProfileOption
+from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.limits import FUZZ_JOBS_MAX, FUZZ_SEEDS_MAX, SEED_MAX
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import folder_of, see_writable, write_whole
@@ -18,12 +20,19 @@ from simulator.platform.output_files import folder_of, see_writable, write_whole
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SEEDS = "1..200"
+    from rich.console import Console
+
+    from simulator.contract.profiles import Profile
+    from simulator.fuzzing.live import LivePlayer
+    from simulator.fuzzing.searching import Search
+
+SEEDS, LIVE_SEEDS = "1..200", "1..20"
 MINUTE_SECONDS = 60.0
 Seeds = Annotated[
     str | None,
     typer.Option(
-        help=f"The first and the last seed, or one; {SEEDS} by default, with --minutes all for which there is time.",
+        help=f"The first and the last seed, or one; {SEEDS} by default, live {LIVE_SEEDS}, with --minutes all for "
+        "which there is time.",
         envvar="HATCHFARM_FUZZ_SEEDS",
     ),
 ]
@@ -53,26 +62,33 @@ def parse_seeds(text: str) -> range:
     return seeds
 
 
+@aimed()
 def fuzz(
-    *, seeds: Seeds = None, minutes: Minutes = None, jobs: Jobs = 1, out: OutOption = RESULTS, json: JsonFile = None
+    *,
+    seeds: Seeds = None,
+    minutes: Minutes = None,
+    jobs: Jobs = 1,
+    out: OutOption = RESULTS,
+    json: JsonFile = None,
+    target: TargetFlags,
+    profile: ProfileOption = None,
 ) -> None:
-    """Play scenarios that are drawn from seeds in virtual time, until one fails, and make that one small.
+    """Play scenarios that are drawn from seeds until one fails, and make that one small.
 
-    Every checker is on, and what was covered says what is drawn next: the same for the same seeds, however many play
-    at once. A failure leaves its smallest scenario, a trace, a drawing of it and a test that fails with the bug.
+    They play in virtual time, or with --target live against a deployment, one after the other. Every checker is on. In
+    virtual time what was covered says what is drawn next: the same for the same seeds, however many play at once. A
+    failure leaves its smallest scenario, a trace, a drawing of it and, of virtual time, a test that fails with the bug.
 
     Exit codes: 0 nothing was found, 1 a failure was, 2 usage error, 3 it ended before anything was known.
     """
-    import msgspec  # noqa: PLC0415 - slow to load, as is what follows
-
-    from simulator.fuzzing.leaving import leave  # noqa: PLC0415
-    from simulator.fuzzing.searching import Search, players, search  # noqa: PLC0415
-    from simulator.fuzzing.showing import ShownSearch, exit_code_of, show_end, summary_of  # noqa: PLC0415
+    from simulator.fuzzing.searching import Search, players, search  # noqa: PLC0415 - slow to load, as is what follows
+    from simulator.fuzzing.showing import ShownSearch  # noqa: PLC0415
     from simulator.platform.console import make_console  # noqa: PLC0415
     from simulator.platform.output_files import OutputError  # noqa: PLC0415
 
+    live = _live_player(target, profile, jobs)
     try:
-        by_default = SEEDS if minutes is None else f"1..{FUZZ_SEEDS_MAX}"
+        by_default = (SEEDS if live is None else LIVE_SEEDS) if minutes is None else f"1..{FUZZ_SEEDS_MAX}"
         chosen = parse_seeds(by_default if seeds is None else seeds)
         see_writable(out / "fuzz")
     except (ValueError, OutputError) as error:
@@ -80,17 +96,48 @@ def fuzz(
     console, state = make_console(), Search(chosen)
     console.print(f"Seeds {chosen[0]} to {chosen[-1]}", markup=False)
     shown = ShownSearch(console, state)
-    with signals_held() as held, shown.live, players(jobs) as play:
-        search(state, play, _time_left(minutes), lambda: held.number is not None, shown.look)
+    with signals_held() as held, shown.live:
+        arguments = _time_left(minutes), lambda: held.number is not None, shown.look
+        if live is None:
+            with players(jobs) as play:
+                search(state, play, *arguments)
+        else:
+            search(state, partial(map, live.play), *arguments, live.way())
+    if live is not None and state.problem and not state.played:
+        fail("fuzz", state.problem)
+    _end(state, live, console, out, json)
+
+
+def _live_player(target: TargetFlags, profile: Profile | None, jobs: int) -> LivePlayer | None:
+    """Return who plays against a target; None where none is given."""
+    from simulator.fuzzing.live import LivePlayer  # noqa: PLC0415 - as above
+
+    if target.url is None:
+        return None
+    if not target.token:
+        fail("fuzz", NO_TOKEN)
+    if jobs > 1:
+        fail("fuzz", "--jobs is for virtual time: what several play against one target at once nobody could judge")
+    return LivePlayer(target.url, target.token, target.aim, profile)
+
+
+def _end(state: Search, live: LivePlayer | None, console: Console, out: Path, json: Path | None) -> NoReturn:
+    """Write and show what came of a search, and exit."""
+    import msgspec  # noqa: PLC0415 - as above
+
+    from simulator.fuzzing.leaving import leave  # noqa: PLC0415
+    from simulator.fuzzing.showing import exit_code_of, show_end, summary_of  # noqa: PLC0415
+
+    record, again = (None, "--virtual") if live is None else (live.record, live.flags)
     try:
         at = datetime.now(UTC)  # noqa: TID251 - when it was found
-        files = [] if state.found is None else leave(state.found, folder_of(out, "fuzz", at))
+        files = [] if state.found is None else leave(state.found, folder_of(out, "fuzz", at), record)
         if json is not None:
             json.parent.mkdir(parents=True, exist_ok=True)
             write_whole(json, [msgspec.json.format(msgspec.json.encode(summary_of(state, files)), indent=2) + b"\n"])
     except OSError as error:
         fail("fuzz", f"results cannot be written ({error.strerror}): give another --out or --json")
-    show_end(console, state, files)
+    show_end(console, state, files, again)
     raise typer.Exit(exit_code_of(state))
 
 

@@ -47,6 +47,14 @@ Virtual = Annotated[
         envvar="HATCHFARM_VIRTUAL",
     ),
 ]
+CrossCheck = Annotated[
+    bool,
+    typer.Option(
+        "--cross-check",
+        help="Play in virtual time and then live, and compare verdicts, counts and alert times of the two.",
+        envvar="HATCHFARM_CROSS_CHECK",
+    ),
+]
 Reports = Annotated[
     bool,
     typer.Option(
@@ -68,6 +76,7 @@ class _Wanted(msgspec.Struct, frozen=True):
     recording: Recording
     reports: bool
     virtual: bool
+    cross_check: bool
     metrics_port: int | None
     profile: Profile | None
     target: TargetFlags
@@ -92,18 +101,22 @@ def run(
     with_secrets: WithSecrets = False,
     reports: Reports = True,
     virtual: Virtual = False,
+    cross_check: CrossCheck = False,
     serve_metrics: ServeMetrics = None,
 ) -> None:
     """Run scenarios one after the other, and judge what the server did.
 
     Exit codes: 0 everything held, 1 a check or threshold failed, 2 usage or scenario error or unreachable target,
-    3 the harness could not know. Of several scenarios it is the worst: 1 counts before 2, and 2 before 3.
+    3 the harness could not know. Of several scenarios it is the worst: 1 counts before 2, and 2 before 3. With
+    --cross-check 0 says as well that both worlds agree, 1 that they differ, 3 that it cannot be told.
     """
     from simulator.running.several import run_all  # noqa: PLC0415 - slow to load, as are numpy and trio
 
     loaded = _read_all(scenarios, overrides_of(duration, machines, values))
     if target.url is not None and not target.token:
         fail("run", NO_TOKEN)
+    if cross_check and virtual:
+        fail("run", "--cross-check plays in virtual time and live: leave --virtual away")
     address = None if master is None else _master_address(master, len(scenarios), target)
     recording = recording_of(record=record, with_secrets=with_secrets)
     wanted = _Wanted(
@@ -115,6 +128,7 @@ def run(
         recording,
         reports,
         virtual,
+        cross_check,
         serve_metrics,
         profile,
         target,
@@ -202,6 +216,11 @@ def _player(wanted: _Wanted) -> tuple[Callable[[RunRequest, Console], int], tupl
     """Return what plays a request, and what it raises for people to read."""
     from simulator.running.run import USER_ERRORS, execute  # noqa: PLC0415 - as above
 
+    if wanted.cross_check:
+        from simulator.comparing.cross_checking import cross_check  # noqa: PLC0415 - it loads the server
+        from simulator.errors import BundleError  # noqa: PLC0415 - as above
+
+        return cross_check, (*USER_ERRORS, BundleError)
     if not wanted.virtual:
         return execute, USER_ERRORS
     from simulator.running.virtual import execute_virtually  # noqa: PLC0415 - it loads the server

@@ -135,7 +135,7 @@ def _parts(
 
 def _checks(before: RunVerdict, after: RunVerdict) -> Iterator[CheckLine]:
     yield _check("whole run", before.status, after.status)
-    ones, others = _named(before), _named(after)
+    ones, others = named_checks(before), named_checks(after)
     for name in dict.fromkeys([*ones, *others]):
         one, other = ones.get(name), others.get(name)
         yield _check(
@@ -146,7 +146,8 @@ def _checks(before: RunVerdict, after: RunVerdict) -> Iterator[CheckLine]:
         )
 
 
-def _named(verdict: RunVerdict) -> dict[str, Verdict | AttackSummary]:
+def named_checks(verdict: RunVerdict) -> dict[str, Verdict | AttackSummary]:
+    """Return checkers, thresholds and campaigns by what they are called."""
     return {
         **{one.name: one for one in [*verdict.checkers, *verdict.thresholds]},
         **{f"{one.attack} (campaign {one.campaign})": one for one in verdict.attacks},

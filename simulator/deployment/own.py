@@ -8,19 +8,25 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from simulator.deployment.certificate import OwnCertificate, make_certificate
 from simulator.deployment.command_server import own_command
+from simulator.deployment.conditions import Conditions
+from simulator.deployment.network_proxy import HOST, NetworkProxy, network_before
 from simulator.deployment.redis_process import RedisError, RedisProcess, own_redis
 from simulator.deployment.server_process import ServerProcess, own_server
-from simulator.scenario.values import ServerOptions
+from simulator.scenario.values import NETWORK_FAULTS, ServerOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
+
+    from simulator.deployment.conditions import Recorder
+    from simulator.scenario.values import FaultOptions, Scenario
 
 STATE_FILE, KEY_FILE = "state.json", "signing.pem"
 
@@ -32,6 +38,8 @@ class Deployment(msgspec.Struct, frozen=True):
     redis: RedisProcess | None = None
     certificate: OwnCertificate | None = None
     """By which they speak TLS; None where they speak plain HTTP."""
+    network: tuple[NetworkProxy, ...] = ()
+    """What stands before each server; nothing where the network has no faults."""
 
     @property
     def trusted(self) -> str:
@@ -44,9 +52,41 @@ class Deployment(msgspec.Struct, frozen=True):
         return self.servers[0]
 
     @property
+    def url(self) -> str:
+        """Return where clients find the first instance."""
+        scheme = self.server.url.partition("://")[0]
+        return f"{scheme}://{HOST}:{self.network[0].port}" if self.network else self.server.url
+
+    @property
     def other_ports(self) -> tuple[int, ...]:
-        """Return the ports of the other instances."""
-        return tuple(int(server.url.rpartition(":")[2]) for server in self.servers[1:])
+        """Return the ports at which clients find the other instances."""
+        if self.network:
+            return tuple(proxy.port for proxy in self.network[1:])
+        return tuple(port_at(server.url) for server in self.servers[1:])
+
+    def record_copies(self, recorder: Recorder) -> None:
+        """Have somebody told of the copies that the network makes."""
+        for proxy in self.network:
+            proxy.conditions.recorder = recorder
+
+    async def begin(self, fault: FaultOptions) -> None:
+        """Begin a scenario's fault. Raises ServerError."""
+        if fault.kind in NETWORK_FAULTS:
+            self.network[fault.instance].conditions.begin(fault)
+        else:
+            await begin(fault.kind, self, fault.instance)
+
+    async def undo(self, fault: FaultOptions) -> None:
+        """Undo a scenario's fault. Raises ServerError."""
+        if fault.kind in NETWORK_FAULTS:
+            self.network[fault.instance].conditions.end()
+        else:
+            await undo(fault.kind, self, fault.instance)
+
+
+def port_at(url: str) -> int:
+    """Return the port of a server of the run's own."""
+    return int(url.rpartition(":")[2])
 
 
 class FaultActions(msgspec.Struct, frozen=True):
@@ -85,7 +125,7 @@ FAULT_ACTIONS = {
     "redis.pause": FaultActions(_pause_redis, _resume_redis),
     "redis.flush": FaultActions(lambda on, _at: _redis_of(on).flush(), _nothing),
 }
-"""By a scenario's `kind`: one row for each of `scenario.values.FAULTS`."""
+"""By a scenario's `kind`: one row for each of `scenario.values.FAULTS` that happens to a process."""
 
 
 async def begin(kind: str, deployment: Deployment, instance: int = 0) -> None:
@@ -158,6 +198,21 @@ async def own_deployment(
             for _ in range(options.instances)
         ]
         yield Deployment(tuple(servers), redis, certificate)
+
+
+@asynccontextmanager
+async def own_network(deployment: Deployment, scenario: Scenario, seed: int) -> AsyncIterator[Deployment]:
+    """Stand before each server where the scenario's network has faults, to the end."""
+    if not any(fault.kind in NETWORK_FAULTS for fault in scenario.faults):
+        yield deployment
+        return
+    async with AsyncExitStack() as stack:
+        generators = np.random.default_rng(seed).spawn(len(deployment.servers))
+        proxies = [
+            await stack.enter_async_context(network_before(port_at(server.url), Conditions(rng)))
+            for server, rng in zip(deployment.servers, generators, strict=True)
+        ]
+        yield msgspec.structs.replace(deployment, network=tuple(proxies))
 
 
 def _shared(folder: Path) -> dict[str, str]:

@@ -42,9 +42,10 @@ class Coverage:
 
 
 def states_of(history: History, verdict: RunVerdict) -> frozenset[str]:
-    """Return the states that a run reached, as texts: answers, claims of attacks, audit events, checkers' figures."""
+    """Return the states that a run reached, as texts: answers, claims, audit events, figures, faults."""
     return frozenset([
         *_answers(history), *_claims(history, verdict), *_market(history), *_audit(history), *_checks(verdict),
+        *_faults(history),
     ])  # fmt: skip
 
 
@@ -75,6 +76,11 @@ def _audit(history: History) -> Iterator[str]:
     for reading in history.audit_readings:
         for event in reading.events:
             yield f"event {event.get('type', '')} {event.get('reason', '')}"
+
+
+def _faults(history: History) -> Iterator[str]:
+    for one in history.faults:
+        yield f"fault {one.kind}{' that was not undone' if one.problem else ''}"
 
 
 def _checks(verdict: RunVerdict) -> Iterator[str]:

@@ -6,20 +6,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.fuzzing.ingredients import (
     ALERT_DEFAULTS,
+    DEPLOYMENTS,
     GOES_WITH,
     HABITS,
+    HABITS_ON_TARGETS,
     MARKET,
     MARKET_DEFAULTS,
     MARKET_SETTINGS,
+    MISHAPS,
     OF_MONEY,
     SETTINGS,
     STALE_DEFAULT,
     attacks_drawn,
+    attacks_on_targets,
 )
+from simulator.scenario.kinds import parse_duration
+from simulator.scenario.values import DOWN_FAULTS, LATE_NETWORK_FAULTS, NETWORK_FAULTS, SHARED_NETWORK_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +43,14 @@ MARKET_ATTACKS_MAX = BRIEF_ATTACKS_MAX = 2
 MACHINES, MARKET_MACHINES = (1, 2, 3, 5, 8), (2, 3, 5)
 MARKET_OWNERS = 3
 """One in three offers nothing outside its hours: with one owner a market may have nothing to sell."""
+CALM_SHARE = 0.5
+"""Of scenarios in which the server is one in memory that nothing happens to."""
+TROUBLED_SHARE = 0.3
+"""Of those, how many have a network that is at fault."""
+FAULTS_MAX = 3
+FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
+"""How long after the beginning the first may begin, and before the end the last must be over."""
+FAULT_MS = (50, 400, 1500, 3000)
 
 
 class Drawn(NamedTuple):
@@ -87,7 +102,29 @@ class Drawing:
         }
         for habit in habits:
             _ADDED[habit](self, document, seconds)
-        return Drawn(document, (*attacks, *settings, *habits))
+        return Drawn(
+            document,
+            (*attacks, *settings, *habits, *self._mishaps(document, seconds), *self._troubles(document, seconds)),
+        )
+
+    def draw_for_target(self) -> Drawn:
+        """Return a short scenario for a deployment that is as it is: no settings, faults or market of its own."""
+        habits = self.some(HABITS_ON_TARGETS, self.up_to(HABITS_MAX))
+        attacks = self.some(attacks_on_targets(), self.up_to(ATTACKS_MAX) or 1 - min(1, len(habits)))
+        seconds = self.one(SECONDS)
+        document: Document = {
+            "version": 1,
+            "name": f"fuzz-{self._seed}",
+            "seed": self._seed,
+            "duration": f"{seconds}s",
+            "metrics_interval": "1s",
+            "server": {"settings": {}},
+            "fleet": self._fleet(seconds),
+            "attacks": [self._attack(name, seconds) for name in attacks],
+        }
+        for habit in habits:
+            _ADDED[habit](self, document, seconds)
+        return Drawn(document, (*attacks, *habits))
 
     # --- draws
 
@@ -110,6 +147,77 @@ class Drawing:
         return f"{int(self._rng.integers(500, max(501, int(seconds * share * 1000))))}ms"
 
     # --- parts of a scenario
+
+    def _mishaps(self, document: Document, seconds: int) -> tuple[str, ...]:
+        """Have the server be another one, and faults happen to it; return what was drawn.
+
+        From a generator of their own, so that the rest of a seed's scenario is what it was before there were any.
+        """
+        self._rng = np.random.default_rng((self._seed, 1))
+        if self._rng.random() < CALM_SHARE:
+            return ()
+        (deployment,) = self.some(("memory", *DEPLOYMENTS), 1)
+        server = document["server"]
+        instances = 1
+        if deployment == "durable":
+            server["durable"] = True
+            server["settings"]["HATCHFARM_JOURNAL_BYTES"] = self.one((4096, 65536, 0))
+        elif deployment != "memory":
+            server["redis"] = True
+        if deployment == "instances":
+            instances = server["instances"] = self.one((2, 3))
+        forgets = deployment in {"memory", "redis"} and "market" in document
+        possible = [kind for kind in MISHAPS[deployment] if not (forgets and kind in DOWN_FAULTS)]
+        kinds = self.some(possible, 1 + self.up_to(FAULTS_MAX - 1))
+        document["faults"] = self._faults(kinds, instances, seconds * 1000)
+        if deployment == "durable":
+            document["attacks"] += self._replays_over(document["faults"])
+        drawn = () if deployment == "memory" else (deployment,)
+        return (*drawn, *(one["kind"] for one in document["faults"]))
+
+    def _troubles(self, document: Document, seconds: int) -> tuple[str, ...]:
+        """Have the network have faults, of some servers that have none of their own; return what was drawn.
+
+        From a generator of their own as well.
+        """
+        self._rng = np.random.default_rng((self._seed, 2))
+        if "faults" in document or self._rng.random() >= TROUBLED_SHARE:
+            return ()
+        kinds = self.some(sorted(NETWORK_FAULTS), 1 + self.up_to(FAULTS_MAX - 1))
+        faults = document["faults"] = self._faults(kinds, 1, seconds * 1000)
+        for fault in faults:
+            if fault["kind"] in LATE_NETWORK_FAULTS:
+                fault["latency"] = self.one(("20ms", "150ms", "900ms"))
+            if fault["kind"] in SHARED_NETWORK_FAULTS:
+                fault["share"] = self.one((0.1, 0.5, 1.0))
+        return tuple(one["kind"] for one in faults)
+
+    def _replays_over(self, faults: Sequence[Document]) -> list[Document]:
+        """Return replays from before a server is down until after it: what it had accepted it must know again."""
+        down = [parse_duration(one["at"]) // MILLISECOND_NS for one in faults if one["kind"] in DOWN_FAULTS]
+        return [
+            {"name": "replay.exact", "start": f"{at_ms - 900}ms", "duration": "3s", "rate": 8, "share": 1.0}
+            for at_ms in down[:1]
+        ]
+
+    def _faults(self, kinds: Sequence[str], instances: int, run_ms: int) -> list[Document]:
+        """Return a fault of each kind, one after the other, as far as there is time."""
+        faults: list[Document] = []
+        free_ms = FIRST_FAULT_MS
+        for kind in kinds:
+            length_ms = 0 if kind == "redis.flush" else int(self.one(FAULT_MS))
+            last_ms = run_ms - LAST_FAULT_MS - length_ms
+            if free_ms >= last_ms:
+                break
+            at_ms = int(self._rng.integers(free_ms, last_ms))
+            fault: Document = {"kind": kind, "at": f"{at_ms}ms"}
+            if length_ms:
+                fault["duration"] = f"{length_ms}ms"
+            if instances > 1 and not kind.startswith("redis."):
+                fault["instance"] = self.up_to(instances - 1)
+            faults.append(fault)
+            free_ms = at_ms + length_ms + 1000
+        return faults
 
     def _attacks(self, least: int) -> tuple[str, ...]:
         return self.some(attacks_drawn(), self.up_to(BRIEF_ATTACKS_MAX if self._brief else ATTACKS_MAX) or least)

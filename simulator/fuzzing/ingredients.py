@@ -69,6 +69,11 @@ def attacks_drawn() -> tuple[str, ...]:
     return tuple(name for name, attack in CATALOGUE.items() if name not in TOO_LONG and _stands_alone(attack))
 
 
+def attacks_on_targets() -> tuple[str, ...]:
+    """Return those that prove something of a server as it is, within seconds, by name."""
+    return tuple(name for name in attacks_drawn() if name not in GOES_WITH)
+
+
 def _stands_alone(attack: type) -> bool:
     if not issubclass(attack, ScriptAttack):
         return True
@@ -78,5 +83,18 @@ def _stands_alone(attack: type) -> bool:
 MARKET = "market"
 HABITS = ("stages", "silence", "clock.offset", "clock.drift", "clock.step", "rotation", "jitter", "scrapes", MARKET)
 """What a fleet may do besides beating."""
+HABITS_ON_TARGETS = tuple(habit for habit in HABITS if habit != MARKET)
+"""Of a fleet on somebody's deployment: whether jobs may be posted there, and money spent, is not known."""
+
+DEPLOYMENTS = ("durable", "redis", "instances")
+"""What a server may be besides one in memory."""
+MISHAPS: Mapping[str, tuple[str, ...]] = {
+    "memory": ("server.kill", "server.restart", "server.pause"),
+    "durable": ("server.kill", "server.restart", "server.pause", "disk.full"),
+    "redis": ("server.kill", "server.pause", "redis.down", "redis.pause", "redis.flush"),
+    "instances": ("server.kill", "server.restart", "server.pause", "redis.down", "redis.pause"),
+}
+"""Faults that may happen to each. Of instances a flush loses what they accepted and none has read yet: not drawn."""
+
 OF_MONEY = ("wallet.", "job.")
 """How the names of attacks begin that have to do with a market: there they are drawn before all others."""

@@ -16,9 +16,11 @@ from simulator.traces.recording import TRACE
 from simulator.traces.writing import TraceWriter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from simulator.fuzzing.documents import Document
+    from simulator.fuzzing.playing import Recorded
     from simulator.fuzzing.searching import Found
 
 SCENARIO, SEQUENCE = "scenario.toml", "sequence.txt"
@@ -56,12 +58,17 @@ def test_of(found: Found) -> str:
     return _TEST.format(title=document["description"], scenario=text, name=name)
 
 
-def leave(found: Found, folder: Path) -> list[Path]:
-    """Write all of it into a new folder; return the files. Raises OSError."""
+def leave(found: Found, folder: Path, record: Callable[[str], Recorded | None] | None = None) -> list[Path]:
+    """Write all of it into a new folder; return the files. Raises OSError.
+
+    `record` plays a scenario again where it was not played in virtual time: then there is no test, which plays there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     text = as_toml(described(found))
-    parts = {SCENARIO: text.encode(), f"test_seed_{found.seed}.py": test_of(found).encode()}
-    recorded = record_text(text)
+    parts = {SCENARIO: text.encode()}
+    if record is None:
+        parts[f"test_seed_{found.seed}.py"] = test_of(found).encode()
+    recorded = (record or record_text)(text)
     if recorded is not None:
         origin = msgspec.structs.replace(
             recorded.origin, started_unix_ns=recorded.tape.started_unix_ns, left_out=recorded.tape.left_out

@@ -52,6 +52,12 @@ class Played(msgspec.Struct, frozen=True):
     requests: int
     interrupted: bool = False
     """Whether a signal ended it."""
+    undecided: bool = False
+    """Whether nothing is known of it but that it did not fail."""
+
+
+class UnplayableError(Exception):
+    """A scenario could not be played at all, as by a target that is gone; the message says why."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -64,7 +70,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def play_text(text: str) -> Played:
     """Play a scenario's file by its own seed. Raises ScenarioError."""
-    return _judged(*_played(text, Recording.NOTHING))
+    return judged(*_played(text, Recording.NOTHING))
 
 
 def record_text(text: str) -> Recorded | None:
@@ -87,7 +93,8 @@ def _played(text: str, record: Recording) -> tuple[RunRequest, RunState | Except
         return request, error
 
 
-def _judged(request: RunRequest, outcome: RunState | Exception) -> Played:
+def judged(request: RunRequest, outcome: RunState | Exception) -> Played:
+    """Return what came of a run."""
     if isinstance(outcome, Exception):
         return Played((_crash(outcome),), frozenset(), 0)
     if outcome.failure is not None:
@@ -103,7 +110,13 @@ def _judged(request: RunRequest, outcome: RunState | Exception) -> Played:
         if one.status is Status.FAIL
     )
     states = states_of(outcome.history, verdict)
-    return Played(failures, states, len(outcome.history), interrupted=outcome.interrupted is not None)
+    return Played(
+        failures,
+        states,
+        len(outcome.history),
+        interrupted=outcome.interrupted is not None and not failures,
+        undecided=verdict.status is Status.INCONCLUSIVE,
+    )
 
 
 def _crash(error: Exception) -> Failure:

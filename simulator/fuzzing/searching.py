@@ -9,20 +9,23 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import Document, as_toml
-from simulator.fuzzing.drawing import Drawing, Drawn
-from simulator.fuzzing.playing import Failure, Played, play_text
+from simulator.fuzzing.drawing import Drawing
+from simulator.fuzzing.playing import Failure, Played, UnplayableError, play_text
 from simulator.fuzzing.shrinking import shrink
 from simulator.limits import FUZZ_ROUND_SEEDS, SHRINK_TRIES_MAX
 from simulator.platform.interruptions import ignore_stop_signals
+from simulator.scenario.loading import ScenarioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from simulator.fuzzing.drawing import Drawn
 
     Play = Callable[[Iterable[str]], Iterator[Played]]
 
@@ -46,8 +49,6 @@ class Search(msgspec.Struct):
     """What a search has seen so far."""
 
     seeds: range
-    brief: bool = False
-    """Whether scenarios are drawn that take little time."""
     coverage: Coverage = msgspec.field(default_factory=Coverage)
     played: int = 0
     requests: int = 0
@@ -57,6 +58,18 @@ class Search(msgspec.Struct):
     """Seeds of the round that ended it."""
     interrupted: bool = False
     found: Found | None = None
+    undecided: int = 0
+    """Of the scenarios that were played, those of which nobody could know."""
+    problem: str = ""
+    """Why no further scenario could be played."""
+
+
+class Way(NamedTuple):
+    """How a search draws scenarios, how many before what they cover counts, and how it makes one small."""
+
+    draw: Callable[[int, Callable[[str], float]], Drawn]
+    round_seeds: int
+    make_small: Callable[..., Found]
 
 
 @contextmanager
@@ -74,27 +87,36 @@ def players(jobs: int) -> Iterator[Play]:
 
 
 def search(
-    state: Search, play: Play, goes_on: Callable[[], bool], stopped: Callable[[], bool], look: Callable[[], object]
+    state: Search,
+    play: Play,
+    goes_on: Callable[[], bool],
+    stopped: Callable[[], bool],
+    look: Callable[[], object],
+    way: Way | None = None,
 ) -> None:
     """Play the range's seeds until one fails, and make what failed small.
 
     `goes_on` is asked before each round whether there is time, `stopped` before each run whether a signal came; `look`
-    is called after each scenario.
+    is called after each scenario. In virtual time unless another `way` is given.
     """
-    for start in range(state.seeds.start, state.seeds.stop, FUZZ_ROUND_SEEDS):
+    draw, round_seeds, shrinks = way or Way(_draw, FUZZ_ROUND_SEEDS, make_small)
+    for start in range(state.seeds.start, state.seeds.stop, round_seeds):
         if not goes_on():
             return
         drawn = {
-            seed: Drawing(seed, state.coverage.weigh, brief=state.brief).draw()
-            for seed in range(start, min(start + FUZZ_ROUND_SEEDS, state.seeds.stop))
+            seed: draw(seed, state.coverage.weigh) for seed in range(start, min(start + round_seeds, state.seeds.stop))
         }
         failed = _play_round(state, play, drawn, stopped, look)
         if failed:
             state.failing = [*failed]
             seed, played = next(iter(failed.items()))
-            state.found = make_small(seed, drawn[seed].document, played.failures, stopped, look)
+            state.found = shrinks(seed, drawn[seed].document, played.failures, stopped, look)
         if failed or state.interrupted:
             return
+
+
+def _draw(seed: int, weigh: Callable[[str], float]) -> Drawn:
+    return Drawing(seed, weigh).draw()
 
 
 def _play_round(
@@ -104,10 +126,17 @@ def _play_round(
     failed: dict[int, Played] = {}
     state.news = 0
     texts = (as_toml(one.document) for one in drawn.values())
-    for (seed, one), played in zip(drawn.items(), play(texts), strict=True):
+    results = play(texts)
+    for seed, one in drawn.items():
+        try:
+            played = next(results)
+        except UnplayableError as error:
+            state.problem, state.interrupted = str(error), True
+            break
         if played.interrupted or stopped():
             state.interrupted = True
             break
+        state.undecided += played.undecided
         state.news += state.coverage.add(one.ingredients, played.states)
         state.played += 1
         state.requests += played.requests
@@ -123,6 +152,7 @@ def make_small(
     failures: tuple[Failure, ...],
     stopped: Callable[[], bool] = lambda: False,
     look: Callable[[], object] = lambda: None,
+    play_one: Callable[[str], Played] = play_text,
 ) -> Found:
     """Return a failing scenario and the smallest that still fails by the same rule of the same checker.
 
@@ -137,7 +167,13 @@ def make_small(
         if interrupted:
             return False
         look()
-        played = play_text(as_toml(document))
+        try:
+            played = play_one(as_toml(document))
+        except UnplayableError:
+            interrupted = True
+            return False
+        except ScenarioError:  # what is left over goes with nothing that was taken away
+            return False
         interrupted = played.interrupted
         if interrupted or not any(one.kind == kind for one in played.failures):
             return False

@@ -70,7 +70,9 @@ def summary_of(state: Search, files: Sequence[Path]) -> dict[str, Any]:
         "requests": state.requests,
         "states": dict(sorted(state.coverage.states.items())),
         "drawn": dict(sorted(state.coverage.drawn.items())),
+        "undecided": state.undecided,
         "interrupted": state.interrupted,
+        "problem": state.problem,
         "failing_seeds": state.failing,
         "failure": None
         if found is None
@@ -90,14 +92,18 @@ def exit_code_of(state: Search) -> int:
     """Return 1 where a failure was found, 3 where it ended before anything was known, else 0."""
     if state.found is not None:
         return FOUND
-    return NOT_KNOWN if state.interrupted or not state.played else 0
+    return NOT_KNOWN if state.interrupted or state.played == state.undecided else 0
 
 
-def show_end(console: Console, state: Search, files: Sequence[Path]) -> None:
-    """Print what came of a search."""
+def show_end(console: Console, state: Search, files: Sequence[Path], again: str = "--virtual") -> None:
+    """Print what came of a search; `again` are the flags by which its scenario is played again."""
     states = plural(len(state.coverage.states), "state")
     counts = f"{plural(state.played, 'scenario')}, {plural(state.requests, 'request')}, {states}"
     found = state.found
+    if state.undecided:
+        counts += f"; of {plural(state.undecided, 'scenario')} nobody could know"
+    if state.problem:
+        console.print(f"It could go no further: {state.problem}", markup=False)
     if found is None:
         end = "[yellow bold]INTERRUPTED[/]" if state.interrupted else "[green bold]NOTHING FOUND[/]"
         console.print(f"{end} {counts}")
@@ -113,4 +119,4 @@ def show_end(console: Console, state: Search, files: Sequence[Path]) -> None:
         console.print(f"  {path}", markup=False)
     console.print(counts)
     if files:
-        console.print(f"Reproduce with: hatchfarm run {files[0]} --virtual", markup=False)
+        console.print(f"Reproduce with: hatchfarm run {files[0]} {again}", markup=False)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DROPPED = ("market", "fleet.silence", "fleet.clocks", "fleet.certificate_rotation", "fleet.jitter", "metrics_interval")
 """What a scenario can do without as a whole."""
 LEAST_SECONDS = 4
+SHORT_FAULT_NS = 50 * MILLISECOND_NS
 
 
 def shrink(document: Document, fails: Callable[[Document], bool], tries_max: int) -> tuple[Document, int]:
@@ -40,6 +41,8 @@ def size_of(document: Document) -> dict[str, float]:
     return {
         "machines": document["fleet"]["machines"],
         "attacks": len(document["attacks"]),
+        "faults": len(document.get("faults", ())),
+        "instances": document["server"].get("instances", 1),
         "settings": len(document["server"]["settings"]),
         "seconds": parse_duration(document["duration"]) / SECOND_NS,
     }
@@ -48,6 +51,8 @@ def size_of(document: Document) -> dict[str, float]:
 def _candidates(document: Document) -> Iterator[Document]:
     """Yield what is smaller, the largest step first."""
     yield from _fewer_attacks(document)
+    yield from _fewer_faults(document)
+    yield from _simpler_servers(document)
     for place in DROPPED:
         yield from _without(document, place)
     yield from _fewer_machines(document)
@@ -67,6 +72,42 @@ def _fewer_attacks(document: Document) -> Iterator[Document]:
     kept = [attacks[:half], attacks[half:]] if half > 1 else []
     kept += [[*attacks[:index], *attacks[index + 1 :]] for index in range(len(attacks))]
     yield from (_with(document, "attacks", some) for some in kept)
+
+
+def _faults(document: Document) -> list[Document]:
+    faults: list[Document] = document.get("faults", [])
+    return faults
+
+
+def _fewer_faults(document: Document) -> Iterator[Document]:
+    """Yield it without faults, with each one left out, and with shorter ones."""
+    faults = _faults(document)
+    if len(faults) > 1:
+        yield from _without(document, "faults")
+    for index, fault in enumerate(faults):
+        yield _with(document, "faults", [*faults[:index], *faults[index + 1 :]])
+        if "duration" in fault and parse_duration(fault["duration"]) > SHORT_FAULT_NS:
+            smaller = copy.deepcopy(document)
+            smaller["faults"][index]["duration"] = f"{SHORT_FAULT_NS // MILLISECOND_NS}ms"
+            yield smaller
+
+
+def _simpler_servers(document: Document) -> Iterator[Document]:
+    """Yield it with fewer instances, and with a server in memory: without the faults that there are none of then."""
+    instances = document["server"].get("instances", 1)
+    for fewer in range(1, instances):
+        smaller = _with(document, "server.instances", fewer)
+        yield _with_faults(smaller, lambda fault, most=fewer: fault.get("instance", 0) < most)  # type: ignore[misc]
+    if instances == 1:
+        for key, prefix in (("durable", "disk."), ("redis", "redis.")):
+            for smaller in _without(document, f"server.{key}"):
+                yield _with_faults(smaller, lambda fault, begins=prefix: not fault["kind"].startswith(begins))  # type: ignore[misc]
+
+
+def _with_faults(document: Document, possible: Callable[[Document], bool]) -> Document:
+    if "faults" not in document:
+        return document
+    return _with(document, "faults", [fault for fault in document["faults"] if possible(fault)])
 
 
 def _fewer_machines(document: Document) -> Iterator[Document]:
@@ -89,7 +130,8 @@ def _shorter(document: Document) -> Iterator[Document]:
     fleet = document["fleet"]
     moments = [one["start"] for one in document["attacks"]] + [one["at"] for one in fleet.get("silence", ())]
     moments += [one["step"]["at"] for one in fleet.get("clocks", ()) if "step" in one]
-    last_ns = max(map(parse_duration, moments), default=0)
+    ends_ns = [parse_duration(one["at"]) + parse_duration(one.get("duration", "0s")) for one in _faults(document)]
+    last_ns = max([*map(parse_duration, moments), *ends_ns], default=0)
     for fewer in sorted({seconds // 2, seconds * 3 // 4, seconds - 1}):
         if LEAST_SECONDS <= fewer < seconds and last_ns < fewer * SECOND_NS:
             yield _with(document, "duration", f"{fewer}s")

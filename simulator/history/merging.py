@@ -197,8 +197,9 @@ class _Numbers:
         """Change rows in place."""
         rows["planned_ns"] += self._earlier_ns
         rows["sent_ns"] += self._earlier_ns
-        rows["answered_ns"][rows["answered_ns"] != NEVER_NS] += self._later_ns
-        rows["machine"][rows["machine"] != NO_MACHINE] += self._machine_base
+        answered_ns, machines = rows["answered_ns"], rows["machine"]
+        answered_ns += np.where(answered_ns != NEVER_NS, self._later_ns, 0)
+        machines += np.where(machines != NO_MACHINE, self._machine_base, 0).astype(machines.dtype)
         rows["source"] = source_at(rows["source"], self._host)
         for field, before, own in (
             ("certificate", self._certificates, self._own_certificates),

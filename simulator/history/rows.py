@@ -71,6 +71,9 @@ NEVER_NS = int(np.iinfo(np.int64).max)
 HONEST = 0
 """`campaign` of a row that no attack made; attack campaigns are numbered from 1 in the order of the scenario."""
 
+MIDDLEBOX = 255
+"""`campaign` of a row that the run's own network made, of a request that it sent again: above all campaigns."""
+
 NO_MACHINE = -1
 
 ROW = np.dtype(

@@ -36,7 +36,8 @@ def held_up_starts(history: History) -> NDArray[Any]:
     """Return the planned starts that were never sent, as rows of dtype `WAITS`: one each, `count` 1."""
     waits = _waits(history)
     each = np.repeat(waits, waits["count"])
-    nth = np.arange(len(each)) - np.repeat(np.cumsum(waits["count"]) - waits["count"], waits["count"])
+    counts: NDArray[np.int64] = waits["count"]
+    nth = np.arange(len(each)) - np.repeat(np.cumsum(counts) - counts, counts)
     each["planned_ns"] += nth * each["interval_ns"]
     each["count"] = 1
     return each

@@ -13,6 +13,7 @@ from simulator.client.aim import JUDGED_SETTINGS
 from simulator.contract.pricing import BTC, DECIMALS, USDT
 from simulator.fleet.clocks import TOLERANCE_NS
 from simulator.scenario.metrics import MEMORY
+from simulator.scenario.values import NETWORK_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -149,10 +150,17 @@ def facts_of(
         nonce_fallback=scenario.server.environ().get("REDIS_NONCE_FALLBACK") == "true",
         stands_on=stands_on(scenario) if clock is None else None,
         addresses=addresses,
-        request_seconds=None if only_client else min(defences.header_seconds, defences.body_seconds),
+        request_seconds=min(defences.header_seconds, defences.body_seconds)
+        if not only_client or _is_delayed(scenario)
+        else None,
         unsure_settings=unsure,
         market=market_facts(settings) if sure else None,
     )
+
+
+def _is_delayed(scenario: Scenario) -> bool:
+    """Return whether the run's own network stands between it and its server."""
+    return any(fault.kind in NETWORK_FAULTS for fault in scenario.faults)
 
 
 def market_facts(settings: Mapping[str, str | float]) -> MarketFacts:

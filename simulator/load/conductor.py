@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from simulator.load.options import ConductorOptions
     from simulator.scenario.overriding import Change
     from simulator.scenario.values import Scenario
-    from simulator.worlds.live.faults import FaultPlayer
+    from simulator.worlds.players.fault_player import FaultPlayer
 
 END_SECONDS = 60.0
 """How long after the scenario's end everything must have been told."""

@@ -104,7 +104,8 @@ class Panel(msgspec.Struct, frozen=True):
 
     def write_head(self, axes: Axes, shape: Shape) -> None:
         """Put the title above the legend where they would not fit beside each other."""
-        axes.set_title(self.title, pad=4 + self._rows(shape) * shape.text * 1.5)
+        # At a given place: to look for one, Matplotlib measures all ticks, of which there are none above.
+        axes.set_title(self.title, y=1.0, pad=4 + self._rows(shape) * shape.text * 1.5)
         if self.entries:
             _legend(axes, shape, self.entries)
 

@@ -22,7 +22,7 @@ from simulator.client.checking import check_target, read_target_clock, stale_sec
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, is_on_this_machine, parse_target
 from simulator.contract.metrics import WORKERS
-from simulator.deployment.own import own_deployment
+from simulator.deployment.own import own_deployment, own_network
 from simulator.deployment.server_process import ServerError
 from simulator.deployment.server_watch import ServerWatch
 from simulator.deployment.side_servers import side_servers
@@ -57,8 +57,8 @@ from simulator.view.sampling import Sampling
 from simulator.view.serving import ServingError, serving
 from simulator.view.showing import View
 from simulator.worlds.harness_failure import describe_failure, leaf_errors
-from simulator.worlds.live.faults import FaultPlayer
 from simulator.worlds.live.world import run_fleet
+from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.players.onboarding import SetUpError
 from simulator.worlds.progress import Phase, Progress
 
@@ -258,6 +258,7 @@ async def _work(request: RunRequest, outcome: RunState) -> None:
                 own_deployment(scenario.server, request.token, request.server_settings, outcome.started_at)
             )
             watch.add_deployment(deployment)
+            deployment = await stack.enter_async_context(own_network(deployment, scenario, request.seed))
             sides = await side_servers(
                 scenario, request.token, request.server_settings, stack, deployment, outcome.started_at, watch
             )
@@ -289,7 +290,7 @@ async def _set_up_and_play(
     if deployment is None:
         target = parse_target(request.target or "", request.token, request.aim.access, stated)
     else:
-        target = parse_target(deployment.server.url, request.token, Access(trusted=deployment.trusted))
+        target = parse_target(deployment.url, request.token, Access(trusted=deployment.trusted))
     outcome.target = OWN_SERVER if deployment is not None else target.url
     outcome.authority = target.authority
     outcome.baseline = await check_target(target)

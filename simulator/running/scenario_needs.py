@@ -15,6 +15,7 @@ from simulator.limits import SCRIPTS_MAX_CONCURRENT
 from simulator.platform.wording import plural
 from simulator.running.doctor import Check
 from simulator.scenario.metrics import MEMORY
+from simulator.scenario.values import NETWORK_FAULTS
 
 if TYPE_CHECKING:
     from simulator.client.target import Target
@@ -74,6 +75,8 @@ def connections_held(scenario: Scenario) -> int:
         if issubclass(attack, ScriptAttack):
             attempts = math.ceil(options.rate * options.duration_ns / SECOND_NS)
             held += attack.connections * max(1, min(attempts, SCRIPTS_MAX_CONCURRENT))
+    if any(fault.kind in NETWORK_FAULTS for fault in scenario.faults):
+        held += 2 * (held + scenario.fleet.machines)  # both ends of the run's own network
     return held
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from simulator.running.run import RunRequest
 
 COULD_NOT_RUN = 2
+WORLDS = "both worlds do not agree"
+"""Of a cross-check whose live run passed."""
 _ORDER = (EXIT_CODES[Status.FAIL], COULD_NOT_RUN, EXIT_CODES[Status.INCONCLUSIVE])
 
 
@@ -96,7 +98,10 @@ def _table(ran: Sequence[Ran]) -> Table:
         status = one.verdict.status
         shown = f"[{COLOURS[status]}]{status.value}[/]"
         where = "not written" if one.exit_code == COULD_NOT_RUN else str(one.folder)
-        table.add_row(escape(one.verdict.scenario), shown, escape(_problems(one.verdict)), escape(where))
+        problems = _problems(one.verdict)
+        if not problems and one.exit_code not in {COULD_NOT_RUN, one.verdict.exit_code}:
+            problems = WORLDS
+        table.add_row(escape(one.verdict.scenario), shown, escape(problems), escape(where))
     return table
 
 

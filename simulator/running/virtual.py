@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ from simulator.limits import VIRTUAL_SECONDS_AFTER
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute, play
 from simulator.scenario.metrics import MEMORY
+from simulator.scenario.values import NETWORK_FAULTS
+from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.players.fleet_run import FleetRun
+from simulator.worlds.virtual.faults import FAULT_ACTIONS, VirtualFaults
 from simulator.worlds.virtual.scheduling import run_seeded
 from simulator.worlds.virtual.world import VirtualWorld, seeded_token
 
@@ -60,17 +64,22 @@ def _attacks(scenario: Scenario) -> str:
     )
 
 
+def _faults(scenario: Scenario) -> str:
+    found = dict.fromkeys(fault.kind for fault in scenario.faults if fault.kind not in FAULT_ACTIONS)
+    return f"faults of some kinds ({', '.join(found)})" if found else ""
+
+
 def _if(there: object, what: str) -> str:
     return what if there else ""
 
 
 NOT_YET: tuple[Callable[[Scenario], str], ...] = (
-    lambda scenario: _if(scenario.faults, "[[faults]]"),
+    _faults,
     lambda scenario: _if(scenario.load, "[[load]]"),
     lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
-    lambda scenario: _if(scenario.server.instances > 1, "several instances ([server] instances)"),
-    lambda scenario: _if(scenario.server.redis, "Redis ([server] redis)"),
-    lambda scenario: _if(scenario.server.durable, "durable state ([server] durable)"),
+    lambda scenario: _if(
+        scenario.server.redis and scenario.server.settings.get("REDIS_NONCE_FALLBACK"), "REDIS_NONCE_FALLBACK"
+    ),
     lambda scenario: _if(scenario.server.tls, "TLS ([server] tls)"),
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
@@ -107,9 +116,16 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
             f"{request.scenario.name} cannot be played in virtual time: there is not yet {'; '.join(missing)}. Take it "
             "out of a copy of the scenario, or leave --virtual away"
         )
+    if request.scenario.faults:  # of which servers say more than anybody wants to read beside a run
+        logging.getLogger("hatchfarm").addHandler(logging.NullHandler())
     request = msgspec.structs.replace(request, token=seeded_token(request.seed))
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
-    world = VirtualWorld(request.seed, request.token, environ)
+    server = request.scenario.server
+    world = VirtualWorld(
+        request.seed, request.token, environ, instances=server.instances, redis=server.redis, durable=server.durable
+    )
+    if any(fault.kind in NETWORK_FAULTS for fault in request.scenario.faults):
+        world.trouble_network()
     sides = _add_sides(world, request.scenario)
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)
@@ -145,9 +161,12 @@ async def _work(world: VirtualWorld, sides: Mapping[str, Target], request: RunRe
             outcome.lacks = await look_for_features(world.target, outcome.baseline)
             target = msgspec.structs.replace(world.target, lacks=outcome.lacks)
             LooksNowAndThen(outcome.look_when_due, world.clock)
+            history, progress = outcome.history, outcome.progress
+            faults = FaultPlayer(scenario, VirtualFaults(world), target, history, progress)
             run = FleetRun(
-                world.world, scenario, request.seed, target, outcome.history, outcome.progress, outcome.tape, sides
-            )
+                world.world, scenario, request.seed, target, history, progress, outcome.tape, sides,
+                faults=faults if scenario.faults else None,
+            )  # fmt: skip
             with trio.CancelScope() as work:
                 if scenario.abort_on_fail:
                     LooksForAnEnd(scenario, outcome, world.clock, work)

@@ -208,8 +208,19 @@ FAULTS = {
     "redis.down": "kill -9, and start again, with all that it had acknowledged, after `duration`",
     "redis.pause": "stop the process where it stands for `duration`",
     "redis.flush": "let it forget everything it holds",
+    "network.latency": "let bytes take `latency` longer each way, `jitter` more or less",
+    "network.reordering": "hold back a `share` of requests for up to `latency`, so that others overtake them",
+    "network.loss": "reset a `share` of connections in place of passing on a request",
+    "network.cut": "close a `share` of connections in the middle of an answer",
+    "network.duplication": "send a `share` of accepted heartbeats again, as a middlebox that retries",
+    "network.partition": "let nothing pass either way for `duration`; connections stay open",
 }
-LASTING_FAULTS = frozenset({"server.pause", "disk.full", "redis.down", "redis.pause"})
+LATE_NETWORK_FAULTS = frozenset({"network.latency", "network.reordering"})
+"""Those that make bytes come later, and need to be told by how much."""
+SHARED_NETWORK_FAULTS = frozenset({"network.reordering", "network.loss", "network.cut", "network.duplication"})
+"""Those that happen to a share of what passes."""
+NETWORK_FAULTS = LATE_NETWORK_FAULTS | SHARED_NETWORK_FAULTS | {"network.partition"}
+LASTING_FAULTS = frozenset({"server.pause", "disk.full", "redis.down", "redis.pause"}) | NETWORK_FAULTS
 """Those that are none without a length."""
 DOWN_FAULTS = frozenset({"server.kill", "server.restart"})
 """Those after which a server begins anew, with what it has kept."""
@@ -231,10 +242,19 @@ class FaultOptions(Table, frozen=True, kw_only=True):
     )
 
     instance: Annotated[int, Meta(ge=0, description="Which server it happens to, counted from 0.")] = 0
+    share: Annotated[Share, Meta(description="Of `network.*`, the share of what passes that it happens to.")] = 1.0
+    latency_ns: Annotated[
+        Duration, Meta(description="Of `network.latency` and `network.reordering`, how much later bytes come.")
+    ] = msgspec.field(name="latency", default_factory=Duration)
+    jitter_ns: Annotated[
+        Duration, Meta(description="Of `network.latency`, by how much it varies at random, either way.")
+    ] = msgspec.field(name="jitter", default_factory=Duration)
 
     @property
     def subject(self) -> str:
         """Name what it happens to: two faults of one subject must not overlap."""
+        if self.kind in NETWORK_FAULTS:
+            return f"the network before server {self.instance}"
         return "Redis" if self.kind.startswith("redis.") else f"server {self.instance}"
 
 

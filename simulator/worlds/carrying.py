@@ -145,17 +145,25 @@ class Carrying(ABC):
     # --- receiving
 
     def _ready(self, link: Link) -> None:
+        """Go on with a connection that is ready."""
+        data = self._read(link)
+        if data is not None:
+            self._take(link, data, self._now())
+
+    def _read(self, link: Link) -> bytes | None:
+        """Read what came on a connection, or go on with one that is not up yet; returns None where nothing came."""
         sock = link.sock
         if sock is None:
-            return
+            return None
         if link.state is LinkState.CONNECTING or link.state is LinkState.HANDSHAKING:
             self._go_on_connecting(link)
-            return
-        data = self._receive(sock)
-        if data is None:
-            return
+            return None
+        return self._receive(sock)
+
+    def _take(self, link: Link, data: bytes, now_ns: int) -> None:
+        """Take what came on a connection that is up: no bytes where it was closed."""
         if link.state is not LinkState.WAITING:
-            self.playing.unasked(link, self._now(), data)
+            self.playing.unasked(link, now_ns, data)
             self._drop(link)  # closed by the server at rest, or bytes nobody asked for
             return
         ended = not data
@@ -170,7 +178,7 @@ class Carrying(ABC):
             self._lost(link, cause_of(error, self._target), Loss.GARBAGE)
             return
         if answer is not None:
-            if not self.playing.answered(link, answer, self._now()):
+            if not self.playing.answered(link, answer, now_ns):
                 self._drop(link)
         elif ended:
             self._lost(link, "no HTTP answer: closed before the answer was whole", nothing_came=fresh)

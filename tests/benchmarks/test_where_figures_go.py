@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
 from benchmarks.catalogue import CATALOGUE
 from simulator.commands.cli import app
+from tests.support.invoking import invoke
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ def test_figures_that_could_not_be_written_are_not_measured(
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setattr("benchmarks.suite.run", lambda *_, **_more: pytest.fail("it was measured"))
-    result = CliRunner().invoke(app, ["bench", *names, flag, str(tmp_path / place)])
+    result = invoke(app, ["bench", *names, flag, str(tmp_path / place)])
     assert result.exit_code == 2, result.output
     assert why in result.stderr
     assert (tmp_path / "file").read_text() == "not a folder"
@@ -70,13 +70,13 @@ def test_the_suite_takes_its_flags_from_the_environment_too(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("benchmarks.suite.run", run)
-    assert CliRunner().invoke(app, ["bench", *arguments], env=env).exit_code == 3
+    assert invoke(app, ["bench", *arguments], env=env).exit_code == 3
     assert calls == [expected]
 
 
 def test_without_a_name_the_benchmarks_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.suite.run", lambda *_, **_more: pytest.fail("it was measured"))
-    result = CliRunner().invoke(app, ["bench"])
+    result = invoke(app, ["bench"])
     assert result.exit_code == 0
     for entry in CATALOGUE:
         assert f"\n{entry.name} " in f"\n{result.stdout}"
@@ -84,6 +84,6 @@ def test_without_a_name_the_benchmarks_are_listed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_unknown_benchmark_is_a_usage_error() -> None:
-    result = CliRunner().invoke(app, ["bench", "heartbeet"])
+    result = invoke(app, ["bench", "heartbeet"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith("hatchfarm bench: 'heartbeet' is none of all, ")

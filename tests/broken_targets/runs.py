@@ -79,7 +79,7 @@ version = 1
 name = "broken"
 seed = 5
 duration = "{DURATION_SECONDS}s"
-metrics_interval = "250ms"
+metrics_interval = "500ms"
 [server.settings]
 RATE_LIMIT_BURST = 1000000
 RATE_LIMIT_REFILL_PER_SECOND = 1000000

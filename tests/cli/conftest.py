@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
 
 from reference_server.about import setting_names
 from simulator.commands.cli import app, main
 from tests.support import alone
 from tests.support.forked import Finished, finish_forked
+from tests.support.invoking import invoke
 from tests.support.served import COMMAND, served
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Hatchfarm:
         """Run within this process, where that makes no difference."""
         environ: dict[str, str | None] = dict.fromkeys(os.environ)
         with chdir(self.folder):
-            result = CliRunner().invoke(app, [*arguments], env={**environ, **self.environ(env)})
+            result = invoke(app, [*arguments], env={**environ, **self.environ(env)})
         assert result.exception is None or isinstance(result.exception, SystemExit)
         return Finished(result.exit_code, result.stdout, result.stderr)
 

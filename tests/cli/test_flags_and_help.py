@@ -158,6 +158,7 @@ def test_validate_takes_several_files_from_the_environment(hatchfarm: Hatchfarm)
         ("capacity", "simulator/capacity/capacity.schema.json"),
         ("bench", "benchmarks/bench.schema.json"),
         ("comparison", "simulator/comparing/comparison.schema.json"),
+        ("cross-check", "simulator/comparing/cross-check.schema.json"),
     ],
 )
 def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm, of: str, published: str) -> None:
@@ -169,5 +170,6 @@ def test_schema_prints_the_published_schema_it_is_asked_for(hatchfarm: Hatchfarm
 def test_schema_of_anything_else_exits_with_2(hatchfarm: Hatchfarm) -> None:
     refused = hatchfarm.invoke("schema", "farm")
     assert (refused.code, refused.out) == (2, "")
-    known = "scenario and of verdict and of trace and of capacity and of bench and of comparison and of openapi"
+    kinds = ("scenario", "verdict", "trace", "capacity", "bench", "comparison", "cross-check", "openapi")
+    known = " and of ".join(kinds)
     assert refused.err == f"hatchfarm schema: there is a schema of {known}, not of 'farm'\n"

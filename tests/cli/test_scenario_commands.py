@@ -19,7 +19,6 @@ import jsonschema
 import msgspec
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from simulator.bundle.rebuilding import rebuild
 from simulator.bundle.verify import verify_bundle
@@ -34,6 +33,7 @@ from simulator.scenario.shipped import read_shipped, shipped_names
 from simulator.scenario.thresholds import METRICS, PARTS, parse_threshold
 from simulator.worlds.players.fleet_run import FleetRun
 from tests.support.forked import Finished
+from tests.support.invoking import invoke
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Hatchfarm
@@ -243,9 +243,9 @@ def test_a_scenario_comes_from_standard_input(hatchfarm: Hatchfarm) -> None:
     text = path.read_bytes()
     path.unlink()
     with chdir(hatchfarm.folder):
-        assert CliRunner().invoke(app, ["validate", "-"], input=text).stdout == "-: right\n"
-        assert CliRunner().invoke(app, ["run", "-", *QUICKLY], input=text).exit_code == 0
-        broken = CliRunner().invoke(app, ["run", "-"], input=text.replace(b"20", b"many"))
+        assert invoke(app, ["validate", "-"], given=text).stdout == "-: right\n"
+        assert invoke(app, ["run", "-", *QUICKLY], given=text).exit_code == 0
+        broken = invoke(app, ["run", "-"], given=text.replace(b"20", b"many"))
     assert (broken.exit_code, broken.stderr[:18]) == (2, "hatchfarm run: -:1")
     assert hatchfarm.verdict()["reproduce"] == "hatchfarm run - --seed 9 --virtual < scenario.toml"
 
@@ -273,9 +273,7 @@ def test_standard_input_is_read_for_one_thing_only(
 def test_a_token_that_is_not_read_from_standard_input_leaves_it_to_the_scenario(hatchfarm: Hatchfarm) -> None:
     path = hatchfarm.folder / hatchfarm.write("tiny.toml", duration="1s", thresholds=BOUND)
     with chdir(hatchfarm.folder):
-        ran = CliRunner().invoke(
-            app, ["run", "-", *QUICKLY], input=path.read_bytes(), env={"HATCHFARM_TOKEN_FILE": "-"}
-        )
+        ran = invoke(app, ["run", "-", *QUICKLY], given=path.read_bytes(), env={"HATCHFARM_TOKEN_FILE": "-"})
     assert ran.exit_code == 0, ran.output
 
 

@@ -150,14 +150,8 @@ TABLE: dict[str, tuple[str, str, Any, list[str], list[str]]] = {
         NO_WHOLE_NUMBERS,
     ),
     "WITHDRAWALS_PER_HOUR": ("withdrawals_per_hour", "0", 0, ["-1", "1000001"], NO_WHOLE_NUMBERS),
-    "PAYOUT_SIMULATED_SECONDS": (
-        "payout_simulated_seconds",
-        "0",
-        0.0,
-        ["-1", "86401"],
-        [*NO_NUMBERS, "inf", "-inf"],
-    ),
-    "PAYOUT_SIMULATED_FAILURES": ("payout_simulated_failures", "0", 0.0, ["-1", "1.01"], [*NO_NUMBERS, "inf", "-inf"]),
+    "PAYOUT_SIMULATED_SECONDS": ("payout_simulated_seconds", "0", 0.0, ["-1", "86401"], [*NO_NUMBERS, "inf"]),
+    "PAYOUT_SIMULATED_FAILURES": ("payout_simulated_failures", "0", 0.0, ["-1", "1.01"], [*NO_NUMBERS, "inf"]),
     "FORUM_POSTS_PER_HOUR": ("forum_posts_per_hour", "0", 0, ["-1", "1000001"], NO_WHOLE_NUMBERS),
     **LOGIN_TABLE,
 }

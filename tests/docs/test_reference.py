@@ -71,7 +71,7 @@ def test_every_key_of_a_scenario_has_an_example() -> None:
 
 
 def test_a_scenario_written_from_the_page_is_right_the_first_time() -> None:
-    """Two attacks, a fault, owners at work and three thresholds, each as its example is written."""
+    """Two attacks, three faults, owners at work and three thresholds, each as its example is written."""
     parts = ("top level", "[fleet]", "[[attacks]]", "[[faults]]", "[[load]]")
     copied = [EXAMPLES[part] for part in parts]
     assert all(example.strip() in WHOLE for example in copied)
@@ -81,7 +81,7 @@ def test_a_scenario_written_from_the_page_is_right_the_first_time() -> None:
     assert remarks(scenario, text.encode()) == []
     assert [len(part) for part in (scenario.attacks, scenario.faults, scenario.load, scenario.thresholds)] == [
         2,
-        1,
+        3,
         1,
         3,
     ]

@@ -158,6 +158,16 @@ def test_a_server_that_never_answers_again_is_found_whatever_it_keeps() -> None:
         assert tale.rules() == rules
 
 
+def test_a_fault_within_the_time_of_another_is_healed_with_that() -> None:
+    tale = Tale()
+    tale.register(0, 1)
+    tale.fault("redis.flush", 5, 5)
+    tale.fault("redis.down", 10, 11)
+    for second in range(12, 40):
+        tale.heartbeat(0, second, Answer.UNAVAILABLE, status=503)
+    assert tale.rules() == []
+
+
 def test_what_is_refused_within_seconds_of_a_fault_proves_nothing() -> None:
     tale = Tale()
     tale.fault(FULL, 10, 11)

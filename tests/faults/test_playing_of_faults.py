@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import trio
-from typer.testing import CliRunner
 
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks.script import SandboxOptions
@@ -18,9 +17,10 @@ from simulator.deployment.server_process import ServerError
 from simulator.history.rows import History
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.values import ServerOptions
-from simulator.worlds.live.faults import FaultPlayer
+from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.progress import Progress
 from tests.simulator.conftest import API_TOKEN
+from tests.support.invoking import invoke
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +130,7 @@ def test_faults_of_a_target_that_the_run_did_not_start_are_refused(tmp_path: Pat
     path = tmp_path / "faulty.toml"
     text = 'version = 1\nname = "f"\nduration = "9s"\n[fleet]\nmachines = 1\nowners = 1\n'
     path.write_text(text + FAULT.format("server.kill", 1), encoding="utf-8")
-    result = CliRunner().invoke(app, ["run", str(path), "--target", "http://127.0.0.1:1", "--token", API_TOKEN])
+    result = invoke(app, ["run", str(path), "--target", "http://127.0.0.1:1", "--token", API_TOKEN])
     assert result.exit_code == 2
     assert "the scenario's faults (server.kill) happen to processes that the run has started itself" in result.stderr
     assert "leave --target away" in result.stderr

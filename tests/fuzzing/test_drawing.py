@@ -14,11 +14,20 @@ from simulator.attacks import CATALOGUE
 from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import as_toml
 from simulator.fuzzing.drawing import Drawing
-from simulator.fuzzing.ingredients import HABITS, MARKET_SETTINGS, SETTINGS, TOO_LONG, attacks_drawn
+from simulator.fuzzing.ingredients import (
+    DEPLOYMENTS,
+    HABITS,
+    MARKET_SETTINGS,
+    MISHAPS,
+    SETTINGS,
+    TOO_LONG,
+    attacks_drawn,
+)
 from simulator.limits import SEED_MAX
 from simulator.running.virtual import not_yet_virtual
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.server_problems import ServerSettings
+from simulator.scenario.values import NETWORK_FAULTS
 from tests.support.tiers import examples
 
 
@@ -48,7 +57,8 @@ def test_all_that_there_is_is_drawn_and_attacks_that_are_left_out_exist() -> Non
     coverage = Coverage()
     for seed in range(200):
         coverage.add(Drawing(seed, coverage.weigh).draw().ingredients, frozenset())
-    assert {*coverage.drawn} == {*attacks_drawn(), *SETTINGS, *MARKET_SETTINGS, *HABITS}
+    mishaps = {kind for kinds in MISHAPS.values() for kind in kinds} | NETWORK_FAULTS
+    assert {*coverage.drawn} == {*attacks_drawn(), *SETTINGS, *MARKET_SETTINGS, *HABITS, *DEPLOYMENTS, *mishaps}
     assert set(CATALOGUE) >= TOO_LONG
 
 

@@ -37,6 +37,9 @@ WANTED: dict[str, Callable[[Document], bool]] = {
     "silence": lambda one: "silence" in one["fleet"],
     "agents": lambda one: one.get("market", {}).get("agents", 0) >= 1,
     "time": lambda one: parse_duration(one["duration"]) >= 7_000_000_000,
+    "a kill of one of two": lambda one: any(each.get("instance") == 1 for each in one.get("faults", ())),
+    "a disk": lambda one: one["server"].get("durable", False),
+    "Redis": lambda one: any(each["kind"] == "redis.pause" for each in one.get("faults", ())),
 }
 LEFT = {
     "two attacks": {"machines": 1, "attacks": 2, "settings": 0},
@@ -46,6 +49,9 @@ LEFT = {
     "silence": {"machines": 1, "attacks": 0, "settings": 0},
     "agents": {"machines": 1, "attacks": 0, "settings": 0},
     "time": {"machines": 1, "attacks": 0, "settings": 0, "seconds": 7},
+    "a kill of one of two": {"machines": 1, "attacks": 0, "faults": 1, "instances": 2},
+    "a disk": {"machines": 1, "attacks": 0, "faults": 0, "instances": 1},
+    "Redis": {"machines": 1, "attacks": 0, "faults": 1, "instances": 1},
 }
 
 

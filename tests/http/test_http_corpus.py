@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,13 @@ async def exchange(server: Server, case: Case) -> list[Answer]:
             answers = [await client.answer(method) for method in case.methods]
         assert await (client.rest() if case.closes else client.end()) == b""
     return answers
+
+
+@cache
+def answers_of_the_table(case: Case) -> list[tuple[Case, list[Answer]]]:
+    """Return a case alone and among others, each with the table's answers: the same whichever way it is sent."""
+    twin = make_world()[0]
+    return [(sent, sent.direct(twin)) for sent in (case, BEFORE.then(case).then(AFTER))]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -75,10 +83,10 @@ def test_corpus_answers_every_route_with_success() -> None:
 )
 async def test_transport_answers_as_the_table_does(case: Case, way: str, pair: Pair) -> None:
     """Alone on its connection, and pipelined among others, each case gets the table's status, headers and body."""
-    api, twin = make_world(**pair.settings_of(way))[0], make_world()[0]
+    api = make_world(**pair.settings_of(way))[0]
     async with serving(api, SetClock(), express_lane=way != "hypercorn") as server:
-        for sent in (case, BEFORE.then(case).then(AFTER)):
-            assert await exchange(server, sent) == sent.direct(twin)
+        for sent, answers in answers_of_the_table(case):
+            assert await exchange(server, sent) == answers
 
 
 @pytest.mark.parametrize("express_lane", [True, False], ids=["lane", "hypercorn"])

@@ -14,7 +14,12 @@ from reference_server.adapters.memory.clocks import SetClock
 from reference_server.http.admission import Admission
 from reference_server.http.express_lane import ExpressLane
 from reference_server.http.ready_queue import READ, WRITE, EpollReadiness, SelectorReadiness
-from reference_server.limits import CHUNKS_AT_ONCE, LANE_ANSWERS_AT_ONCE, LANE_LIMITED_AT_ONCE
+from reference_server.limits import (
+    CHUNKS_AT_ONCE,
+    LANE_ANSWERS_AT_ONCE,
+    LANE_DECIDED_TOGETHER,
+    LANE_LIMITED_AT_ONCE,
+)
 from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
 from tests.http.corpus import body_but_a_byte, get
@@ -22,7 +27,7 @@ from tests.http.twins import OWNER, enrol, make_api, written
 from tests.support.memory import counted_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from reference_server.operations.api import Api
 
@@ -51,7 +56,7 @@ class Lane:
 
     async def play(self) -> None:
         """Play one round."""
-        await self.lane._queue.serve_round(self.lane._go_on, self.lane._resume)
+        await self.lane._queue.serve_round(self.lane._go_on, self.lane._resume, self.lane._answer_alone)
 
     def close(self) -> None:
         """Close everything."""
@@ -239,3 +244,30 @@ async def test_who_is_ready_is_told_alike_on_every_platform(make: type[SelectorR
         readiness.close()
         near.close()
         far.close()
+
+
+async def test_heartbeats_that_came_alone_are_decided_together_before_the_first_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many as are bounded, and all of a round by its end."""
+    lane = Lane(rate_limit_burst=999)
+    machine = enrol(lane.api)
+    clients = [lane.connect("192.0.2.1") for _ in range(LANE_DECIDED_TOGETHER + 3)]
+    steps = ""
+
+    def noted(step: str, does: Callable[..., Any]) -> Callable[..., Any]:
+        def does_so(*arguments: Any) -> Any:
+            nonlocal steps
+            steps += step
+            return does(*arguments)
+
+        return does_so
+
+    monkeypatch.setattr(lane.api, "handle_heartbeat", noted("d", lane.api.handle_heartbeat))
+    monkeypatch.setattr(lane.lane, "_send", noted("s", lane.lane._send))
+    for number, client in enumerate(clients):
+        client.send(written(machine.heartbeat(f"n{number}")))
+    await lane.play()
+    assert steps == "d" * LANE_DECIDED_TOGETHER + "s" * LANE_DECIDED_TOGETHER + "dddsss"
+    assert [statuses(client) for client in clients] == [[200]] * len(clients)
+    lane.close()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from typer.testing import CliRunner
 
 from reference_server import app
 from reference_server.adapters.clock import SystemClock
@@ -21,6 +20,7 @@ from tests.http.corpus import get
 from tests.http.processes import SERVE, beat_over, enrol_over, environment, running
 from tests.http.twins import API_TOKEN
 from tests.support.certificates import make_pair
+from tests.support.invoking import invoke
 from tests.support.open_files import OpenFiles
 
 if TYPE_CHECKING:
@@ -223,6 +223,6 @@ async def test_a_server_loads_nothing_that_it_does_not_need(lane: bool, loaded: 
 
 
 def test_help_lists_every_setting() -> None:
-    shown = CliRunner().invoke(cli, ["serve", "--help"])
+    shown = invoke(cli, ["serve", "--help"])
     assert shown.exit_code == 0
     assert [setting.variable for setting in EVERY_SETTING if setting.variable not in shown.output] == []

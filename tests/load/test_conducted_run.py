@@ -22,7 +22,7 @@ from simulator.history.starvation import HARNESS
 from simulator.history.tables import read_history
 from simulator.worlds.players.fleet_run import LAST_ANSWERS_SECONDS
 from tests.cli.conftest import Hatchfarm, until_conclusive
-from tests.load.conducted import EVERYTHING, MACHINES, MARKET, conducted, plain
+from tests.load.conducted import EVERYTHING, MACHINES, MARKET, POLL_SECONDS, conducted, plain
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: 
         await run.until_at_work()
         # Those who onboard go on. On a busy machine others may have come too late to be stopped: it ends all the same.
         with suppress(trio.TooSlowError):
-            await until(lambda: run.owners() <= 2, seconds_max=15)
+            await until(lambda: run.owners() <= 2, seconds_max=15, poll_seconds=POLL_SECONDS)
         run.process.send_signal(signal.SIGINT)
         assert await run.end() == 3
         await run.nothing_is_left()
@@ -208,7 +208,7 @@ async def test_ctrl_c_ends_a_conducted_run_in_order_with_nothing_lost(tmp_path: 
 async def test_ctrl_c_while_locust_starts_ends_the_run_with_what_is_known_which_is_nothing(tmp_path: Path) -> None:
     hatchfarm = Hatchfarm(tmp_path)
     async with conducted(hatchfarm, plain("10m"), "--workers", "2") as run:
-        await until(lambda: len(run.workers) == 2)
+        await until(lambda: len(run.workers) == 2, poll_seconds=POLL_SECONDS)
         run.process.send_signal(signal.SIGINT)
         assert await run.end() == 3
         await run.nothing_is_left()

@@ -1,9 +1,9 @@
-"""The server, its payout gateway with a ledger of its own in a file: `python -m tests.payouts.paying_server`."""
+"""The server, its payout gateway with a ledger of its own in a file, in processes that are forked and killed."""
 
 from __future__ import annotations
 
 import os
-import sys
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,13 @@ import trio
 
 from reference_server import __main__, app
 from reference_server.ports import Payout, PayoutOutcome
+from tests.http.twins import API_TOKEN
+from tests.support.environment import without_settings
+from tests.support.forked import ForkedServer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
     from reference_server.ports import Clock
 
 LEDGER = "HATCHFARM_TEST_PAYOUTS"
@@ -43,6 +48,40 @@ class KeptPayouts:
         return PayoutOutcome.UNKNOWN if lost else outcome_of(payout.id)
 
 
-if __name__ == "__main__":
-    setattr(app, "SimulatedPayouts", KeptPayouts)  # noqa: B010 - what the composition root makes
-    sys.exit(__main__.main())
+def serve() -> int:
+    """Serve with such payouts, as the composition root makes them."""
+    setattr(app, "SimulatedPayouts", KeptPayouts)  # noqa: B010 - in a process of its own
+    return __main__.main()
+
+
+class PayingServer:
+    """A server that may be killed, and starts again on its port. What it knows then is what it was set to keep."""
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self._environ = without_settings(
+            **{"HATCHFARM_API_TOKEN": API_TOKEN, "HOST": "127.0.0.1", "PORT": "0", **settings}
+        )
+        self.url = ""
+
+    async def start(self) -> None:
+        """Start it, and wait until it listens."""
+        self._process = ForkedServer(serve, ["--until-stdin-closes"], self._environ)
+        line = await self._process.line()
+        assert "http://" in line, line
+        self.url = line.split()[-1]
+        self._environ["PORT"] = self.url.rpartition(":")[2]
+
+    async def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        await self._process.kill()
+
+
+@asynccontextmanager
+async def paying_server(settings: Mapping[str, str]) -> AsyncIterator[PayingServer]:
+    """Start one, and kill it in the end."""
+    server = PayingServer(settings)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.kill()

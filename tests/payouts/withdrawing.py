@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from simulator.deployment.server_process import ServerProcess
+    from tests.payouts.paying_server import PayingServer
 
 PARALLEL = 64
 ACCOUNTS = 4
@@ -34,7 +34,6 @@ ADDRESS = "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8"
 LATE_MAX_SECONDS = 0.02
 """How long after the answers that are waited for a server is killed at most."""
 PENDING_POLL_SECONDS = 0.1
-COMMAND = ("-m", "tests.payouts.paying_server", "--until-stdin-closes")
 
 
 def settings_of(folder: Path) -> dict[str, str]:
@@ -71,7 +70,7 @@ def _headers(account: str) -> tuple[tuple[str, str], ...]:
 class Withdrawing:
     """Asks, and remembers what was granted: the id under each key. No two want the same amount."""
 
-    def __init__(self, servers: Sequence[ServerProcess], folder: Path, rounds: int, seed: int) -> None:
+    def __init__(self, servers: Sequence[PayingServer], folder: Path, rounds: int, seed: int) -> None:
         self._servers = servers
         self._ledger = folder / "payouts"
         self._rng = np.random.default_rng(seed)
@@ -97,7 +96,7 @@ class Withdrawing:
         for server in self._servers:
             assert "hatchfarm_ledger_imbalance 0" in await self._read(server, "/metrics")
 
-    async def _ask_all(self, killed: ServerProcess | None, after: int, late_seconds: float) -> None:
+    async def _ask_all(self, killed: PayingServer | None, after: int, late_seconds: float) -> None:
         """Ask for all that have no answer, and kill a server so many answers and seconds later."""
         answered, enough = 0, trio.Event()
         copies = [*self._open, *self._open]
@@ -134,11 +133,11 @@ class Withdrawing:
         else:
             assert answer.status == HTTPStatus.SERVICE_UNAVAILABLE, answer
 
-    async def _ask(self, server: ServerProcess, request: Request) -> Answer:
+    async def _ask(self, server: PayingServer, request: Request) -> Answer:
         async with Server(server.url).client() as client:
             return await client.ask(request)
 
-    async def _read(self, server: ServerProcess, path: str, account: str = "nobody") -> str:
+    async def _read(self, server: PayingServer, path: str, account: str = "nobody") -> str:
         """Read until it is not refused for want of the shared state."""
         request = Request("GET", path, headers=_headers(account))
         with trio.fail_after(PATIENCE_SECONDS):

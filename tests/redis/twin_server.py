@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import trio
 
-from reference_server import app
+from reference_server import outside
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
 from reference_server.adapters.memory.entropy import SeededEntropy
@@ -60,7 +60,7 @@ def main() -> None:
     entropy = SystemEntropy()
     api.state.entropy = entropy
     bounds = IN_TIME if sys.argv[1:] == ["in-time"] else PATIENT_LINK
-    app.share(api, entropy, SystemClock(), fresh=True, bounds=bounds)
+    outside.share(api, entropy, SystemClock(), fresh=True, bounds=bounds)
     trio.run(serve_until_signal, api, SystemClock(), entropy)
 
 

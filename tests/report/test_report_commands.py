@@ -7,10 +7,10 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from typer.testing import CliRunner
 
 from simulator.bundle import manifest
 from simulator.commands.cli import app
+from tests.support.invoking import invoke
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ VIEWS = ("report.html", "junit.xml", "findings.sarif", "summary.md", "metrics.om
 
 def hatchfarm(*arguments: str | Path, **environ: str) -> tuple[int, list[str], str]:
     """Call the command; gives its exit code, the lines it printed, and its complaints."""
-    result = CliRunner().invoke(app, [*map(str, arguments)], env=dict(environ))
+    result = invoke(app, [*map(str, arguments)], env=dict(environ))
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, [line.rstrip() for line in result.stdout.splitlines()], result.stderr
 

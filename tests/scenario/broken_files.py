@@ -24,6 +24,7 @@ NAME = "write it in lower-case letters, digits, '.' and '-', the first a letter 
 LISTED = 'write the metric in quotes and a list of expressions, like "heartbeat.accepted" = ["rate==1"]'
 UNREADABLE = "not TOML that can be read: a number is too long, or brackets are nested too deep"
 ATTACK = '[[attacks]]\nname = "replay.exact"\nstart = "1s"\nduration = "1s"\nrate = 1\n'
+NETWORK = '[[faults]]\nkind = "network.{}"\nat = "1s"\nduration = "1s"\n'
 FAULT = '[[faults]]\nkind = "server.kill"\nat = "1s"\n'
 ABORT = '[[abort_on_fail]]\nmetric = "heartbeat.accepted"\nthreshold = "rate==1"\n'
 SILENCE = '[[fleet.silence]]\nshare = 0.1\nat = "1s"\nduration = "1s"\n'
@@ -280,6 +281,31 @@ BROKEN = (
            "[server]", add=FAULT.replace("server.kill", "redis.flush")),
     Broken("a disk that nobody writes to", "line 8: faults[0].kind: the server writes no file: write `durable = true` "
            "in [server]", add=FAULT.replace("server.kill", "disk.full") + 'duration = "1s"\n'),
+    Broken("a slow network that is not slow",
+           "line 7: faults[0].latency: network.latency needs one that is longer than nothing",
+           add=NETWORK.format("latency")),
+    Broken("a partition of a share", "line 11: faults[0].share: network.partition happens to all: remove it",
+           add=NETWORK.format("partition") + "share = 0.5\n"),
+    Broken("a loss of nothing", "line 11: faults[0].share: of nothing: write one above 0",
+           add=NETWORK.format("loss") + "share = 0\n"),
+    Broken("a loss that is late", "line 11: faults[0].latency: network.loss delays nothing by it: remove it",
+           add=NETWORK.format("loss") + 'latency = "1s"\n'),
+    Broken("a network that varies by more than it is slow",
+           "line 12: faults[0].jitter: is more than `latency`: bytes do not come sooner than they are sent",
+           add=NETWORK.format("latency") + 'latency = "800ms"\njitter = "900ms"\n'),
+    Broken("a network that is too slow",
+           "line 11: faults[0].latency: with `jitter` more than 2s: answers would come too late",
+           add=NETWORK.format("latency") + 'latency = "3s"\n'),
+    Broken("jitter of what comes at any time", "line 12: faults[0].jitter: is for network.latency alone: remove it",
+           add=NETWORK.format("reordering") + 'latency = "1s"\njitter = "1s"\n'),
+    Broken("copies of what nobody can read",
+           "line 8: faults[0].kind: TLS hides requests from what is between: take `tls` out of [server]",
+           add=NETWORK.format("duplication") + "[server]\ntls = true\n"),
+    Broken("copies among those of other processes",
+           "line 8: faults[0].kind: copies are told from other requests in one process alone: leave [[load]] and "
+           "processes away",
+           add=NETWORK.format("duplication")
+           + '[[load]]\nuser = "owner-dashboard"\nstages = [{ duration = "1s", target = 1 }]\n'),
     Broken("too many faults", "line 7: faults: more than 100 faults",
            add="".join(FAULT.replace("1s", f"{80 * number}ms") for number in range(101))),
     Broken("a state file of one's own", "line 8: server.settings.HATCHFARM_STATE_FILE: the run chooses the file: "

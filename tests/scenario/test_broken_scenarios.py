@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from typer.testing import CliRunner
 
 from simulator.commands.cli import app
 from simulator.limits import SCENARIO_PROBLEMS_MAX
@@ -16,11 +15,15 @@ from simulator.scenario.loading import ScenarioError, load_scenario, parse_scena
 from simulator.scenario.schema import json_schema
 from simulator.scenario.shipped import LISTED
 from tests.scenario.broken_files import ATTACK, BROKEN, SILENCE, Broken
+from tests.support.invoking import invoke
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from simulator.scenario.server_problems import ServerSettings
+
+SCHEMA = jsonschema.Draft202012Validator(json_schema())
+"""That it is a schema, test_shipped_scenarios proves."""
 
 
 @pytest.fixture(params=BROKEN, ids=lambda broken: broken.kind)
@@ -42,7 +45,7 @@ def test_a_broken_file_gets_one_message_with_place_and_way_out_from_every_comman
     first = message.partition("\n")[0] if broken.more else message
     assert (first[: len(str(path)) + len(start)] if abridged else first) == f"{path}{start}"
     for command, prefix in (("validate", ""), ("run", "hatchfarm run: ")):
-        result = CliRunner().invoke(app, [command, str(path)])
+        result = invoke(app, [command, str(path)])
         assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"{prefix}{message}\n")
         assert isinstance(result.exception, SystemExit)
 
@@ -53,7 +56,7 @@ def test_the_schema_refuses_a_broken_shape(broken: Broken, small: str, tmp_path:
     broken.write(path, small)
     document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(document, json_schema())
+        SCHEMA.validate(document)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +66,7 @@ def test_the_schema_refuses_a_broken_shape(broken: Broken, small: str, tmp_path:
 def test_what_is_not_toml_is_refused_with_its_line(content: str, line: int, tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text(content, encoding="utf-8")
-    result = CliRunner().invoke(app, ["validate", str(path)])
+    result = invoke(app, ["validate", str(path)])
     assert result.exit_code == 2
     assert result.stderr.startswith(f"{path}:{line}: not TOML: ")
 
@@ -72,7 +75,7 @@ def test_what_is_not_a_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none.toml", "No such file or directory"), (tmp_path, "Is a directory")):
         expected = f"{path}: cannot be read ({reason}); scenarios are TOML files, {LISTED}\n"
         for command, prefix in (("validate", ""), ("run", "hatchfarm run: ")):
-            result = CliRunner().invoke(app, [command, str(path)])
+            result = invoke(app, [command, str(path)])
             assert (result.exit_code, result.stderr) == (2, prefix + expected)
 
 
@@ -138,7 +141,7 @@ def test_what_has_less_effect_than_it_says_is_said_and_run_all_the_same(small: s
         + '[[load]]\nuser = "owner-dashboard"\nstages = [{ duration = "11s", target = 1 }]\n',
         encoding="utf-8",
     )
-    result = CliRunner().invoke(app, ["validate", str(path)])
+    result = invoke(app, ["validate", str(path)])
     assert (result.exit_code, result.stderr) == (0, "")
     cut = "the run ends before it does, and cuts it"
     nobody = "nobody: of all machines it is not one"
@@ -165,7 +168,7 @@ def test_a_fleet_that_by_default_starts_for_longer_than_its_run_is_said(small: s
     for duration, machines, seconds in ((4, 20, "5"), (5, 20, ""), (9, 2000, "10"), (10, 2000, "")):
         text = small.replace('"10s"', f'"{duration}s"').replace("machines = 20", f"machines = {machines}")
         path.write_text("\ufeff" + text, encoding="utf-8")
-        result = CliRunner().invoke(app, ["validate", str(path)])
+        result = invoke(app, ["validate", str(path)])
         late = f"the run ends before all are up: without `stages` they start over {seconds} s"
         stated = [f"{path}:6: beware: fleet.machines: {late}"] if seconds else []
         assert result.stdout.splitlines() == [*stated, f"{path}: right"]
@@ -181,8 +184,8 @@ def test_validate_looks_at_every_file_it_is_given(small: str, tmp_path: Path) ->
     right, wrong = tmp_path / "right.toml", tmp_path / "wrong.toml"
     right.write_text(small, encoding="utf-8")
     wrong.write_text("", encoding="utf-8")
-    result = CliRunner().invoke(app, ["validate", str(wrong), str(right), str(wrong)])
+    result = invoke(app, ["validate", str(wrong), str(right), str(wrong)])
     assert result.exit_code == 2
     assert result.stdout == f"{right}: right\n"
     assert result.stderr.count(f"{wrong}: version: missing") == 2
-    assert CliRunner().invoke(app, ["validate", str(right)]).exit_code == 0
+    assert invoke(app, ["validate", str(right)]).exit_code == 0

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from typer.testing import CliRunner
 
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
@@ -17,6 +16,7 @@ from simulator.commands.cli import app
 from simulator.fleet.hardware import HARDWARE
 from simulator.scenario.loading import load_scenario
 from simulator.scenario.shipped import SCHEMA_FILE
+from tests.support.invoking import invoke
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,13 +48,13 @@ def test_a_shipped_scenario_is_right_and_says_what_it_proves_and_how(path: Path,
 
 
 def test_shipped_scenarios_pass_validate_together() -> None:
-    result = CliRunner().invoke(app, ["validate", *map(str, SCENARIOS)])
+    result = invoke(app, ["validate", *map(str, SCENARIOS)])
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [f"{path}: right" for path in SCENARIOS]
 
 
 def test_the_published_schema_is_what_the_command_prints() -> None:
-    result = CliRunner().invoke(app, ["schema"])
+    result = invoke(app, ["schema"])
     assert (result.exit_code, result.stdout) == (0, (FOLDER / "scenario.schema.json").read_text(encoding="utf-8"))
 
 

@@ -103,6 +103,11 @@ class ForkedServer:
             line += part
         return line.decode()
 
+    async def kill(self) -> None:
+        """Kill it with SIGKILL."""
+        self._process.kill()
+        await self.aclose()
+
     async def aclose(self) -> None:
         """Close what its standard input reads, and wait for its end."""
         self._held.close()

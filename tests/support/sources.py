@@ -1,4 +1,4 @@
-"""The project's own Python files as text and trees, each read and parsed once in a process, and what is in them."""
+"""The project's own Python files as text and trees, and what is in them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def files_of(room: str) -> tuple[Path, ...]:
     return tuple(sorted((ROOT / room).rglob("*.py")))
 
 
-@cache
 def tree_of(path: Path) -> ast.Module:
-    """Parse a file."""
+    """Parse a file, anew each time: among the millions of objects of all trees garbage is looked for again and again.
+
+    That takes longer than to parse them all twice.
+    """
     return ast.parse(path.read_bytes())
 
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import pytest
 import trio
-from typer.testing import CliRunner
 
 from reference_server.adapters.memory.clocks import SetClock
 from reference_server.adapters.memory.entropy import SeededEntropy
@@ -34,6 +33,7 @@ from tests.durability.test_recovery_is_exact import decided
 from tests.http.twins import API_TOKEN
 from tests.shared_state.conftest import _redis_is_installed
 from tests.shared_state.members import Member, members
+from tests.support.invoking import invoke
 from tests.support.redis_servers import EVERY_WRITE, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 from tests.throw_away import notes
@@ -259,10 +259,10 @@ def test_state_check_counts_it_and_state_show_hides_its_secrets(
     durable.compact()
     monkeypatch.setattr("reference_server.about.TABLES", TABLES_WITH_NOTES)
     file = str(durable.folder / "state.json")
-    checked = CliRunner().invoke(state_app, ["check", file])
+    checked = invoke(state_app, ["check", file])
     assert checked.exit_code == 0
     assert "notes 1" in checked.stdout
-    shown = CliRunner().invoke(state_app, ["show", file]).stdout
+    shown = invoke(state_app, ["show", file]).stdout
     assert json.loads(shown)["notes"][note.id]["text"] == "milk"
     assert note.key not in shown
 

@@ -13,17 +13,19 @@ same.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import struct
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from reference_server.adapters.files.disk import SYSTEM_DISK, write_all
 from reference_server.ports import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from reference_server.adapters.files.disk import Disk
 
 MAGIC = b"HATCHFJ1"
 MARK_AT, GROUPS_AT = 512, 1024
@@ -129,31 +131,28 @@ class SegmentReader:
 class Segment:
     """A segment that is open for more, and locked. Every method may raise OSError."""
 
-    def __init__(self, path: str, name: str, mark: Mark) -> None:
+    def __init__(self, path: str, name: str, mark: Mark, disk: Disk = SYSTEM_DISK) -> None:
+        self._disk = disk
         self.path = path
         self.name = name
         self.mark = mark
-        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._file = disk.open(Path(path), os.O_RDWR)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            disk.lock(self._file)
         except OSError:
-            os.close(self._file)
+            disk.close(self._file)
             raise
 
     def require_in_place(self) -> None:
         """Raise OSError unless it is still the file at its path: what was removed or replaced survives nothing."""
-        try:
-            if os.path.samestat(Path(self.path).stat(), os.fstat(self._file)):
-                return
-        except FileNotFoundError:
-            pass
-        raise FileNotFoundError(errno.ENOENT, "its journal was removed, or another file put in its place")
+        if not self._disk.is_at(self._file, Path(self.path)):
+            raise FileNotFoundError(errno.ENOENT, "its journal was removed, or another file put in its place")
 
     def trim(self) -> None:
         """Cut off what is behind the last group, durably."""
-        os.ftruncate(self._file, self.mark.end)
-        write_all(self._file, encode_mark(self.name, self.mark), MARK_AT)
-        os.fsync(self._file)
+        self._disk.truncate(self._file, self.mark.end)
+        write_all(self._file, encode_mark(self.name, self.mark), MARK_AT, self._disk)
+        self._disk.sync(self._file)
 
     def append(self, content: bytes) -> None:
         """Write a group, sync it, then mark it. After an OSError it is not among the segment's groups: `trim` next."""
@@ -161,19 +160,11 @@ class Segment:
         written = encode_group(self.name, number, content)
         mark = Mark(number, self.mark.end + len(written))
         self.require_in_place()
-        write_all(self._file, written, self.mark.end)
-        os.fdatasync(self._file)
-        write_all(self._file, encode_mark(self.name, mark), MARK_AT)
+        write_all(self._file, written, self.mark.end, self._disk)
+        self._disk.sync_data(self._file)
+        write_all(self._file, encode_mark(self.name, mark), MARK_AT, self._disk)
         self.mark = mark
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
-
-
-def write_all(file: int, data: bytes, offset: int) -> None:
-    """Write bytes at an offset, however many calls that takes. Raises OSError."""
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written
+        self._disk.close(self._file)

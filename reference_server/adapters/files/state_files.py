@@ -7,24 +7,23 @@ nothing; and a group costs one write and one sync.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reference_server.adapters.files.private_files import MODE, exposure, sync_folder, write_new
-from reference_server.adapters.files.segment import Header, Segment, SegmentReader, encode_header, write_all
-from reference_server.adapters.forking import fork
-from reference_server.adapters.threads import Result, offload
+from reference_server.adapters.files.disk import SYSTEM_DISK, write_all
+from reference_server.adapters.files.private_files import write_new
+from reference_server.adapters.files.segment import Header, Segment, SegmentReader, encode_header
 from reference_server.limits import JOURNAL_MIN_BYTES, SNAPSHOT_PIECE_BYTES
 from reference_server.ports import JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from reference_server.adapters.forking import Child
+    from reference_server.adapters.files.disk import Disk, Writing
+    from reference_server.adapters.threads import Result
     from reference_server.ports import Entropy
 
 NAME_DIGITS = 16
@@ -33,14 +32,15 @@ NAME_DIGITS = 16
 class StateFiles:
     """The journal in files (`ports.Journal`). Takes the lock at once. Raises JournalError."""
 
-    def __init__(self, path: str, entropy: Entropy, journal_bytes: int) -> None:
-        self._path = Path(path).resolve()  # whatever links lead to it, there is one journal beside it
+    def __init__(self, path: str, entropy: Entropy, journal_bytes: int, disk: Disk = SYSTEM_DISK) -> None:
+        self._disk = disk
+        self._path = disk.resolve(Path(path))  # whatever links lead to it, there is one journal beside it
         self._entropy = entropy
         self._journal_bytes = journal_bytes
         self._snapshot_bytes = 0
         self._earlier_bytes = 0
         self._segment: Segment | None = None
-        self._child: Child | None = None
+        self._child: Writing | None = None
         self._next = ""
         self._ended = False
         self._first = False
@@ -50,14 +50,14 @@ class StateFiles:
         try:
             self._state_lock = self._lock_what_is_there()
         except BaseException:
-            os.close(self._lock)
+            self._disk.close(self._lock)
             raise
 
     def _take_lock(self) -> int:
         """Take the lock of those that start. Whoever serves has more, which cannot be removed unnoticed."""
         path = self._beside(".lock")
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, MODE)
+            lock = self._disk.open(path, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise JournalError(
                 f"cannot write beside {self._path} ({error.strerror}): name a file in a folder that this server may use"
@@ -74,7 +74,7 @@ class StateFiles:
             lock = self._open_if_there(path)
             if lock is not None:
                 self._hold(lock)
-                os.close(lock)
+                self._disk.close(lock)
         lock = self._open_if_there(self._path)
         if lock is not None:
             self._hold(lock)
@@ -82,7 +82,7 @@ class StateFiles:
 
     def _open_if_there(self, path: Path) -> int | None:
         try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return self._disk.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -91,9 +91,9 @@ class StateFiles:
     def _hold(self, file: int) -> None:
         """Lock an open file, or close it. Raises JournalError when another server has it."""
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._disk.lock(file)
         except OSError:
-            os.close(file)
+            self._disk.close(file)
             raise JournalError(
                 f"{self._path} is in use by another server: stop that one, or name another file"
             ) from None
@@ -105,11 +105,11 @@ class StateFiles:
         return self._beside(f".journal-{name}")
 
     def _segments(self) -> list[Path]:
-        return sorted(self._path.parent.glob(f"{_glob_escaped(self._path.name)}.journal-*-????????????????"))
+        return self._disk.matching(self._path.parent, f"{_glob_escaped(self._path.name)}.journal-*-????????????????")
 
     async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
-        """Return what a call returns, from a thread."""
-        return await offload(call, abandon_on_cancel=abandon_on_cancel)
+        """Return what a call returns, from a thread where this blocks."""
+        return await self._disk.offload(call, abandon_on_cancel=abandon_on_cancel)
 
     @property
     def segment(self) -> str:
@@ -133,7 +133,7 @@ class StateFiles:
         """Return the snapshot."""
         self._require_private(self._path)
         try:
-            content = self._path.read_bytes()
+            content = self._disk.read(self._path)
         except FileNotFoundError:
             self._require_empty(
                 map(self._reader, self._segments()),
@@ -147,7 +147,7 @@ class StateFiles:
         return content
 
     def _require_private(self, path: Path) -> None:
-        problem = exposure(path)
+        problem = self._disk.exposure(path)
         if problem:
             raise JournalError(f"{problem}; it holds the machines' tokens")
 
@@ -163,7 +163,7 @@ class StateFiles:
     def _reader(self, path: Path) -> SegmentReader:
         self._require_private(path)
         try:
-            return SegmentReader(str(path), path.read_bytes())
+            return SegmentReader(str(path), self._disk.read(path))
         except OSError as error:
             raise JournalError(f"cannot read {path} ({error.strerror})") from None
 
@@ -197,10 +197,11 @@ class StateFiles:
         try:
             for path in self._segments():
                 if path not in needed:
-                    path.unlink()
+                    self._disk.unlink(path)
             if self._readers:
                 last = self._readers[-1]
-                self._segment = Segment(str(self._segment_path(last.header.name)), last.header.name, last.read)
+                name = last.header.name
+                self._segment = Segment(str(self._segment_path(name)), name, last.read, self._disk)
                 self._segment.trim()
                 self._first = not last.header.previous
                 self._earlier_bytes = sum(reader.read.end for reader in self._readers[:-1])
@@ -219,10 +220,10 @@ class StateFiles:
         """Make a segment, whole from the moment it is there, and let groups go to it. Raises OSError."""
         path = self._segment_path(header.name)
         unfinished = self._beside(".journal.tmp")
-        _write_anew(unfinished, encode_header(header))
-        unfinished.rename(path)
+        _write_anew(unfinished, encode_header(header), self._disk)
+        self._disk.rename(unfinished, path)
         self._sync_folder()
-        segment = Segment(str(path), header.name, SegmentReader(str(path), path.read_bytes()).read)
+        segment = Segment(str(path), header.name, SegmentReader(str(path), self._disk.read(path)).read, self._disk)
         if self._segment is not None:
             self._segment.close()
         self._segment = segment
@@ -238,7 +239,7 @@ class StateFiles:
             self.rotate()
 
     def _sync_folder(self) -> None:
-        sync_folder(self._path.parent)
+        self._disk.sync_folder(self._path.parent)
 
     def append(self, group: bytes) -> None:
         """Make one group durable."""
@@ -261,8 +262,8 @@ class StateFiles:
         except OSError as error:
             # If the next segment is there all the same, a start would read nothing that came after it in this one.
             with suppress(OSError):
-                self._segment_path(self._next).unlink(missing_ok=True)
-            self._ended = self._segment_path(self._next).exists()
+                self._disk.unlink(self._segment_path(self._next), missing_ok=True)
+            self._ended = self._disk.exists(self._segment_path(self._next))
             raise self._failed(error) from None
         self._ended = False
         self._earlier_bytes += end
@@ -278,7 +279,7 @@ class StateFiles:
 
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], None]:
         """Fork: the child has the state as it is now, however long writing it takes, and costs this process nothing."""
-        self._child = child = fork(partial(_write_as_child, self._beside(".tmp"), pieces))
+        self._child = child = self._disk.fork(partial(_write_as_child, self._disk, self._beside(".tmp"), pieces))
 
         def wait() -> None:
             trouble = child()
@@ -299,22 +300,22 @@ class StateFiles:
         lock: int | None = None
         try:
             segment.require_in_place()  # else another server may have begun here
-            lock = os.open(written, os.O_RDONLY | os.O_CLOEXEC)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            size = os.fstat(lock).st_size
-            written.rename(self._path)
+            lock = self._disk.open(written, os.O_RDONLY)
+            self._disk.lock(lock)
+            size = self._disk.size(lock)
+            self._disk.rename(written, self._path)
             lock, self._state_lock = self._state_lock, lock
             self._sync_folder()
         except OSError as error:
             raise self._failed(error) from None
         finally:
             if lock is not None:
-                os.close(lock)
+                self._disk.close(lock)
         self._snapshot_bytes, self._earlier_bytes = size, 0
         for path in self._segments():
             if path != self._segment_path(segment.name):
                 with suppress(OSError):
-                    path.unlink()  # a later start drops what stays behind
+                    self._disk.unlink(path)  # a later start drops what stays behind
 
     def close(self) -> None:
         """Close the segment and give the locks back."""
@@ -322,9 +323,9 @@ class StateFiles:
             self._segment.close()
             self._segment = None
         if self._state_lock is not None:
-            os.close(self._state_lock)
+            self._disk.close(self._state_lock)
             self._state_lock = None
-        os.close(self._lock)
+        self._disk.close(self._lock)
 
 
 def _glob_escaped(name: str) -> str:
@@ -334,30 +335,30 @@ def _glob_escaped(name: str) -> str:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file anew, so that it is either the old one or the new one. Raises OSError."""
     written = path.with_name(path.name + ".tmp")
-    _write_anew(written, content)
+    _write_anew(written, content, SYSTEM_DISK)
     written.rename(path)
 
 
-def _write_anew(path: Path, content: bytes) -> None:
-    path.unlink(missing_ok=True)
-    write_new(path, content)
+def _write_anew(path: Path, content: bytes, disk: Disk) -> None:
+    disk.unlink(path, missing_ok=True)
+    write_new(path, content, disk)
 
 
-def _write_as_child(path: Path, pieces: Iterable[bytes], parent_lives: Callable[[], bool]) -> bool:
+def _write_as_child(disk: Disk, path: Path, pieces: Iterable[bytes], parent_lives: Callable[[], bool]) -> bool:
     """Write a snapshot in a forked child; says whether all of it is there."""
     if not parent_lives():
         return False  # its place may be taken already, by a server that writes a snapshot of its own
-    path.unlink(missing_ok=True)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+    disk.unlink(path, missing_ok=True)
+    file = disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     offset = 0
     for block in blocks(pieces):
         if not parent_lives():
             return False
-        write_all(file, block, offset)
+        write_all(file, block, offset, disk)
         # Bit by bit: a commit's sync waits, on common file systems, for whatever else is unwritten at that moment.
-        os.fdatasync(file)
+        disk.sync_data(file)
         offset += len(block)
-    os.fsync(file)
+    disk.sync(file)
     return True
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
 
 from reference_server.adapters.memory.pauses import Pause, at_once
+from reference_server.limits import REDIS_WAIT_SECONDS
+from reference_server.ports import SharedDown
 from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
@@ -47,9 +50,10 @@ class MemoryLimiter:
 
     async def take(self, clients: Sequence[str]) -> Sequence[int | None]:
         """Admit one request of each client in turn, all in one step."""
-        await self._pause()
-        if self._shared.down:
-            return [None] * len(clients)
-        waits = [self._shared.take(client) for client in clients]
-        await self._pause()
-        return waits
+        with suppress(SharedDown), trio.move_on_after(REDIS_WAIT_SECONDS):
+            await self._pause()
+            if not self._shared.down:
+                waits = [self._shared.take(client) for client in clients]
+                await self._pause()
+                return waits
+        return [None] * len(clients)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import trio
 
 from reference_server.adapters.memory.pauses import Pause, at_once
 from reference_server.core.nonces import NonceMemory, lasting_nonce_names
-from reference_server.limits import NONCES_MAX
-from reference_server.ports import NonceRequest, Reservation
+from reference_server.limits import NONCES_MAX, REDIS_WAIT_SECONDS
+from reference_server.ports import NonceRequest, Reservation, SharedDown
 from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
@@ -42,9 +45,10 @@ class MemoryNonces:
 
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
         """Reserve each nonce in turn, all in one step."""
-        await self._pause()
-        if self._shared.down:
-            return [Reservation.UNAVAILABLE] * len(asked)
-        reservations = [self._shared.reserve(request) for request in asked]
-        await self._pause()
-        return reservations
+        with suppress(SharedDown), trio.move_on_after(REDIS_WAIT_SECONDS):
+            await self._pause()
+            if not self._shared.down:
+                reservations = [self._shared.reserve(request) for request in asked]
+                await self._pause()
+                return reservations
+        return [Reservation.UNAVAILABLE] * len(asked)

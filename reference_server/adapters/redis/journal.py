@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from reference_server.adapters.files.segment import write_all
+from reference_server.adapters.files.disk import write_all
 from reference_server.adapters.files.state_files import blocks
 from reference_server.adapters.forking import fork
 from reference_server.adapters.redis.alike import SAY, AlikeSettings, SharedMismatch

@@ -80,6 +80,19 @@ kind = "server.kill"
 instance = 0
 at = "90s"
 duration = "500ms"
+
+[[faults]]
+kind = "network.latency"
+at = "95s"
+duration = "10s"
+latency = "200ms"
+jitter = "50ms"
+
+[[faults]]
+kind = "network.loss"
+at = "110s"
+duration = "5s"
+share = 0.05
 """,
     "[[load]]": """
 [[load]]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import socket
 
 READ_BYTES = 65_536
+READ_TOGETHER = 32
+"""Answers, less than a millisecond's."""
 IDLE_WAKE_SECONDS = 0.05
 
 
@@ -46,8 +48,7 @@ class Shard(Carrying):
                     await trio.lowlevel.wait_readable(fileno)
             else:
                 await trio.lowlevel.checkpoint()
-            for key, _ in selector.select(0):
-                self._ready(key.data)
+            self._look()
             now_ns = self._now()
             while due and due[0][0] <= now_ns:
                 planned_ns, _, turn = heapq.heappop(due)
@@ -64,11 +65,19 @@ class Shard(Carrying):
             with trio.move_on_after(patience_seconds):
                 while any(link.state is LinkState.WAITING for link in self.playing.links()):
                     await trio.lowlevel.wait_readable(self._selector.fileno())
-                    for key, _ in self._selector.select(0):
-                        self._ready(key.data)
+                    self._look()
         finally:
             self._give_up()
             self._selector.close()
+
+    def _look(self) -> None:
+        """Take what has come: some answers are read before the first is looked at, which costs less than in turn."""
+        ready = [key.data for key, _ in self._selector.select(0)]
+        for begin in range(0, len(ready), READ_TOGETHER):
+            came = [(link, self._read(link), self._now()) for link in ready[begin : begin + READ_TOGETHER]]
+            for link, data, now_ns in came:
+                if data is not None:
+                    self._take(link, data, now_ns)
 
     def _dial(self, link: Link) -> None:
         dial(link, self._target, self._selector)

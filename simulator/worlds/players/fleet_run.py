@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
     from simulator.scenario.values import Scenario
     from simulator.traces.tape import Tape
-    from simulator.worlds.live.faults import FaultPlayer
+    from simulator.worlds.players.fault_player import FaultPlayer
     from simulator.worlds.progress import Progress
     from simulator.worlds.world import World
 

@@ -294,18 +294,36 @@ class MemoryNetwork:
         self._way = way
         self._connections = 0
         self._listeners: dict[int, Callable[[End], object]] = {}
+        self.make_ends: dict[int, tuple[Callable[..., End], Callable[..., End]]] = {}
+        """By a port whose connections have faults: what makes a client's end, and the server's."""
 
     def listen(self, port: int, welcome: Callable[[End], object]) -> None:
         """Have connections to a port welcomed, each by the server's end of it."""
         self._listeners[port] = welcome
 
-    def dial(self, source: str | None, port: int, up: Callable[[bool], object], receive_bytes: int = 0) -> End:
-        """Return a new end, and call `up` with whether somebody took the connection once that is known."""
+    def close_port(self, port: int) -> None:
+        """Have connections to a port refused from here on."""
+        self._listeners.pop(port, None)
+
+    def dial(
+        self,
+        source: str | None,
+        port: int,
+        up: Callable[[bool], object],
+        receive_bytes: int = 0,
+        *,
+        apart: bool = False,
+    ) -> End:
+        """Return a new end, and call `up` with whether somebody took the connection once that is known.
+
+        One `apart` has no part in what goes wrong with others (`make_ends`).
+        """
         self._connections += 1
         client = source or SERVER_ADDRESS
-        ours = End(self._clock, self._way, self._connections, client, SEND_BUFFER_BYTES + RECEIVE_BUFFER_BYTES)
         window = SEND_BUFFER_BYTES + (receive_bytes or RECEIVE_BUFFER_BYTES)
-        theirs = End(self._clock, self._way, self._connections, client, window)
+        make_client, make_server = (End, End) if apart else self.make_ends.get(port, (End, End))
+        ours = make_client(self._clock, self._way, self._connections, client, SEND_BUFFER_BYTES + RECEIVE_BUFFER_BYTES)
+        theirs = make_server(self._clock, self._way, self._connections, client, window)
         ours.peer, theirs.peer = theirs, ours
 
         def arrive() -> None:

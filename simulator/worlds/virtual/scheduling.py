@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 import random  # noqa: TID251 - a generator with a seed takes the place of Trio's own, which has none
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 from trio._core import _run  # the one place that touches Trio's private parts: pyproject.toml bounds its version for it
@@ -23,7 +23,8 @@ from trio._core import _run  # the one place that touches Trio's private parts: 
 from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sized
+    from collections import deque
+    from collections.abc import Awaitable, Callable
 
 Result = TypeVar("Result")
 _Event = tuple[int, int, "Callable[..., object]", tuple[object, ...]]
@@ -119,10 +120,36 @@ class JumpingClock(trio.abc.Clock):
         return self._events
 
 
-def runnable_tasks() -> Sized:
+def runnable_tasks() -> deque[Any]:
     """Return Trio's own queue of the tasks that may run: empty while all wait."""
-    queue: Sized = vars(_run)[CONTEXT].runner.runq
+    queue: deque[Any] = vars(_run)[CONTEXT].runner.runq
     return queue
+
+
+class Frozen(trio.abc.Instrument):
+    """A task and all that it has started, which stand still where they are until they are thawed, as by SIGSTOP.
+
+    What they wait for happens meanwhile, and so do their timeouts: they find that when they go on. To be made while all
+    of them wait.
+    """
+
+    def __init__(self, root: trio.lowlevel.Task) -> None:
+        self._root = root
+        self._held: list[trio.lowlevel.Task] = []
+        trio.lowlevel.add_instrument(self)
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        """Hold a task that could go on."""
+        at: trio.lowlevel.Task | None = task
+        while at is not None and at is not self._root:
+            at = None if at.parent_nursery is None else at.parent_nursery.parent_task
+        if at is not None:
+            self._held.append(runnable_tasks().pop())  # it was put there just now
+
+    def thaw(self) -> None:
+        """Have them go on."""
+        trio.lowlevel.remove_instrument(self)
+        runnable_tasks().extend(self._held)
 
 
 def run_seeded(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import trio
 
 from reference_server.adapters.memory.clocks import BEGINNING
@@ -15,10 +16,17 @@ from reference_server.http.admission import Admission
 from reference_server.http.express_lane import READ_BYTES, SWEEP_SECONDS, ExpressLane
 from reference_server.http.ready_queue import ReadyQueue
 from reference_server.limits import CONNECTIONS_MAX
+from reference_server.outside import Outside
 from reference_server.pipeline.resolving import Resolver
+from reference_server.settings import SettingsError
+from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Instant
+from simulator.deployment.server_process import ServerError
+from simulator.worlds.virtual.disk import Mount, VirtualDisk
 from simulator.worlds.virtual.known_heads import KnownHead
+from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
+from simulator.worlds.virtual.scheduling import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +34,19 @@ if TYPE_CHECKING:
     from reference_server.http.lane_clients import Connection
     from reference_server.operations.api import Api
     from simulator.worlds.virtual.network import End, MemoryNetwork
+    from simulator.worlds.virtual.redis import RedisClient, VirtualRedis
     from simulator.worlds.virtual.scheduling import JumpingClock
+
+START_SECONDS = (0.1, 0.5)
+"""How long a start takes, at least and at most: what Python and its modules take to load."""
+
+SIGNING_KEY = "/signing.pem"
+"""Where instances that act as one have the key that they all sign with."""
+
+
+def signing_key(seed: int) -> bytes:
+    """Return the key that all instances of a world sign with, as PEM."""
+    return CertificateSigner.from_seed(bytes.fromhex(SeededEntropy(f"signing-{seed}").hex(64))).pem()
 
 
 class VirtualClock:
@@ -59,6 +79,7 @@ class _EventReadiness:
     def __init__(self, look: Callable[[Connection, int], object]) -> None:
         self._look = look
         self._ends: dict[int, End] = {}
+        self._paused: dict[End, int] = {}
         self._woken = trio.Event()
 
     def register(self, descriptor: int, events: int, connection: Connection) -> None:
@@ -89,6 +110,17 @@ class _EventReadiness:
     def close(self) -> None:
         """Do nothing: there is nothing to be closed."""
 
+    def pause(self) -> None:
+        """Look at nothing, whatever comes, until told to go on."""
+        self._paused = {end: end.events for end in self._ends.values()}
+        for end in self._paused:
+            end.events = 0
+
+    def resume(self) -> None:
+        """Look at what has come meanwhile."""
+        for end, events in self._paused.items():
+            end.watch(events)
+
 
 class _EventLane(ExpressLane):
     """The express lane, told by events who is ready."""
@@ -98,8 +130,23 @@ class _EventLane(ExpressLane):
     ) -> None:
         super().__init__(api, clock, api.settings, admission, resolver)
         self._events = events
+        self._ended = self._paused = False
         self._queue.close()
-        self._queue = ReadyQueue(resolver, _EventReadiness(self._look_at))
+        self._readiness = _EventReadiness(self._look_at)
+        self._queue = ReadyQueue(resolver, self._readiness)
+
+    def end(self) -> None:
+        """Close all connections, and do nothing any more."""
+        self._ended = True
+        self.close()
+
+    def pause(self, *, paused: bool) -> None:
+        """Stand still, or go on."""
+        self._paused = paused
+        if paused:
+            self._readiness.pause()
+        else:
+            self._readiness.resume()
 
     def take(self, end: End) -> None:
         """Serve a connection."""
@@ -112,7 +159,10 @@ class _EventLane(ExpressLane):
 
     def _sweep_again(self) -> None:
         """Close what is late, as the lane does: as an event, which costs no switch between tasks."""
-        self._close_late()
+        if self._ended:
+            return
+        if not self._paused:
+            self._close_late()
         self._events.at(self._events.now_ns + int(SWEEP_SECONDS * SECOND_NS), self._sweep_again)
 
     def _take_bytes(self, connection: Connection, known: KnownHead, data: bytes) -> bool:
@@ -124,9 +174,11 @@ class _EventLane(ExpressLane):
         if connection.conversation is None:
             head = known.read(data)
             if head is not None and head.end + head.body_bytes == len(data):
-                self._serve_one(connection, head, data[head.end :])
+                self._alone.append((connection, head, data[head.end :]))
+                self._answer_alone()
                 return True
         self._serve(connection, data)
+        self._answer_alone()
         return True
 
     def _look_at(self, connection: Connection, events: int) -> None:
@@ -134,10 +186,97 @@ class _EventLane(ExpressLane):
             self._queue.postpone(connection)
         else:
             self._go_on(connection, events)
+            self._answer_alone()
+
+
+class _Process:
+    """One life of a server: all that it has in memory, from a start to its end."""
+
+    def __init__(self, events: JumpingClock, clock: VirtualClock, api: Api) -> None:
+        self._events = events
+        self._settings = api.settings
+        self._resolver = Resolver(api, clock)
+        self._admission = Admission(
+            CONNECTIONS_MAX, api.settings.unproven_connections_per_address, api.settings.waiting_bytes_max
+        )
+        self._lane = _EventLane(api, events, clock, self._admission, self._resolver)
+        self._backlog: dict[End, None] = {}
+        self._knocked: list[End] = []
+        """Who came while it stood still."""
+        self._life, self._serving = trio.CancelScope(), trio.CancelScope()
+        self._over = False
+        self._root: trio.lowlevel.Task | None = None
+        self._frozen: Frozen | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until it is stopped or killed."""
+        self._root = trio.lowlevel.current_task()
+        with self._life:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._resolver.run)
+                nursery.start_soon(self._serve)
+                task_status.started()
+
+    async def _serve(self) -> None:
+        with self._serving:
+            await self._lane.run(())
+
+    def welcome(self, end: End) -> None:
+        """Take a connection; while nobody may come in it waits, as in a backlog."""
+        if self._over:
+            end.close()
+        elif self._frozen is not None:
+            self._knocked.append(end)
+        elif self._admission.full:
+            self._backlog[end] = None
+            self._events.at(self._events.now_ns + int(FULL_PAUSE_SECONDS * SECOND_NS), self.welcome, end)
+        else:
+            self._backlog.pop(end, None)
+            self._lane.take(end)
+
+    async def pause(self) -> None:
+        """Stand still: what comes waits in the kernel."""
+        done = trio.Event()
+
+        def freeze() -> None:  # as an event: then all its tasks wait
+            if self._root is not None and not self._over:
+                self._frozen = Frozen(self._root)
+                self._lane.pause(paused=True)
+            done.set()
+
+        self._events.at(self._events.now_ns, freeze)
+        await done.wait()
+
+    def resume(self) -> None:
+        """Go on."""
+        frozen, self._frozen = self._frozen, None
+        if frozen is not None:
+            frozen.thaw()
+            self._lane.pause(paused=False)
+            knocked, self._knocked = self._knocked, []
+            for end in knocked:
+                self.welcome(end)
+
+    async def stop(self) -> None:
+        """End in order, as `serve_until` does: what is under way is answered, and what was changed is kept."""
+        self._serving.cancel()
+        await self._lane.finish(trio.current_time() + self._settings.shutdown_grace_seconds)
+        await self._resolver.stop()
+
+    def kill(self) -> None:
+        """End here and now. Its connections are closed as a kernel does it: by a reset where something is unread."""
+        self._over = True
+        self._lane.end()
+        for end in (*self._backlog, *self._knocked):
+            end.close()
+        self._life.cancel()
 
 
 class VirtualServer:
-    """One server, listening at a port of a network. Raises SettingsError for settings that it cannot use."""
+    """One server, listening at a port of a network, which may end and start again.
+
+    Raises SettingsError for settings that it cannot use.
+    """
 
     def __init__(
         self,
@@ -146,28 +285,99 @@ class VirtualServer:
         port: int,
         environ: Mapping[str, str],
         seed: int,
+        redis: VirtualRedis | None = None,
     ) -> None:
         self.clock = VirtualClock(clock)
+        self._redis = redis
         self._events = clock
-        api = make_api(environ, SeededEntropy(f"server-{port}-{seed}"), self.clock)
-        self._resolver = Resolver(api, self.clock)
-        settings = api.settings
-        self._admission = Admission(
-            CONNECTIONS_MAX, settings.unproven_connections_per_address, settings.waiting_bytes_max
-        )
-        self._lane = _EventLane(api, clock, self.clock, self._admission, self._resolver)
-        network.listen(port, self._welcome)
+        self._network = network
+        self._port = port
+        self._environ = environ
+        self._seed = seed
+        self._rng = np.random.default_rng((seed, port))
+        self._moments = Moments()
+        self.disk = VirtualDisk(self._rng, self._moments)
+        if SIGNING_KEY in environ.values():
+            self.disk.put(SIGNING_KEY, signing_key(seed))
+        self._mount = Mount(self.disk)
+        self._client: RedisClient | None = None
+        self._incarnations = 0
+        self._nursery: trio.Nursery | None = None
+        self._process = self._make()
+
+    def _make(self) -> _Process:
+        """Make the next process. Raises SettingsError."""
+        name = f"server-{self._port}-{self._seed}"
+        entropy = SeededEntropy(f"{name}-{self._incarnations}" if self._incarnations else name)
+        self._incarnations += 1
+        self._mount = Mount(self.disk)
+        outside = Outside(self._mount)
+        if self._redis is not None:
+            self._client = self._redis.connect(f"{name}-{self._incarnations}", self._moments)
+            outside = Outside(self._mount, self._client.share, self._client.share_state)
+        api = make_api(self._environ, entropy, self.clock, outside=outside)
+        return _Process(self._events, self.clock, api)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled, in one process after the other."""
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._resolver.run)
-            nursery.start_soon(self._lane.run, ())
+            self._nursery = nursery
+            await self._begin()
             task_status.started()
+            await trio.sleep_forever()
+
+    async def _begin(self) -> None:
+        if self._nursery is None:
+            raise ServerError("the server was never started")
+        await self._nursery.start(self._process.run)
+        self._network.listen(self._port, self._welcome)
 
     def _welcome(self, end: End) -> None:
-        """Take a connection; while nobody may come in it waits, as in a backlog."""
-        if self._admission.full:
-            self._events.at(self._events.now_ns + int(FULL_PAUSE_SECONDS * SECOND_NS), self._welcome, end)
-        else:
-            self._lane.take(end)
+        self._process.welcome(end)
+
+    async def start(self) -> None:
+        """Start again, from what it has kept. Raises ServerError."""
+        await trio.sleep(self._rng.uniform(*START_SECONDS))
+        try:
+            self._process = self._make()
+        except SettingsError as error:
+            raise ServerError(f"the server did not start: {error}") from None
+        await self._begin()
+
+    async def stop(self) -> None:
+        """End it in order."""
+        self._network.close_port(self._port)
+        try:
+            await self._process.stop()
+        finally:
+            self._process.kill()
+            self._cut_off()
+
+    async def pause(self) -> None:
+        """Stop it where it stands."""
+        await self._until_busy()
+        await self._process.pause()
+
+    def resume(self) -> None:
+        """Continue it after a pause; nothing to do without one."""
+        self._process.resume()
+
+    async def kill(self) -> None:
+        """End it in the middle of whatever it does, and its machine with it: what was not synced may be gone."""
+        await self._until_busy()
+        self._network.close_port(self._port)
+        self._cut_off()
+        self.disk.fail()
+        self._process.kill()
+
+    async def _until_busy(self) -> None:
+        """Wait, as often as not, until it waits for what is outside."""
+        asks = self._redis is not None or self._environ.get("HATCHFARM_STATE_FILE")
+        if asks and self._rng.random() < BUSY_SHARE:
+            await self._moments.wait(int(self._rng.integers(1, BUSY_MOMENTS + 1)), BUSY_SECONDS)
+
+    def _cut_off(self) -> None:
+        """Keep what is left of the process from reaching anything outside of it."""
+        self._mount.cut_off()
+        if self._client is not None:
+            self._client.cut_off()

@@ -84,7 +84,7 @@ class VirtualShard(Carrying):
     def _look(self, link: Link, _events: int) -> None:
         self._ready(link)
 
-    def _take(self, link: Link, data: bytes) -> bool:
+    def _take_whole(self, link: Link, data: bytes) -> bool:
         """Take an answer that came whole, as nearly all do."""
         if link.state is not LinkState.WAITING or link.reader is not None:
             return False
@@ -112,7 +112,7 @@ class VirtualShard(Carrying):
         if not self._taken:
             raise ConnectionRefusedError("nobody listens there")
         end: Any = link.sock
-        end.look, end.take = partial(self._look, link), partial(self._take, link)
+        end.look, end.take = partial(self._look, link), partial(self._take_whole, link)
         end.watch(READ)
         link.state = LinkState.READY
         self._progress.connected += link.machine is not None

@@ -12,9 +12,12 @@ import trio
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.settings import SettingsError
 from simulator.client.target import Target, TargetError
+from simulator.deployment.conditions import Conditions
 from simulator.worlds.virtual.network import SERVER_ADDRESS, MemoryNetwork, ShortWay
+from simulator.worlds.virtual.network_faults import TroubledEnd
+from simulator.worlds.virtual.redis import ADDRESS, VirtualRedis
 from simulator.worlds.virtual.scheduling import JumpingClock
-from simulator.worlds.virtual.server import VirtualServer
+from simulator.worlds.virtual.server import SIGNING_KEY, VirtualClock, VirtualServer
 from simulator.worlds.virtual.shard import VirtualShard
 from simulator.worlds.world import World
 
@@ -22,8 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PORT = 8080
-WAY = 7
-"""Which child of the seed's sequence the network draws from; the others are the fleet's."""
+WAY, REDIS, TROUBLE = 7, 8, 9
+"""Which children of the seed's sequence the network, Redis and the network's faults draw from; the others are the
+fleet's."""
+STATE_FILE = "/state.json"
+"""On a server's own disk in memory."""
 
 
 def seeded_token(seed: int) -> str:
@@ -37,33 +43,67 @@ async def watch_nothing(*_what: Any, **_how: Any) -> None:
 
 
 class VirtualWorld:
-    """A clock, a network, and the server that listens in it with its settings as the environment holds them.
+    """A clock, a network, and the servers that listen in it with their settings as the environment holds them.
 
-    All of `servers` are to be run: that one, and those that were added beside it.
+    The first `instances` are one to who asks: with several they share all state through a Redis, with one `redis` has
+    its nonces kept there, and `durable` its state on its disk. All of `servers` are to be run: those, and others that
+    were added beside them.
 
-    Raises TargetError where the server cannot use its settings.
+    Raises TargetError where a server cannot use its settings.
     """
 
-    def __init__(self, seed: int, token: str, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        token: str,
+        environ: Mapping[str, str],
+        *,
+        instances: int = 1,
+        redis: bool = False,
+        durable: bool = False,
+    ) -> None:
         self.clock = JumpingClock()
-        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(WAY + 1)[WAY])
-        network = self._network = MemoryNetwork(self.clock, ShortWay(rng))
+        streams = np.random.SeedSequence(seed).spawn(REDIS + 1)
+        network = self.network = MemoryNetwork(self.clock, ShortWay(np.random.default_rng(streams[WAY])))
         self._seed = seed
         self._environ = {**environ, "HATCHFARM_API_TOKEN": token}
-        self.target = Target("http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network)
+        harness = VirtualClock(self.clock)
+        self.redis = VirtualRedis(harness, np.random.default_rng(streams[REDIS])) if redis else None
+        settings = {"REDIS_ADDR": ADDRESS} if redis else {}
+        if instances > 1:
+            settings |= {"HATCHFARM_SHARED_STATE": "redis", "MACHINE_CERT_SIGNING_KEY_FILE": SIGNING_KEY}
+        elif durable:
+            settings["HATCHFARM_STATE_FILE"] = STATE_FILE
         self.servers: list[VirtualServer] = []
-        self._add({})
+        others = tuple(self._add(settings, self.redis) for _ in range(instances))[1:]
+        self.instances = (*self.servers,)
+        """Those that are one to who asks, as faults count them."""
+        self.conditions: list[Conditions] = []
+        """Of the network before each of them, once it has faults."""
         self.server = self.servers[0]
-        self.world = World(self.server.clock, partial(VirtualShard, self.clock, network), watch_nothing)
+        self.target = Target(
+            "http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network, others=others
+        )
+        self.world = World(harness, partial(VirtualShard, self.clock, network), watch_nothing)
 
     def add_beside(self, settings: Mapping[str, str]) -> Target:
         """Make another server, whose settings differ in these, for those that may not be tried on the first."""
-        return msgspec.structs.replace(self.target, port=self._add(settings))
+        return msgspec.structs.replace(self.target, port=self._add(settings), others=())
 
-    def _add(self, settings: Mapping[str, str]) -> int:
+    def trouble_network(self) -> None:
+        """Have the network before each instance be one that faults may happen to."""
+        generators = np.random.default_rng(np.random.SeedSequence(self._seed).spawn(TROUBLE + 1)[TROUBLE])
+        for server, rng in zip(self.instances, generators.spawn(len(self.instances)), strict=True):
+            conditions, port = Conditions(rng), PORT + self.servers.index(server)
+            make = partial(TroubledEnd, network=self.network, conditions=conditions, port=port)
+            self.network.make_ends[port] = partial(make, of_client=True), partial(make, of_client=False)
+            self.conditions.append(conditions)
+
+    def _add(self, settings: Mapping[str, str], redis: VirtualRedis | None = None) -> int:
         port = PORT + len(self.servers)
+        environ = {**self._environ, **settings}
         try:
-            server = VirtualServer(self.clock, self._network, port, {**self._environ, **settings}, self._seed)
+            server = VirtualServer(self.clock, self.network, port, environ, self._seed, redis)
         except SettingsError as error:
             raise TargetError(f"the server cannot start: {error}") from None
         self.servers.append(server)

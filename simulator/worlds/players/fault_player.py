@@ -1,17 +1,17 @@
-"""Carrying out a scenario's faults on time, on the processes that the run has started for itself."""
+"""Carrying out a scenario's faults on time, on what the run has started for itself."""
 
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.deployment.own import begin, undo
 from simulator.deployment.server_process import ServerError
 from simulator.history.records import Fault
 from simulator.scenario.values import DOWN_FAULTS
+from simulator.worlds.players.copies import CopyRecorder
 from simulator.worlds.players.statuses import StatusReader
 from simulator.worlds.progress import Kind
 
@@ -19,12 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simulator.client.target import Target
-    from simulator.deployment.own import Deployment
+    from simulator.deployment.conditions import Recorder
     from simulator.history.rows import History
     from simulator.scenario.values import FaultOptions, Scenario
     from simulator.worlds.progress import Progress
 
 LOOKED_AFTER = DOWN_FAULTS | {"disk.full"}
+
+
+class Faulty(Protocol):
+    """What faults happen to: processes, or servers in memory. Both raise ServerError."""
+
+    def record_copies(self, recorder: Recorder, /) -> None:
+        """Have somebody told of the copies that the network makes."""
+
+    async def begin(self, fault: FaultOptions, /) -> None:
+        """Begin a fault."""
+
+    async def undo(self, fault: FaultOptions, /) -> None:
+        """Undo it."""
 
 
 class FaultPlayer:
@@ -34,7 +47,7 @@ class FaultPlayer:
     """
 
     def __init__(
-        self, scenario: Scenario, deployment: Deployment, target: Target, history: History, progress: Progress
+        self, scenario: Scenario, deployment: Faulty, target: Target, history: History, progress: Progress
     ) -> None:
         self._faults = sorted(scenario.faults, key=lambda fault: (fault.subject, fault.at_ns))
         self._durable = scenario.server.durable or scenario.server.instances > 1
@@ -48,6 +61,8 @@ class FaultPlayer:
 
         Never raises for a process that does not come up again: the fault says so.
         """
+        recorder = CopyRecorder(self._history, now, own_addresses=self._target.own_addresses)
+        self._deployment.record_copies(recorder)
         async with trio.open_nursery() as nursery:
             for _, faults in groupby(self._faults, key=lambda fault: fault.subject):
                 nursery.start_soon(self._play_in_order, list(faults), now)
@@ -66,7 +81,7 @@ class FaultPlayer:
         self._progress.begin(*of, began_from_ns)
         try:
             try:
-                await begin(fault.kind, self._deployment, fault.instance)
+                await self._deployment.begin(fault)
             finally:
                 began_to_ns = now()
             await trio.sleep(fault.duration_ns / SECOND_NS)
@@ -76,7 +91,7 @@ class FaultPlayer:
             with trio.CancelScope(shield=True):
                 ended_from_ns = now()
                 try:
-                    await undo(fault.kind, self._deployment, fault.instance)
+                    await self._deployment.undo(fault)
                 except ServerError as error:
                     problem = problem or str(error)
                 self._history.faults.append(

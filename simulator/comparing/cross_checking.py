@@ -1,0 +1,89 @@
+"""`hatchfarm run --cross-check`: one scenario played virtually, then live, and what the two say of each other."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+from rich.markup import escape
+from rich.table import Table
+
+from simulator.checkers.verdict import EXIT_CODES, Status
+from simulator.comparing.runs import read_run
+from simulator.comparing.worlds import CrossCheck, Says, WorldLine, compare_worlds
+from simulator.platform.interruptions import signals_held
+from simulator.platform.output_files import write_whole
+from simulator.platform.wording import plural
+from simulator.report.text import printed
+from simulator.running.leaving import NOT_WRITTEN
+from simulator.running.run import RunError, execute
+from simulator.running.virtual import execute_virtually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from simulator.judging.verdict_file import RunVerdict
+    from simulator.running.run import RunRequest
+
+FILE = "cross-check.json"
+COLOURS = {Says.AGREES: "green", Says.EXPLAINED: "dim", Says.UNDECIDED: "yellow", Says.DIFFERS: "red"}
+
+
+def cross_check(request: RunRequest, console: Console) -> int:
+    """Play a scenario virtually and then live, compare the two, and return the exit code.
+
+    Raises what `simulator.running.run.USER_ERRORS` names where a run cannot begin, RunError as well where a target
+    is given: virtual time has its own server.
+    """
+    if request.target is not None:
+        raise RunError("--cross-check plays against servers of its own: leave --target away")
+    found: list[tuple[RunVerdict, Path]] = []
+    with signals_held(request.held) as held:
+        wanted = msgspec.structs.replace(request, held=held, on_verdict=lambda *one: found.append(one))
+        for one, play in ((True, execute_virtually), (False, execute)):
+            console.rule("virtual" if one else "live")
+            code = play(msgspec.structs.replace(wanted, virtual=one), console)
+            if code == NOT_WRITTEN:
+                return code
+            if held.number is not None:
+                console.print("There is nothing to compare: a run was interrupted", markup=False)
+                return EXIT_CODES[Status.INCONCLUSIVE]
+    folders = [folder for _, folder in found]
+    runs = [read_run(folder) for folder in folders]
+    checked_at = datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251 - when they were compared
+    checked = compare_worlds(request.scenario, runs[0], runs[1], (str(folders[0]), str(folders[1])), checked_at)
+    _show(checked, console)
+    path = request.out / request.scenario.name / FILE
+    try:
+        write_whole(path, [msgspec.json.format(msgspec.json.encode(checked), indent=2) + b"\n"])
+    except OSError as error:
+        console.print(f"The comparison could not be written ({error.strerror}): give another --out", markup=False)
+        return NOT_WRITTEN
+    console.print(f"Cross-check: {path}", markup=False)
+    if request.on_verdict is not None:
+        request.on_verdict(*found[1])
+    return checked.exit_code
+
+
+def _show(checked: CrossCheck, console: Console) -> None:
+    """Print what does not agree, line by line, and what it comes to."""
+    console.rule("cross-check")
+    shown = [one for one in checked.lines if one.says is not Says.AGREES]
+    if shown:
+        table = Table("", "", "virtual", "live", "allowed", "", box=None, padding=(0, 2, 0, 0))
+        table.columns[-1].overflow = "fold"
+        for one in sorted(shown, key=lambda line: [*COLOURS].index(line.says), reverse=True):
+            table.add_row(*_row(one))
+        console.print(table)
+    agreed = len(checked.lines) - len(shown)
+    console.print(f"{plural(agreed, 'line')} of {len(checked.lines)} agree")
+    word, colour = {0: ("AGREE", "green"), 1: ("DIFFER", "red")}.get(checked.exit_code, ("UNDECIDED", "yellow"))
+    console.print(f"[{colour} bold]{word}[/] {checked.scenario}: {escape(printed(checked.summary))}")
+
+
+def _row(one: WorldLine) -> list[str]:
+    cells = [one.name, one.virtual, one.live, one.bound, one.why]
+    return [f"[{COLOURS[one.says]}]{one.says.value}[/]", *(escape(printed(cell)) for cell in cells)]

@@ -1,0 +1,187 @@
+"""A Redis of a virtual world: what instances share through it, by the twins in memory, and how it fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from reference_server.adapters.memory.limiter import MemoryLimiter, SharedWindows
+from reference_server.adapters.memory.nonces import MemoryNonces, SharedNonces
+from reference_server.adapters.memory.shared_journal import MemorySharedJournal, SharedStorage
+from reference_server.limits import REDIS_ATTEMPT_SECONDS
+from reference_server.ports import NonceRequest, Reservation, SharedDown
+from reference_server.wire.units import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
+from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from reference_server.operations.api import Api
+    from reference_server.ports import Clock, Entropy, SharedBounds
+    from reference_server.settings import Settings
+    from reference_server.wire.values import Instant
+
+ADDRESS = "127.0.0.1:6379"
+"""Where instances are told that it is. Nobody connects there."""
+LEAST_NS, MOST_NS = 50 * MICROSECOND_NS, (MILLISECOND_NS, 3 * MILLISECOND_NS, 6 * MILLISECOND_NS)
+"""How long a request, or its answer, is under way: at least, and at most in one world and another."""
+SLOW_SHARE, SLOW_NS = 0.01, 20 * MILLISECOND_NS
+"""How often it takes longer, and how long at most."""
+OTHER_MOMENTS_SHARE = 0.1
+"""How many of the moments at which a process waits without a lease count as such: there are far more of them."""
+DONE_SHARE = 0.5
+"""How much of what is asked of a Redis that hangs it had done already."""
+
+
+class _Nonces(SharedNonces):
+    """Nonces by the clock of Redis. After a flush nobody can tell what was accepted, until no replay can be in time."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        super().__init__(settings)
+        self._settings = settings
+        self._clock = clock
+        self._blind_until_ns = -1
+
+    def flush(self) -> None:
+        """Forget all."""
+        super().__init__(self._settings)
+        self._blind_until_ns = self._clock.now().monotonic_ns + 2 * self._settings.skew_seconds * SECOND_NS
+
+    def reserve(self, request: NonceRequest) -> Reservation:
+        """Reserve one nonce, now."""
+        now: Instant = self._clock.now()
+        reservation = super().reserve(NonceRequest(request.worker_id, request.nonce, request.timestamp_ns, now))
+        if reservation is Reservation.RESERVED and now.monotonic_ns < self._blind_until_ns:
+            return Reservation.UNAVAILABLE
+        return reservation
+
+
+class VirtualRedis:
+    """What is outside of all instances: a journal, nonces and windows of rate limits. It is made by the first of them.
+
+    It may be down, and keeps what it has; hang, and answer nothing until it goes on; and forget all.
+    """
+
+    def __init__(self, clock: Clock, rng: np.random.Generator) -> None:
+        self._clock = clock
+        self.moments = Moments()
+        self.rng = rng
+        self.most_ns = MOST_NS[int(rng.integers(len(MOST_NS)))]
+        self._storage: SharedStorage | None = None
+        self._nonces: _Nonces | None = None
+        self._windows: SharedWindows | None = None
+        self.hangs: trio.Event | None = None
+        """Set once it goes on; None while it does not hang."""
+
+    def _made(self, settings: Settings) -> tuple[SharedStorage, _Nonces, SharedWindows]:
+        if self._storage is None or self._nonces is None or self._windows is None:
+            self._storage, self._windows = SharedStorage(settings), SharedWindows(settings)
+            self._nonces = self._storage.nonces = _Nonces(settings, self._clock)
+        return self._storage, self._nonces, self._windows
+
+    def be_down(self, *, down: bool) -> None:
+        """Answer nobody, or again."""
+        for one in (self._storage, self._nonces, self._windows):
+            if one is not None:
+                one.down = down
+
+    async def hang(self) -> None:
+        """Answer nobody from here on: as often as not from a moment at which somebody has the lease."""
+        if self.rng.random() < BUSY_SHARE:
+            await self.moments.wait(int(self.rng.integers(1, BUSY_MOMENTS + 1)), BUSY_SECONDS)
+        self.hangs = trio.Event()
+
+    def go_on(self) -> None:
+        """Answer again."""
+        if self.hangs is not None:
+            self.hangs.set()
+            self.hangs = None
+
+    def flush(self) -> None:
+        """Forget all there is."""
+        if self._storage is not None and self._nonces is not None:
+            self._storage.lose()
+            self._nonces.flush()
+
+    def is_leased_to(self, name: str) -> bool:
+        """Return whether a process has the lease of the journal now."""
+        return self._storage is not None and self._storage.lease.startswith(f"{name}.")
+
+    def connect(self, name: str, moments: Moments) -> RedisClient:
+        """Return what one process has of it."""
+        return RedisClient(self, name, moments)
+
+    def nonces_of(self, client: RedisClient, settings: Settings) -> MemoryNonces:
+        """Return the nonces as one process has them."""
+        return MemoryNonces(self._made(settings)[1], client.pause)
+
+    def limiter_of(self, client: RedisClient, settings: Settings) -> MemoryLimiter | None:
+        """Return the rate limit as one process has it; None where its settings do not share it."""
+        return MemoryLimiter(self._made(settings)[2], client.pause) if settings.redis_rate_limit_enabled else None
+
+    def journal_of(self, client: RedisClient, settings: Settings, bounds: SharedBounds) -> MemorySharedJournal:
+        """Return the journal as one process has it."""
+        return MemorySharedJournal(self._made(settings)[0], client.name, client.pause, bounds=bounds)
+
+
+class RedisClient:
+    """A process's connection to it, until that is cut off."""
+
+    def __init__(self, redis: VirtualRedis, name: str, moments: Moments) -> None:
+        self.name = name
+        self._moments = moments
+        self._redis = redis
+        self._cut_off = False
+        self._broken_by: trio.Event | None = None
+        self._asked: set[trio.lowlevel.Task] = set()
+        """Who has asked something that was done, of which the answer has not come."""
+
+    def cut_off(self) -> None:
+        """Have nothing done any more: the process is no more."""
+        self._cut_off = True
+
+    def share(self, api: Api, _entropy: Entropy, _clock: Clock, _fresh: bool) -> None:  # noqa: FBT001 - as it is called
+        """Share nonces, and the rate limit where the settings say so."""
+        redis = self._redis
+        api.share(redis.nonces_of(self, api.settings), redis.limiter_of(self, api.settings))
+
+    def share_state(self, api: Api, _entropy: Entropy, _clock: Clock, bounds: SharedBounds) -> None:
+        """Share all state, and the rate limit where the settings say so."""
+        redis = self._redis
+        api.share_state(redis.journal_of(self, api.settings, bounds), redis.limiter_of(self, api.settings))
+
+    async def pause(self) -> None:
+        """Take as long as a request, or its answer, is under way. Raises SharedDown in a process that is no more."""
+        rng = self._redis.rng
+        if not self._cut_off:
+            leased = self._redis.is_leased_to(self.name)
+            if leased:
+                self._redis.moments.come()
+            if leased or rng.random() < OTHER_MOMENTS_SHARE:
+                self._moments.come()
+            slow = rng.random() < SLOW_SHARE
+            await trio.sleep(int(rng.integers(LEAST_NS, SLOW_NS if slow else self._redis.most_ns)) / SECOND_NS)
+            await self._hang()
+        if self._cut_off:
+            raise SharedDown("this process has ended")
+
+    async def _hang(self) -> None:
+        """Wait while it hangs: with the request, or with the answer to what was done. Raises SharedDown.
+
+        Whoever has waited in vain asks nothing more until it goes on: there is no connection.
+        """
+        hangs, task = self._redis.hangs, trio.lowlevel.current_task()
+        done = task in self._asked
+        self._asked.discard(task)
+        if hangs is None:
+            return
+        if hangs is not self._broken_by:
+            if not done and self._redis.rng.random() < DONE_SHARE:
+                self._asked.add(task)
+                return
+            with trio.move_on_after(REDIS_ATTEMPT_SECONDS):
+                await hangs.wait()
+                return
+            self._broken_by = hangs
+        raise SharedDown("it does not answer")

@@ -1,0 +1,161 @@
+"""A scenario played virtually and live: what agrees, what differs, and what nobody can know."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jsonschema
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from simulator.checkers.verdict import Status
+from simulator.commands.cli import app
+from simulator.comparing.runs import Run, read_run
+from simulator.comparing.worlds import CrossCheck, Says, compare_worlds
+from simulator.history.records import CpuWait
+from simulator.history.starvation import HARNESS
+from simulator.scenario.loading import load_scenario
+from tests.planted_bugs.faults import FAULTS
+from tests.planted_bugs.faulty_server import planted
+from tests.support.tiers import ROOT, SOAK
+
+if TYPE_CHECKING:
+    from simulator.scenario.values import Scenario
+
+ALERTS = ROOT / "tests/planted_bugs/scenarios/alerts.toml"
+SHORT = (ALERTS, ROOT / "tests/faults/scenarios/network.toml")
+TRIES = 3
+"""Of a live run, where this machine is too busy for a verdict."""
+SCHEMA = ROOT / "simulator/comparing/cross-check.schema.json"
+
+
+def played(path: Path, out: Path, *flags: str) -> Run:
+    """Play a scenario in virtual time."""
+    CliRunner().invoke(app, ["run", str(path), "--virtual", "--no-reports", "--out", str(out), *flags])
+    (folder,) = (one for one in (out / path.stem).iterdir() if not one.is_symlink())
+    return read_run(folder)
+
+
+@pytest.fixture(scope="module")
+def scenario() -> Scenario:
+    """Return a scenario whose alerts fire and clear."""
+    return load_scenario(ALERTS)
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a run of it."""
+    return played(ALERTS, tmp_path_factory.mktemp("right"))
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a run of it by another seed, as a live run is another."""
+    return played(ALERTS, tmp_path_factory.mktemp("other"), "--seed", "99")
+
+
+def compared(scenario: Scenario, one: Run, other: Run) -> CrossCheck:
+    return compare_worlds(scenario, one, other, ("one", "other"), "2026-01-02T03:04:05+00:00")
+
+
+def lines_that(checked: CrossCheck, says: Says) -> list[str]:
+    return [one.name for one in checked.lines if one.says is says]
+
+
+def test_two_runs_of_one_scenario_agree_within_the_bounds(scenario: Scenario, right: Run, other: Run) -> None:
+    checked = compared(scenario, right, other)
+    assert checked.exit_code == 0, checked.summary
+    assert any(one.kind == "alert" for one in checked.lines)
+
+
+def test_a_server_that_is_wrong_in_one_world_differs(scenario: Scenario, right: Run, tmp_path: Path) -> None:
+    (fault,) = [one for one in FAULTS if one.name == "stale one interval late"]
+    with planted(fault.edits):
+        wrong = played(ALERTS, tmp_path)
+    checked = compared(scenario, right, wrong)
+    assert checked.exit_code == 1
+    assert {"whole run", "alerts"} <= set(lines_that(checked, Says.DIFFERS))
+    assert "the live run is fail" in checked.summary
+
+
+def without_beats(run: Run, share: float) -> Run:
+    """Return a run whose history lacks the last part of its rows."""
+    rows = run.history.rows()
+    return msgspec.structs.replace(run, history=run.history.with_rows(rows[: int(len(rows) * (1 - share))]))
+
+
+def test_requests_that_are_missing_differ(scenario: Scenario, right: Run, other: Run) -> None:
+    checked = compared(scenario, right, without_beats(other, 0.3))
+    assert checked.exit_code == 1
+    assert "heartbeat asked" in lines_that(checked, Says.DIFFERS)
+
+
+def test_of_a_machine_that_was_too_busy_nobody_knows(scenario: Scenario, right: Run, other: Run) -> None:
+    busy = without_beats(other, 0.3)
+    elapsed_ns = busy.record.elapsed_ns
+    seconds = range(0, elapsed_ns, 10**9)
+    busy.history.cpu_waits = [CpuWait(HARNESS, 1, at, at + 10**9, 9 * 10**8) for at in seconds]
+    checked = compared(scenario, right, busy)
+    assert checked.exit_code == 3
+    (line,) = [one for one in checked.lines if one.name == "heartbeat asked"]
+    assert line.says is Says.UNDECIDED
+    assert "waited for a CPU" in line.why
+
+
+def test_what_is_inconclusive_in_one_world_is_undecided(scenario: Scenario, right: Run, other: Run) -> None:
+    verdict = msgspec.structs.replace(other.verdict, status=Status.INCONCLUSIVE)
+    checked = compared(scenario, right, msgspec.structs.replace(other, verdict=verdict))
+    assert checked.exit_code == 3
+    assert lines_that(checked, Says.UNDECIDED) == ["whole run"]
+
+
+def test_alerts_that_come_at_another_time_differ(scenario: Scenario, right: Run, other: Run) -> None:
+    late = other.history.with_rows(other.history.rows())
+    late.scrapes = [
+        msgspec.structs.replace(one, sent_ns=one.sent_ns + 6 * 10**9, answered_ns=one.answered_ns + 6 * 10**9)
+        for one in other.history.scrapes
+    ]
+    checked = compared(scenario, right, msgspec.structs.replace(other, history=late))
+    assert any(one.kind == "alert" and one.says is Says.DIFFERS for one in checked.lines)
+    assert checked.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--virtual"], "leave --virtual away"),
+        (["--target", "http://127.0.0.1:9", "--token", "x"], "leave --target away"),
+        (["--set", "server.tls=true"], "cannot be played in virtual time"),
+    ],
+)
+def test_what_cannot_be_played_in_both_worlds_is_a_usage_error(flags: list[str], named: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["run", str(ALERTS), "--cross-check", "--out", str(tmp_path), *flags])
+    assert result.exit_code == 2
+    assert named in " ".join(result.output.split())
+    assert not list(tmp_path.rglob("verdict.json"))
+
+
+@pytest.mark.parametrize("path", SHORT, ids=lambda path: path.stem)
+def test_virtual_and_live_runs_agree(path: Path, tmp_path: Path) -> None:
+    for number in range(TRIES):
+        out = tmp_path / str(number)
+        result = CliRunner().invoke(app, ["run", str(path), "--cross-check", "--no-reports", "--out", str(out)])
+        if result.exit_code != 3:
+            break
+    assert result.exit_code in {0, 3}, result.output
+    written = json.loads((out / path.stem / "cross-check.json").read_text(encoding="utf-8"))
+    jsonschema.validate(written, json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert written["exit_code"] == result.exit_code
+    assert all(Path(written[world], "verdict.json").exists() for world in ("virtual", "live"))
+
+
+if SOAK:
+    from simulator.running.virtual import not_yet_virtual
+
+    SHIPPED = [path for path in sorted((ROOT / "scenarios").glob("*.toml")) if not not_yet_virtual(load_scenario(path))]
+    play_in_both = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+    test_every_scenario_of_the_repo_agrees = play_in_both(partial(test_virtual_and_live_runs_agree))

@@ -1,0 +1,54 @@
+"""Bugs that only interleaving or faults show: in the pipeline, in storage, and in the twins that stand for Redis."""
+
+from __future__ import annotations
+
+from tests.faults.planted import PLANTED as OF_FAULTS
+from tests.planted_bugs.faults import fault
+
+SHARING, COMMITTING = "pipeline.sharing", "pipeline.committing"
+SEGMENT, JOURNAL = "adapters.files.segment", "adapters.memory.shared_journal"
+BEGUN = "self._begin_snapshot() if self._journal.due and self._may_snapshot() else False"
+AGAIN = """for _ in range(100):
+                try:
+                    lease, read = await self._journal.acquire(self._place, 1.0)
+                    read = await self._journal.release(self._place, lease, encode_changes(changes), fencing=fencing)
+                    break
+                except SharedDown:
+                    await trio.sleep(0.05)
+            else:
+                raise SharedLost from None"""
+
+PLANTED = (
+    fault("decides on what it had read before the lease", "shared", "audit durability contents ledger", "",
+          (SHARING, "Sharer._decide_under_lease",
+           "await self._apply(read, until - trio.current_time())\n    self._try(cases)", "self._try(cases)")),
+    fault("keeps a lease past its end", "shared", "audit durability contents answers", "",
+          (JOURNAL, "MemorySharedJournal._release",
+           "if storage.lease != lease or storage.lease_until <= trio.current_time():", "if False:"),
+          (JOURNAL, "MemorySharedJournal._step", "trio.move_on_after(max(0.0, seconds))", "trio.move_on_after(60)")),
+    *(one for one in OF_FAULTS if one.name == "forgets nonces over a restart"),
+    fault("acknowledges what is not synced", "durable", "durability audit alerts", "",
+          (SEGMENT, "Segment.append", "self._disk.sync_data(self._file)", "pass")),
+    fault("takes the snapshot after a later change", "durable", "durability audit contents", "",
+          (COMMITTING, "Committer.commit", f"begun = {BEGUN}", "begun = False"),
+          (COMMITTING, "Committer.commit", "self._commits += 1", f"self._commits += 1\n    begun = {BEGUN}")),
+    fault("reads on past a torn group", "durable", "durability audit", "",
+          (SEGMENT, "SegmentReader._next",
+           "if found != number or digest != _digest(self.header.name.encode(), number.to_bytes(8), content):",
+           "if found != number:")),
+    fault("appends again what may be there", "shared", "audit durability contents answers", "",
+          (SHARING, "Sharer._decide_under_lease", "self._clean = False\n            raise SharedLost from None",
+           f"self._clean = False\n            {AGAIN}"),
+          (SHARING, "Sharer._decide_under_lease", "        raise\n", "        if not changes:\n            raise\n")),
+    fault("lets a heartbeat overtake a revoke", "shared", "revocation answers credentials", "",
+          (JOURNAL, "MemorySharedJournal._accept", " or storage.fencing_token != place.fencing_token", ""),
+          (SHARING, "Sharer._decide", "await self._read_on(until - trio.current_time())",
+           "await trio.lowlevel.checkpoint()")),
+    fault("reads the clock twice", "shared", "contents audit durability alerts", "",
+          (SHARING, "Sharer._accept", "case.reply = heartbeats.acknowledge(state, now, heartbeat)",
+           "case.reply = heartbeats.acknowledge(state, self._clock.now(), heartbeat)")),
+    fault("lets two begin a term", "shared", "audit durability contents answers", "",
+          (JOURNAL, "SharedStorage.begin_term", "if self._elected != instance:", "if False:"),
+          (JOURNAL, "SharedStorage.elect", "return Election.ELECTED if self._elected == instance else Election.WAIT",
+           "return Election.ELECTED")),
+)  # fmt: skip
