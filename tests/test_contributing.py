@@ -24,7 +24,7 @@ from simulator.checkers.verdict import Status
 from simulator.deployment import own
 from simulator.deployment.own import FAULT_ACTIONS, Deployment
 from simulator.scenario.kinds import decode_value
-from simulator.scenario.values import FAULTS
+from simulator.scenario.values import FAULTS, NETWORK_FAULTS
 from tests.attacks.playing import World
 from tests.checkers.conftest import Story
 from tests.core.server_under_test import Server, owner_headers
@@ -138,7 +138,8 @@ async def test_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_fault_of_a_scenario_has_its_actions() -> None:
-    assert FAULTS.keys() == FAULT_ACTIONS.keys()
+    """Or they are conditions of the network, which happen to no process."""
+    assert FAULTS.keys() == FAULT_ACTIONS.keys() | NETWORK_FAULTS
 
 
 def test_a_scenario_key(monkeypatch: pytest.MonkeyPatch) -> None:
