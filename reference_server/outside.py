@@ -105,7 +105,7 @@ def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """What a server reaches for: the machine's own, unless it is in a world that has none of it.
+    """What keeps a server's state: the machine's own, unless it is in a world that has none of it.
 
     `share` takes the API, its entropy and clock, and whether no nonce of its machines can have been accepted yet;
     `share_state` the API, its entropy and clock, and bounds.

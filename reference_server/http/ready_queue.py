@@ -148,7 +148,7 @@ class ReadyQueue:
         """Serve a round. `go_on` serves a connection that is ready for these events, `resume` one that was postponed.
 
         Both return how many answers they gave, at least one for a look. `answer_rest` gives those that they left for
-        later: nobody else runs meanwhile.
+        later: nobody else runs meanwhile, and nobody who comes after them takes the token that is left for one.
         """
         served = 0
         postponed = len(self._postponed)  # who is postponed in this round goes on in the next
@@ -160,11 +160,13 @@ class ReadyQueue:
             served += go_on(connection, events)
             if served >= LANE_BATCH_ANSWERS:
                 served = await self._pause(answer_rest)
+        answer_rest()
         for connection, events in strangers:
             served += go_on(connection, events)
             if served >= LANE_BATCH_ANSWERS:
                 served = await self._pause(answer_rest)
         for waiting, most in ((self._postponed, postponed), (self._limited, LANE_LIMITED_AT_ONCE)):
+            answer_rest()
             for _ in range(min(most, len(waiting))):
                 connection = waiting.popleft()
                 connection.postponed = False

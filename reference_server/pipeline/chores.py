@@ -40,17 +40,24 @@ class Chores:
         self._some_pending = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look now and then what there is to do, until cancelled. A gateway that says nothing delays only payouts."""
+        """Look now and then what there is to do, until cancelled.
+
+        A gateway that says nothing delays only payouts, and what is due delays none.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._pay_on)
             task_status.started()
             while True:
                 await trio.sleep(MARKET_LOOK_SECONDS)
-                if self._api.payouts is not None and self._api.state.market.withdrawals.pending:
-                    self._some_pending.set()
+                self._look_at_payouts()
                 # Of what is due at once only some is done at a time: others are answered in between.
                 while self._is_due() and await self._do(do_what_is_due):
+                    self._look_at_payouts()
                     await trio.lowlevel.checkpoint()
+
+    def _look_at_payouts(self) -> None:
+        if self._api.payouts is not None and self._api.state.market.withdrawals.pending:
+            self._some_pending.set()
 
     def _is_due(self) -> bool:
         now = self._clock.now()
@@ -58,7 +65,7 @@ class Chores:
         return due_ns is not None and due_ns <= now.monotonic_ns
 
     async def _pay_on(self) -> None:
-        """Ask about what is pending, as often as is looked. Mostly nothing is, and nobody looks twice."""
+        """Ask about what is pending, once after each look that found any: mostly nothing is."""
         while True:
             await self._some_pending.wait()
             if self._api.payouts is not None:

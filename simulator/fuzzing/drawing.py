@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from simulator.fuzzing.documents import Document
 
 ATTACKS_MAX, SETTINGS_MAX, HABITS_MAX = 5, 4, 3
-SECONDS = (8, 12, 16)
+SECONDS, BRIEF_SECONDS = (8, 12, 16), (5, 6, 7)
 MARKET_SECONDS = (30, 45, 80)
 """Of runs with a market: a job is for a minute at least, and many end before."""
-MARKET_TENTHS = 4
+MARKET_TENTHS, BRIEF_MARKET_TENTHS = 4, 1
 """Of ten scenarios, how many have a market: its faults show in others hardly ever."""
-MARKET_ATTACKS_MAX = 2
+MARKET_ATTACKS_MAX = BRIEF_ATTACKS_MAX = 2
 MACHINES, MARKET_MACHINES = (1, 2, 3, 5, 8), (2, 3, 5)
 MARKET_OWNERS = 3
 """One in three offers nothing outside its hours: with one owner a market may have nothing to sell."""
@@ -61,22 +61,28 @@ class Drawn(NamedTuple):
 
 
 class Drawing:
-    """The draws of one scenario. `weigh` says by an ingredient's name how often it is drawn, relative to others."""
+    """The draws of one scenario. `weigh` says by an ingredient's name how often it is drawn, relative to others.
 
-    def __init__(self, seed: int, weigh: Callable[[str], float]) -> None:
+    One that is `brief` takes a third of the time: for many of them whose faults are not to be missed every day.
+    """
+
+    def __init__(self, seed: int, weigh: Callable[[str], float], *, brief: bool = False) -> None:
         self._rng = np.random.default_rng(seed)
         self._seed = seed
         self._weigh = weigh
+        self._brief = brief
 
     def draw(self) -> Drawn:
         """Return the scenario."""
-        market = self.up_to(9) < MARKET_TENTHS
+        brief = self._brief
+        market = self.up_to(9) < (BRIEF_MARKET_TENTHS if brief else MARKET_TENTHS)
         others = [one for one in HABITS if one != MARKET]
         habits = (MARKET, *self.some(others, self.up_to(1))) if market else self.some(others, self.up_to(HABITS_MAX))
         attacks = self._attacks_on_a_market() if market else self._attacks(1 - min(1, len(habits)))
         choices = {**SETTINGS, **MARKET_SETTINGS} if market else SETTINGS
         settings = self.some([*choices], self.up_to(SETTINGS_MAX))
-        seconds = self.one(MARKET_SECONDS if market else SECONDS)
+        lengths = MARKET_SECONDS if market else BRIEF_SECONDS if brief else SECONDS
+        seconds = min(lengths) if brief and market else self.one(lengths)
         values = {
             "WORKER_STATUS_STALE_SECONDS": STALE_DEFAULT,
             "WORKER_AUTH_FAIL_ALERT_THRESHOLD": ALERT_DEFAULTS[self._seed % len(ALERT_DEFAULTS)],
@@ -214,7 +220,7 @@ class Drawing:
         return faults
 
     def _attacks(self, least: int) -> tuple[str, ...]:
-        return self.some(attacks_drawn(), self.up_to(ATTACKS_MAX) or least)
+        return self.some(attacks_drawn(), self.up_to(BRIEF_ATTACKS_MAX if self._brief else ATTACKS_MAX) or least)
 
     def _attacks_on_a_market(self) -> tuple[str, ...]:
         """Draw attacks on money, most of the time, and sometimes one of another kind."""

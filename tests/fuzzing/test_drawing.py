@@ -35,10 +35,10 @@ def evenly(_ingredient: str) -> float:
     return 1.0
 
 
-@given(seed=st.integers(0, SEED_MAX))
+@given(seed=st.integers(0, SEED_MAX), brief=st.booleans())
 @settings(max_examples=examples(60), deadline=None)
-def test_every_seed_draws_a_scenario_that_virtual_time_can_play(seed: int) -> None:
-    document = Drawing(seed, evenly).draw().document
+def test_every_seed_draws_a_scenario_that_virtual_time_can_play(seed: int, brief: bool) -> None:  # noqa: FBT001
+    document = Drawing(seed, evenly, brief=brief).draw().document
     text = as_toml(document)
     assert tomllib.loads(text) == document
     scenario = parse_scenario(text, ServerSettings(setting_names(), settings_problem))

@@ -157,6 +157,24 @@ async def test_those_within_the_limit_are_served_before_those_over_it_who_take_t
     assert set(reported.values()) == {2}
 
 
+async def test_a_proven_machine_is_decided_before_strangers_of_its_address_take_what_is_left() -> None:
+    """Its heartbeat is read first and decided with those of others, yet before anybody who comes after them."""
+    lane = Lane(rate_limit_burst=20, rate_limit_refill_per_second=0.001)
+    machine = enrol(lane.api)
+    proven = lane.connect("198.51.100.1")
+    for turn in range(19):
+        proven.send(written(machine.heartbeat(f"n{turn}")))
+        await lane.play()
+    strangers = [lane.connect("198.51.100.1") for _ in range(3)]
+    for client in strangers:
+        client.send(written(HEALTH))
+    proven.send(written(machine.heartbeat("last")))
+    await lane.play()
+    assert statuses(proven) == [200] * 20
+    assert [statuses(client) for client in strangers] == [[429]] * 3
+    lane.close()
+
+
 @pytest.mark.parametrize("kind", ["requests", "heartbeats", "options", "crumbs"])
 async def test_whatever_one_client_has_sent_others_have_their_turn(kind: str) -> None:
     """A round gives no connection more than a few answers, or a part of a body that comes in crumbs."""

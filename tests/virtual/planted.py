@@ -40,7 +40,7 @@ PLANTED = (
           (SHARING, "Sharer._decide_under_lease", "self._clean = False\n            raise SharedLost from None",
            f"self._clean = False\n            {AGAIN}"),
           (SHARING, "Sharer._decide_under_lease", "        raise\n", "        if not changes:\n            raise\n")),
-    fault("lets a heartbeat overtake a revoke", "shared", "revocation answers credentials", "",
+    fault("lets a heartbeat overtake a revoke", "shared", "revocation answers credentials alerts", "",
           (JOURNAL, "MemorySharedJournal._accept", " or storage.fencing_token != place.fencing_token", ""),
           (SHARING, "Sharer._decide", "await self._read_on(until - trio.current_time())",
            "await trio.lowlevel.checkpoint()")),
