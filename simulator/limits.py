@@ -322,6 +322,10 @@ FUZZ_ROUND_SEEDS = 16
 FUZZ_SEEDS_MAX = 1_000_000
 """Of one search: a week and more of a core, and a list of what failed that fits on a page."""
 FUZZ_JOBS_MAX = 64
+FUZZ_UNDECIDED_MAX = 100
+"""Scenarios of which nobody could know that a search's summary names: they are alike long before."""
+FUZZ_UNDECIDED_SHOWN = 5
+"""Of those, the ones that are printed: a screen has room for what else was found."""
 SHRINK_TRIES_MAX = 300
 """Runs to make a failing scenario small: most are small after fifty, and each is shorter than the last."""
 SEQUENCE_ROWS_MAX = 400

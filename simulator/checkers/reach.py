@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.excused import Excused
+from simulator.checkers.excused import LOSES_NOTHING, Excused
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
@@ -79,8 +79,8 @@ def check_reach(history: History, facts: Facts) -> Verdict:
             f"{_but(missing, asked, 'honest request')}, and {_but(scrapes_failed, scrapes, 'scrape')}, got an answer."
         )
         summary = sentence(summary)
-        if history.faults:
-            summary += f" What {plural(len(history.faults), 'fault')} of the run's own kept from one is not counted."
+        if hiding := sum(one.kind not in LOSES_NOTHING for one in history.faults):
+            summary += f" What {plural(hiding, 'fault')} of the run's own kept from one is not counted."
         return Verdict("reach", Status.PASS, summary, (), figures)
     findings = tuple(Finding("reach.unanswered", _describe(one), one.first_ns, _evidence(one)) for one in causes)
     why = "; ".join(_describe(one) for one in causes[:CAUSES_SHOWN]) or "it answered too slowly"

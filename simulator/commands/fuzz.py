@@ -15,7 +15,7 @@ from simulator.commands.options import RESULTS, OutOption, ProfileOption
 from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.limits import FUZZ_JOBS_MAX, FUZZ_SEEDS_MAX, SEED_MAX
 from simulator.platform.interruptions import signals_held
-from simulator.platform.output_files import folder_of, see_writable, write_whole
+from simulator.platform.output_files import folder_of, see_file_writable, see_writable, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,8 +57,12 @@ def parse_seeds(text: str) -> range:
     if not (first.isascii() and first.isdigit() and (last.isascii() and last.isdigit() if dots else True)):
         raise ValueError(f"{text!r} is no range of seeds: write it like '1..200' or '17'")
     seeds = range(int(first), int(last if dots else first) + 1)
-    if not seeds or seeds[-1] > SEED_MAX or seeds.stop - seeds.start > FUZZ_SEEDS_MAX:
-        raise ValueError(f"{text!r}: the last seed is not before the first, and at most {FUZZ_SEEDS_MAX:,} are tried")
+    if not seeds:
+        raise ValueError(f"{text!r}: the last seed is before the first")
+    if seeds[-1] > SEED_MAX:
+        raise ValueError(f"{text!r}: a seed is at most {SEED_MAX}")
+    if seeds.stop - seeds.start > FUZZ_SEEDS_MAX:
+        raise ValueError(f"{text!r}: more seeds than the {FUZZ_SEEDS_MAX:,} that one search tries")
     return seeds
 
 
@@ -90,7 +94,9 @@ def fuzz(
     try:
         by_default = (SEEDS if live is None else LIVE_SEEDS) if minutes is None else f"1..{FUZZ_SEEDS_MAX}"
         chosen = parse_seeds(by_default if seeds is None else seeds)
-        see_writable(out / "fuzz")
+        see_writable(out / "fuzz", make=False)
+        if json is not None:
+            see_file_writable(json, "--json")
     except (ValueError, OutputError) as error:
         fail("fuzz", str(error))
     console, state = make_console(), Search(chosen)
@@ -136,7 +142,8 @@ def _end(state: Search, live: LivePlayer | None, console: Console, out: Path, js
             json.parent.mkdir(parents=True, exist_ok=True)
             write_whole(json, [msgspec.json.format(msgspec.json.encode(summary_of(state, files)), indent=2) + b"\n"])
     except OSError as error:
-        fail("fuzz", f"results cannot be written ({error.strerror}): give another --out or --json")
+        where = error.filename or out
+        fail("fuzz", f"results cannot be written to {where} ({error.strerror}): give another --out or --json")
     show_end(console, state, files, again)
     raise typer.Exit(exit_code_of(state))
 

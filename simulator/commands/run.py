@@ -184,6 +184,7 @@ def _request(path: Path, loaded: Loaded, wanted: _Wanted) -> RunRequest:
     from simulator.judging.facts import with_settings  # noqa: PLC0415 - as above
     from simulator.load.options import conductor_options  # noqa: PLC0415 - as above
     from simulator.running.run import RunRequest  # noqa: PLC0415 - as above
+    from simulator.scenario.network_problems import DUPLICATION  # noqa: PLC0415 - as above
     from simulator.traces.recording import Recording  # noqa: PLC0415 - as above
 
     target = wanted.target
@@ -191,6 +192,12 @@ def _request(path: Path, loaded: Loaded, wanted: _Wanted) -> RunRequest:
     conducted_by = conductor_options(scenario, wanted.workers, wanted.master, wanted.web_port)
     if conducted_by is not None and wanted.recording is not Recording.NOTHING:
         fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
+    if conducted_by is not None and any(fault.kind == DUPLICATION for fault in scenario.faults):
+        fail(
+            "run",
+            f"{DUPLICATION} is for a run in one process, where copies are told from other requests: leave out "
+            "--workers, --master and --web",
+        )
     return RunRequest(
         scenario,
         path,

@@ -190,7 +190,7 @@ def _reads_token(given: dict[str, Any], given_names: set[str], *, aimed_elsewher
 def _target_flags(given: dict[str, Any], given_names: set[str], *, aimed_elsewhere: bool) -> TargetFlags:
     """Put the flags of a target together. `given_names` are those of the command line. Raises FlagError."""
     if not aimed_elsewhere and given["target"] is None:
-        useless = sorted(given_names - {"token"})
+        useless = sorted(given_names)
         if useless:
             flag = useless[0].replace("_", "-")
             raise FlagError(f"--{flag} is about a deployment: give --target too, or leave it out")

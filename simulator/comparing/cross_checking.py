@@ -12,13 +12,14 @@ from rich.table import Table
 from simulator.checkers.verdict import EXIT_CODES, Status
 from simulator.comparing.runs import read_run
 from simulator.comparing.worlds import CrossCheck, Says, WorldLine, compare_worlds
+from simulator.platform.console import print_rule
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import write_whole
 from simulator.platform.wording import plural
 from simulator.report.text import printed
 from simulator.running.leaving import NOT_WRITTEN
 from simulator.running.run import RunError, execute
-from simulator.running.virtual import execute_virtually
+from simulator.running.virtual import execute_virtually, not_yet_virtual
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,13 +39,12 @@ def cross_check(request: RunRequest, console: Console) -> int:
     Raises what `simulator.running.run.USER_ERRORS` names where a run cannot begin, RunError as well where a target
     is given: virtual time has its own server.
     """
-    if request.target is not None:
-        raise RunError("--cross-check plays against servers of its own: leave --target away")
+    _see_comparable(request)
     found: list[tuple[RunVerdict, Path]] = []
     with signals_held(request.held) as held:
         wanted = msgspec.structs.replace(request, held=held, on_verdict=lambda *one: found.append(one))
         for one, play in ((True, execute_virtually), (False, execute)):
-            console.rule("virtual" if one else "live")
+            print_rule(console, "virtual" if one else "live")
             code = play(msgspec.structs.replace(wanted, virtual=one), console)
             if code == NOT_WRITTEN:
                 return code
@@ -68,9 +68,24 @@ def cross_check(request: RunRequest, console: Console) -> int:
     return checked.exit_code
 
 
+def _see_comparable(request: RunRequest) -> None:
+    """Raise RunError, in the words of the flag that was given, where one of the worlds cannot play it."""
+    if request.target is not None:
+        raise RunError("--cross-check plays against servers of its own: leave --target away")
+    if request.conducted_by is not None:
+        raise RunError(
+            "--cross-check plays in one process: leave out [[load]], processes, --workers, --master and --web"
+        )
+    if missing := not_yet_virtual(request.scenario):
+        raise RunError(
+            f"{request.scenario.name} cannot be played in virtual time, as --cross-check does: there is not yet "
+            f"{'; '.join(missing)}. Take it out of a copy of the scenario, or leave --cross-check away"
+        )
+
+
 def _show(checked: CrossCheck, console: Console) -> None:
     """Print what does not agree, line by line, and what it comes to."""
-    console.rule("cross-check")
+    print_rule(console, "cross-check")
     shown = [one for one in checked.lines if one.says is not Says.AGREES]
     if shown:
         table = Table("", "", "virtual", "live", "allowed", "", box=None, padding=(0, 2, 0, 0))

@@ -51,6 +51,12 @@ FAULTS_MAX = 3
 FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
 """How long after the beginning the first may begin, and before the end the last must be over."""
 FAULT_MS = (50, 400, 1500, 3000)
+ASKED_FAULTS = frozenset({"disk.full", "redis.down", "redis.pause"})
+"""What a server must refuse meanwhile, of which a run says nothing where no machine beat."""
+BEAT_MARGIN_MS = 500
+"""For a heartbeat to be sent and answered within such a fault, once its moment has come."""
+SCRIPT_MS, SCRIPT_ROOM_MS = 2000, 4000
+"""How far from a fault scripts begin, as one whose preparation gets a 503 proves nothing; and what they need then."""
 
 
 class Drawn(NamedTuple):
@@ -169,7 +175,9 @@ class Drawing:
         forgets = deployment in {"memory", "redis"} and "market" in document
         possible = [kind for kind in MISHAPS[deployment] if not (forgets and kind in DOWN_FAULTS)]
         kinds = self.some(possible, 1 + self.up_to(FAULTS_MAX - 1))
-        document["faults"] = self._faults(kinds, instances, seconds * 1000)
+        beat_ms = parse_duration(document["fleet"]["heartbeat_interval"]) // MILLISECOND_NS
+        document["faults"] = self._faults(kinds, instances, seconds * 1000, beat_ms + BEAT_MARGIN_MS)
+        keep_scripts_clear(document, seconds * 1000)
         if deployment == "durable":
             document["attacks"] += self._replays_over(document["faults"])
         drawn = () if deployment == "memory" else (deployment,)
@@ -200,12 +208,17 @@ class Drawing:
             for at_ms in down[:1]
         ]
 
-    def _faults(self, kinds: Sequence[str], instances: int, run_ms: int) -> list[Document]:
-        """Return a fault of each kind, one after the other, as far as there is time."""
+    def _faults(self, kinds: Sequence[str], instances: int, run_ms: int, asked_ms: int = 0) -> list[Document]:
+        """Return a fault of each kind, one after the other, as far as there is time.
+
+        Of some nothing is known unless somebody asks meanwhile: they last `asked_ms` at least.
+        """
         faults: list[Document] = []
         free_ms = FIRST_FAULT_MS
         for kind in kinds:
             length_ms = 0 if kind == "redis.flush" else int(self.one(FAULT_MS))
+            if kind in ASKED_FAULTS:
+                length_ms = max(length_ms, asked_ms)
             last_ms = run_ms - LAST_FAULT_MS - length_ms
             if free_ms >= last_ms:
                 break
@@ -311,6 +324,18 @@ class Drawing:
         room = self.one(({}, {"cpu_cores": 2.5}, {"cpu_cores": 2.5, "memory_gb": 8.0, "gpus": 0}))
         ends = {"early": self.one((0.3, 1.0)), "failing": self.one((0.05, 0.5))}
         document["market"] = {**market, "offer": {**room, **wrong, **ends}}
+
+
+def keep_scripts_clear(document: Document, run_ms: int) -> None:
+    """Have scripts that would begin in a fault, or just before it, begin after it, where the run is long enough."""
+    for attack in document["attacks"]:
+        start_ms = parse_duration(attack["start"]) // MILLISECOND_NS
+        for fault in document["faults"]:
+            at_ms, length_ms = (parse_duration(fault.get(key, "0s")) // MILLISECOND_NS for key in ("at", "duration"))
+            if at_ms - SCRIPT_MS < start_ms < at_ms + length_ms + SCRIPT_MS:
+                start_ms = at_ms + length_ms + SCRIPT_MS
+        if start_ms + SCRIPT_ROOM_MS <= run_ms and not issubclass(CATALOGUE[attack["name"]], ShotAttack):
+            attack["start"] = f"{start_ms}ms"
 
 
 _ADDED: Mapping[str, Callable[[Drawing, Document, int], None]] = {

@@ -44,6 +44,13 @@ class Failure(msgspec.Struct, frozen=True):
         return f"{self.checker}: {self.message} [{self.rule}]"
 
 
+class Doubt(msgspec.Struct, frozen=True):
+    """Why a run was undecided: a checker or threshold that could not know, and what it says of that."""
+
+    checker: str
+    why: str
+
+
 class Played(msgspec.Struct, frozen=True):
     """What came of a scenario: its failures, what explains others first, and the states that it reached."""
 
@@ -54,6 +61,8 @@ class Played(msgspec.Struct, frozen=True):
     """Whether a signal ended it."""
     undecided: bool = False
     """Whether nothing is known of it but that it did not fail."""
+    doubts: tuple[Doubt, ...] = ()
+    """Why, where it is undecided."""
 
 
 class UnplayableError(Exception):
@@ -109,13 +118,17 @@ def judged(request: RunRequest, outcome: RunState | Exception) -> Played:
         for one in verdict.checkers
         if one.status is Status.FAIL
     )
+    undecided = verdict.status is Status.INCONCLUSIVE
+    checked = (*verdict.checkers, *verdict.thresholds) if undecided else ()
+    doubts = tuple(Doubt(one.name, one.summary) for one in checked if one.status is Status.INCONCLUSIVE)
     states = states_of(outcome.history, verdict)
     return Played(
         failures,
         states,
         len(outcome.history),
         interrupted=outcome.interrupted is not None,
-        undecided=verdict.status is Status.INCONCLUSIVE,
+        undecided=undecided,
+        doubts=doubts,
     )
 
 

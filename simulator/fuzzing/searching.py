@@ -18,7 +18,7 @@ from simulator.fuzzing.documents import Document, as_toml
 from simulator.fuzzing.drawing import Drawing
 from simulator.fuzzing.playing import Failure, Played, UnplayableError, play_text
 from simulator.fuzzing.shrinking import shrink
-from simulator.limits import FUZZ_ROUND_SEEDS, SHRINK_TRIES_MAX
+from simulator.limits import FUZZ_ROUND_SEEDS, FUZZ_UNDECIDED_MAX, SHRINK_TRIES_MAX
 from simulator.platform.interruptions import ignore_stop_signals
 from simulator.scenario.loading import ScenarioError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from simulator.fuzzing.drawing import Drawn
+    from simulator.fuzzing.playing import Doubt
 
     Play = Callable[[Iterable[str]], Iterator[Played]]
 
@@ -60,6 +61,8 @@ class Search(msgspec.Struct):
     found: Found | None = None
     undecided: int = 0
     """Of the scenarios that were played, those of which nobody could know."""
+    doubts: list[tuple[int, tuple[Doubt, ...]]] = []
+    """The first of them by their seeds, and why nobody could."""
     problem: str = ""
     """Why no further scenario could be played."""
 
@@ -137,6 +140,8 @@ def _play_round(
             state.interrupted = True
             break
         state.undecided += played.undecided
+        if played.undecided and len(state.doubts) < FUZZ_UNDECIDED_MAX:
+            state.doubts.append((seed, played.doubts))
         state.news += state.coverage.add(one.ingredients, played.states)
         state.played += 1
         state.requests += played.requests

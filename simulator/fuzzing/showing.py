@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.markup import escape
 
 from simulator.fuzzing.shrinking import size_of
+from simulator.limits import FUZZ_UNDECIDED_MAX, FUZZ_UNDECIDED_SHOWN
 from simulator.platform.wording import plural
 from simulator.report.text import printed
 
@@ -71,6 +72,7 @@ def summary_of(state: Search, files: Sequence[Path]) -> dict[str, Any]:
         "states": dict(sorted(state.coverage.states.items())),
         "drawn": dict(sorted(state.coverage.drawn.items())),
         "undecided": state.undecided,
+        "undecided_seeds": [{"seed": seed, "doubts": msgspec.to_builtins(doubts)} for seed, doubts in state.doubts],
         "interrupted": state.interrupted,
         "problem": state.problem,
         "failing_seeds": state.failing,
@@ -107,6 +109,7 @@ def show_end(console: Console, state: Search, files: Sequence[Path], again: str 
     if found is None:
         end = "[yellow bold]INTERRUPTED[/]" if state.interrupted else "[green bold]NOTHING FOUND[/]"
         console.print(f"{end} {counts}")
+        _show_undecided(console, state)
         return
     console.print(f"[red bold]FAILED[/] seed {found.seed}: {escape(printed(str(found.cause)))}")
     before, after = size_of(found.drawn), size_of(found.smallest)
@@ -118,5 +121,16 @@ def show_end(console: Console, state: Search, files: Sequence[Path], again: str 
     for path in files:
         console.print(f"  {path}", markup=False)
     console.print(counts)
+    _show_undecided(console, state)
     if files:
         console.print(f"Reproduce with: hatchfarm run {files[0]} {again}", markup=False)
+
+
+def _show_undecided(console: Console, state: Search) -> None:
+    """Print of which seeds nobody could know, and why: the first few."""
+    shown = state.doubts[:FUZZ_UNDECIDED_SHOWN]
+    for seed, doubts in shown:
+        why = "; ".join(f"{one.checker}: {one.why}" for one in doubts)
+        console.print(f"  seed {seed} is undecided: {printed(why)}", markup=False)
+    if state.undecided > len(shown):
+        console.print(f"  and {state.undecided - len(shown):,} more: --json names the first {FUZZ_UNDECIDED_MAX}")

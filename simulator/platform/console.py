@@ -6,11 +6,14 @@ import os
 import sys
 
 from rich.console import Console
+from rich.rule import Rule
 
 from simulator.platform.standard_streams import steady
 
 PLAIN_COLUMNS = 1000
 """Off a terminal a verdict is one line, whatever its length."""
+RULE_COLUMNS = 100
+"""What of it a rule takes, which says nothing by its length."""
 
 
 def make_console() -> Console:
@@ -21,3 +24,8 @@ def make_console() -> Console:
     if not console.is_terminal:
         console.width = PLAIN_COLUMNS
     return console
+
+
+def print_rule(console: Console, title: str) -> None:
+    """Draw a line with a title, as wide as a terminal, and no wider than a page elsewhere."""
+    console.print(Rule(title), width=min(console.width, RULE_COLUMNS) if not console.is_terminal else None)

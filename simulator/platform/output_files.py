@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
+from errno import EISDIR
 from pathlib import Path
 from tempfile import TemporaryFile, mkstemp
 from typing import TYPE_CHECKING
@@ -22,14 +23,37 @@ class OutputError(Exception):
     """Results cannot be written where they shall go; the message says where, why and what to do."""
 
 
-def see_writable(folder: Path) -> None:
-    """Make a folder, and raise OutputError where a command would end without its result."""
+def see_writable(folder: Path, *, make: bool = True) -> None:
+    """Make a folder, and raise OutputError where a command would end without its result.
+
+    Without `make` it is left to be made when there is something to write.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=_nearest(folder)):
             pass
     except OSError as error:
         raise OutputError(f"results cannot be written to {folder} ({error.strerror}): give another --out") from None
+
+
+def see_file_writable(path: Path, flag: str) -> None:
+    """Raise OutputError where a file could not be written; nothing is changed."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        if not _is_no_file(path):
+            with TemporaryFile(dir=_nearest(Path(os.path.realpath(path)).parent)):
+                pass
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror}): give another {flag}") from None
+
+
+def _nearest(folder: Path) -> Path:
+    """Return the folder, or what is there of those that it is in. Raises OSError."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder
 
 
 def folder_of(out: Path, name: str, started_at: datetime) -> Path:

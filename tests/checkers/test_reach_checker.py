@@ -36,6 +36,13 @@ def test_a_target_that_answers_everything_passes(story: Story) -> None:
     assert "All 100 honest requests" in verdict.summary
 
 
+@pytest.mark.parametrize(("kind", "said"), [("network.duplication", False), ("network.loss", True)])
+def test_only_faults_that_keep_answers_away_are_said_to(story: Story, kind: str, said: bool) -> None:  # noqa: FBT001
+    answered(story)
+    story.history.faults.append(Fault(kind, 0, 1, 2, 3))
+    assert ("1 fault of the run's own kept" in judged(story).summary) is said
+
+
 @pytest.mark.parametrize(("lost", "status"), [(5, Status.PASS), (6, Status.INCONCLUSIVE)])
 def test_one_answer_in_twenty_may_be_missing(story: Story, lost: int, status: Status) -> None:
     answered(story, heartbeats=100 - lost)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import msgspec
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from simulator.checkers.verdict import Status
@@ -17,6 +19,7 @@ from simulator.comparing.runs import Run, read_run
 from simulator.comparing.worlds import CrossCheck, Says, compare_worlds
 from simulator.history.records import CpuWait
 from simulator.history.starvation import HARNESS
+from simulator.platform.console import PLAIN_COLUMNS, RULE_COLUMNS, print_rule
 from simulator.running.virtual import not_yet_virtual
 from simulator.scenario.loading import load_scenario
 from tests.planted_bugs.faults import FAULTS
@@ -132,14 +135,26 @@ def test_alerts_that_come_at_another_time_differ(scenario: Scenario, right: Run,
     [
         (["--virtual"], "leave --virtual away"),
         (["--target", "http://127.0.0.1:9", "--token", "x"], "leave --target away"),
-        (["--set", "server.tls=true"], "cannot be played in virtual time"),
+        (["--set", "server.tls=true"], "leave --cross-check away"),
+        (["--workers", "2"], "--cross-check plays in one process"),
+        (["--web"], "--cross-check plays in one process"),
     ],
 )
 def test_what_cannot_be_played_in_both_worlds_is_a_usage_error(flags: list[str], named: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["run", str(ALERTS), "--cross-check", "--out", str(tmp_path), *flags])
     assert result.exit_code == 2
     assert named in " ".join(result.output.split())
+    assert not result.stdout
     assert not list(tmp_path.rglob("verdict.json"))
+
+
+def test_a_rule_is_no_wider_than_a_page_in_a_pipe() -> None:
+    console = Console(file=io.StringIO(), width=PLAIN_COLUMNS)
+    print_rule(console, "live")
+    assert isinstance(console.file, io.StringIO)
+    (line,) = console.file.getvalue().splitlines()
+    assert " live " in line
+    assert len(line) == RULE_COLUMNS
 
 
 @pytest.mark.parametrize("path", SHIPPED if SOAK else SHORT, ids=lambda path: path.stem)

@@ -27,6 +27,14 @@ def test_a_run_without_faults_says_so() -> None:
     assert Tale().judge()["durability"].status is Status.NOT_APPLICABLE
 
 
+def test_of_a_network_that_keeps_nothing_away_no_answer_is_said_to_have_come_again() -> None:
+    tale = Tale(durable=False)
+    tale.register(0, 1)
+    tale.fault("network.duplication", 5, 6)
+    summary = tale.judge()["durability"].summary
+    assert summary == "1 fault of the network kept no answer away."
+
+
 def test_a_server_that_knows_all_it_acknowledged_passes_and_the_summary_counts() -> None:
     tale = killed()
     tale.shown(11.1, wrk_0=2)

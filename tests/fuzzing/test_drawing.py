@@ -13,7 +13,7 @@ from reference_server.about import setting_names, settings_problem
 from simulator.attacks import CATALOGUE
 from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import as_toml
-from simulator.fuzzing.drawing import Drawing
+from simulator.fuzzing.drawing import ASKED_FAULTS, Drawing, keep_scripts_clear
 from simulator.fuzzing.ingredients import (
     DEPLOYMENTS,
     HABITS,
@@ -25,6 +25,7 @@ from simulator.fuzzing.ingredients import (
 )
 from simulator.limits import SEED_MAX
 from simulator.running.virtual import not_yet_virtual
+from simulator.scenario.kinds import parse_duration
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.server_problems import ServerSettings
 from simulator.scenario.values import NETWORK_FAULTS
@@ -83,6 +84,28 @@ def test_coverage_draws_attacks_more_evenly_than_chance() -> None:
 
     steered, blind = Coverage(), Coverage()
     assert rarest(steered) > rarest(blind)
+
+
+def test_what_must_be_refused_meanwhile_lasts_until_every_machine_has_beaten() -> None:
+    looked = 0
+    for seed in range(150):
+        document = Drawing(seed, evenly).draw().document
+        for fault in document.get("faults", ()):
+            if fault["kind"] in ASKED_FAULTS:
+                looked += 1
+                assert parse_duration(fault["duration"]) > parse_duration(document["fleet"]["heartbeat_interval"])
+    assert looked > 10
+
+
+def test_scripts_begin_clear_of_a_fault_where_there_is_time() -> None:
+    document = {
+        "attacks": [{"name": name, "start": "2500ms"} for name in ("nonce.burn", "signature.forged")],
+        "faults": [{"kind": "redis.down", "at": "3s", "duration": "1s"}, {"kind": "redis.flush", "at": "7s"}],
+    }
+    keep_scripts_clear(document, 11_000)
+    assert [one["start"] for one in document["attacks"]] == ["2500ms", "2500ms"]
+    keep_scripts_clear(document, 16_000)
+    assert [one["start"] for one in document["attacks"]] == ["9000ms", "2500ms"]
 
 
 texts = st.text(max_size=8)

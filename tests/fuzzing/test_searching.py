@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from simulator.commands.cli import app
 from simulator.commands.fuzz import parse_seeds
 from simulator.fuzzing.documents import as_toml
 from simulator.fuzzing.drawing import Drawing, Drawn
-from simulator.fuzzing.playing import CRASHED, Failure, play_text
+from simulator.fuzzing.playing import CRASHED, Doubt, Failure, Played, play_text
 from simulator.fuzzing.searching import Search, Way, make_small, players, search
-from simulator.fuzzing.showing import exit_code_of
-from simulator.limits import FUZZ_ROUND_SEEDS, FUZZ_SEEDS_MAX
+from simulator.fuzzing.showing import exit_code_of, show_end, summary_of
+from simulator.limits import FUZZ_ROUND_SEEDS, FUZZ_SEEDS_MAX, SEED_MAX
 from simulator.scenario.loading import load_scenario
 from simulator.traces.format import read_trace
 from tests.planted_bugs.faults import FAULTS
@@ -25,7 +27,7 @@ from tests.support.invoking import invoke
 from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from tests.support.invoking import Invoked
 
@@ -152,3 +154,67 @@ def test_what_is_no_range_of_seeds_is_said(text: str) -> None:
     result = fuzz("--seeds", text)
     assert result.exit_code == 2
     assert result.stderr.startswith("hatchfarm fuzz: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ("5..4", "the last seed is before the first"),
+        ("9" * 20, f"a seed is at most {SEED_MAX}"),
+        (f"0..{FUZZ_SEEDS_MAX}", f"more seeds than the {FUZZ_SEEDS_MAX:,}"),
+    ],
+)
+def test_the_bound_that_seeds_break_is_named(text: str, bound: str) -> None:
+    with pytest.raises(ValueError, match=bound):
+        parse_seeds(text)
+
+
+def told(state: Search) -> str:
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+    show_end(console, state, [])
+    printed = console.file
+    assert isinstance(printed, io.StringIO)
+    return printed.getvalue()
+
+
+def test_of_what_nobody_could_know_seeds_and_reasons_are_said() -> None:
+    state = Search(range(7))
+
+    def play(texts: Iterable[str]) -> Iterator[Played]:
+        for number, _ in enumerate(texts):
+            doubts = (Doubt("fitting", f"reason {number}"),)
+            yield Played((), frozenset(), 1, undecided=True, doubts=doubts)
+
+    search(state, play, lambda: True, lambda: False, lambda: None)
+    shown = told(state)
+    assert "seed 0 is undecided: fitting: reason 0" in shown
+    assert "and 2 more" in shown
+    named = summary_of(state, [])["undecided_seeds"]
+    assert named[6] == {"seed": 6, "doubts": ({"checker": "fitting", "why": "reason 6"},)}
+
+
+def test_a_run_that_is_undecided_says_which_checker_could_not_know() -> None:
+    """A disk that is full for so short that nobody asks meanwhile."""
+    document = {
+        "version": 1, "name": "brief", "seed": 1, "duration": "6s", "server": {"durable": True},
+        "fleet": {"machines": 1, "owners": 1, "heartbeat_interval": "5s"},
+        "faults": [{"kind": "disk.full", "at": "3s", "duration": "50ms"}],
+    }  # fmt: skip
+    played = play_text(as_toml(document))
+    assert played.undecided
+    assert [one.checker for one in played.doubts] == ["durability"]
+    assert "no request got an answer meanwhile" in played.doubts[0].why
+
+
+def test_a_summary_that_cannot_be_written_is_said_before_anything_is_played(tmp_path: Path) -> None:
+    nowhere = tmp_path / "file" / "summary.json"
+    nowhere.parent.write_text("", encoding="utf-8")
+    result = fuzz("--seeds", "1", "--out", str(tmp_path), "--json", str(nowhere))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{nowhere} cannot be written" in result.stderr
+
+
+def test_a_search_that_finds_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert fuzz("--seeds", "3", "--minutes", "0.01", "--out", str(out)).exit_code in {0, 3}
+    assert not out.exists()

@@ -85,6 +85,7 @@ def test_a_planted_bug_is_found_and_made_small(server: str, tmp_path: Path, monk
         (("--target", "http://127.0.0.1:9", "--seeds", "1"), "cannot be reached"),
         (("--target", "http://127.0.0.1:9", "--jobs", "2"), "--jobs is for virtual time"),
         (("--target-setting", "NODE_ENV=production"), "give --target too"),
+        (("--token", "abc"), "give --target too"),
     ],
 )
 def test_what_cannot_be_searched_is_a_usage_error(flags: tuple[str, ...], printed: str, tmp_path: Path) -> None:

@@ -144,6 +144,19 @@ def test_what_cannot_be_conducted_is_a_usage_error_which_says_why(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("flags", "environ"), [(["--workers", "2"], {}), (["--web"], {}), ([], {"HATCHFARM_WORKERS": "2"})]
+)
+def test_copies_of_the_network_are_refused_to_several_processes(
+    tmp_path: Path, flags: list[str], environ: Mapping[str, str]
+) -> None:
+    doubled = PLAIN + '[[faults]]\nkind = "network.duplication"\nat = "1s"\nduration = "1s"\n'
+    (tmp_path / "doubled.toml").write_text(doubled, encoding="utf-8")
+    finished = Hatchfarm(tmp_path).invoke("run", "doubled.toml", *flags, env=environ)
+    assert (finished.code, finished.out) == (2, "")
+    assert "network.duplication is for a run in one process" in finished.err
+
+
 def test_a_master_to_which_no_worker_comes_says_how_to_start_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
