@@ -105,6 +105,14 @@ class ControlConnection:
         """The last request that was answered on this connection, and when it was sent."""
         self._turn = source_number(source)
 
+    @property
+    def sent_ns(self) -> int:
+        """Return when the request that was answered last was sent: again, where its first connection was lost.
+
+        By the witness's clock; 0 without one.
+        """
+        return self._last[1]
+
     async def __aenter__(self) -> Self:
         return self
 

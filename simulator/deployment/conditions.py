@@ -59,6 +59,15 @@ class Conditions:
         """Return whether everything passes at once."""
         return self._fault is None
 
+    @property
+    def holds(self) -> bool:
+        """Return whether nothing passes for now, and a client may give up meanwhile.
+
+        What is still held of one that has hung up never arrives: the client has asked again by then, and takes what it
+        is answered then for the last word.
+        """
+        return self._fault is not None and self._fault.kind == "network.partition"
+
     def delay_seconds(self, *, request: bool) -> float:
         """Return how long what is sent now is held: bytes of a client, or of the server."""
         fault = self._fault
