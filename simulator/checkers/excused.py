@@ -45,7 +45,9 @@ def excuse_missing_answers(history: History) -> History:
     if not (history.faults or history.cpu_waits) or not history.claims:
         return history
     at_ns = np.array([one.at_ns for one in history.claims], dtype=np.int64)
-    covered = Excused(history, late=True).covers(at_ns) | Starvation(history).covers(at_ns - PATIENCE_NS, at_ns)
+    # What a claim tells of was asked before it, for as long as clients wait at least.
+    since_ns = at_ns - PATIENCE_NS
+    covered = Excused(history, late=True).overlap(since_ns, at_ns) | Starvation(history).covers(since_ns, at_ns)
     excused = history.with_rows(history.rows())
     excused.claims = [
         msgspec.structs.replace(one, held=None) if away and not one.held and one.rule in OF_MISSING_ANSWERS else one

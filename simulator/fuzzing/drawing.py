@@ -25,8 +25,9 @@ from simulator.fuzzing.ingredients import (
     attacks_drawn,
     attacks_on_targets,
 )
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.scenario.kinds import parse_duration
-from simulator.scenario.values import DOWN_FAULTS, LATE_NETWORK_FAULTS, NETWORK_FAULTS, SHARED_NETWORK_FAULTS
+from simulator.scenario.values import DOWN_FAULTS, LATE_NETWORK_FAULTS, NETWORK_FAULTS, PARTITION, SHARED_NETWORK_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,10 @@ FAULTS_MAX = 3
 FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
 """How long after the beginning the first may begin, and before the end the last must be over."""
 FAULT_MS = (50, 400, 1500, 3000)
+LONG_PARTITION_SHARE = 0.3
+"""Of scenarios whose network is at fault, how many have a partition for longer than clients wait."""
+LONG_PARTITION_SECONDS = int(ANSWER_TIMEOUT_SECONDS) + 2
+"""By which such a run is longer, too: most of that time nothing happens, which costs next to nothing."""
 
 
 class Drawn(NamedTuple):
@@ -184,7 +189,13 @@ class Drawing:
         if "faults" in document or self._rng.random() >= TROUBLED_SHARE:
             return ()
         kinds = self.some(sorted(NETWORK_FAULTS), 1 + self.up_to(FAULTS_MAX - 1))
-        faults = document["faults"] = self._faults(kinds, 1, seconds * 1000)
+        first_ms = 0
+        if self._rng.random() < LONG_PARTITION_SHARE:
+            kinds = (PARTITION, *(one for one in kinds if one != PARTITION))
+            seconds += LONG_PARTITION_SECONDS
+            document["duration"] = f"{seconds}s"
+            first_ms = LONG_PARTITION_SECONDS * 1000
+        faults = document["faults"] = self._faults(kinds, 1, seconds * 1000, first_ms)
         for fault in faults:
             if fault["kind"] in LATE_NETWORK_FAULTS:
                 fault["latency"] = self.one(("20ms", "150ms", "900ms"))
@@ -200,12 +211,13 @@ class Drawing:
             for at_ms in down[:1]
         ]
 
-    def _faults(self, kinds: Sequence[str], instances: int, run_ms: int) -> list[Document]:
-        """Return a fault of each kind, one after the other, as far as there is time."""
+    def _faults(self, kinds: Sequence[str], instances: int, run_ms: int, first_ms: int = 0) -> list[Document]:
+        """Return a fault of each kind, one after the other, as far as there is time; the first may have its length."""
         faults: list[Document] = []
         free_ms = FIRST_FAULT_MS
         for kind in kinds:
-            length_ms = 0 if kind == "redis.flush" else int(self.one(FAULT_MS))
+            length_ms = 0 if kind == "redis.flush" else first_ms or int(self.one(FAULT_MS))
+            first_ms = 0
             last_ms = run_ms - LAST_FAULT_MS - length_ms
             if free_ms >= last_ms:
                 break

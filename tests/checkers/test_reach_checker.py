@@ -12,6 +12,7 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.history.records import METRICS_PAGE, AuditReading, Fault, GeneratorSample
 from simulator.limits import TROUBLE_MAX_CHARACTERS, TROUBLES_MAX
+from tests.checkers.conftest import nanoseconds
 
 if TYPE_CHECKING:
     from simulator.history.records import Trouble
@@ -164,3 +165,16 @@ def test_a_fleet_that_was_set_up_and_never_sent_a_heartbeat_proves_nothing(story
     story.heartbeat(0, 3)
     assert check_reach(story.history, story.facts).status is Status.INCONCLUSIVE  # one of three requests had no answer
     assert "to register" not in check_reach(story.history, story.facts).summary
+
+
+@pytest.mark.parametrize(("slow_until", "excused"), [(10, True), (5.5, False)])
+def test_what_was_under_way_in_a_slow_network_when_a_fault_began_does_not_count(
+    story: Story, slow_until: float, *, excused: bool
+) -> None:
+    """Requests take up to four seconds there and back."""
+    for kind, began, ended in (("network.latency", 5, slow_until), ("network.cut", 10, 12)):
+        story.history.faults.append(Fault(kind, *map(nanoseconds, (began, began, ended, ended))))
+    for second in (0, 1, 2, 20):
+        story.heartbeat(0, second)
+    story.heartbeat(1, 6, Answer.LOST)
+    assert judged(story).figures["unanswered"] == (not excused)
