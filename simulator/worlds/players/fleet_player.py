@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.05
 STEADY_SECONDS = 0.5
+"""From one look to the next while as many machines take part as are wanted, and nothing is to begin before."""
 STEADY_SHARE = 1e-5
 """Of a run's duration, how long nothing is looked at where nothing is to change, if that is longer."""
-"""From one look to the next while as many machines take part as are wanted, and nothing is to begin before."""
 HARDWARE_MIN_SECONDS, HARDWARE_SHARE = 1.0, 0.2
 """How often the load of the hardware moves on: at most once a second, and five times from a heartbeat to the next."""
 
@@ -203,7 +203,6 @@ class FleetPlayer:
             while campaigns and campaigns[0].options.start_ns <= now_ns:
                 self._launch(campaigns.pop(0))
             self._end_shooting(now_ns)
-            progress.connected_max = max(progress.connected_max, progress.connected)
             until_ns = steady(now_ns)
             if progress.connected != wanted:
                 until_ns = min(until_ns, now_ns + pause * SECOND_NS)
