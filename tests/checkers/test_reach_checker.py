@@ -173,7 +173,8 @@ def test_what_was_under_way_in_a_slow_network_when_a_fault_began_does_not_count(
 ) -> None:
     """Requests take up to four seconds there and back."""
     for kind, began, ended in (("network.latency", 5, slow_until), ("network.cut", 10, 12)):
-        story.history.faults.append(Fault(kind, *map(nanoseconds, (began, began, ended, ended))))
+        began_ns, ended_ns = nanoseconds(began), nanoseconds(ended)
+        story.history.faults.append(Fault(kind, began_ns, began_ns, ended_ns, ended_ns))
     for second in (0, 1, 2, 20):
         story.heartbeat(0, second)
     story.heartbeat(1, 6, Answer.LOST)

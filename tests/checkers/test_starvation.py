@@ -161,7 +161,8 @@ def test_a_claim_of_missing_answers_is_open_where_a_fault_had_kept_some_away(
 ) -> None:
     """It is made once all was asked, when the fault may be long over."""
     story.history.claims.append(ClaimRecord(at * SECOND_NS, 1, "honest-served", held=False, message="it was not"))
-    story.history.faults.append(Fault("network.cut", *(second * SECOND_NS for second in (8, 8, 11, 11))))
+    began_ns, ended_ns = 8 * SECOND_NS, 11 * SECOND_NS
+    story.history.faults.append(Fault("network.cut", began_ns, began_ns, ended_ns, ended_ns))
     (claim,) = excuse_missing_answers(story.history).claims
     assert claim.held is held
 

@@ -133,7 +133,8 @@ def test_a_harness_that_stood_still_accuses_nobody_of_being_late(story: Story, a
 
 def slowed(story: Story, kind: str = "network.latency", began: float = 4, ended: float = 8) -> None:
     """Have the network be slow for a while."""
-    story.history.faults.append(Fault(kind, *map(nanoseconds, (began, began, ended, ended))))
+    began_ns, ended_ns = nanoseconds(began), nanoseconds(ended)
+    story.history.faults.append(Fault(kind, began_ns, began_ns, ended_ns, ended_ns))
 
 
 @pytest.mark.parametrize("kind", sorted(LOSES_NOTHING))
