@@ -116,7 +116,7 @@ def _audit(report_input: ReportInput, audit_verdict: Verdict | None) -> list[rec
     try:
         return reconciliation.audit_lines(
             report_input.history,
-            report_input.record.facts.audit_events_per_stream,
+            report_input.record.facts,
             {str(one.evidence.get("type")) for one in findings},
         )
     except (ValueError, OverflowError, LookupError):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from simulator.checkers.bounds import Range, ScrapeBounds
+    from simulator.checkers.facts import Facts
     from simulator.history.rows import History
 
 
@@ -86,18 +87,17 @@ def metric_lines(bounds: Sequence[ScrapeBounds]) -> list[MetricLine]:
     return lines
 
 
-def audit_lines(history: History, events_max: int | None, wrong: Collection[str]) -> list[AuditLine]:
+def audit_lines(history: History, facts: Facts, wrong: Collection[str]) -> list[AuditLine]:
     """Reconcile the audit lists that were read whole, by type of event, over the owners whose events are all there.
 
-    `events_max` is how many events of a stream the server keeps, None where that is not known; `wrong` are the types
-    that the audit checker has something to say about.
+    `wrong` are the types that the audit checker has something to say about.
     """
     owners = {owner_id: owner for owner_id, owner in gather(history).items() if owner.events is not None}
     if not owners:
         return []
     settled_ns = min(owner.sent_ns for owner in owners.values())
-    expected = expect(history, owners, settled_ns, max(owner.answered_ns for owner in owners.values()))
-    is_chained = chained(owners.values())
+    expected = expect(history, facts, owners, settled_ns, max(owner.answered_ns for owner in owners.values()))
+    is_chained, events_max = chained(owners.values()), facts.audit_events_per_stream
     lines = []
     for stream in (NOTABLE, REFUSED, ROUTINE):
         whole = [
