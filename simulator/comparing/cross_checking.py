@@ -11,7 +11,8 @@ from rich.table import Table
 
 from simulator.checkers.verdict import EXIT_CODES, Status
 from simulator.comparing.runs import read_run
-from simulator.comparing.worlds import CrossCheck, Says, WorldLine, compare_worlds
+from simulator.comparing.world_lines import Says, WorldLine
+from simulator.comparing.worlds import OPEN, CrossCheck, compare_worlds
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import write_whole
 from simulator.platform.wording import plural
@@ -80,7 +81,10 @@ def _show(checked: CrossCheck, console: Console) -> None:
         console.print(table)
     agreed = len(checked.lines) - len(shown)
     console.print(f"{plural(agreed, 'line')} of {len(checked.lines)} agree")
-    word, colour = {0: ("AGREE", "green"), 1: ("DIFFER", "red")}.get(checked.exit_code, ("UNDECIDED", "yellow"))
+    said = {one.says for one in checked.lines}
+    says = next((one for one in OPEN if one in said), Says.AGREES)
+    word = {Says.DIFFERS: "DIFFER", Says.UNDECIDED: "UNDECIDED"}.get(says, "AGREE")
+    colour = COLOURS[says] if says is not Says.AGREES or not checked.exit_code else "yellow"
     console.print(f"[{colour} bold]{word}[/] {checked.scenario}: {escape(printed(checked.summary))}")
 
 

@@ -133,7 +133,8 @@ def _play_round(
         except UnplayableError as error:
             state.problem, state.interrupted = str(error), True
             break
-        if played.interrupted or stopped():
+        # What failed did so whether or not a signal came meanwhile.
+        if (played.interrupted or stopped()) and not played.failures:
             state.interrupted = True
             break
         state.undecided += played.undecided

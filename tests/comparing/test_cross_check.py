@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from simulator.checkers.verdict import Status
 from simulator.commands.cli import app
 from simulator.comparing.runs import Run, read_run
-from simulator.comparing.worlds import CrossCheck, Says, compare_worlds
+from simulator.comparing.world_lines import Says
+from simulator.comparing.worlds import CrossCheck, compare_worlds
 from simulator.history.records import CpuWait
 from simulator.history.starvation import HARNESS
 from simulator.running.virtual import not_yet_virtual

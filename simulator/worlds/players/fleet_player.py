@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.05
 STEADY_SECONDS = 0.5
+"""From one look to the next while as many machines take part as are wanted, and nothing is to begin before."""
 STEADY_SHARE = 1e-5
 """Of a run's duration, how long nothing is looked at where nothing is to change, if that is longer."""
-"""From one look to the next while as many machines take part as are wanted, and nothing is to begin before."""
 HARDWARE_MIN_SECONDS, HARDWARE_SHARE = 1.0, 0.2
 """How often the load of the hardware moves on: at most once a second, and five times from a heartbeat to the next."""
 
@@ -296,7 +296,12 @@ class FleetPlayer:
             own_addresses=target.own_addresses and target.addresses_known,
             peer_sources=self._peers,
             lacks=target.lacks,
+            metrics_public=self._metrics_public(target),
         )
+
+    def _metrics_public(self, target: Target) -> bool | None:
+        """Return whether anybody may read the target's metrics; None where nobody knows how it was set."""
+        return self._scenario.server.environ().get("METRICS_PUBLIC") == "true" if target.settings_known else None
 
     def _join(self, machine: Machine) -> None:
         """Take a script's machine into the fleet as an honest one."""
