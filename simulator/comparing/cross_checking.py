@@ -56,7 +56,7 @@ def cross_check(request: RunRequest, console: Console) -> int:
     runs = [read_run(folder) for folder in folders]
     checked_at = datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251 - when they were compared
     checked = compare_worlds(request.scenario, runs[0], runs[1], (str(folders[0]), str(folders[1])), checked_at)
-    _show(checked, console)
+    show(checked, console)
     path = request.out / request.scenario.name / FILE
     try:
         write_whole(path, [msgspec.json.format(msgspec.json.encode(checked), indent=2) + b"\n"])
@@ -69,7 +69,7 @@ def cross_check(request: RunRequest, console: Console) -> int:
     return checked.exit_code
 
 
-def _show(checked: CrossCheck, console: Console) -> None:
+def show(checked: CrossCheck, console: Console) -> None:
     """Print what does not agree, line by line, and what it comes to."""
     console.rule("cross-check")
     shown = [one for one in checked.lines if one.says is not Says.AGREES]
