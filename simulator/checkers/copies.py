@@ -33,7 +33,7 @@ def ended_for_nothing(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]
     They had to be refused as replays.
     """
     ended = np.isin(rows["expected"], [Answer.NO_CONSENT, Answer.INVALID_CERTIFICATE])
-    wrong = (rows["campaign"] == MIDDLEBOX) & ended & (rows["got"] == rows["expected"])
+    wrong: NDArray[np.bool_] = (rows["campaign"] == MIDDLEBOX) & ended & (rows["got"] == rows["expected"])
     for at in np.flatnonzero(wrong):
         wrong[at] = not _can_have_ended(history, rows[at])
     return wrong

@@ -18,6 +18,7 @@ from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.history.losses import Loss, lost_status
 from simulator.history.records import Fault, Scrape
 from simulator.history.rows import HONEST, NEVER_NS, ROW, History
+from simulator.scenario.kinds import Duration
 from simulator.scenario.loading import load_scenario
 from simulator.scenario.values import FaultOptions
 from tests.comparing.test_cross_check import ALERTS, lines_that, played
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 SLOW, KILL = "network.latency", "server.kill"
-LENGTH_NS = SECOND_NS
+LENGTH = Duration(SECOND_NS)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def faulty(kind: str, at: float = 2, *, durable: bool = True) -> Scenario:
     """Return the scenario with a fault of a second."""
     scenario = load_scenario(ALERTS)
-    fault = FaultOptions(kind=kind, at_ns=int(at * SECOND_NS), duration_ns=LENGTH_NS, latency_ns=MILLISECOND_NS)
+    fault = FaultOptions(
+        kind=kind, at_ns=Duration(at * SECOND_NS), duration_ns=LENGTH, latency_ns=Duration(MILLISECOND_NS)
+    )
     return msgspec.structs.replace(
         scenario, faults=(fault,), server=msgspec.structs.replace(scenario.server, durable=durable)
     )
@@ -105,7 +108,7 @@ def lost_within(run: Run, share: float) -> Run:
 def test_far_more_lost_within_the_same_windows_differs(run: Run) -> None:
     scenario = faulty("network.loss")
     scenario = msgspec.structs.replace(
-        scenario, faults=(msgspec.structs.replace(scenario.faults[0], duration_ns=8 * SECOND_NS),)
+        scenario, faults=(msgspec.structs.replace(scenario.faults[0], duration_ns=Duration(8 * SECOND_NS)),)
     )
     both = [
         msgspec.structs.replace(one, history=troubled(one.history, scenario))
