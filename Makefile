@@ -43,6 +43,7 @@ test-quick: $(READY) ## run the tests that need no process, socket or waiting: a
 
 soak: $(READY) ## in full what the tests sample: false alarms, broken targets, kills, damaged files, growth and more
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/false_alarms
+	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/attacks
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/broken_targets
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/cases
 	@HATCHFARM_TESTS_SOAK=1 $(RUN)/python -m pytest tests/ci

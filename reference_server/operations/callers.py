@@ -130,7 +130,7 @@ def _admit_scraper(state: State, headers: dict[str, str]) -> Caller | Reply:
 def _admit_owner(state: State, headers: dict[str, str]) -> Caller | Reply:
     """Admit who shows the owners' token, as whom it names, and who shows a session."""
     if not is_owner(state, headers):
-        return Caller(AGENT_KIND) if _has_key(headers) else _admit_session(state, headers)
+        return _admit_key(headers) if _has_key(headers) else _admit_session(state, headers)
     owner_id = _owner_named(headers)
     return INVALID_OWNER_ID if owner_id is None else Caller(OWNER_KIND, owner_id)
 
@@ -140,6 +140,11 @@ def _owner_named(headers: dict[str, str]) -> str | None:
     owner_id = as_utf8(headers.get("x-owner-id", ""))
     # Nobody is registered as one that is not valid, and it may end up in audit events.
     return owner_id if owner_id is not None and valid_owner_id(owner_id) else None
+
+
+def _admit_key(headers: dict[str, str]) -> Caller | Reply:
+    """Admit who shows a key or an identity. An owner that is named beside it is not asked for, and must be one."""
+    return INVALID_OWNER_ID if _owner_named(headers) is None else Caller(AGENT_KIND)
 
 
 def _admit_session(state: State, headers: dict[str, str]) -> Caller | Reply:
@@ -170,7 +175,7 @@ def _prove_visitor(state: State, now: Instant, caller: Caller, headers: dict[str
 
 def _admit_person(state: State, headers: dict[str, str]) -> Caller | Reply:
     """Admit who shows a session, and agents, whom `_prove_owner` refuses."""
-    return Caller(AGENT_KIND) if _has_key(headers) else _admit_session(state, headers)
+    return _admit_key(headers) if _has_key(headers) else _admit_session(state, headers)
 
 
 def _prove_session(state: State, now: Instant, caller: Caller, _headers: dict[str, str]) -> Caller | Reply:
@@ -209,7 +214,7 @@ def _admit_agent(state: State, headers: dict[str, str]) -> Caller | Reply:
     if is_owner(state, headers):
         return FORBIDDEN
     if _has_key(headers) or _shows_identity(headers):
-        return Caller(AGENT_KIND)
+        return _admit_key(headers)
     return _admit_session(state, headers)
 
 
@@ -224,7 +229,7 @@ def _prove_agent(state: State, now: Instant, caller: Caller, headers: dict[str, 
 def _admit_account(state: State, headers: dict[str, str]) -> Caller | Reply:
     """Admit an owner that names itself, or whoever has a key or an identity."""
     if _shows_identity(headers):
-        return Caller(AGENT_KIND)
+        return _admit_key(headers)
     caller = _admit_owner(state, headers)
     return FORBIDDEN if isinstance(caller, Caller) and caller == Caller(OWNER_KIND) else caller
 

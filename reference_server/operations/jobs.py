@@ -221,13 +221,25 @@ def _count(text: str) -> int | None:
     return int(text) if re.fullmatch("[0-9]{1,9}", text) and int(text) <= JOB_GPUS_MAX else None
 
 
-_DECIMAL = {"type": "string", "pattern": f"^{_NUMBER.pattern}$", "default": "0"}
+_DECIMAL = {"type": "string", "pattern": f"^({_NUMBER.pattern})?$", "default": "0"}
 
 
 JOB_STATE = Parameter("state", str, "", {"type": "string", "enum": list(STATES)}, "Only jobs in this state.")
 _LEAST = (
-    Parameter("min_cpu_cores", _micro(JOB_CPU_CORES_MAX), 0, _DECIMAL, "At least so many cores are left."),
-    Parameter("min_memory_gb", _micro(JOB_MEMORY_GB_MAX), 0, _DECIMAL, "At least so much memory is left."),
+    Parameter(
+        "min_cpu_cores",
+        _micro(JOB_CPU_CORES_MAX),
+        0,
+        _DECIMAL,
+        f"At least so many cores are left, {JOB_CPU_CORES_MAX:,} at most.",
+    ),
+    Parameter(
+        "min_memory_gb",
+        _micro(JOB_MEMORY_GB_MAX),
+        0,
+        _DECIMAL,
+        f"At least so much memory is left, {JOB_MEMORY_GB_MAX:,} at most.",
+    ),
     Parameter(
         "min_gpu_count",
         _count,

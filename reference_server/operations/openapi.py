@@ -76,8 +76,8 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 REQUEST_HEADERS: dict[str, dict[str, Any]] = {
     "X-Owner-ID": {
-        "description": "Which owner calls. A session is of one already. What is not ASCII is UTF-8.",
-        "schema": {"type": "string", "pattern": "^[!-{}~]([ -{}~]*[!-{}~])?$", "maxLength": TEXT_MAX_CHARACTERS},
+        "description": "Which owner calls, nothing for none. A session is of one already. What is not ASCII is UTF-8.",
+        "schema": {"type": "string", "pattern": "^([!-{}~]([ -{}~]*[!-{}~])?)?$", "maxLength": TEXT_MAX_CHARACTERS},
         "example": "acme",
     },
     "X-Machine-Token": {

@@ -122,7 +122,8 @@ class _Judged:
         self._bounded = STREAMS if refusals < REFUSALS_KEPT_MIN else tuple(name for name in STREAMS if name != REFUSED)
         until_ns = max(owner.looks[-1].answered_ns for owner in owners.values())
         self._stories = stories_of(history)
-        self._expected: Expected = expect(history, [*self.whole, *self.counted], settled_ns, until_ns)
+        read = [*self.whole, *self.counted]
+        self._expected: Expected = expect(history, facts, read, settled_ns, until_ns)
 
     def findings(self) -> Iterator[Finding]:
         """Find all that is provably wrong."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, REFUSALS, REFUSED, ROUTINE, STREAMS, stream_of
 from simulator.checkers.bounds import UNBOUNDED, may_fail_as, perhaps_replaced
+from simulator.checkers.forgotten import perhaps_forgotten
 from simulator.checkers.judging import UNSURE, judge_answers
 from simulator.checkers.unknown import lost_parts, perhaps_sent, unknown_from_ns
 from simulator.contract.answers import REASONS, Answer, Operation
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from simulator.checkers.facts import Facts
     from simulator.history.records import Effect
 
 FAILURE_EVENT = "worker_auth_failed"
@@ -115,7 +117,7 @@ class Expected(msgspec.Struct):
         return self.owners[owner_id]
 
 
-def expect(history: History, owner_ids: Iterable[str], settled_ns: int, until_ns: int) -> Expected:
+def expect(history: History, facts: Facts, owner_ids: Iterable[str], settled_ns: int, until_ns: int) -> Expected:
     """Work out what must and may be in the lists of some owners that were read between two moments.
 
     What was answered before the first has surely left its event; what was sent after the second, none.
@@ -126,7 +128,7 @@ def expect(history: History, owner_ids: Iterable[str], settled_ns: int, until_ns
     by_machine = (rows["operation"] == Operation.HEARTBEAT) | (rows["operation"] == Operation.POLICY_FETCH)
     named = rows[by_machine & (rows["machine"] != NO_MACHINE)]
     late = named["answered_ns"] >= settled_ns
-    _add_heartbeats(history, owners, named, late)
+    _add_heartbeats(history, owners, named, late | perhaps_forgotten(history, named, facts))
     _add_failures(history, owners, named, late, perhaps_replaced(named, np.concatenate([rows, perhaps_sent(history)])))
     spare = _spare(history, rows[~by_machine])
     effects: dict[tuple[str, str], list[tuple[Effect, bool]]] = defaultdict(list)

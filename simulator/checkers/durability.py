@@ -14,6 +14,7 @@ import numpy as np
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.excused import healed_ns
+from simulator.checkers.forgotten import perhaps_forgotten
 from simulator.checkers.incarnations import incarnation_of, restarts_of
 from simulator.checkers.judging import SILENT
 from simulator.checkers.keeping import kept, one_of_each_first
@@ -59,7 +60,7 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         findings += _strangers(history, rows)
         known = np.concatenate([rows, perhaps_sent(history)])
         for reading in history.status_readings:
-            findings += _shown(history, known, reading)
+            findings += _shown(history, known, reading, facts)
             looked |= reading.ages.keys()
         tried_again = _tried_again(history, rows)
     findings.sort(key=lambda finding: finding.at_ns)
@@ -191,7 +192,7 @@ def _strangers(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
         yield Finding("durability.forgotten", message, int(row["sent_ns"]), evidence)
 
 
-def _shown(history: History, rows: NDArray[Any], reading: StatusReading) -> Iterator[Finding]:
+def _shown(history: History, rows: NDArray[Any], reading: StatusReading, facts: Facts) -> Iterator[Finding]:
     """Hold what an owner was shown after a fault against what its machines had been granted, and had sent."""
     registered = rows[(rows["operation"] == Operation.REGISTER) & (rows["got"] == Answer.ACCEPTED)]
     beats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["sent_ns"] <= reading.answered_ns)]
@@ -210,12 +211,14 @@ def _shown(history: History, rows: NDArray[Any], reading: StatusReading) -> Iter
             yield Finding("durability.machine", message, reading.sent_ns, {**evidence, **_requests(row)})
             continue
         mine = beats[(beats["machine"] == machine) & (beats["sent_ns"] <= reading.answered_ns)]
-        yield from _aged(mine, age, reading, evidence)
+        yield from _aged(mine, perhaps_forgotten(history, mine, facts), age, reading, evidence)
 
 
-def _aged(beats: NDArray[Any], age: float, reading: StatusReading, evidence: dict[str, Any]) -> Iterator[Finding]:
+def _aged(
+    beats: NDArray[Any], forgotten: NDArray[np.bool_], age: float, reading: StatusReading, evidence: dict[str, Any]
+) -> Iterator[Finding]:
     """Find a last heartbeat that is older than one that was accepted, or newer than any that can have been."""
-    accepted = beats[(beats["got"] == Answer.ACCEPTED) & (beats["answered_ns"] < reading.sent_ns)]
+    accepted = beats[(beats["got"] == Answer.ACCEPTED) & (beats["answered_ns"] < reading.sent_ns) & ~forgotten]
     if len(accepted):
         last = accepted[np.argmax(accepted["sent_ns"])]
         most_ns = reading.answered_ns - int(last["sent_ns"])

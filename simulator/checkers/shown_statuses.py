@@ -12,6 +12,7 @@ import numpy as np
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.audit_expected import single_policies
 from simulator.checkers.bounds import Range, slack_ns_of
+from simulator.checkers.forgotten import perhaps_forgotten
 from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.possible import unexplained
 from simulator.checkers.unknown import lost_parts
@@ -21,8 +22,6 @@ from simulator.history.rows import NEVER_NS, NO_MACHINE, History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
     from simulator.history.records import StatusReading, StatusShown, SummaryReading
@@ -38,7 +37,7 @@ def check_statuses(history: History, facts: Facts) -> Iterator[Finding]:
         return
     if unexplained(history, facts):
         return
-    heard = _Heard(history)
+    heard = _Heard(history, facts)
     policy_of = single_policies(history)
     for reading in readings:
         yield from _list(history, heard, reading)
@@ -53,11 +52,12 @@ def check_statuses(history: History, facts: Facts) -> Iterator[Finding]:
 class _Heard:
     """When each worker was heard from, surely and perhaps, and when it was registered."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, facts: Facts) -> None:
         rows = history.rows()
         rows = rows[rows["machine"] != NO_MACHINE]
         beats = rows[rows["operation"] == Operation.HEARTBEAT]
         beats = beats[np.argsort(beats["machine"], kind="stable")]
+        self._kept = ~perhaps_forgotten(history, beats, facts)
         registered = rows[(rows["operation"] == Operation.REGISTER) & (rows["got"] == Answer.ACCEPTED)]
         self._beats = beats
         self._numbers = {record.worker_id: number for number, record in history.machines.items()}
@@ -65,13 +65,13 @@ class _Heard:
 
     def surely(self, worker_id: str, before_ns: int) -> Any:
         """Return the last-sent heartbeat that was accepted before a moment; None without one."""
-        mine = self._of(worker_id)
+        mine = self._beats[self._of(worker_id)][self._kept[self._of(worker_id)]]
         mine = mine[(mine["got"] == Answer.ACCEPTED) & (mine["answered_ns"] < before_ns)]
         return mine[np.argmax(mine["sent_ns"])] if len(mine) else None
 
     def latest_ns(self, worker_id: str, until_ns: int) -> int | None:
         """Return the last moment by which one may have been accepted; None where that cannot be."""
-        mine = self._of(worker_id)
+        mine = self._beats[self._of(worker_id)]
         mine = mine[(mine["sent_ns"] <= until_ns)]
         refused = (mine["status"] >= 400) & (mine["status"] < 500)  # noqa: PLR2004 - as HTTP has it
         mine = mine[~refused]
@@ -80,11 +80,10 @@ class _Heard:
         sure = mine["got"] == Answer.ACCEPTED
         return int(np.where(sure, mine["answered_ns"], NEVER_NS).max())
 
-    def _of(self, worker_id: str) -> NDArray[Any]:
+    def _of(self, worker_id: str) -> slice:
         number = self._numbers.get(worker_id, NO_MACHINE - 1)
         first, last = np.searchsorted(self._beats["machine"], [number, number + 1])
-        found: NDArray[Any] = self._beats[first:last]
-        return found
+        return slice(first, last)
 
 
 def _list(history: History, heard: _Heard, reading: StatusReading) -> Iterator[Finding]:

@@ -114,7 +114,7 @@ def judged(request: RunRequest, outcome: RunState | Exception) -> Played:
         failures,
         states,
         len(outcome.history),
-        interrupted=outcome.interrupted is not None and not failures,
+        interrupted=outcome.interrupted is not None,
         undecided=verdict.status is Status.INCONCLUSIVE,
     )
 

@@ -95,6 +95,11 @@ class Progress:
         """What goes on now, by kind, number and name."""
         self._changes: list[Happening] = []
 
+    def connect(self) -> None:
+        """Count a machine's connection: at once, as fewer may be up whenever somebody looks."""
+        self.connected += 1
+        self.connected_max = max(self.connected_max, self.connected)
+
     def answered(self, got: Answer) -> None:
         """Count an honest heartbeat's answer."""
         if got is Answer.ACCEPTED:

@@ -56,7 +56,9 @@ def test_a_server_that_stood_still_refuses_what_has_ended_meanwhile(
     certified.request(operation, 3, 13, Answer.UNEXPECTED, expected=expected, **UNDER_WAY)
     assert answers(certified) is not Status.FAIL
     assert reasons_of(certified) == {REASONS[answer]: (1, 1)}
-    due = expect(as_known(certified.history, certified.facts), ["o"], 20 * SECOND_NS, 21 * SECOND_NS).of("o")
+    due = expect(
+        as_known(certified.history, certified.facts), certified.facts, ["o"], 20 * SECOND_NS, 21 * SECOND_NS
+    ).of("o")
     assert {key.reason for key in due.of(FAILURE_EVENT).exact} == {REASONS[answer]}
 
 

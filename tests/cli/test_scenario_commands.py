@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Hatchfarm
 
 SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"
+CODES = {Status.PASS: 0, Status.FAIL: 1, Status.INCONCLUSIVE: 3}
 QUICKLY = ("--virtual", "--no-reports")
 TARGET = ("--target", "http://127.0.0.1:9")
 BOUND = '"heartbeat.accepted" = ["rate>0.99"]'
@@ -333,11 +334,11 @@ def played(*outcomes: Any) -> tuple[Finished, list[str]]:
         request.on_verdict(
             SimpleNamespace(
                 scenario=request.scenario.name, status=status, interrupted=interrupted, checkers=[], thresholds=[],
-                attacks=[],
+                attacks=[], exit_code=CODES[status],
             ),
             Path("results"),
         )  # fmt: skip
-        return {Status.PASS: 0, Status.FAIL: 1, Status.INCONCLUSIVE: 3}[status]
+        return CODES[status]
 
     printed = io.StringIO()
     requests: list[Any] = [Request(SimpleNamespace(name=str(number))) for number in range(len(outcomes))]

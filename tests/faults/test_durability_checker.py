@@ -8,7 +8,7 @@ from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.history.records import CampaignRecord, ClaimRecord
 from tests.checkers.conftest import nanoseconds
-from tests.faults.stories import FULL, KILL, PAUSE, Tale
+from tests.faults.stories import FLUSH, FULL, KILL, PAUSE, Tale
 
 NONCE = b"\1" * 12
 SPENT = b"\2" * 12
@@ -209,3 +209,19 @@ def test_answers_that_the_runs_own_fault_kept_from_an_attack_break_no_claim_of_i
             ClaimRecord(nanoseconds(at), 1, rule, held=False, message="709 of 1000 were answered")
         )
         assert tale.judge()["attacks"].figures["claims_broken"] == broken, (rule, at)
+
+
+@pytest.mark.parametrize(
+    ("instances", "accepted_at", "rules"), [(3, 9.8, []), (3, 9.2, ["heartbeat"]), (1, 9.8, ["heartbeat"])]
+)
+def test_what_redis_alone_knew_of_instances_goes_with_a_flush(
+    instances: int, accepted_at: float, rules: list[str]
+) -> None:
+    """They read a heartbeat that they accepted a moment later; a server alone has it at once."""
+    tale = Tale(durable=True, instances=instances)
+    tale.register(0, 1)
+    tale.heartbeat(0, 5, nonce=SPENT)
+    tale.heartbeat(0, accepted_at, nonce=NONCE)
+    tale.fault(FLUSH, 10, 10.1)
+    tale.shown(12, wrk_0=7)
+    assert tale.rules() == rules

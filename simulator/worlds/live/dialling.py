@@ -46,7 +46,8 @@ def shake_hands(link: Link, target: Target, selector: selectors.BaseSelector, pr
             link.sock = sock
         link.state = LinkState.HANDSHAKING
         selector.register(sock, selectors.EVENT_READ, link)
-        progress.connected += link.machine is not None
+        if link.machine is not None:
+            progress.connect()
     if isinstance(sock, ssl.SSLSocket):
         try:
             sock.do_handshake()

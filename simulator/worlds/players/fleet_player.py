@@ -203,7 +203,6 @@ class FleetPlayer:
             while campaigns and campaigns[0].options.start_ns <= now_ns:
                 self._launch(campaigns.pop(0))
             self._end_shooting(now_ns)
-            progress.connected_max = max(progress.connected_max, progress.connected)
             until_ns = steady(now_ns)
             if progress.connected != wanted:
                 until_ns = min(until_ns, now_ns + pause * SECOND_NS)

@@ -211,11 +211,15 @@ class _Process:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until it is stopped or killed."""
         self._root = trio.lowlevel.current_task()
-        with self._life:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self._resolver.run)
-                nursery.start_soon(self._serve)
-                task_status.started()
+        try:
+            with self._life:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(self._resolver.run)
+                    nursery.start_soon(self._serve)
+                    task_status.started()
+        except Exception:
+            if not self._over:  # else what is left of it has found that nothing is outside any more
+                raise
 
     async def _serve(self) -> None:
         with self._serving:

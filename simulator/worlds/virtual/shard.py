@@ -115,7 +115,8 @@ class VirtualShard(Carrying):
         end.look, end.take = partial(self._look, link), partial(self._take_whole, link)
         end.watch(READ)
         link.state = LinkState.READY
-        self._progress.connected += link.machine is not None
+        if link.machine is not None:
+            self._progress.connect()
         return True
 
     def _receive(self, sock: socket.socket) -> bytes | None:
