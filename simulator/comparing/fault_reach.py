@@ -96,7 +96,7 @@ def missed_turns(scenario: Scenario, history: History) -> tuple[float, int]:
     last = np.append(beats["machine"][1:] != beats["machine"][:-1], True)
     following = np.where(last, scenario.duration_ns, following)
     turns = (following - beats["sent_ns"]) / max(1, scenario.fleet.heartbeat_interval_ns) - 1
-    late = _within(history, beats) & (turns > max(0.5, scenario.fleet.jitter))
+    late = _within(history, beats) & (turns > scenario.fleet.jitter)
     return float(turns[late].sum()), int(late.sum())
 
 
