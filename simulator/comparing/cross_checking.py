@@ -81,8 +81,8 @@ def show(checked: CrossCheck, console: Console) -> None:
         console.print(table)
     agreed = len(checked.lines) - len(shown)
     console.print(f"{plural(agreed, 'line')} of {len(checked.lines)} agree")
-    said = {one.says for one in checked.lines}
-    says = next((one for one in OPEN if one in said), Says.AGREES)
+    judged = {one.says for one in checked.lines}
+    says = next((one for one in OPEN if one in judged), Says.AGREES)
     word = {Says.DIFFERS: "DIFFER", Says.UNDECIDED: "UNDECIDED"}.get(says, "AGREE")
     colour = COLOURS[says] if says is not Says.AGREES or not checked.exit_code else "yellow"
     console.print(f"[{colour} bold]{word}[/] {checked.scenario}: {escape(printed(checked.summary))}")

@@ -37,7 +37,7 @@ def restarted(story: Story, at: float) -> None:
     story.history.faults.append(Fault("server.kill", at_ns, at_ns, at_ns, at_ns + SECOND_NS))
 
 
-def told(answer: Answer, life: float = 900) -> Story:
+def story_of(answer: Answer, life: float = 900) -> Story:
     """Tell of a copy of a machine that had a consent and a certificate; another machine has a consent, too."""
     story = Story()
     for machine in (0, 1):
@@ -62,7 +62,7 @@ def told(answer: Answer, life: float = 900) -> Story:
     ],
 )
 def test_a_copy_may_be_refused_for_what_can_have_ended(answer: Answer, ends: Callable[[Story], None]) -> None:
-    story = told(answer)
+    story = story_of(answer)
     ends(story)
     assert check_answers(story.history, story.facts).figures["wrong"] == 0
 
@@ -84,7 +84,7 @@ def test_a_copy_may_be_refused_for_what_can_have_ended(answer: Answer, ends: Cal
 def test_a_copy_must_be_refused_as_a_replay_where_nothing_ended(
     answer: Answer, ends: Callable[[Story], None]
 ) -> None:  # fmt: skip
-    story = told(answer)
+    story = story_of(answer)
     ends(story)
     verdict = check_answers(story.history, story.facts)
     assert verdict.status is Status.FAIL
@@ -93,7 +93,7 @@ def test_a_copy_must_be_refused_as_a_replay_where_nothing_ended(
 
 
 def test_a_certificate_that_ran_out_ends_by_itself() -> None:
-    story = told(NO_CERTIFICATE, life=COPIED - 1)
+    story = story_of(NO_CERTIFICATE, life=COPIED - 1)
     assert check_answers(story.history, story.facts).figures["wrong"] == 0
 
 
