@@ -340,8 +340,11 @@ CROSS_CAMPAIGN_SHARE, CROSS_CAMPAIGN_SPARE = 0.1, 10
 """By which share, and how many requests besides, what a campaign sent may differ between virtual time and a live run:
 scripts go on as they are answered, and what is under way at the end of one is not sent in the other."""
 NETWORK_LATENCY_MAX_SECONDS = 2.0
-"""By which a fault of the network delays bytes each way: with a handshake half of a client's patience, so that it loses
-nothing."""
+"""By which a fault of the network delays bytes each way: with a handshake half of a client's patience. Parts of one
+answer are delayed together, up to what is held of it (`PROXY_HELD_MAX_BYTES`), so that it loses nothing."""
+PROXY_HELD_MAX_BYTES = ANSWER_MAX_BYTES
+"""What a network that delays holds of one way of a connection: the longest answer that a client reads. More waits where
+it was sent."""
 PROXY_CONNECTIONS_MAX = 20_000
 """Through one proxy of a run's own: two for each machine of the largest fleet that one process plays with open files to
 spare."""

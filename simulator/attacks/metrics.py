@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses, Party
     from simulator.attacks.script import Outcome, Script, ScriptContext
 
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 BY_REASON = "hatchfarm_worker_auth_failures_by_reason_total"
 MARK_DIGITS = 12
 SHAPES = (
@@ -143,12 +144,14 @@ class Inject(OwnerAttack):
 
 
 def metrics_are_public(context: ScriptContext, party: Party, addresses: Addresses) -> Script[bool]:
-    """Ask for the metrics without a bearer: 200 or 401, which is right depends on a setting that no route shows."""
-    open_question = Expect(
-        Answer.REFUSED, (HTTPStatus.UNAUTHORIZED, HTTPStatus.OK), "", "metrics may be public by METRICS_PUBLIC=true"
-    )
-    asked: Outcome = yield send(context, METRICS, party, open_question, client=addresses.take(), headers={})
-    return asked.status == OK
+    """Ask for the metrics without a bearer: which of 200 and 401 is right depends on a setting that no route shows.
+
+    Return whether they are, as the target answers only where the setting is not known.
+    """
+    statuses = {None: (UNAUTHORIZED, OK), True: (OK,), False: (UNAUTHORIZED,)}[context.metrics_public]
+    expect = Expect(Answer.REFUSED, statuses, "", "metrics are public by METRICS_PUBLIC=true, and by nothing else")
+    asked: Outcome = yield send(context, METRICS, party, expect, client=addresses.take(), headers={})
+    return asked.status == OK if context.metrics_public is None else context.metrics_public
 
 
 class Read(OwnerAttack):
@@ -168,7 +171,7 @@ class Read(OwnerAttack):
         if (yield from metrics_are_public(context, party, addresses)):
             yield Claim("public", None, "the target's metrics are public (METRICS_PUBLIC=true)")
             return
-        expect = refused(HTTPStatus.UNAUTHORIZED, "unauthorized", "it carries no token of the owners")
+        expect = refused(UNAUTHORIZED, "unauthorized", "it carries no token of the owners")
         for route in (METRICS, *(() if Feature.API_METRICS in context.lacks else (API_METRICS,))):
             for path in route.paths(context):
                 yield send(context, route, party, expect, client=addresses.take(), path=path, headers={})

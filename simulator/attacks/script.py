@@ -295,7 +295,8 @@ class ScriptContext:
     has got hold of. `now` gives nanoseconds of the run, `wall` Unix nanoseconds. `rotation_ns` is how old a machine of
     the script lets its certificate become once it has joined the fleet. `own_addresses` says whether each client of the
     script speaks from an address of its own; `peer_sources` are addresses within one IPv6 /64 that it may speak from.
-    `lacks` is what the target does not have: what depends on it is not tried. `acts` are what the script's owners and
+    `lacks` is what the target does not have: what depends on it is not tried. `metrics_public` says whether anybody may
+    read its metrics, None where that is not known. `acts` are what the script's owners and
     machines do on the control plane.
     """
 
@@ -319,6 +320,7 @@ class ScriptContext:
         own_addresses: bool = True,
         peer_sources: tuple[str, ...] = (),
         lacks: frozenset[Feature] = frozenset(),
+        metrics_public: bool | None = None,
     ) -> None:
         self.campaign = campaign
         self.host = host
@@ -334,6 +336,7 @@ class ScriptContext:
         self.own_addresses = own_addresses
         self.peer_sources = peer_sources
         self.lacks = lacks
+        self.metrics_public = metrics_public
         self.acts = Acts(history, token, rotation_ns, Unrecorded())
         self._new_number = new_number
         self._interval_ns = interval_ns

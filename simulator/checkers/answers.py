@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from simulator.checkers.copies import ended_for_nothing
 from simulator.checkers.effects import done_unanswered, heard_unanswered
 from simulator.checkers.judging import PROVEN, UNSURE, Circumstance, Ruling, judge, judge_answers
 from simulator.checkers.keeping import kept
@@ -45,6 +46,7 @@ _COUNTED = {Ruling.WRONG: "wrong", Ruling.FAILED: "failed with 5xx", Ruling.LOST
 def check_answers(history: History, facts: Facts) -> Verdict:
     """Compare what each request got with what it had to get, and with what it did."""
     rows = np.concatenate([history.rows(), _unserved(history)])
+    rows["expected"][ended_for_nothing(history, rows)] = Answer.NONCE_REPLAYED
     got, hostile = rows["got"], rows["campaign"] != HONEST
     rulings, under = judge(history, facts, rows)
     judged, right = judge_answers(rows)

@@ -9,7 +9,7 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.history.starvation import Starvation
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.limits import ANSWER_TIMEOUT_SECONDS, NETWORK_LATENCY_MAX_SECONDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
 IN_FLIGHT_NS = SECOND_NS
 """How long before a fault a request may have been sent that the fault cuts off."""
+THERE_AND_BACK_NS = int(2 * NETWORK_LATENCY_MAX_SECONDS * SECOND_NS)
+"""By how much longer requests are under way while the network is slow."""
 HEALED_AFTER_NS = 5 * SECOND_NS
 """By when a server must answer again, once its process or its Redis does: half a client's patience."""
 NETWORK = "network."
@@ -37,12 +39,15 @@ OF_MISSING_ANSWERS = frozenset(
 def excuse_missing_answers(history: History) -> History:
     """Return the history, with nothing claimed of answers that the run's own faults may have kept away.
 
-    Nor of those that were late while somebody waited for a CPU.
+    Nor of those that were late while somebody waited for a CPU. A claim does not say whether an answer was late or
+    never came, so a slow network leaves it open.
     """
     if not (history.faults or history.cpu_waits) or not history.claims:
         return history
     at_ns = np.array([one.at_ns for one in history.claims], dtype=np.int64)
-    covered = Excused(history, late=True).covers(at_ns) | Starvation(history).covers(at_ns - PATIENCE_NS, at_ns)
+    # What a claim tells of was asked before it, for as long as clients wait at least.
+    since_ns = at_ns - PATIENCE_NS
+    covered = Excused(history, late=True).overlap(since_ns, at_ns) | Starvation(history).covers(since_ns, at_ns)
     excused = history.with_rows(history.rows())
     excused.claims = [
         msgspec.structs.replace(one, held=None) if away and not one.held and one.rule in OF_MISSING_ANSWERS else one
@@ -62,17 +67,30 @@ def healed_ns(fault: Fault) -> int:
     return fault.ended_to_ns + refused_for_ns + HEALED_AFTER_NS
 
 
+def _cut_off_from_ns(history: History, fault: Fault) -> int:
+    """Return when the first request may have been sent that a fault cuts off.
+
+    That is earlier where the network was slow when it began, or had been just before.
+    """
+    slow_from_ns = [
+        max(one.began_from_ns, fault.began_from_ns - THERE_AND_BACK_NS)
+        for one in history.faults
+        if one.kind in LOSES_NOTHING and one.began_from_ns < fault.began_to_ns <= one.ended_to_ns + THERE_AND_BACK_NS
+    ]
+    return min([fault.began_from_ns, *slow_from_ns]) - IN_FLIGHT_NS
+
+
 class Excused:
     """Which moments of a run its faults excuse, and how much of what went wrong on the way they do not.
 
     A network that is slow, or doubles, keeps no answer away: what is missing then is the server's. `late` excuses
-    answers that came late, too.
+    answers that came late, too: for waits that were too long, and for nothing else.
     """
 
     def __init__(self, history: History, *, late: bool = False) -> None:
         self._history = history
         self._spans = [
-            (one.began_from_ns - IN_FLIGHT_NS, healed_ns(one))
+            (_cut_off_from_ns(history, one), healed_ns(one))
             for one in history.faults
             if late or one.kind not in LOSES_NOTHING
         ]

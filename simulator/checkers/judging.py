@@ -15,7 +15,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.checkers.excused import Excused
 from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import SERVER_ERROR, backend_of
-from simulator.history.losses import CROSSINGS_EACH, Loss, losses_of
+from simulator.history.losses import CROSSING_MAX_NS, CROSSINGS_EACH, TENTH_NS, Loss, losses_of
 from simulator.history.rows import HONEST, History
 from simulator.history.starvation import Starvation
 
@@ -182,7 +182,9 @@ def circumstances(history: History, facts: Facts, rows: NDArray[Any]) -> NDArray
     found[crossed_closes(history, some)] = Circumstance.CLOSING
     found[timed_out & Starvation(history).covers(sent_ns, until_ns)] = Circumstance.STARVED
     found[(lost & (given_up | late)) | (lacks & (some["status"] < SERVER_ERROR))] = Circumstance.EXCUSED
-    found[Excused(history, late=True).overlap(sent_ns, until_ns)] = Circumstance.FAULT
+    # A slow network makes answers late. It neither cuts them off nor has a server fail.
+    slowed = timed_out & Excused(history, late=True).overlap(sent_ns, until_ns)
+    found[slowed | Excused(history).overlap(sent_ns, until_ns)] = Circumstance.FAULT
     under[doubtful] = found
     return under
 
@@ -193,7 +195,11 @@ def crossed_closes(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
     A server that closes what rests is seen at it where no request is under way, too. Where it hardly is, what it cut
     off were the requests.
     """
-    crossed: NDArray[np.bool_] = (rows["got"] == Answer.LOST) & (losses_of(rows["status"])[0] == Loss.CLOSING)
+    cause, waited_ns = losses_of(rows["status"])
+    crossed: NDArray[np.bool_] = (rows["got"] == Answer.LOST) & (cause == Loss.CLOSING)
+    if (slowly := crossed & (waited_ns > CROSSING_MAX_NS + TENTH_NS)).any():
+        sent_ns = rows["sent_ns"]
+        crossed &= ~slowly | Excused(history, late=True).overlap(sent_ns, sent_ns + waited_ns)
     if not crossed.any() or not history.rests_watched:
         return crossed
     whole = history.rows()

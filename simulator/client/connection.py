@@ -105,6 +105,14 @@ class ControlConnection:
         """The last request that was answered on this connection, and when it was sent."""
         self._turn = source_number(source)
 
+    @property
+    def sent_ns(self) -> int:
+        """Return when the request that was answered last was sent: again, where its first connection was lost.
+
+        By the witness's clock; 0 without one.
+        """
+        return self._last[1]
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -195,8 +203,10 @@ class ControlConnection:
                 waited_ns=int((trio.current_time() - started) * 1e9),
             )
             await self.close()
-            if rested and message.startswith((b"GET ", b"HEAD ")) and not isinstance(error, trio.TooSlowError):
-                # Servers close what rests for long, perhaps as we send; to read once more changes nothing.
+            unread = not isinstance(error, trio.TooSlowError) and getattr(error, "nothing_came", True)
+            if rested and message.startswith((b"GET ", b"HEAD ")) and unread:
+                # Servers close what rests for long, perhaps as we send; to read once more changes nothing. Of what was
+                # answered in part it would: a refusal is counted each time.
                 return await self.exchange(message)
             raise LostError(cause_of(error, self._target, self._answer_seconds), loss) from error
         self._free_since = trio.current_time()
@@ -216,7 +226,12 @@ class ControlConnection:
     async def _read(stream: trio.abc.Stream, *, to_head: bool) -> HttpAnswer:
         reader, began = AnswerReader(to_head=to_head), False
         while True:
-            part = await stream.receive_some(65_536)
+            try:
+                part = await stream.receive_some(65_536)
+            except trio.BrokenResourceError:
+                if began:
+                    raise CutError(nothing_came=False) from None
+                raise
             answer = reader.feed(bytes(part), ended=not part)
             if answer is not None:
                 return answer

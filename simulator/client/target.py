@@ -79,6 +79,8 @@ class Target(msgspec.Struct, frozen=True):
     """Other addresses of the same name, to be tried where the first one cannot be connected to."""
     addresses_known: bool = True
     """Whether it is known, and not only hoped, that the server tells the addresses of machines apart."""
+    settings_known: bool = False
+    """Whether the run set it up by the scenario, so that it is known how every setting stands."""
     secrets: KnownSecrets | None = None
     """Where what it gives out is noted, for its log to be searched; None where nobody can read that."""
     network: Network | None = None

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from simulator.checkers.verdict import EXIT_CODES, Status
 from simulator.comparing.runs import read_run
-from simulator.comparing.worlds import CrossCheck, Says, WorldLine, compare_worlds
+from simulator.comparing.world_lines import Says, WorldLine
+from simulator.comparing.worlds import OPEN, CrossCheck, compare_worlds
 from simulator.platform.console import print_rule
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import write_whole
@@ -55,7 +56,7 @@ def cross_check(request: RunRequest, console: Console) -> int:
     runs = [read_run(folder) for folder in folders]
     checked_at = datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251 - when they were compared
     checked = compare_worlds(request.scenario, runs[0], runs[1], (str(folders[0]), str(folders[1])), checked_at)
-    _show(checked, console)
+    show(checked, console)
     path = request.out / request.scenario.name / FILE
     try:
         write_whole(path, [msgspec.json.format(msgspec.json.encode(checked), indent=2) + b"\n"])
@@ -83,7 +84,7 @@ def _see_comparable(request: RunRequest) -> None:
         )
 
 
-def _show(checked: CrossCheck, console: Console) -> None:
+def show(checked: CrossCheck, console: Console) -> None:
     """Print what does not agree, line by line, and what it comes to."""
     print_rule(console, "cross-check")
     shown = [one for one in checked.lines if one.says is not Says.AGREES]
@@ -95,7 +96,10 @@ def _show(checked: CrossCheck, console: Console) -> None:
         console.print(table)
     agreed = len(checked.lines) - len(shown)
     console.print(f"{plural(agreed, 'line')} of {len(checked.lines)} agree")
-    word, colour = {0: ("AGREE", "green"), 1: ("DIFFER", "red")}.get(checked.exit_code, ("UNDECIDED", "yellow"))
+    judged = {one.says for one in checked.lines}
+    says = next((one for one in OPEN if one in judged), Says.AGREES)
+    word = {Says.DIFFERS: "DIFFER", Says.UNDECIDED: "UNDECIDED"}.get(says, "AGREE")
+    colour = COLOURS[says] if says is not Says.AGREES or not checked.exit_code else "yellow"
     console.print(f"[{colour} bold]{word}[/] {checked.scenario}: {escape(printed(checked.summary))}")
 
 

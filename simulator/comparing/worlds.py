@@ -6,24 +6,22 @@ Times of answers are not compared: they are what differs between two worlds.
 from __future__ import annotations
 
 import math
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.checkers.verdict import EXIT_CODES, Status, worst
+from simulator.comparing.alert_turns import alert_lines
+from simulator.comparing.fault_reach import Reach, forgets, honest_reach, losing_faults, missed_turns, sent_within
 from simulator.comparing.runs import Run, named_checks
-from simulator.contract.answers import Answer, Operation, operation_name
-from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
+from simulator.comparing.world_lines import Says, WorldLine, count_line
+from simulator.contract.answers import Operation, operation_name
 from simulator.fleet.requests import ROTATION_SHARE_MAX
-from simulator.history.losses import Loss, losses_of
-from simulator.history.rows import HONEST
 from simulator.history.starvation import Starvation
-from simulator.limits import CROSS_CAMPAIGN_SHARE, CROSS_CAMPAIGN_SPARE, CROSS_LATE_SECONDS, CROSS_SHIFT_SECONDS
+from simulator.limits import CROSS_CAMPAIGN_SHARE, CROSS_CAMPAIGN_SPARE, CROSS_SHIFT_SECONDS
 from simulator.platform.wording import plural
 from simulator.scenario.metrics import MEMORY
 
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulator.checkers.verdict import Verdict
-    from simulator.history.rows import History
     from simulator.judging.verdict_file import AttackSummary
     from simulator.scenario.values import Scenario
 
@@ -46,27 +43,8 @@ ONLY_LIVE = {
     MEMORY: "in virtual time the server has the harness's own memory",
 }
 """What virtual time has nothing to judge of, with the reason."""
-
-
-class Says(StrEnum):
-    """What is said of a line: `explained` differs for a reason that is no fault, `undecided` cannot be known."""
-
-    AGREES = "agrees"
-    EXPLAINED = "explained"
-    UNDECIDED = "undecided"
-    DIFFERS = "differs"
-
-
-class WorldLine(msgspec.Struct, frozen=True):
-    """One thing that both worlds say: `bound` is how far apart they may be, and `why` says what stands behind it."""
-
-    kind: str
-    name: str
-    virtual: str
-    live: str
-    says: Says
-    bound: str = "the same"
-    why: str = ""
+OPEN = (Says.DIFFERS, Says.UNDECIDED)
+"""What is said of lines by which two worlds do not agree."""
 
 
 class CrossCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +73,9 @@ def compare_worlds(
     """Compare the two runs of a scenario."""
     figures = [
         *_campaigns(scenario, virtual, live), *_counts(scenario, virtual, live),
-        *_alerts(scenario, virtual.history, live.history),
+        *alert_lines(scenario, virtual.history, live.history),
     ]  # fmt: skip
-    lines = [*_verdicts(virtual, live), *_as_far_as_known(figures, scenario, live)]
+    lines = [*_verdicts(virtual, live), *_as_far_as_known(figures, live)]
     statuses = [virtual.verdict.status, live.verdict.status]
     if any(one.says is Says.DIFFERS for one in lines) or Status.FAIL in statuses:
         code = DIFFER
@@ -111,33 +89,28 @@ def compare_worlds(
     )  # fmt: skip
 
 
-def _as_far_as_known(figures: list[WorldLine], scenario: Scenario, live: Run) -> Iterator[WorldLine]:
-    """Yield the lines; what differs is undecided where the live run's machine was too busy to play it in time.
-
-    Alerts of a run with faults differ by what the faults hit, which is drawn as it comes in each world.
-    """
+def _as_far_as_known(figures: list[WorldLine], live: Run) -> Iterator[WorldLine]:
+    """Yield the lines; what differs is undecided where the live run's machine was too busy to play it in time."""
     starved = Starvation(live.history).describe(0, live.record.elapsed_ns)
     for one in figures:
-        if one.says is not Says.DIFFERS:
-            yield one
-        elif starved:
-            yield msgspec.structs.replace(one, says=Says.UNDECIDED, why=starved)
-        elif scenario.faults and one.name.startswith((STALE_ALERT, AUTH_ALERT)):
-            yield msgspec.structs.replace(one, says=Says.EXPLAINED, why="faults hit what is under way in each world")
-        else:
-            yield one
+        differs = one.says is Says.DIFFERS and starved
+        yield msgspec.structs.replace(one, says=Says.UNDECIDED, why=starved) if differs else one
 
 
 def _summary(lines: list[WorldLine], virtual: Run, live: Run) -> str:
-    parts = [
-        f"the {name} run is {one.verdict.status.value}"
-        for name, one in (("virtual", virtual), ("live", live))
-        if one.verdict.status is not Status.PASS
-    ]
+    """Say first whether both worlds agree: two runs that fail alike do."""
+    parts = []
     for says in (Says.DIFFERS, Says.UNDECIDED):
         found = [one.name for one in lines if one.says is says]
         parts += [f"{says.value}: {', '.join(found)}"] if found else []
-    return "; ".join(parts) or f"both worlds say the same in {len(lines)} lines"
+    statuses = [one.verdict.status for one in (virtual, live)]
+    if statuses[0] is not statuses[1]:
+        names = zip(("virtual", "live"), statuses, strict=True)
+        parts += [f"the {name} run is {status.value}" for name, status in names if status is not Status.PASS]
+    elif statuses[0] is not Status.PASS:
+        parts.append(f"both runs are {statuses[0].value}")
+    agreed = f"both worlds say the same in {plural(len(lines), 'line')}"
+    return "; ".join(parts if any(one.says in OPEN for one in lines) else [agreed, *parts])
 
 
 # --- verdicts
@@ -201,8 +174,12 @@ def _campaigns(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLin
         if issubclass(CATALOGUE[one.attack], ShotAttack) and _rotates(scenario):
             allowed = math.ceil(options.rate * options.duration_ns / SECOND_NS)
             why = "a shot needs a victim that does not rotate its certificate just then"
-        yield _count_line(f"{name} sent", one.sent, other.sent, allowed, why)
-        yield _count_line(f"{name} wrong", one.wrong, other.wrong, 0, "")
+        within = [sent_within(run.history, one.campaign) for run in (virtual, live)]
+        if within[0] != within[1]:
+            allowed += abs(within[0] - within[1])
+            why += f"; {within[0]:,} and {within[1]:,} were sent within faults' windows"
+        yield count_line(f"{name} sent", one.sent, other.sent, allowed, why)
+        yield count_line(f"{name} wrong", one.wrong, other.wrong, 0, "")
 
 
 def _rotates(scenario: Scenario) -> bool:
@@ -212,33 +189,48 @@ def _rotates(scenario: Scenario) -> bool:
 
 
 def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
-    """Compare what honest machines, owners and agents asked, by operation, and how many were answered as expected."""
-    yield _count_line("machines connected", virtual.record.connected_max, live.record.connected_max, 0, "")
-    ones, others = _honest(virtual.history), _honest(live.history)
+    """Compare what honest machines, owners and agents asked, by operation, and how many were answered as expected.
+
+    What faults kept from its answer is a count of its own: it differs by no more than they can have reached.
+    """
+    yield count_line("machines connected", virtual.record.connected_max, live.record.connected_max, 0, "")
+    ones, others = honest_reach(scenario, virtual.history), honest_reach(scenario, live.history)
     missed = _missed(live)
     for operation in sorted({*ones, *others}):
-        asked, right = ones.get(operation, (0, 0))
-        asked_live, right_live = others.get(operation, (0, 0))
-        name, wrong, wrong_live = operation_name(operation), asked - right, asked_live - right_live
+        one, other = ones.get(operation, Reach()), others.get(operation, Reach())
+        name = operation_name(operation)
         allowed, why = _allowed(scenario, operation, missed)
-        spare, reason = _spare(scenario, max(wrong, wrong_live))
-        whys = "; ".join(filter(None, (why, reason)))
-        yield _count_line(f"{name} asked", asked, asked_live, allowed + spare, whys)
-        yield _count_line(f"{name} not as expected", wrong, wrong_live, spare, reason)
+        if scenario.faults:
+            more, reason = _asked_for_faults(scenario, operation, (virtual, one), (live, other))
+            allowed, why = allowed + more, "; ".join(filter(None, (why, reason if more else "")))
+        yield count_line(f"{name} asked", one.asked, other.asked, allowed, why)
+        yield count_line(f"{name} not as expected", one.wrong, other.wrong, 0, "")
+        if one.kept or other.kept:
+            yield count_line(f"{name} kept by faults", one.kept, other.kept, *_kept(scenario, live, one, other))
 
 
-def _honest(history: History) -> dict[int, tuple[int, int]]:
-    """Count honest requests by operation: all, and those that were answered as expected."""
-    rows = history.rows()
-    rows = rows[rows["campaign"] == HONEST]
-    cause, _ = losses_of(rows["status"])
-    rows = rows[(rows["got"] != Answer.LOST) | (cause != Loss.ENDED)]  # the end of a run cuts off what is under way
-    right = rows["got"] == rows["expected"]
-    return {
-        operation: (int(mine.sum()), int((mine & right).sum()))
-        for operation in np.unique(rows["operation"]).tolist()
-        for mine in [rows["operation"] == operation]
-    }
+def _asked_for_faults(
+    scenario: Scenario, operation: int, virtual: tuple[Run, Reach], live: tuple[Run, Reach]
+) -> tuple[int, str]:
+    """Return by how many more requests two runs may differ for what their faults reached, and why."""
+    if operation == Operation.HEARTBEAT:
+        turns, after = zip(*(missed_turns(scenario, run.history) for run, _ in (virtual, live)), strict=True)
+        more = math.ceil(abs(turns[0] - turns[1]) + SPREAD * math.sqrt(sum(after)))
+        return more, f"machines missed {turns[0]:,.0f} and {turns[1]:,.0f} turns for faults"
+    more = max(reach.kept for _, reach in (virtual, live))
+    if forgets(scenario):  # who is a stranger, or not yet one, begins anew
+        within = max(reach.within for _, reach in (virtual, live))
+        more += min(within, len(losing_faults(live[0].history)) * scenario.fleet.machines)
+    return more, "what faults kept from its answer is asked again"
+
+
+def _kept(scenario: Scenario, live: Run, one: Reach, other: Reach) -> tuple[int, str]:
+    """Return how far apart the counts of what faults kept from its answer may be, and why."""
+    under_way = min(max(one.within, other.within), len(losing_faults(live.history)) * scenario.fleet.machines)
+    longer = abs(one.within - other.within)
+    by_chance = math.ceil(SPREAD * math.sqrt(one.kept + other.kept))
+    within = f"{one.within:,} and {other.within:,} were asked within faults' windows"
+    return under_way + longer + by_chance, f"{within}, one a machine under way as each began, and by chance"
 
 
 def _missed(live: Run) -> int:
@@ -260,47 +252,3 @@ def _allowed(scenario: Scenario, operation: int, missed: int) -> tuple[int, str]
     if missed:
         why += f"; {missed:,} starts were lost to the live run's schedule"
     return math.ceil(fleet.machines * turns * shifted + by_chance) + missed, why
-
-
-def _spare(scenario: Scenario, wrong: int) -> tuple[int, str]:
-    """Return by how many more requests two runs may differ whose faults hit whatever is under way, and why."""
-    if not scenario.faults:
-        return 0, ""
-    return wrong + len(scenario.faults) * scenario.fleet.machines, "faults hit what is under way, and it is tried again"
-
-
-def _count_line(name: str, one: int, other: int, allowed: int, why: str) -> WorldLine:
-    says = Says.AGREES if abs(one - other) <= allowed else Says.DIFFERS
-    bound = f"±{allowed:,}" if allowed else "the same"
-    return WorldLine("count", name, f"{one:,}", f"{other:,}", says, bound, why)
-
-
-# --- alerts
-
-
-def _alerts(scenario: Scenario, virtual: History, live: History) -> Iterator[WorldLine]:
-    """Compare when each alert fired and cleared, as scrapes showed it."""
-    interval = scenario.metrics_interval_ns / SECOND_NS
-    beat = scenario.fleet.heartbeat_interval_ns / SECOND_NS * (1 + scenario.fleet.jitter)
-    allowed = interval + beat + CROSS_LATE_SECONDS
-    why = f"a scrape each {interval:g} s, a machine's next heartbeat within {beat:g} s, a busy machine"
-    for gauge in (STALE_ALERT, AUTH_ALERT):
-        ones, others = _turns(virtual, gauge), _turns(live, gauge)
-        yield _count_line(f"{gauge} turned", len(ones), len(others), 0, "")
-        if len(ones) != len(others):
-            continue
-        for number, (one, other) in enumerate(zip(ones, others, strict=True)):
-            says = Says.AGREES if abs(one - other) <= allowed else Says.DIFFERS
-            what = "cleared" if number % 2 else "fired"
-            yield WorldLine(
-                "alert", f"{gauge} {what}", f"{one:.1f} s", f"{other:.1f} s", says, f"±{allowed:.1f} s", why
-            )
-
-
-def _turns(history: History, gauge: str) -> list[float]:
-    """Return when an alert was first seen on, then off, and so on, in seconds."""
-    turns: list[float] = []
-    for one in history.scrapes:
-        if gauge in one.samples and (one.samples[gauge] > 0) is not bool(len(turns) % 2):
-            turns.append(one.sent_ns / SECOND_NS)
-    return turns

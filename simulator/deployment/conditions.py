@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from reference_server.wire.units import SECOND_NS
+from simulator.scenario.values import PARTITION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +60,15 @@ class Conditions:
         """Return whether everything passes at once."""
         return self._fault is None
 
+    @property
+    def holds(self) -> bool:
+        """Return whether nothing passes for now, and a client may give up meanwhile.
+
+        What is still held of one that has hung up never arrives: the client has asked again by then, and takes what it
+        is answered then for the last word.
+        """
+        return self._fault is not None and self._fault.kind == PARTITION
+
     def delay_seconds(self, *, request: bool) -> float:
         """Return how long what is sent now is held: bytes of a client, or of the server."""
         fault = self._fault
@@ -67,7 +77,7 @@ class Conditions:
         latency = fault.latency_ns / SECOND_NS
         if fault.kind == "network.latency":
             return latency + fault.jitter_ns / SECOND_NS * (2 * self._rng.random() - 1)
-        if fault.kind == "network.partition":
+        if fault.kind == PARTITION:
             return max(0.0, self._over_at - trio.current_time())
         if fault.kind == "network.reordering" and request and self._happens(fault):
             return float(latency * self._rng.random())

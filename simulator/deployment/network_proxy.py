@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
+from simulator.deployment.delayed_stream import DelayedStream
 from simulator.limits import COPY_SECONDS, PROXY_CONNECTIONS_MAX
 
 if TYPE_CHECKING:
@@ -76,54 +77,56 @@ class _Relay:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._ask)
-                    nursery.start_soon(self._answer)
+                    asks = DelayedStream(self._server, nursery, self._break_off)
+                    answers = DelayedStream(self._client, nursery, self._break_off)
+                    nursery.start_soon(self._ask, asks)
+                    nursery.start_soon(self._answer, answers)
         finally:
             self._client.socket.close()
             self._server.socket.close()
 
-    async def _ask(self) -> None:
+    async def _ask(self, asks: DelayedStream) -> None:
         """Pass on what the client says."""
+        conditions = self._conditions
         try:
             while part := await self._client.receive_some(READ_BYTES):
-                if self._conditions.loses():
+                if conditions.loses():
                     self._break_off()
                     return
-                await trio.sleep(self._conditions.delay_seconds(request=True))
                 self._asked = part
-                await self._server.send_all(part)
-            await trio.sleep(self._conditions.delay_seconds(request=True))
-            await self._server.send_eof()
+                await asks.send(part, conditions.delay_seconds(request=True), droppable=conditions.holds)
+            asks.drop()
+            await asks.send(b"", conditions.delay_seconds(request=True))
         except GONE:
             self._break_off()
 
-    async def _answer(self) -> None:
+    async def _answer(self, answers: DelayedStream) -> None:
         """Pass on what the server says."""
         try:
             while part := await self._server.receive_some(READ_BYTES):
                 if not self._conditions.calm:
-                    await self._trouble(part)
+                    await self._trouble(part, answers)
                     continue
-                await self._client.send_all(part)
-            await trio.sleep(self._conditions.delay_seconds(request=False))
-            await self._client.send_eof()
+                await answers.send(part, 0.0)
+            await answers.send(b"", self._conditions.delay_seconds(request=False))
         except GONE:
             self._break_off()
 
-    async def _trouble(self, part: bytes) -> None:
+    async def _trouble(self, part: bytes, answers: DelayedStream) -> None:
         """Pass on a part of an answer as the network is now."""
         conditions = self._conditions
         copied = conditions.doubles(self._asked, part, self._address)
         if copied is not None:
             copied.ended(await self._ask_again())
-        await trio.sleep(conditions.delay_seconds(request=False))
+        delay_seconds = conditions.delay_seconds(request=False)
         if conditions.cuts():
-            await self._client.send_all(part[: len(part) // 2])
+            await answers.send(part[: len(part) // 2], delay_seconds)
+            await answers.sent()
             _reset(self._server)
             self._client.socket.close()
             self._scope.cancel()
             return
-        await self._client.send_all(part)
+        await answers.send(part, delay_seconds)
 
     async def _ask_again(self) -> HttpAnswer | None:
         """Send the last request once more, on a connection of its own, and return what it is answered."""

@@ -25,8 +25,9 @@ from simulator.fuzzing.ingredients import (
     attacks_drawn,
     attacks_on_targets,
 )
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.scenario.kinds import parse_duration
-from simulator.scenario.values import DOWN_FAULTS, LATE_NETWORK_FAULTS, NETWORK_FAULTS, SHARED_NETWORK_FAULTS
+from simulator.scenario.values import DOWN_FAULTS, LATE_NETWORK_FAULTS, NETWORK_FAULTS, PARTITION, SHARED_NETWORK_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,10 @@ BEAT_MARGIN_MS = 500
 """For a heartbeat to be sent and answered within such a fault, once its moment has come."""
 SCRIPT_MS, SCRIPT_ROOM_MS = 2000, 4000
 """How far from a fault scripts begin, as one whose preparation gets a 503 proves nothing; and what they need then."""
+LONG_PARTITION_SHARE = 0.3
+"""Of scenarios whose network is at fault, how many have a partition for longer than clients wait."""
+LONG_PARTITION_SECONDS = int(ANSWER_TIMEOUT_SECONDS) + 2
+"""By which such a run is longer, too: most of that time nothing happens, which costs next to nothing."""
 
 
 class Drawn(NamedTuple):
@@ -176,7 +181,7 @@ class Drawing:
         possible = [kind for kind in MISHAPS[deployment] if not (forgets and kind in DOWN_FAULTS)]
         kinds = self.some(possible, 1 + self.up_to(FAULTS_MAX - 1))
         beat_ms = parse_duration(document["fleet"]["heartbeat_interval"]) // MILLISECOND_NS
-        document["faults"] = self._faults(kinds, instances, seconds * 1000, beat_ms + BEAT_MARGIN_MS)
+        document["faults"] = self._faults(kinds, instances, seconds * 1000, asked_ms=beat_ms + BEAT_MARGIN_MS)
         keep_scripts_clear(document, seconds * 1000)
         if deployment == "durable":
             document["attacks"] += self._replays_over(document["faults"])
@@ -192,7 +197,13 @@ class Drawing:
         if "faults" in document or self._rng.random() >= TROUBLED_SHARE:
             return ()
         kinds = self.some(sorted(NETWORK_FAULTS), 1 + self.up_to(FAULTS_MAX - 1))
-        faults = document["faults"] = self._faults(kinds, 1, seconds * 1000)
+        first_ms = 0
+        if self._rng.random() < LONG_PARTITION_SHARE:
+            kinds = (PARTITION, *(one for one in kinds if one != PARTITION))
+            seconds += LONG_PARTITION_SECONDS
+            document["duration"] = f"{seconds}s"
+            first_ms = LONG_PARTITION_SECONDS * 1000
+        faults = document["faults"] = self._faults(kinds, 1, seconds * 1000, first_ms)
         for fault in faults:
             if fault["kind"] in LATE_NETWORK_FAULTS:
                 fault["latency"] = self.one(("20ms", "150ms", "900ms"))
@@ -208,15 +219,18 @@ class Drawing:
             for at_ms in down[:1]
         ]
 
-    def _faults(self, kinds: Sequence[str], instances: int, run_ms: int, asked_ms: int = 0) -> list[Document]:
-        """Return a fault of each kind, one after the other, as far as there is time.
+    def _faults(
+        self, kinds: Sequence[str], instances: int, run_ms: int, first_ms: int = 0, *, asked_ms: int = 0
+    ) -> list[Document]:
+        """Return a fault of each kind, one after the other, as far as there is time; the first may have its length.
 
         Of some nothing is known unless somebody asks meanwhile: they last `asked_ms` at least.
         """
         faults: list[Document] = []
         free_ms = FIRST_FAULT_MS
         for kind in kinds:
-            length_ms = 0 if kind == "redis.flush" else int(self.one(FAULT_MS))
+            length_ms = 0 if kind == "redis.flush" else first_ms or int(self.one(FAULT_MS))
+            first_ms = 0
             if kind in ASKED_FAULTS:
                 length_ms = max(length_ms, asked_ms)
             last_ms = run_ms - LAST_FAULT_MS - length_ms

@@ -136,8 +136,8 @@ def _play_round(
         except UnplayableError as error:
             state.problem, state.interrupted = str(error), True
             break
-        if played.interrupted or stopped():
-            state.interrupted = True
+        state.interrupted = played.interrupted or stopped()
+        if state.interrupted and not played.failures:  # what failed did so whether or not a signal came
             break
         state.undecided += played.undecided
         if played.undecided and len(state.doubts) < FUZZ_UNDECIDED_MAX:
@@ -148,6 +148,8 @@ def _play_round(
         if played.failures:
             failed[seed] = played
         look()
+        if state.interrupted:
+            break
     return failed
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
+from simulator.limits import ANSWER_TIMEOUT_SECONDS, NETWORK_LATENCY_MAX_SECONDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,8 @@ seen at it far more often than it is met; one that cuts requests off is met each
 CROSSING_MAX_NS = SECOND_NS
 """By when such a close has come, once the request has left: the two cross on the way, so it takes no longer than one
 way, and as long as this process may need to see it."""
+CROSSING_SLOWLY_MAX_NS = CROSSING_MAX_NS + int(NETWORK_LATENCY_MAX_SECONDS * SECOND_NS)
+"""The same through a network that a fault of the run's own slows down, which checkers know of."""
 
 
 class Loss(IntEnum):
@@ -74,7 +76,7 @@ def loss_of_close(rested_ns: int, longest_rest_ns: int, waited_ns: int, *, nothi
     `longest_rest_ns` after how long a rest an answer still came on another. A server that closes what rests does so
     by its length, so one that answered after a much longer rest had no such reason.
     """
-    crossed = nothing_came and waited_ns <= CROSSING_MAX_NS
+    crossed = nothing_came and waited_ns <= CROSSING_SLOWLY_MAX_NS
     return Loss.CLOSING if crossed and rested_ns >= max(RESTED_MIN_NS, longest_rest_ns - CLOSE_LATE_NS) else Loss.CUT
 
 

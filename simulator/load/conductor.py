@@ -355,6 +355,7 @@ class Conductor:
             },
             addresses="" if self._target.own_addresses else "shared",
             addresses_known=self._target.addresses_known,
+            settings_known=self._target.settings_known,
             changes=self._changes,
         )
 

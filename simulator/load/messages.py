@@ -29,8 +29,8 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     rows are wanted at all. `prefix` begins the owners' names. `sides` are servers for attacks that need one of their
     own, by the attack's name; `others` the ports of further instances of the target. `lacks` is what the target was
     found not to have, `settings` are known of it beyond the scenario's. `addresses` is what is known of how it tells
-    machines apart, as `parse_target` takes it, and `addresses_known` whether that is more than hoped. `changes` take
-    the place of values that the text has.
+    machines apart, as `parse_target` takes it, and `addresses_known` whether that is more than hoped.
+    `settings_known` says whether the run set the target up. `changes` take the place of values that the text has.
     """
 
     scenario: str
@@ -46,6 +46,7 @@ class Order(msgspec.Struct, frozen=True, tag=True):
     settings: dict[str, str] = {}
     addresses: str = ""
     addresses_known: bool = True
+    settings_known: bool = False
     changes: tuple[Change, ...] = ()
 
 

@@ -26,8 +26,9 @@ def target_of(order: Order, token: str, access: Access) -> Target:
     """Return the target, as this process reaches it. Raises TargetError."""
     target = parse_target(order.target, token, access, order.addresses)
     return msgspec.structs.replace(
-        target, lacks=order.lacks, others=order.others, addresses_known=order.addresses_known
-    )
+        target, lacks=order.lacks, others=order.others, addresses_known=order.addresses_known,
+        settings_known=order.settings_known,
+    )  # fmt: skip
 
 
 def sides_of(order: Order, token: str, access: Access) -> dict[str, Target]:

@@ -305,7 +305,8 @@ async def _set_up_and_play(
     target = msgspec.structs.replace(target, **noted)
     sides = {name: msgspec.structs.replace(side, **noted) for name, side in sides.items()}
     if deployment is not None:
-        target = msgspec.structs.replace(target, others=deployment.other_ports)
+        known = not scenario.server.command  # a program of others may have settings that it was not given
+        target = msgspec.structs.replace(target, others=deployment.other_ports, settings_known=known)
         faults = FaultPlayer(scenario, deployment, target, outcome.history, outcome.progress)
     over_hosts = request.conducted_by is not None and bool(request.conducted_by.master)
     workers = 0 if deployment is not None else int(outcome.baseline.get(WORKERS, 0))

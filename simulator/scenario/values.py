@@ -219,7 +219,8 @@ LATE_NETWORK_FAULTS = frozenset({"network.latency", "network.reordering"})
 """Those that make bytes come later, and need to be told by how much."""
 SHARED_NETWORK_FAULTS = frozenset({"network.reordering", "network.loss", "network.cut", "network.duplication"})
 """Those that happen to a share of what passes."""
-NETWORK_FAULTS = LATE_NETWORK_FAULTS | SHARED_NETWORK_FAULTS | {"network.partition"}
+PARTITION = "network.partition"
+NETWORK_FAULTS = LATE_NETWORK_FAULTS | SHARED_NETWORK_FAULTS | {PARTITION}
 LASTING_FAULTS = frozenset({"server.pause", "disk.full", "redis.down", "redis.pause"}) | NETWORK_FAULTS
 """Those that are none without a length."""
 DOWN_FAULTS = frozenset({"server.kill", "server.restart"})

@@ -224,6 +224,15 @@ def test_no_wrong_body_is_right_and_each_is_another() -> None:
         assert wrong, body
 
 
+@pytest.mark.parametrize("name", ["metrics.read", "key.as-owner"])
+@pytest.mark.parametrize("public", [True, False])
+def test_metrics_are_open_to_all_just_where_the_run_set_them_so(name: str, public: bool) -> None:  # noqa: FBT001
+    for known in (True, False, None):
+        world = World({"metrics_public": public})
+        world.context.metrics_public = known
+        assert bool(world.play(name).wrong) is (known not in {None, public})
+
+
 def test_public_metrics_leave_nothing_to_try() -> None:
     performance = World({"metrics_public": True}).play("metrics.read")
     assert [(stated.rule, stated.held) for stated in performance.stated] == [("public", None), ("no-breakdown", True)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference_server.wire.units import SECOND_NS
 from simulator.history.losses import (
     CLOSE_LATE_NS,
-    CROSSING_MAX_NS,
+    CROSSING_SLOWLY_MAX_NS,
     RESTED_MIN_NS,
     Loss,
     describe_loss,
@@ -46,20 +46,20 @@ def test_a_row_of_before_causes_were_kept_says_nothing() -> None:
     assert cause == Loss.UNKNOWN
 
 
-@given(rests, st.integers(0, CROSSING_MAX_NS))
+@given(rests, st.integers(0, CROSSING_SLOWLY_MAX_NS))
 def test_what_rested_about_longest_may_be_closed_as_its_next_request_leaves(rested_ns: int, waited_ns: int) -> None:
     """RFC 9112 §9.6: the close crosses the request."""
     assert loss_of_close(rested_ns, rested_ns + CLOSE_LATE_NS, waited_ns, nothing_came=True) is Loss.CLOSING
     assert loss_of_close(rested_ns, 0, waited_ns, nothing_came=True) is Loss.CLOSING
 
 
-@given(rests, st.integers(0, CROSSING_MAX_NS))
+@given(rests, st.integers(0, CROSSING_SLOWLY_MAX_NS))
 def test_any_other_close_cuts_an_answer_off(rested_ns: int, waited_ns: int) -> None:
     for close in (
         # Others rested longer, even if the server's timer was late, and were answered.
         loss_of_close(rested_ns, rested_ns + CLOSE_LATE_NS + 1, waited_ns, nothing_came=True),
         loss_of_close(rested_ns, 0, waited_ns, nothing_came=False),
-        loss_of_close(rested_ns, 0, waited_ns + CROSSING_MAX_NS + 1, nothing_came=True),
+        loss_of_close(rested_ns, 0, waited_ns + CROSSING_SLOWLY_MAX_NS + 1, nothing_came=True),
         loss_of_close(rested_ns % RESTED_MIN_NS, 0, waited_ns, nothing_came=True),
         loss_of_close(-rested_ns, 0, waited_ns, nothing_came=True),  # a new connection
     ):

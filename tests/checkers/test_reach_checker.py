@@ -12,6 +12,7 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.history.records import METRICS_PAGE, AuditReading, Fault, GeneratorSample
 from simulator.limits import TROUBLE_MAX_CHARACTERS, TROUBLES_MAX
+from tests.checkers.conftest import nanoseconds
 
 if TYPE_CHECKING:
     from simulator.history.records import Trouble
@@ -36,11 +37,11 @@ def test_a_target_that_answers_everything_passes(story: Story) -> None:
     assert "All 100 honest requests" in verdict.summary
 
 
-@pytest.mark.parametrize(("kind", "said"), [("network.duplication", False), ("network.loss", True)])
-def test_only_faults_that_keep_answers_away_are_said_to(story: Story, kind: str, said: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(("kind", "named"), [("network.duplication", False), ("network.loss", True)])
+def test_only_faults_that_keep_answers_away_are_said_to(story: Story, kind: str, named: bool) -> None:  # noqa: FBT001
     answered(story)
     story.history.faults.append(Fault(kind, 0, 1, 2, 3))
-    assert ("1 fault of the run's own kept" in judged(story).summary) is said
+    assert ("1 fault of the run's own kept" in judged(story).summary) is named
 
 
 @pytest.mark.parametrize(("lost", "status"), [(5, Status.PASS), (6, Status.INCONCLUSIVE)])
@@ -171,3 +172,17 @@ def test_a_fleet_that_was_set_up_and_never_sent_a_heartbeat_proves_nothing(story
     story.heartbeat(0, 3)
     assert check_reach(story.history, story.facts).status is Status.INCONCLUSIVE  # one of three requests had no answer
     assert "to register" not in check_reach(story.history, story.facts).summary
+
+
+@pytest.mark.parametrize(("slow_until", "excused"), [(10, True), (5.5, False)])
+def test_what_was_under_way_in_a_slow_network_when_a_fault_began_does_not_count(
+    story: Story, slow_until: float, *, excused: bool
+) -> None:
+    """Requests take up to four seconds there and back."""
+    for kind, began, ended in (("network.latency", 5, slow_until), ("network.cut", 10, 12)):
+        began_ns, ended_ns = nanoseconds(began), nanoseconds(ended)
+        story.history.faults.append(Fault(kind, began_ns, began_ns, ended_ns, ended_ns))
+    for second in (0, 1, 2, 20):
+        story.heartbeat(0, second)
+    story.heartbeat(1, 6, Answer.LOST)
+    assert judged(story).figures["unanswered"] == (not excused)

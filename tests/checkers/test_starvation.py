@@ -19,7 +19,7 @@ from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer
 from simulator.history.losses import Loss, lost_status
 from simulator.history.merging import HistoryPart, merge_histories
-from simulator.history.records import CampaignRecord, ClaimRecord, CpuWait, HealthReading
+from simulator.history.records import CampaignRecord, ClaimRecord, CpuWait, Fault, HealthReading
 from simulator.history.rows import History
 from simulator.history.starvation import HARNESS, MACHINE, TARGET, Starvation
 from simulator.judging.thresholds import excuse, measure_without_own_lateness, slow_for_want_of_a_cpu
@@ -151,6 +151,20 @@ def test_a_claim_of_missing_answers_is_open_where_somebody_starved(
     waited(story, SERVER, share)
     (claim,) = excuse_missing_answers(story.history).claims
     assert claim.held is (held if of_answers else False)
+
+
+@pytest.mark.parametrize(("at", "held"), [(10, None), (16, None), (30, False)])
+def test_a_claim_of_missing_answers_is_open_where_a_fault_had_kept_some_away(
+    story: Story,
+    at: int,
+    held: bool | None,  # noqa: FBT001 - a table's column
+) -> None:
+    """It is made once all was asked, when the fault may be long over."""
+    story.history.claims.append(ClaimRecord(at * SECOND_NS, 1, "honest-served", held=False, message="it was not"))
+    began_ns, ended_ns = 8 * SECOND_NS, 11 * SECOND_NS
+    story.history.faults.append(Fault("network.cut", began_ns, began_ns, ended_ns, ended_ns))
+    (claim,) = excuse_missing_answers(story.history).claims
+    assert claim.held is held
 
 
 P97 = {"heartbeat.response_time": ["p(97)<250ms"]}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.excused import HEALED_AFTER_NS
+from simulator.checkers.excused import HEALED_AFTER_NS, LOSES_NOTHING
 from simulator.checkers.judging import KINDS, TABLE, Circumstance, Kind, Ruling, judge, judge_answers, rule
 from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import OUTAGES, failure_of, in_words
@@ -129,6 +129,35 @@ def test_a_harness_that_stood_still_accuses_nobody_of_being_late(story: Story, a
     assert ruled(story)[1] is (Circumstance.EXCUSED if excused else Circumstance.NONE)
     lost(story, 5, Loss.CUT, 11)
     assert ruled(story)[0] is Ruling.LOST  # nobody's standing still cuts a connection
+
+
+def slowed(story: Story, kind: str = "network.latency", began: float = 4, ended: float = 8) -> None:
+    """Have the network be slow for a while."""
+    began_ns, ended_ns = nanoseconds(began), nanoseconds(ended)
+    story.history.faults.append(Fault(kind, began_ns, began_ns, ended_ns, ended_ns))
+
+
+@pytest.mark.parametrize("kind", sorted(LOSES_NOTHING))
+def test_a_slow_network_excuses_waits_and_nothing_else(story: Story, kind: str) -> None:
+    slowed(story, kind)
+    for loss in (Loss.CUT, Loss.GARBAGE):
+        lost(story, 5, loss)
+        assert ruled(story)[0] is Ruling.LOST
+    for status, got in ((500, Answer.FAILED), (503, Answer.UNAVAILABLE)):
+        answered(story, got, 5, status)
+        assert ruled(story)[1] is not Circumstance.FAULT
+    lost(story, 5, Loss.TIMED_OUT, 10)
+    assert ruled(story) == (Ruling.UNDECIDED, Circumstance.FAULT)
+
+
+@pytest.mark.parametrize(("waited", "always"), [(0.9, True), (2.5, False)])
+def test_the_close_of_a_resting_connection_crosses_requests_for_longer_in_a_slow_network(
+    story: Story, waited: float, *, always: bool
+) -> None:
+    lost(story, 5, Loss.CLOSING, waited)
+    assert ruled(story)[0] is (Ruling.UNDECIDED if always else Ruling.LOST)
+    slowed(story)
+    assert ruled(story) == (Ruling.UNDECIDED, Circumstance.CLOSING)
 
 
 @pytest.mark.parametrize(("waited", "excused"), [(0.8, False), (1.0, True), (3.0, True)])

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 from simulator.checkers.verdict import Status
 from simulator.commands.cli import app
+from simulator.comparing.cross_checking import show
 from simulator.comparing.runs import Run, read_run
-from simulator.comparing.worlds import CrossCheck, Says, compare_worlds
+from simulator.comparing.world_lines import Says
+from simulator.comparing.worlds import CrossCheck, compare_worlds
 from simulator.history.records import CpuWait
 from simulator.history.starvation import HARNESS
 from simulator.platform.console import PLAIN_COLUMNS, RULE_COLUMNS, print_rule
@@ -86,6 +88,20 @@ def test_a_server_that_is_wrong_in_one_world_differs(scenario: Scenario, right: 
     assert checked.exit_code == 1
     assert {"whole run", "alerts"} <= set(lines_that(checked, Says.DIFFERS))
     assert "the live run is fail" in checked.summary
+
+
+def test_two_runs_that_fail_alike_agree(scenario: Scenario, right: Run, other: Run) -> None:
+    runs = [
+        msgspec.structs.replace(one, verdict=msgspec.structs.replace(one.verdict, status=Status.FAIL))
+        for one in (right, other)
+    ]
+    checked = compared(scenario, *runs)
+    assert checked.exit_code == 1
+    assert not lines_that(checked, Says.DIFFERS)
+    assert checked.summary == f"both worlds say the same in {len(checked.lines)} lines; both runs are fail"
+    console = Console(file=io.StringIO(), width=200)
+    show(checked, console)
+    assert f"AGREE {checked.scenario}" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def without_beats(run: Run, share: float) -> Run:

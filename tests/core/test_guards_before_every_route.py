@@ -195,16 +195,6 @@ def test_an_owner_id_that_nobody_can_be_registered_as_is_refused(server: Server,
     assert not server.api.state.owners
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/jobs"), ("GET", "/agents/me"), ("GET", "/audit/events")])
-def test_nor_may_an_agent_name_one_beside_its_key(server: Server, method: str, path: str) -> None:
-    """It acts for no owner, and what nobody can be is refused wherever it is named (contract §5)."""
-    agent = server.send("POST", "/agents/register", {"name": "Ada"}, {}).data
-    for named, status in (("acme", None), ("", None), ("a|b", 400), ("a" * 257, 400)):
-        headers = {"authorization": f"Bearer {agent['api_key']}", "x-owner-id": named}
-        answer = server.send(method, path, None, headers)
-        assert (answer.status == 400) == (status == 400), (named, answer)
-
-
 NAMES = st.text(st.one_of(st.characters(), st.sampled_from(" \t|\x85\xa0\u2003\ufeff")), min_size=1, max_size=6)
 
 

@@ -33,6 +33,16 @@ MARKET_ROUTES = [
 # -- who calls
 
 
+@pytest.mark.parametrize(("method", "path"), [("GET", "/jobs"), ("GET", "/agents/me"), ("GET", "/audit/events")])
+def test_an_agent_names_no_owner_that_nobody_can_be_beside_its_key(method: str, path: str) -> None:
+    """It acts for none, and what nobody can be is refused wherever it is named (contract §5)."""
+    server = Market()
+    key = server.send("POST", "/agents/register", {"name": "Ada"}).data["api_key"]
+    for named, refused in (("acme", False), ("", False), ("a|b", True), ("a" * 257, True)):
+        answer = server.send(method, path, None, {"authorization": f"Bearer {key}", "x-owner-id": named})
+        assert (answer.status == 400) == refused, (named, answer)
+
+
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize(("method", "path", "kind"), MARKET_ROUTES)
 def test_nobody_is_let_in_without_a_right_credential(method: str, path: str, kind: str, prefix: str) -> None:

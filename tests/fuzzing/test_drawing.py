@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.about import setting_names, settings_problem
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import as_toml
@@ -23,12 +24,12 @@ from simulator.fuzzing.ingredients import (
     TOO_LONG,
     attacks_drawn,
 )
-from simulator.limits import SEED_MAX
+from simulator.limits import ANSWER_TIMEOUT_SECONDS, SEED_MAX
 from simulator.running.virtual import not_yet_virtual
 from simulator.scenario.kinds import parse_duration
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.server_problems import ServerSettings
-from simulator.scenario.values import NETWORK_FAULTS
+from simulator.scenario.values import NETWORK_FAULTS, PARTITION
 from tests.support.tiers import examples
 
 
@@ -61,6 +62,17 @@ def test_all_that_there_is_is_drawn_and_attacks_that_are_left_out_exist() -> Non
     mishaps = {kind for kinds in MISHAPS.values() for kind in kinds} | NETWORK_FAULTS
     assert {*coverage.drawn} == {*attacks_drawn(), *SETTINGS, *MARKET_SETTINGS, *HABITS, *DEPLOYMENTS, *mishaps}
     assert set(CATALOGUE) >= TOO_LONG
+
+
+def test_partitions_last_longer_than_clients_wait_sometimes() -> None:
+    lengths = Counter(
+        parse_duration(fault["duration"]) > ANSWER_TIMEOUT_SECONDS * SECOND_NS
+        for seed in range(100)
+        for fault in Drawing(seed, evenly).draw().document.get("faults", ())
+        if fault["kind"] == PARTITION
+    )
+    assert lengths[True]
+    assert lengths[False]
 
 
 def test_what_was_drawn_less_often_and_what_showed_something_new_comes_next() -> None:

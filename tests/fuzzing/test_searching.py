@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from reference_server.operations import callers
 from simulator.commands.cli import app
 from simulator.commands.fuzz import parse_seeds
 from simulator.fuzzing.documents import as_toml
@@ -21,7 +22,7 @@ from simulator.fuzzing.showing import exit_code_of, show_end, summary_of
 from simulator.limits import FUZZ_ROUND_SEEDS, FUZZ_SEEDS_MAX, SEED_MAX
 from simulator.scenario.loading import load_scenario
 from simulator.traces.format import read_trace
-from tests.planted_bugs.faults import FAULTS
+from tests.planted_bugs.faults import FAULTS, Edit
 from tests.planted_bugs.faulty_server import planted
 from tests.support.invoking import invoke
 from tests.support.tiers import SOAK
@@ -62,6 +63,15 @@ def test_what_failed_once_fails_no_more(path: Path) -> None:
     played = play_text(path.read_text(encoding="utf-8"))
     assert not played.failures
     assert played.states
+
+
+def test_metrics_that_are_open_though_the_run_shut_them_are_found() -> None:
+    shut = next(path for path in FAILED if path.stem == "an-agents-key-on-metrics-that-are-public").read_text("utf-8")
+    shut = shut.replace("METRICS_PUBLIC = true", "METRICS_PUBLIC = false")
+    assert not play_text(shut).failures
+    opened = Edit(callers.__name__, "_admit_scraper", "or state.settings.metrics_public", "or state is not None")
+    with planted((opened,)):
+        assert {one.checker for one in play_text(shut).failures} >= {"answers"}
 
 
 if SOAK:  # it starts processes that load all of this
@@ -138,6 +148,17 @@ def test_a_signal_ends_a_search_after_the_run_that_is_under_way() -> None:
     assert exit_code_of(state) == 3
 
 
+def test_a_run_that_failed_while_a_signal_came_is_a_failure() -> None:
+    state = Search(range(5, 8))
+    failure = Failure("audit", "audit.some", "some")
+    played = Played((failure,), frozenset(), 1)
+    search(state, lambda texts: (played for _ in texts), lambda: True, lambda: True, lambda: None)
+    assert state.failing == [5]
+    assert state.found is not None
+    assert state.found.cause == failure
+    assert exit_code_of(state) == 1
+
+
 def test_a_failure_stays_as_small_as_it_is_once_a_signal_came() -> None:
     document = Drawing(5, lambda _name: 1.0).draw().document
     found = make_small(5, document, (Failure("audit", "audit.some", "some"),), stopped=lambda: True)
@@ -169,7 +190,7 @@ def test_the_bound_that_seeds_break_is_named(text: str, bound: str) -> None:
         parse_seeds(text)
 
 
-def told(state: Search) -> str:
+def end_of(state: Search) -> str:
     console = Console(file=io.StringIO(), width=200, highlight=False)
     show_end(console, state, [])
     printed = console.file
@@ -186,7 +207,7 @@ def test_of_what_nobody_could_know_seeds_and_reasons_are_said() -> None:
             yield Played((), frozenset(), 1, undecided=True, doubts=doubts)
 
     search(state, play, lambda: True, lambda: False, lambda: None)
-    shown = told(state)
+    shown = end_of(state)
     assert "seed 0 is undecided: fitting: reason 0" in shown
     assert "and 2 more" in shown
     named = summary_of(state, [])["undecided_seeds"]

@@ -7,6 +7,7 @@ from simulator.client.connection import ControlConnection, LostError
 from simulator.client.target import parse_target
 from simulator.contract.reading import MalformedDataError, read_data
 from simulator.fleet.requests import owner_headers
+from simulator.history.losses import Loss
 from tests.simulator.conftest import (
     ACCEPT,
     API_TOKEN,
@@ -63,6 +64,18 @@ async def test_only_reading_is_repeated_when_the_server_has_closed_a_rested_conn
         with pytest.raises(LostError):
             await connection.request("POST", "/policies", {}, {})
     assert [arrival.head.split()[0] for arrival in scripted.arrivals] == [b"GET", b"GET", b"GET", b"POST"]
+
+
+async def test_reading_is_not_repeated_where_an_answer_had_begun(scripted: ScriptedServer) -> None:
+    """The server has read it, and counted it if it refused it."""
+    half = Reaction((b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 9\r\n\r\nabc",), "close")
+    scripted.script = [ACCEPT, half, ACCEPT]
+    async with sockets_closed_after(), ControlConnection(scripted.target, None) as connection:
+        await connection.request("GET", "/health", {}, rooted=True)
+        with pytest.raises(LostError) as raised:
+            await connection.request("GET", "/health", {}, rooted=True)
+    assert raised.value.loss is Loss.CUT
+    assert len(scripted.arrivals) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import trio
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.contract.answers import Answer, Operation
+from simulator.deployment.conditions import Conditions
 from simulator.history.losses import Loss, losses_of
 from simulator.history.rows import HONEST, MIDDLEBOX, History
-from simulator.scenario.values import LATE_NETWORK_FAULTS, NETWORK_FAULTS, SHARED_NETWORK_FAULTS
+from simulator.scenario.kinds import Duration
+from simulator.scenario.values import LATE_NETWORK_FAULTS, NETWORK_FAULTS, SHARED_NETWORK_FAULTS, FaultOptions
+from simulator.worlds.virtual.network import EndStream, MemoryNetwork, ShortWay
+from simulator.worlds.virtual.network_faults import TroubledEnd
+from simulator.worlds.virtual.scheduling import JumpingClock, run_seeded
 from tests.planted_bugs.faults import Edit
 from tests.planted_bugs.faulty_server import planted
 from tests.virtual.small_run import Played, play
@@ -119,6 +126,83 @@ def test_a_server_that_takes_a_copy_is_found_without_any_attack() -> None:
         played = play(1, SCENARIO[: SCENARIO.index("[[attacks]]")])
     assert played.code == 1
     assert "had nonce" in played.printed
+
+
+GIVEN_UP = """
+version = 1
+name = "small"
+duration = "40s"
+[fleet]
+machines = 12
+owners = 3
+heartbeat_interval = "1500ms"
+certificate_rotation = "4s"
+[[faults]]
+kind = "network.partition"
+at = "5s"
+duration = "20s"
+"""
+RESTARTED = """
+version = 1
+name = "small"
+duration = "20s"
+metrics_interval = "1s"
+[fleet]
+machines = 6
+owners = 2
+heartbeat_interval = "1s"
+[[faults]]
+kind = "network.latency"
+at = "3s"
+duration = "10s"
+latency = "1900ms"
+[[faults]]
+kind = "server.kill"
+at = "8s"
+"""
+
+
+def test_a_rotation_that_was_given_up_does_not_come_behind_the_next() -> None:
+    """It would supersede the certificate that its machine has just been given."""
+    played = play(1, GIVEN_UP)
+    assert played.code == 0, played.printed
+    lost = played.history.rows()
+    lost = lost[(lost["operation"] == Operation.CERTIFICATE) & (lost["got"] == Answer.LOST)]
+    assert len(lost)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_restart_behind_latency_explains_what_is_read_again(durable: bool) -> None:  # noqa: FBT001 - a table's column
+    """A scrape whose connection was lost is sent once more, and the second time another process answers it."""
+    played = play(7, RESTARTED + ("[server]\ndurable = true\n" if durable else ""))
+    assert played.code == 0, played.printed
+
+
+def test_a_long_answer_is_late_by_the_latency_and_no_more() -> None:
+    clock, answer = JumpingClock(), bytes(2_000_000)
+    network = MemoryNetwork(clock, ShortWay(np.random.default_rng(1)))
+
+    async def read() -> float:
+        conditions = Conditions(np.random.default_rng(1))
+        make = partial(TroubledEnd, network=network, conditions=conditions, port=1)
+        network.make_ends[1] = partial(make, of_client=True), partial(make, of_client=False)
+        async with trio.open_nursery() as nursery:
+            network.listen(1, lambda end: nursery.start_soon(EndStream(end).send_all, answer))
+            stream = EndStream(network.dial(None, 1, lambda _taken: None))
+            conditions.begin(
+                FaultOptions(
+                    kind="network.latency",
+                    at_ns=Duration(0),
+                    duration_ns=Duration(SECOND_NS * 60),
+                    latency_ns=Duration(SECOND_NS * 2),
+                )
+            )
+            came = 0
+            while came < len(answer):
+                came += len(await stream.receive_some())
+        return trio.current_time()
+
+    assert run_seeded(read, seed=1, clock=clock) == pytest.approx(2, abs=0.1)
 
 
 FORGED = Edit("reference_server.core.heartbeats", "verify", '|{policy_id}"), heartbeat.signature):',

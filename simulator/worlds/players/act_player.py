@@ -83,4 +83,4 @@ class ActPlayer:
             with suppress(CutOffError):
                 script.throw(CutOffError(Reply(sent_ns, self._now(), loss=Loss.ENDED)))
             raise
-        return Reply(sent_ns, self._now(), answer.status, answer.head, answer.body)
+        return Reply(max(sent_ns, connection.sent_ns), self._now(), answer.status, answer.head, answer.body)

@@ -200,6 +200,7 @@ class Auditor:
             await self._take_address()
             sent_ns = self._asked_ns = self._now()
             answer = await self._connection.request("GET", path, owner_headers(self.target.token, owner_id))
+            sent_ns = max(sent_ns, self._connection.sent_ns)
             if answer.status != TOO_MANY:
                 self._bytes += len(answer.body)
                 break

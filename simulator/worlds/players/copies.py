@@ -38,7 +38,9 @@ class CopyRecorder:
         self._history = history
         self._now = now
         self._own_addresses = own_addresses
-        self._machines: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+        self._certificates = _Last(history.certificates)
+        self._consents = _Last(history.consents)
 
     def begin(self, request: bytes, client: str) -> CopyUnderWay | None:
         """Take it that a request is sent again; None for one that is no whole heartbeat of a machine of the fleet."""
@@ -50,26 +52,46 @@ class CopyRecorder:
         if machine is None:
             return None
         source = source_number(client if self._own_addresses else None)
-        return CopyUnderWay(self._history, self._now, request, bytes.fromhex(nonce[1].decode()), machine, source)
+        held = self._certificates.of(machine), self._consents.of(machine)
+        return CopyUnderWay(self._history, self._now, request, bytes.fromhex(nonce[1].decode()), machine, source, held)
 
     def _machine(self, worker_id: str) -> int | None:
-        if worker_id not in self._machines:
-            self._machines = {one.worker_id: index for index, one in self._history.machines.items()}
-        return self._machines.get(worker_id)
+        machines = self._history.machines
+        if len(machines) > len(self._numbers):
+            self._numbers = {one.worker_id: index for index, one in machines.items()}
+        return self._numbers.get(worker_id)
+
+
+class _Last:
+    """The numbers of what each machine got last, as rows have them; records are read once each."""
+
+    def __init__(self, records: Sequence[CertificateRecord | ConsentRecord]) -> None:
+        self._records = records
+        self._read = 0
+        self._numbers: dict[int, int] = {}
+
+    def of(self, machine: int) -> int:
+        """Return the number of what a machine got last; `NONE` for nothing yet."""
+        for number in range(self._read, len(self._records)):
+            self._numbers[self._records[number].machine] = number + 1
+        self._read = len(self._records)
+        return self._numbers.get(machine, NONE)
 
 
 class CopyUnderWay:
     """A copy of a machine's heartbeat that was sent, and is not answered yet."""
 
     def __init__(
-        self, history: History, now: Callable[[], int], request: bytes, nonce: bytes, machine: int, source: int
-    ) -> None:
+        self, history: History, now: Callable[[], int], request: bytes, nonce: bytes, machine: int, source: int,
+        held: tuple[int, int],
+    ) -> None:  # fmt: skip
         self._history = history
         self._now = now
         self._request = request
         self._nonce = nonce
         self._machine = machine
         self._source = source
+        self._certificate, self._consent = held
         self._sent_ns = now()
 
     def ended(self, answer: HttpAnswer | None) -> None:
@@ -80,8 +102,7 @@ class CopyUnderWay:
         status = lost_status(Loss.TIMED_OUT, int(COPY_SECONDS * 1e9)) if answer is None else answer.status
         history.append(
             self._sent_ns, self._sent_ns, answered_ns, self._nonce, self._machine, status, Operation.HEARTBEAT,
-            expected, got, MIDDLEBOX, self._source, _last(history.certificates, self._machine),
-            _last(history.consents, self._machine),
+            expected, got, MIDDLEBOX, self._source, self._certificate, self._consent,
         )  # fmt: skip
         if answer is not None and got is not expected and got in WORTH_KEEPING:
             wanted = in_words(expected, Operation.HEARTBEAT)
@@ -91,14 +112,12 @@ class CopyUnderWay:
 
 
 def _judged(answer: HttpAnswer) -> tuple[Answer, Answer]:
-    """Return what a copy had to get, and what it got: a consent or certificate may have ended since the original."""
+    """Return what a copy had to get, and what it got: a consent or certificate may have ended since the original.
+
+    Whether either had is asked of the whole history (`simulator.checkers.copies`): what ended it may be under way yet.
+    """
     for expected in (Answer.NONCE_REPLAYED, Answer.NO_CONSENT, Answer.INVALID_CERTIFICATE):
         got = classify_heartbeat(answer, expected)
         if got is expected:
             return expected, got
     return Answer.NONCE_REPLAYED, classify_heartbeat(answer, Answer.NONCE_REPLAYED)
-
-
-def _last(records: Sequence[CertificateRecord | ConsentRecord], machine: int) -> int:
-    """Return the number of what a machine got last, as rows have it."""
-    return next((at + 1 for at in reversed(range(len(records))) if records[at].machine == machine), NONE)

@@ -295,7 +295,12 @@ class FleetPlayer:
             own_addresses=target.own_addresses and target.addresses_known,
             peer_sources=self._peers,
             lacks=target.lacks,
+            metrics_public=self._metrics_public(target),
         )
+
+    def _metrics_public(self, target: Target) -> bool | None:
+        """Return whether anybody may read the target's metrics; None where nobody knows how it was set."""
+        return self._scenario.server.environ().get("METRICS_PUBLIC") == "true" if target.settings_known else None
 
     def _join(self, machine: Machine) -> None:
         """Take a script's machine into the fleet as an honest one."""

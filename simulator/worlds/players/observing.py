@@ -151,6 +151,8 @@ class Observer:
             self._history.trouble(sent_ns, what, str(error))
             progress.last_problem = f"scrape: {error}"
             return not isinstance(error, LostError)
+        # Of one that was sent again, the second time: perhaps the server started anew between the two.
+        sent_ns = max(sent_ns, connection.sent_ns)
         self._history.scrapes.append(Scrape(sent_ns, self._now(), samples))
         for name in ALERTS:
             progress.see_alert(name.replace("_", " "), self._now(), on=samples.get(f"hatchfarm_alert_{name}", 0) > 0)

@@ -332,7 +332,7 @@ class _Performance:
             raise
         finally:
             progress.in_flight -= 1
-        return attempt.answered(step, answer, sent_ns, now())
+        return attempt.answered(step, answer, max(sent_ns, connection.sent_ns), now())
 
     async def _wire(self, step: Wire) -> WireOutcome:
         attempt = self._attempt

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
 from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
-from simulator.limits import COPY_SECONDS
-from simulator.worlds.virtual.network import READ, End
+from simulator.limits import COPY_SECONDS, PROXY_HELD_MAX_BYTES
+from simulator.worlds.virtual.network import READ, WRITE, End
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ COPY_READ_BYTES = 65_536
 class TroubledEnd(End):
     """An end whose bytes the network's conditions delay, lose, cut or double. `peer` is one as well."""
 
-    __slots__ = ("_asked", "_conditions", "_held", "_network", "_of_client", "_port")
+    __slots__ = ("_asked", "_conditions", "_held", "_hung_up", "_network", "_of_client", "_port", "_window")
 
     def __init__(
         self, clock: JumpingClock, way: Way, number: int, client: str, window: int,
@@ -39,6 +39,17 @@ class TroubledEnd(End):
         """Of a client's end: what it sent last."""
         self._held: list[tuple[Callable[..., object], tuple[object, ...]]] | None = None
         """What waits here until a copy is answered; None where none is under way."""
+        self._hung_up = False
+        """Of a client's end: whether it has said all that it will."""
+
+    @property
+    def window(self) -> int:
+        """Return how much of what is sent from here may be unread at once: more while the network is at fault."""
+        return self._window if self._conditions.calm else self._window + PROXY_HELD_MAX_BYTES
+
+    @window.setter
+    def window(self, size: int) -> None:
+        self._window = size
 
     def send(self, data: bytes | memoryview) -> int:
         """Send what fits, as the network is now. Raises OSError."""
@@ -59,6 +70,28 @@ class TroubledEnd(End):
             return len(part)
         self._deliver(self.peer.arrive, part)
         return len(part)
+
+    def _took(self, size: int) -> None:
+        """Note that so much was read here. Who waits may send more by now though its window was never full."""
+        peer = self.peer
+        peer.unread -= size
+        if peer.events & WRITE:
+            self._deliver(peer._look_again, WRITE)  # noqa: SLF001 - its own other end
+
+    def shutdown(self, how: int) -> None:
+        """Send no more: what a partition still holds never arrives."""
+        self._hung_up = True
+        super().shutdown(how)
+
+    def close(self) -> None:
+        """Close it: what a partition still holds never arrives."""
+        self._hung_up = True
+        super().close()
+
+    def _pass_on(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have what a partition held arrive, unless who sent it has hung up."""
+        if not self._hung_up or call != self.peer.arrive:
+            call(*arguments)
 
     def _trouble(self, part: bytes) -> None:
         """Send a part of an answer as the network is now."""
@@ -85,7 +118,10 @@ class TroubledEnd(End):
         delay_ns = round(self._conditions.delay_seconds(request=self._of_client) * SECOND_NS)
         arrives_ns = self._clock.now_ns + self._way.delay_ns() + delay_ns
         self._arrived_ns = arrives_ns = max(arrives_ns, self._arrived_ns)
-        self._clock.at(arrives_ns, call, *arguments)
+        if self._of_client and self._conditions.holds:
+            self._clock.at(arrives_ns, self._pass_on, call, *arguments)
+        else:
+            self._clock.at(arrives_ns, call, *arguments)
 
     def release(self) -> None:
         """Send on what waited for a copy."""

@@ -82,8 +82,9 @@ class VirtualWorld:
         """Of the network before each of them, once it has faults."""
         self.server = self.servers[0]
         self.target = Target(
-            "http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network, others=others
-        )
+            "http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network, others=others,
+            settings_known=True,
+        )  # fmt: skip
         self.world = World(harness, partial(VirtualShard, self.clock, network), watch_nothing)
 
     def add_beside(self, settings: Mapping[str, str]) -> Target:

@@ -1,0 +1,150 @@
+"""What a run's faults can have reached: requests that were under way, turns that machines missed, and alerts.
+
+Only what is within a fault's window, or follows from it, is laid to it: the rest must be the same in two worlds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from reference_server.wire.units import SECOND_NS
+from simulator.checkers.excused import IN_FLIGHT_NS, LOSES_NOTHING, Excused, healed_ns
+from simulator.client.aim import JUDGED_SETTINGS
+from simulator.contract.answers import Answer
+from simulator.contract.metrics import STALE_ALERT
+from simulator.history.losses import Loss, losses_of
+from simulator.history.rows import HONEST
+from simulator.history.schedule import honest_heartbeats
+from simulator.judging.facts import STALE_SECONDS
+from simulator.scenario.values import DOWN_FAULTS, LATE_NETWORK_FAULTS, NETWORK_FAULTS
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from simulator.history.records import Fault
+    from simulator.history.rows import History
+    from simulator.scenario.values import Scenario
+
+KEPT_AWAY = (Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED)
+"""What comes in place of an answer that a fault keeps away."""
+BACK_OFF_SHARE, BACK_OFF_MAX_SECONDS = 1.25, 75.0
+"""For how long a machine stays away that was refused all through a fault: each wait is as long as all before it, and a
+quarter more by its spread (`simulator.fleet.machine.back_off_ns`)."""
+TRIPS = 4
+"""How often a fault that delays bytes each way may delay one machine's next heartbeat: a handshake, and an exchange."""
+
+
+class Reach(NamedTuple):
+    """Of honest requests of one kind: all, those within faults' windows, and those not answered as expected.
+
+    Of these, `kept` were by a fault, as far as one can have; `wrong` are all others.
+    """
+
+    asked: int = 0
+    within: int = 0
+    kept: int = 0
+    wrong: int = 0
+
+
+def forgets(scenario: Scenario) -> bool:
+    """Return whether a server begins anew in a run and knows nothing of before: its machines are strangers then."""
+    lasting = scenario.server.durable or scenario.server.instances > 1
+    return not lasting and any(one.kind in DOWN_FAULTS for one in scenario.faults)
+
+
+def losing_faults(history: History) -> list[Fault]:
+    """Return the faults of a run that can keep an answer away."""
+    return [one for one in history.faults if one.kind not in LOSES_NOTHING]
+
+
+def honest_reach(scenario: Scenario, history: History) -> dict[int, Reach]:
+    """Count what honest machines, owners and agents asked, by operation."""
+    rows = history.rows()
+    rows = rows[rows["campaign"] == HONEST]
+    cause, _ = losses_of(rows["status"])
+    rows = rows[(rows["got"] != Answer.LOST) | (cause != Loss.ENDED)]  # the end of a run cuts off what is under way
+    within, bad = _within(history, rows), rows["got"] != rows["expected"]
+    # Who is a stranger to its server may be told so in any words.
+    kept = bad & within & (np.isin(rows["got"], KEPT_AWAY) | forgets(scenario))
+    found = {}
+    for operation in np.unique(rows["operation"]).tolist():
+        mine = rows["operation"] == operation
+        found[operation] = Reach(*(int((mine & one).sum()) for one in (mine, within, kept, bad & ~kept)))
+    return found
+
+
+def sent_within(history: History, campaign: int) -> int:
+    """Count what a campaign sent within the windows of faults, in which its victims may be away."""
+    rows = history.rows()
+    return int(_within(history, rows[rows["campaign"] == campaign]).sum())
+
+
+def missed_turns(scenario: Scenario, history: History) -> tuple[float, int]:
+    """Return how many heartbeats were not sent for want of an answer that a fault kept, and after how many others.
+
+    From each heartbeat within a fault's window to its machine's next one, or the end of the run.
+    """
+    beats = honest_heartbeats(history)
+    beats = beats[np.lexsort((beats["sent_ns"], beats["machine"]))]
+    if not len(beats):
+        return 0.0, 0
+    following = np.append(beats["sent_ns"][1:], scenario.duration_ns)
+    last = np.append(beats["machine"][1:] != beats["machine"][:-1], True)
+    following = np.where(last, scenario.duration_ns, following)
+    turns = (following - beats["sent_ns"]) / max(1, scenario.fleet.heartbeat_interval_ns) - 1
+    late = _within(history, beats) & (turns > scenario.fleet.jitter)
+    return float(turns[late].sum()), int(late.sum())
+
+
+def _within(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows were under way within the window of a fault that can keep an answer away."""
+    until_ns = np.where(rows["got"] == Answer.LOST, rows["sent_ns"] + losses_of(rows["status"])[1], rows["answered_ns"])
+    return Excused(history).overlap(rows["sent_ns"], until_ns)
+
+
+# --- alerts
+
+
+class Span(NamedTuple):
+    """When a fault may have moved an alert, in seconds; and whether it can have set one off, or kept one away."""
+
+    since: float
+    until: float
+    sets_off: bool
+
+
+def alert_spans(scenario: Scenario, history: History, gauge: str) -> list[Span]:
+    """Return when the faults of a run may have moved an alert, and with it whatever follows from them."""
+    spans = (_span(scenario, one, stale=gauge == STALE_ALERT) for one in history.faults)
+    return [one for one in spans if one is not None]
+
+
+def _span(scenario: Scenario, fault: Fault, *, stale: bool) -> Span | None:
+    settings = {**JUDGED_SETTINGS, **scenario.server.settings}
+    interval = scenario.fleet.heartbeat_interval_ns / SECOND_NS
+    beat = interval * (1 + scenario.fleet.jitter)
+    since, until = (fault.began_from_ns - IN_FLIGHT_NS) / SECOND_NS, healed_ns(fault) / SECOND_NS
+    away = beat
+    if fault.kind in LATE_NETWORK_FAULTS:
+        late = TRIPS * max(
+            (one.latency_ns + one.jitter_ns) / SECOND_NS for one in scenario.faults if one.kind == fault.kind
+        )
+        until, away = fault.ended_to_ns / SECOND_NS + late, beat + late
+    elif fault.kind not in LOSES_NOTHING:
+        ended = fault.ended_to_ns / SECOND_NS if fault.kind in NETWORK_FAULTS else until
+        length = ended - fault.began_from_ns / SECOND_NS
+        back_off = min(BACK_OFF_MAX_SECONDS, BACK_OFF_SHARE * (length + max(interval, 1.0)))
+        away, until = length + back_off + beat, until + back_off
+    elif stale:  # a copy is no heartbeat
+        return None
+    if not stale:
+        # Failures count for a whole window. What comes a little later than another changes none of their number.
+        lasting = float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"])
+        return Span(since, until + lasting + beat, fault.kind not in LATE_NETWORK_FAULTS or away - beat > lasting / 2)
+    if fault.kind in DOWN_FAULTS and forgets(scenario) and scenario.fleet.silence:
+        return Span(since, scenario.duration_ns / SECOND_NS, sets_off=True)  # who is silent then is never known again
+    return Span(since, until + beat, away >= float(settings[STALE_SECONDS]))
