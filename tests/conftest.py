@@ -58,6 +58,8 @@ LONGEST = (
     "growth/test_growth.py",
     "faults/test_live_faults.py",
     "durability/test_kill_nine.py",
+    "payouts/test_withdrawals_under_kills.py",
+    "fuzzing/test_searching.py",
     "durability/test_damaged_files.py",
     "http/test_http_corpus.py",
     "load/test_conducted_run.py",

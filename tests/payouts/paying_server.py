@@ -34,7 +34,7 @@ def outcome_of(withdrawal_id: str) -> PayoutOutcome:
 class KeptPayouts:
     """Pays at once, once for each id, and writes that down first. Of the answers to first questions half are lost."""
 
-    def __init__(self, _clock: Clock, _seconds: float) -> None:
+    def __init__(self, _clock: Clock, _seconds: float, _fails: object) -> None:
         self._ledger = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._asked: set[str] = set()
 
