@@ -7,9 +7,10 @@ import re
 _COMMENT = re.compile(
     r"# (?:HELP hatchfarm_[a-z0-9_]+ [^\"\\\x00-\x1f]+|TYPE hatchfarm_[a-z0-9_]+(?:_total counter| gauge))"
 )
-_NAME = r"hatchfarm_[a-z0-9_]+(?:\{[a-z][a-z_]*=\"[A-Za-z0-9_.:/-]*\"\})?"
-_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,17})?(?:e[+-]?[0-9]{1,2})?"
-_SAMPLE = re.compile(f"({_NAME}) ({_NUMBER})")
+_SAMPLE = re.compile(
+    r"(hatchfarm_[a-z0-9_]+(?:\{[a-z][a-z_]*=\"[A-Za-z0-9_.:/-]*\"\})?)"
+    r" ([0-9]{1,15}(?:\.[0-9]{1,17})?(?:e[+-]?[0-9]{1,2})?)"
+)
 
 
 def plain_samples(text: str) -> list[tuple[str, float]] | None:

@@ -67,3 +67,7 @@ LACKS: Mapping[Feature, Lack] = {
     Feature.FORUM: Lack("there is no /forum/posts (contract: Forum)", "every attack on the forum"),
     Feature.LOGINS: Lack("there is no /auth/me (contract: Logins)", "every attack on logins and sessions"),
 }
+TALK = frozenset({Feature.AGENTS, Feature.FORUM})
+"""What agents need who only talk."""
+TRADE = TALK | {Feature.JOBS, Feature.WALLET}
+"""What agents need who trade: on a target that lacks any of it they do nothing, and what counts it is n/a."""

@@ -19,6 +19,7 @@ from simulator.history.rows import HONEST, History
 from simulator.history.schedule import honest_heartbeats, response_times
 from simulator.judging.advisories import judge_by, summaries_by
 from simulator.judging.campaigns import accuse, campaign_names, summarise_campaigns
+from simulator.judging.lacking import untried
 from simulator.judging.statistics import check_statistics
 from simulator.judging.thresholds import (
     excuse,
@@ -51,7 +52,7 @@ def judge_run(record: RunRecord, history: History) -> RunVerdict:
     unseen = record.given_target or record.facts.virtual  # then nobody sees the server's memory, or it is the harness's
     wanted = {metric: ones for metric, ones in record.thresholds.items() if metric != MEMORY or not unseen}
     measured = measure(history, checkers, record.connected_max, record.memory_max_bytes, wanted, names)
-    thresholds = judge_thresholds(wanted, measured, checkers)
+    thresholds = untried(judge_thresholds(wanted, measured, checkers), record.facts.lacks, checkers)
     thresholds = [_at_the_end(one, record.ended_early) for one in thresholds]
     generator = next((one for one in checkers if one.name == "generator"), None)
     if generator is not None and not record.interrupted:  # then they are undecided, whoever is to blame

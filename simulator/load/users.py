@@ -9,6 +9,7 @@ import msgspec
 from locust import User, constant, constant_throughput, task
 
 from simulator.contract.answers import Answer, Operation
+from simulator.contract.features import TALK, TRADE
 from simulator.contract.reading import MalformedDataError, read_data
 from simulator.fleet.acts import ActError, Ask
 from simulator.fleet.agents import Agent
@@ -157,6 +158,7 @@ class AgentMarket(User):
 
     wait_time = _paced
     only_talks = False
+    needs = TRADE
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
@@ -175,7 +177,9 @@ class AgentMarket(User):
 
     @task
     def act(self) -> None:
-        """Do the next thing, as agents in every world do."""
+        """Do the next thing, as agents in every world do; nothing where the target has no such thing."""
+        if self.part.target.lacks & self.needs:
+            return
         self.session.play(self.agent.next_act(self.part.now()), self.wait)
 
 
@@ -183,6 +187,7 @@ class ForumCrowd(AgentMarket):
     """An agent that only reads and writes in the forum."""
 
     only_talks = True
+    needs = TALK
 
 
 def _heard_from(shown: Any) -> list[str]:

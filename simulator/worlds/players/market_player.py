@@ -11,6 +11,7 @@ import trio
 from reference_server.wire.units import SECOND_NS
 from simulator.client.target import account_source, agent_source
 from simulator.client.witness import Witness
+from simulator.contract.features import TRADE
 from simulator.fleet.accounts import ACCOUNTS, WITHDRAWALS, AccountReader, read_resources
 from simulator.fleet.agents import Agent
 from simulator.fleet.market_acts import MarketActs
@@ -46,7 +47,8 @@ LAST_ACTS_SECONDS = 3.0
 class MarketPlayer:
     """The agents that a run plays by itself, each from an address of its own. Everything random follows from the seed.
 
-    `prefix` begins their names. `owner_ids` are the fleet's, whose accounts are read at the end as well.
+    `prefix` begins their names. `owner_ids` are the fleet's, whose accounts are read at the end as well. Where the
+    target has no market nobody does anything.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class MarketPlayer:
         self._seconds = scenario.duration_ns / SECOND_NS
         self._tape = tape
         self._player = ActPlayer(target, now, Witness(history, now))
-        self._options = options = scenario.market
+        self._options = options = None if target.lacks & TRADE else scenario.market
         rngs = np.random.default_rng(np.random.SeedSequence(seed).spawn(MARKET + 1)[MARKET])
         self._agents: list[Agent] = []
         self._acting: set[trio.CancelScope] = set()
