@@ -36,7 +36,9 @@ BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooS
 
 def cause_of(error: BaseException, target: Target, answer_seconds: float | None = None) -> str:
     """Return in words why an exchange ended so."""
-    origin = error.__cause__ if isinstance(error, trio.BrokenResourceError) and error.__cause__ else error
+    origin = error
+    while isinstance(origin, trio.BrokenResourceError | CutError) and origin.__cause__:
+        origin = origin.__cause__
     match origin:
         case trio.TooSlowError():
             return f"no whole answer within {answer_seconds or ANSWER_TIMEOUT_SECONDS:g} s"
@@ -228,9 +230,9 @@ class ControlConnection:
         while True:
             try:
                 part = await stream.receive_some(65_536)
-            except trio.BrokenResourceError:
+            except trio.BrokenResourceError as error:
                 if began:
-                    raise CutError(nothing_came=False) from None
+                    raise CutError(nothing_came=False) from error
                 raise
             answer = reader.feed(bytes(part), ended=not part)
             if answer is not None:

@@ -204,6 +204,7 @@ class _Connection:
         self._world = world
         self._source = source
         self._witness = witness or Witness(world.history, world.now)
+        self.sent_ns = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -223,7 +224,7 @@ class _Connection:
     async def call(self, call: ApiCall) -> HttpAnswer:
         """Send one call and read what comes."""
         message = call.message(self._world.target.authority)
-        sent_ns = self._world.now_ns
+        sent_ns = self.sent_ns = self._world.now_ns
         reported = self._world.answer(message, self._source or "127.0.0.9")
         answer = AnswerReader(to_head=call.method == "HEAD").feed(reported)
         if answer is None:
