@@ -198,6 +198,7 @@ async def test_what_is_in_redis_survives_all_instances(tmp_path: Path) -> None:
         await one.served(registration("first"))
         before = await one.audit()
         await one.leave()
+        await redis.has_written()
         await redis.kill()
         await redis.start()
         other = await group.join()

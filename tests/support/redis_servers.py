@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,6 +53,12 @@ class RedisServer:
             check=False,
         )
         return done.stdout.decode().strip()
+
+    async def has_written(self) -> None:
+        """Wait until it has given its file all that it was told: while a disk syncs slowly it keeps some for later."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            while "aof_buffer_length:0\r" not in f"{await self.says('INFO', 'persistence')}\r":  # noqa: ASYNC110
+                await trio.sleep(POLL_SECONDS)
 
     async def kill(self) -> None:
         """End it as `kill -9` does."""
