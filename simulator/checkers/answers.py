@@ -86,7 +86,7 @@ def check_answers(history: History, facts: Facts) -> Verdict:
     if not judged.any():
         return Verdict("answers", Status.INCONCLUSIVE, "No request got an answer that says anything.", (), figures)
     summary = (
-        f"All {int(judged.sum())} judged answers were right; {figures['attacks']} hostile requests, none accepted."
+        f"All {int(judged.sum()):,} judged answers were right; {figures['attacks']:,} hostile requests, none accepted."
     )
     if figures["outages"]:
         summary += f" {figures['outages']} were refused for an outage that the contract allows to be told."

@@ -56,7 +56,7 @@ def check_contents(history: History, facts: Facts) -> Verdict:
     if not history.certificates_shown and not history.shown and not history.status_readings:
         return Verdict("contents", Status.NOT_APPLICABLE, "No answer showed anything.", (), figures)
     untimed = "" if clock is not None else " Times were not judged: the target's clock is not known."
-    summary = f"Every answer said what it must; {len(history.certificates_shown)} certificates were issued.{untimed}"
+    summary = f"Every answer said what it must; {len(history.certificates_shown):,} certificates were issued.{untimed}"
     return Verdict("contents", Status.PASS, summary, (), figures)
 
 

@@ -72,7 +72,7 @@ def check_credentials(history: History, _facts: Facts) -> Verdict:
     if not history.certificates:
         return Verdict("credentials", Status.NOT_APPLICABLE, "No certificate was issued in this run.", (), figures)
     summary = (
-        f"All {figures['accepted']} accepted requests came under a living certificate; "
+        f"All {figures['accepted']:,} accepted requests came under a living certificate; "
         f"{figures['tried_dead']:,} tried a dead one."
     )
     return Verdict("credentials", Status.PASS, summary, (), figures)
