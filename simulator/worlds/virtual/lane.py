@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from reference_server.http.conversation import Answer
-from reference_server.http.express_lane import READ_BYTES, SWEEP_SECONDS, ExpressLane
+from reference_server.http.express_lane import LIMITED, READ_BYTES, SWEEP_SECONDS, ExpressLane
 from reference_server.http.glances import answer_heartbeat
 from reference_server.http.lane_clients import Answers
 from reference_server.http.ready_queue import ReadyQueue
@@ -158,7 +158,7 @@ class EventLane(ExpressLane):
         if isinstance(reply, Deferred):
             self._deliver(connection, Answers.of_one(reply, Answer(reply, size=len(body)), plain=True))
             return b""
-        self._learn(connection, reply, proves=True)
+        connection.limited = reply.status == LIMITED and bool(connection.address)  # all that is learnt of one proven
         self._patience.rested(connection, now.monotonic_ns)
         return self._renderer.plain(reply, now)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simulator.client.link import Link
     from simulator.worlds.playing import Playing, Turn
     from simulator.worlds.progress import Progress
+    from simulator.worlds.virtual.lane import EventLane
     from simulator.worlds.virtual.scheduling import JumpingClock
 
 
@@ -40,9 +41,12 @@ class FleetRounds:
         self._playing = playing
         self._progress = progress
         self._began_ns = began_ns
-        self._wall = wall
+        self._wall_ns = wall() - clock.now_ns
+        """What the clock and Unix time differ by, from a run's begin to its end."""
         self._take = take
         self._share = playing.shortest_share
+        self._lane: EventLane | None = None
+        """Whose answers come at once in this round."""
         self._sent: list[tuple[int, int, Link, bytes]] = []
         """When what was sent arrives, the how manieth it was, on which link, and the body."""
 
@@ -56,13 +60,17 @@ class FleetRounds:
             return 0
         end: Any = link.sock
         guest = end.peer.guest
-        if guest is None or not (end.quiet and guest.lane.answers_at_once):
+        if guest is None or not end.quiet:
+            return 0
+        if not self._sent:
+            self._lane = guest.lane if guest.lane.answers_at_once else None
+        if guest.lane is not self._lane:
             return 0
         now_ns = self._clock.now_ns - self._began_ns
         again_ns = planned_ns + int(turn.interval_ns * self._share)
         if again_ns <= now_ns or not guest.expects(playing.head_of(link, turn)):
             return 0
-        body = playing.plain_heartbeat(turn, link, planned_ns, now_ns, self._wall())
+        body = playing.plain_heartbeat(turn, link, planned_ns, now_ns, self._clock.now_ns + self._wall_ns)
         if not body:
             return 0
         link.sent_ns = now_ns
