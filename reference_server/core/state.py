@@ -16,9 +16,7 @@ from reference_server.core.community.agents import Agents
 from reference_server.core.community.forum import Forum
 from reference_server.core.fleet import FleetIndex
 from reference_server.core.market.conditions import conditions_of
-from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.market import Market
-from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.core.rate_limit import TokenBuckets
 from reference_server.core.records import Owner, Rooms
@@ -112,7 +110,7 @@ class State:
         owner of whoever was refused. `recovery.split_streams` ends it."""
         self.login_providers = login_providers(settings)
         self.login_key = bytes.fromhex(signer.fingerprint("logins"))
-        self.market = Market(conditions_of(settings), KeptAnswers(), Withdrawals(), notes=self)
+        self.market = Market(conditions_of(settings), notes=self)
         self.agents = Agents(notes=self)
         self.forum = Forum(notes=self)
         self.auth_failures = dict.fromkeys(("agent", "session"), 0)
