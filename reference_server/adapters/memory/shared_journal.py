@@ -22,6 +22,7 @@ from reference_server.limits import (
     SHARED_TERM_START_SECONDS,
 )
 from reference_server.ports import (
+    Accepted,
     Election,
     Group,
     JournalPosition,
@@ -201,17 +202,21 @@ class MemorySharedJournal:
         storage.lease = ""
         return storage.read(place, own)
 
-    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
         """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place."""
         try:
             return await self._step(lambda: self._accept(place, asked))
         except SharedDown:
-            return [Reservation.UNAVAILABLE] * len(asked)
+            return Accepted([Reservation.UNAVAILABLE] * len(asked))
 
-    def _accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+    def _accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
         storage = self._storage
-        if storage.term != place.term or storage.fencing_token != place.fencing_token:
-            return [Reservation.BEHIND] * len(asked)
+        try:
+            storage.check(place)
+        except SharedLost:
+            return Accepted([Reservation.BEHIND] * len(asked))
+        if storage.fencing_token != place.fencing_token:
+            return Accepted([Reservation.BEHIND] * len(asked))
         reservations = [storage.nonces.reserve(request) for request in asked]
         accepted = [
             msgspec.Raw(request.change)
@@ -220,7 +225,7 @@ class MemorySharedJournal:
         ]
         if accepted:
             storage.append("", msgspec.msgpack.encode(accepted))
-        return reservations
+        return Accepted(reservations, storage.read(place))
 
     async def status(self) -> JournalStatus | None:
         """Return what the journal is now; None where there is nothing."""
