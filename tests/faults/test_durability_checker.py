@@ -221,6 +221,17 @@ def test_answers_that_the_runs_own_fault_kept_from_an_attack_break_no_claim_of_i
         assert tale.judge()["attacks"].figures["claims_broken"] == broken, (rule, at)
 
 
+@pytest.mark.parametrize(("first", "last", "broken"), [(10, 10.6, 0), (9, 9.4, 1), (12, 12.6, 1)])
+def test_a_limit_that_a_new_process_counts_anew_is_not_exceeded(first: float, last: float, broken: int) -> None:
+    """`killed` has its server killed at 10 s; one keeps its state, and not what each client has used."""
+    tale = killed()
+    tale.history.campaigns.append(CampaignRecord(1, "limit.window-edge", scripted=True, attempts=1, completed=1))
+    span = {"first_sent_ns": nanoseconds(first), "last_answered_ns": nanoseconds(last)}
+    claim = ClaimRecord(nanoseconds(13), 1, "learned-window", held=False, message="42 were served", evidence=span)
+    tale.history.claims.append(claim)
+    assert tale.judge()["attacks"].figures["claims_broken"] == broken
+
+
 @pytest.mark.parametrize(
     ("instances", "accepted_at", "rules"), [(3, 9.8, []), (3, 9.2, ["heartbeat"]), (1, 9.8, ["heartbeat"])]
 )
