@@ -105,10 +105,13 @@ def _just_before_kill(history: History, one: Any) -> bool:
 
 
 def _counted_anew(history: History, claim: ClaimRecord) -> bool:
-    """Return whether what was served between the two moments of a claim was served by two processes."""
+    """Return whether what was served between the two moments of a claim may have been served by two processes.
+
+    While one of several instances is away, another one serves its clients.
+    """
     first_ns, last_ns = (claim.evidence.get(name) for name in ("first_sent_ns", "last_answered_ns"))
     return (first_ns is not None and last_ns is not None) and any(
-        first_ns <= one.began_to_ns and one.began_from_ns <= last_ns for one in restarts_of(history)
+        first_ns <= one.ended_to_ns and one.began_from_ns <= last_ns for one in restarts_of(history)
     )
 
 

@@ -221,7 +221,7 @@ def test_answers_that_the_runs_own_fault_kept_from_an_attack_break_no_claim_of_i
         assert tale.judge()["attacks"].figures["claims_broken"] == broken, (rule, at)
 
 
-@pytest.mark.parametrize(("first", "last", "broken"), [(10, 10.6, 0), (9, 9.4, 1), (12, 12.6, 1)])
+@pytest.mark.parametrize(("first", "last", "broken"), [(9.8, 10.4, 0), (10.9, 11.5, 0), (9, 9.4, 1), (12, 12.6, 1)])
 def test_a_limit_that_a_new_process_counts_anew_is_not_exceeded(first: float, last: float, broken: int) -> None:
     """`killed` has its server killed at 10 s; one keeps its state, and not what each client has used."""
     tale = killed()
