@@ -18,6 +18,7 @@ from reference_server.limits import (
     SHARED_JOURNAL_BYTES_MAX,
     SHARED_LEASE_PLACE_SECONDS,
     SHARED_LEASE_SECONDS,
+    SHARED_SETTINGS_AGAIN_SECONDS,
     SHARED_SNAPSHOT_BYTES_MAX,
     SHARED_WAIT_SECONDS,
 )
@@ -231,6 +232,7 @@ class SharedBounds(msgspec.Struct, frozen=True):
     answer_seconds: float = SHARED_ANSWER_SECONDS
     lease_seconds: float = SHARED_LEASE_SECONDS
     lease_place_seconds: float = SHARED_LEASE_PLACE_SECONDS
+    settings_again_seconds: float = SHARED_SETTINGS_AGAIN_SECONDS
     journal_bytes_max: int = SHARED_JOURNAL_BYTES_MAX
     snapshot_bytes_max: int = SHARED_SNAPSHOT_BYTES_MAX
     clock_off_seconds_max: int = REDIS_CLOCK_OFF_SECONDS_MAX

@@ -11,7 +11,7 @@ from reference_server.core.attending import attend, concerns_market, end_what_is
 from reference_server.core.authentication import authenticate_machine
 from reference_server.core.changes import Frozen
 from reference_server.core.statuses import accept_heartbeat
-from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS, NONCES_A_MACHINE_MAX
+from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS
 from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
 from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited, success
@@ -201,7 +201,7 @@ def heartbeat(
     if isinstance(verified, Reply):
         return _counted(state, verified)
     worker = verified.worker
-    if worker.nonces >= NONCES_A_MACHINE_MAX:
+    if worker.nonces >= state.nonces_a_machine_max:
         # Every one that is accepted has to be kept: a machine that sends without end would leave others no room.
         wait_ns = worker.nonces_since_ns + state.nonces.span_ns - now.monotonic_ns
         if wait_ns > 0:

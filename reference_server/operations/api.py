@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from reference_server.core import heartbeats
+from reference_server.core.bounds import STATE_BOUNDS, StateBounds
 from reference_server.core.calls import Call
 from reference_server.core.changes import Frozen
 from reference_server.core.inquiry import Inquiry
@@ -80,8 +81,9 @@ class Api:
         started: Instant,
         tables: Tables = TABLES,
         routes: Routes = ROUTES,
+        bounds: StateBounds = STATE_BOUNDS,
     ) -> None:
-        self.state = State(settings, entropy, signer, started, tables)
+        self.state = State(settings, entropy, signer, started, tables, bounds)
         self.settings = settings
         self.committing = False
         """Changes are on their way to the journal: what shows them has to wait for it."""
@@ -124,7 +126,7 @@ class Api:
     def empty_state(self) -> State:
         """Make a state to be filled with what is durable; it shares what never is, like rate limits."""
         old = self.state
-        state = State(self.settings, old.entropy, old.signer, old.started, old.tables)
+        state = State(self.settings, old.entropy, old.signer, old.started, old.tables, old.bounds)
         state.nonces_outside = old.nonces_outside
         state.buckets, state.rate_limited = old.buckets, old.rate_limited
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics

@@ -166,7 +166,7 @@ class RedisJournal:
         self._named = 0
         self._child: Child | None = None
         self._released = f"hf:state:given:{self._instance}"
-        self.alike = AlikeSettings(link, settings)
+        self.alike = AlikeSettings(link, settings, bounds.settings_again_seconds)
         self.nonces = JournalledNonces(link, settings, entropy, clock, self._instance, bounds)
 
     @property
