@@ -277,10 +277,7 @@ class ReadResult(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """What became of some heartbeats, and what was to be read when they were accepted, their own group with it.
-
-    There is nothing to read where none was accepted.
-    """
+    """What became of some heartbeats, and what was to be read then, their own group with it; None if none was asked."""
 
     reservations: Sequence[Reservation]
     read: ReadResult | None = None

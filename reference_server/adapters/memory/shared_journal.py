@@ -68,12 +68,16 @@ class SharedStorage:
         """Forget the journal, as a Redis does that was emptied. The nonces are still known."""
         self.term, self.lease, self.groups = "", "", []
 
+    def lacks(self, place: JournalPosition) -> str:
+        """Return why what comes after a place is not here; empty where it is."""
+        if not self.term or self.term != place.term or self.position < place.position:
+            return "its journal was lost"
+        return "a snapshot took the place of what was not read yet" if self.trimmed > place.position else ""
+
     def check(self, place: JournalPosition) -> None:
         """Raise SharedLost unless what comes after a place is here."""
-        if not self.term or self.term != place.term or self.position < place.position:
-            raise SharedLost("its journal was lost")
-        if self.trimmed > place.position:
-            raise SharedLost("a snapshot took the place of what this instance had not read yet")
+        if why := self.lacks(place):
+            raise SharedLost(why)
 
     def append(self, lease: str, changes: bytes) -> int:
         """Append a group, and return its position."""
@@ -211,11 +215,7 @@ class MemorySharedJournal:
 
     def _accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
         storage = self._storage
-        try:
-            storage.check(place)
-        except SharedLost:
-            return Accepted([Reservation.BEHIND] * len(asked))
-        if storage.fencing_token != place.fencing_token:
+        if storage.lacks(place) or storage.fencing_token != place.fencing_token:
             return Accepted([Reservation.BEHIND] * len(asked))
         reservations = [storage.nonces.reserve(request) for request in asked]
         accepted = [
