@@ -114,8 +114,7 @@ class JournalledNonces(RedisNonces):
         self._last = f"hf:state:accepted:{instance}"
         self._calls = 0
         self.place = JournalPosition()
-        self.read: ReadResult | None = None
-        """What the last call that accepted gave to be read."""
+        self.read: ReadResult | None = None  # what the last call that accepted gave
 
     def _command(self, keys: list[str], head: list[str | int], asked: Sequence[AskedNonce]) -> Command:
         if not asked:
@@ -249,8 +248,7 @@ class RedisJournal:
         if len(asked) > REDIS_BATCH_MAX:
             raise ValueError("more than one script takes")
         self.nonces.place, self.nonces.read = place, None
-        reservations = await self.nonces.reserve(asked)
-        return Accepted(reservations, self.nonces.read)
+        return Accepted(await self.nonces.reserve(asked), self.nonces.read)
 
     async def status(self) -> JournalStatus | None:
         """Return what the journal is now; None where there is nothing.
