@@ -8,15 +8,16 @@ import msgspec
 import pytest
 
 from reference_server.core import heartbeats
+from reference_server.core.bounds import StateBounds
 from reference_server.limits import LANE_DECIDED_TOGETHER
 from reference_server.wire.values import Request
 from tests.http.lane_by_hand import Lane, statuses
-from tests.http.twins import START, as_owner, ask, enrol, written
+from tests.http.twins import START, as_owner, ask, enrol, make_api, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.http.twins import Machine
+    from tests.http.twins import Machine, make_api
 
 NOT_JSON = b"{"
 
@@ -88,7 +89,8 @@ class Outcome(NamedTuple):
 
 async def outcome_of(*, together: bool) -> Outcome:
     """Send them from one address, each on a connection of its own, and have all served in one round, or each in its."""
-    lane = Lane(rate_limit_burst=16, rate_limit_refill_per_second=0.001)
+    api = make_api(StateBounds(nonces_a_machine_max=2), rate_limit_burst=16, rate_limit_refill_per_second=0.001)
+    lane = Lane(api=api)
     machine, revoked = enrol(lane.api), enrol(lane.api, "rack 2")
     ask(lane.api, as_owner(f"/consents/{revoked.consent_id}/revoke"))
     sent = mixed_heartbeats(machine, revoked)
@@ -110,9 +112,8 @@ async def outcome_of(*, together: bool) -> Outcome:
     return outcome
 
 
-async def test_heartbeats_that_are_decided_together_are_decided_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_heartbeats_that_are_decided_together_are_decided_as_one_by_one() -> None:
     """Each sees what those before it left: nonces, what a machine may send, tokens, and what is audited before it."""
-    monkeypatch.setattr(heartbeats, "NONCES_A_MACHINE_MAX", 2)
     outcome = await outcome_of(together=True)
     assert outcome == await outcome_of(together=False)
     expected = [200, 401, 401, 401, 400, 400, 400, 400, 401, 401, 401, 401, 403, 401, 200, 429, 429, 429]
