@@ -12,12 +12,12 @@ from reference_server.core.bounds import StateBounds
 from reference_server.limits import LANE_DECIDED_TOGETHER
 from reference_server.wire.values import Request
 from tests.http.lane_by_hand import Lane, statuses
-from tests.http.twins import START, as_owner, ask, enrol, make_api, written
+from tests.http.twins import START, as_owner, ask, enrol, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.http.twins import Machine, make_api
+    from tests.http.twins import Machine
 
 NOT_JSON = b"{"
 
@@ -89,8 +89,8 @@ class Outcome(NamedTuple):
 
 async def outcome_of(*, together: bool) -> Outcome:
     """Send them from one address, each on a connection of its own, and have all served in one round, or each in its."""
-    api = make_api(StateBounds(nonces_a_machine_max=2), rate_limit_burst=16, rate_limit_refill_per_second=0.001)
-    lane = Lane(api=api)
+    bounds = StateBounds(nonces_a_machine_max=2)
+    lane = Lane(api=make_bounded_api(bounds, rate_limit_burst=16, rate_limit_refill_per_second=0.001))
     machine, revoked = enrol(lane.api), enrol(lane.api, "rack 2")
     ask(lane.api, as_owner(f"/consents/{revoked.consent_id}/revoke"))
     sent = mixed_heartbeats(machine, revoked)
