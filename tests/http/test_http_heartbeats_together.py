@@ -12,7 +12,7 @@ from reference_server.core.bounds import StateBounds
 from reference_server.limits import LANE_DECIDED_TOGETHER
 from reference_server.wire.values import Request
 from tests.http.lane_by_hand import Lane, statuses
-from tests.http.twins import START, as_owner, ask, enrol, written
+from tests.http.twins import START, as_owner, ask, enrol, make_bounded_api, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
