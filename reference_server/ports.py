@@ -276,6 +276,13 @@ class ReadResult(msgspec.Struct, frozen=True):
     own: int = 0
 
 
+class Accepted(msgspec.Struct, frozen=True):
+    """What became of some heartbeats, and what was to be read then, their own group with it; None if none was asked."""
+
+    reservations: Sequence[Reservation]
+    read: ReadResult | None = None
+
+
 class SharedSnapshot(msgspec.Struct, frozen=True):
     """A snapshot with its place, and the groups after it."""
 
@@ -347,8 +354,11 @@ class SharedJournal(Offloading, Protocol):
         """
         ...
 
-    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
-        """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place."""
+    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
+        """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place.
+
+        Whoever acknowledges one has read it before: so as long as an instance lives that did, it is not forgotten.
+        """
         ...
 
     async def status(self) -> JournalStatus | None:
