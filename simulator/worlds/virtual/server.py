@@ -81,7 +81,8 @@ class _Process:
         self._knocked: list[End] = []
         """Who came while it stood still."""
         self._life, self._serving = trio.CancelScope(), trio.CancelScope()
-        self._over = False
+        self.over = False
+        """Whether it has ended."""
         self._root: trio.lowlevel.Task | None = None
         self._frozen: Frozen | None = None
 
@@ -95,7 +96,7 @@ class _Process:
                     nursery.start_soon(self._serve)
                     task_status.started()
         except Exception:
-            if not self._over:  # else what is left of it has found that nothing is outside any more
+            if not self.over:  # else what is left of it has found that nothing is outside any more
                 raise
 
     async def _serve(self) -> None:
@@ -104,7 +105,7 @@ class _Process:
 
     def welcome(self, end: End) -> None:
         """Take a connection; while nobody may come in it waits, as in a backlog."""
-        if self._over:
+        if self.over:
             end.close()
         elif self._frozen is not None:
             self._knocked.append(end)
@@ -120,7 +121,7 @@ class _Process:
         done = trio.Event()
 
         def freeze() -> None:  # as an event: then all its tasks wait
-            if self._root is not None and not self._over:
+            if self._root is not None and not self.over:
                 self._frozen = Frozen(self._root)
                 self._lane.pause(paused=True)
             done.set()
@@ -146,7 +147,7 @@ class _Process:
 
     def kill(self) -> None:
         """End here and now. Its connections are closed as a kernel does it: by a reset where something is unread."""
-        self._over = True
+        self.over = True
         self._lane.end()
         for end in (*self._backlog, *self._knocked):
             end.close()
@@ -217,7 +218,9 @@ class VirtualServer:
         self._process.welcome(end)
 
     async def start(self) -> None:
-        """Start again, from what it has kept. Raises ServerError."""
+        """Start again, from what it has kept, unless the run ended before it was down. Raises ServerError."""
+        if not self._process.over:
+            return
         await trio.sleep(self._rng.uniform(*START_SECONDS))
         try:
             self._process = self._make()
