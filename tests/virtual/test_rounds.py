@@ -15,8 +15,6 @@ from tests.virtual.small_run import play
 from tests.virtual.tiny_runs import play_tiny
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from simulator.worlds.playing import Turn
 
 FLEET = """
@@ -64,7 +62,7 @@ class Counted:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     counted, send = Counted(), FleetRounds.send
 
     def sends(self: FleetRounds, turn: Turn, planned_ns: int) -> int:
