@@ -92,9 +92,9 @@ MISHAPS: Mapping[str, tuple[str, ...]] = {
     "memory": ("server.kill", "server.restart", "server.pause"),
     "durable": ("server.kill", "server.restart", "server.pause", "disk.full"),
     "redis": ("server.kill", "server.pause", "redis.down", "redis.pause", "redis.flush"),
-    "instances": ("server.kill", "server.restart", "server.pause", "redis.down", "redis.pause"),
+    "instances": ("server.kill", "server.restart", "server.pause", "redis.down", "redis.pause", "redis.flush"),
 }
-"""Faults that may happen to each. Of instances a flush loses what they accepted and none has read yet: not drawn."""
+"""Faults that may happen to each."""
 
 OF_MONEY = ("wallet.", "job.")
 """How the names of attacks begin that have to do with a market: there they are drawn before all others."""

@@ -22,6 +22,7 @@ from reference_server.limits import (
     SHARED_TERM_START_SECONDS,
 )
 from reference_server.ports import (
+    Accepted,
     Election,
     Group,
     JournalPosition,
@@ -67,12 +68,16 @@ class SharedStorage:
         """Forget the journal, as a Redis does that was emptied. The nonces are still known."""
         self.term, self.lease, self.groups = "", "", []
 
+    def lacks(self, place: JournalPosition) -> str:
+        """Return why what comes after a place is not here; empty where it is."""
+        if not self.term or self.term != place.term or self.position < place.position:
+            return "its journal was lost"
+        return "a snapshot took the place of what was not read yet" if self.trimmed > place.position else ""
+
     def check(self, place: JournalPosition) -> None:
         """Raise SharedLost unless what comes after a place is here."""
-        if not self.term or self.term != place.term or self.position < place.position:
-            raise SharedLost("its journal was lost")
-        if self.trimmed > place.position:
-            raise SharedLost("a snapshot took the place of what this instance had not read yet")
+        if why := self.lacks(place):
+            raise SharedLost(why)
 
     def append(self, lease: str, changes: bytes) -> int:
         """Append a group, and return its position."""
@@ -201,17 +206,17 @@ class MemorySharedJournal:
         storage.lease = ""
         return storage.read(place, own)
 
-    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
         """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place."""
         try:
             return await self._step(lambda: self._accept(place, asked))
         except SharedDown:
-            return [Reservation.UNAVAILABLE] * len(asked)
+            return Accepted([Reservation.UNAVAILABLE] * len(asked))
 
-    def _accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+    def _accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
         storage = self._storage
-        if storage.term != place.term or storage.fencing_token != place.fencing_token:
-            return [Reservation.BEHIND] * len(asked)
+        if storage.lacks(place) or storage.fencing_token != place.fencing_token:
+            return Accepted([Reservation.BEHIND] * len(asked))
         reservations = [storage.nonces.reserve(request) for request in asked]
         accepted = [
             msgspec.Raw(request.change)
@@ -220,7 +225,7 @@ class MemorySharedJournal:
         ]
         if accepted:
             storage.append("", msgspec.msgpack.encode(accepted))
-        return reservations
+        return Accepted(reservations, storage.read(place))
 
     async def status(self) -> JournalStatus | None:
         """Return what the journal is now; None where there is nothing."""
