@@ -33,11 +33,13 @@ def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measu
     sys.stderr.flush()
     # What Python does right after a fork loses an interrupt: none comes before there is somebody whom it ends.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    pid = os.fork()
-    if pid == 0:
-        os.close(receiving)
-        _measure_and_end(subject, sending, mask)
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            os.close(receiving)
+            _measure_and_end(subject, sending, mask)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(sending)
     try:
         written = _read_all(receiving, meanwhile)

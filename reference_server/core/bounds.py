@@ -1,4 +1,7 @@
-"""How much a state may hold, as one value: a composition root passes it, and each bound's reason is in `limits.py`."""
+"""How much a state may hold, as one value that whoever makes it may pass; each bound's reason is in `limits.py`.
+
+It may only be lowered: files of state are held against `limits.py`.
+"""
 
 from __future__ import annotations
 

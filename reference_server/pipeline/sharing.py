@@ -16,6 +16,7 @@ import msgspec
 import trio
 
 from reference_server.core import heartbeats
+from reference_server.core.attending import concerns_market
 from reference_server.core.changes import Frozen, encode_changes, is_fencing
 from reference_server.core.heartbeats import Verified
 from reference_server.core.market.working import look_again
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reference_server.core.inquiry import Inquiry
+    from reference_server.core.market.pool import Offer
     from reference_server.operations.api import Api
     from reference_server.operations.outcomes import Undecided
     from reference_server.ports import Clock, ReadResult, SharedJournal, SharedSnapshot
@@ -224,9 +226,19 @@ class Sharer:
                     case.reply = heartbeats.unavailable(state)
                 case _:
                     case.refused = reservation
-        if accepted.read is not None:
+        if accepted.read is None:
+            return
+        try:
             await self._apply(accepted.read, until - trio.current_time())
-            self._try(cases)
+        except SharedDown:
+            for case, heartbeat in verified:  # what is in the journal is no replay, though it cannot be read in time
+                if case.accepted and not concerns_market(state.market, self._offer(heartbeat), heartbeat.metrics):
+                    case.reply = heartbeats.acknowledge(state, now, heartbeat)
+            raise
+        self._try([case for case in cases if case.accepted])
+
+    def _offer(self, heartbeat: Verified) -> Offer | None:
+        return self._api.state.market.pool.offers.get(heartbeat.worker.id)
 
     async def _decide_under_lease(self, cases: Sequence[Case], until: float) -> None:
         """Decide under a lease what changes the state. Raises SharedLost where that is in this state alone."""

@@ -223,7 +223,7 @@ class SpoofedAddress(_Limit):
     def script(self, context: ScriptContext) -> Script[None]:
         """Use the bucket up, and claim addresses beside that, in each header so often that who believes it shows."""
         burst = context.defences.burst
-        each = max(1, min(-(-burst // 2), (REQUESTS_MAX - burst) // len(_WAYS)))
+        each = max(2, min(-(-burst // 2), (REQUESTS_MAX - burst) // len(_WAYS)))
         ways = [way for way in _WAYS for _ in range(each)]
         claimed = (".".join(str(part) for part in context.rng.integers(1, 255, size=4)) for _ in ways)
         sends = [ask_health(context, headers=way(address)) for way, address in zip(ways, claimed, strict=True)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, Range, ScrapeBounds
 from simulator.checkers.keeping import kept, one_of_each_first
-from simulator.checkers.possible import UPTIME_STEP_SECONDS, find_restarts, possible, unexplained
+from simulator.checkers.possible import UPTIME_STEP_SECONDS, find_restarts, made_anew, possible, unexplained
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import REASONS
 from simulator.contract.metrics import (
@@ -31,6 +31,7 @@ from simulator.platform.wording import all_of, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
@@ -51,7 +52,8 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
     restarts = find_restarts(history, facts)
     bounds = list(possible(history, facts))
     findings = malformed + [finding for one in bounds for finding in _judge(one, facts)]
-    findings += [*_backwards(history, facts, restarts), *_leaps(history, facts, restarts)]
+    anew = restarts.keys() | made_anew(history, facts)
+    findings += [*_backwards(history, facts, anew), *_leaps(history, facts, restarts)]
     findings.sort(key=lambda finding: finding.at_ns)
     findings = [*_silent(bounds, facts), *findings]
     figures: dict[str, Any] = {
@@ -179,12 +181,12 @@ def _shown(value: float) -> str:
     return f"{value:.15g}"
 
 
-def _backwards(history: History, facts: Facts, restarts: dict[int, int]) -> Iterator[Finding]:
-    """Find counters that go backwards, though the server did not start anew."""
+def _backwards(history: History, facts: Facts, anew: AbstractSet[int]) -> Iterator[Finding]:
+    """Find counters that go backwards, though the server did not start anew before these scrapes."""
     previous = facts.baseline
     for index, scrape in enumerate(history.scrapes):
         samples = scrape.samples
-        if index not in restarts:
+        if index not in anew:
             for name, value in samples.items():
                 counter = name.startswith(COUNTERS) and name.partition("{")[0].endswith("_total")
                 if counter and value < (before := previous.get(name, 0.0)):

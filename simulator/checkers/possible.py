@@ -34,17 +34,13 @@ UPTIME_STEP_SECONDS = 1.0
 
 
 def find_restarts(history: History, facts: Facts) -> dict[int, int]:
-    """Find the scrapes before which the server may have started anew: the run made it, or its uptime did not grow.
+    """Find the scrapes before which the server may have started anew: its uptime did not grow as time passed.
 
-    A new process may be as old, when a scrape that waited for it is answered, as the one before it would be by then.
     Return their moments by their place in the history.
     """
     restarts: dict[int, int] = {}
     before, before_ns = facts.baseline.get(UPTIME), 0
-    known = restarts_of(history)
     for index, scrape in enumerate(history.scrapes):
-        if index and _between(known, history.scrapes[index - 1].sent_ns, scrape.sent_ns):
-            restarts[index] = scrape.sent_ns
         uptime = scrape.samples.get(UPTIME)
         if uptime is not None:
             if before is not None:
@@ -63,6 +59,18 @@ def unexplained(history: History, facts: Facts) -> dict[int, int]:
         for index, at_ns in find_restarts(history, facts).items()
         if not _between(known, history.scrapes[index - 1].sent_ns if index else -inf, at_ns)
     }
+
+
+def made_anew(history: History, facts: Facts) -> set[int]:
+    """Find the scrapes before which the run made the server start anew, by their place in the history.
+
+    A new process may be as old, when a scrape that waited for it is answered, as the one before it would be by then. Of
+    several instances one is scraped, and nobody knows which of them was another process.
+    """
+    if facts.instances > 1:
+        return set()
+    known, scrapes = restarts_of(history), history.scrapes
+    return {at for at in range(1, len(scrapes)) if _between(known, scrapes[at - 1].sent_ns, scrapes[at].sent_ns)}
 
 
 def _between(restarts: list[Fault], from_ns: float, to_ns: int) -> bool:

@@ -58,7 +58,7 @@ class Link:
         self.state = LinkState.CLOSED
         self.reader: AnswerReader | None = None
         self.request = b""
-        self.head, self.head_of = b"", ""
+        self.head, self.head_of = b"", ("", "")
         """What its heartbeats begin with, and with which certificate."""
         self.nonce = b""
         self.planned_ns = 0

@@ -174,7 +174,7 @@ class Playing:
         link = self._links.get(machine.index)
         if link is None:
             link = self._links[machine.index] = Link(machine_source(self._target, machine.index), machine, HONEST)
-        elif link.state is LinkState.WAITING:
+        elif link.state not in RESTING:
             return None  # stopped and started again before its last answer, which will go on from there
         late = (now_ns - planned_ns) // machine.interval_ns if machine.interval_ns else 0
         if late > 0:
@@ -207,9 +207,10 @@ class Playing:
 
     def head_of(self, link: Link, machine: Machine) -> bytes:
         """Return what a machine's next heartbeat begins with."""
-        if link.head_of != machine.certificate_id:
-            link.head_of = machine.certificate_id
-            link.head = heartbeat_head(self._authority, machine.worker_id, machine.token.decode(), link.head_of)
+        of = machine.worker_id, machine.certificate_id
+        if link.head_of != of:
+            link.head_of = of
+            link.head = heartbeat_head(self._authority, machine.worker_id, machine.token.decode(), of[1])
         return link.head
 
     def next_shot(self, turn: tuple[Campaign, deque[Link]], planned_ns: int, now_ns: int, wall_ns: int) -> Link | None:
@@ -261,7 +262,7 @@ class Playing:
         machine = link.machine
         expected = Answer.ACCEPTED if machine is not None and machine.clock is PERFECT else link.expects(now_ns)
         # An answer that was looked at before need not be read.
-        right = answer.body == link.right_body and answer.status == OK
+        right = link.right_body and answer.body == link.right_body and answer.status == OK
         got = Answer.ACCEPTED if right else classify_heartbeat(answer, expected)
         record_heartbeat(self._history, self._tape, link, now_ns, answer, expected, got)
         self._witness.heard(link, answer, now_ns)

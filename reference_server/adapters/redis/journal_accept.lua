@@ -11,6 +11,12 @@ local last = redis.call('GET', KEYS[3])
 local again = last and tonumber(last) >= number
 local status = journal_status()
 if status ~= 'ok' then
+  for at = 1, again and count or 0 do
+    if redis.call('GET', KEYS[at + 4]) == ARGV[2 * at + 19] then
+      -- Accepted by the call whose answer was lost: whoever sends it next has it accepted.
+      redis.call('SET', KEYS[at + 4], '*', 'KEEPTTL')
+    end
+  end
   return {status}
 end
 if not again then

@@ -1,4 +1,4 @@
-"""How much a market may hold, as one value: a composition root passes it, and each bound's reason is in `limits.py`."""
+"""How much a market may hold, as one value that whoever makes it may pass; each bound's reason is in `limits.py`."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ class Ledger:
         account.entries.append(
             Entry("txn_" + name, leg.type, leg.asset, leg.part, leg.amount, balance, reference, created_ns)
         )
-        if len(account.entries) > self._bounds.transactions_an_account_max:
+        while len(account.entries) > self._bounds.transactions_an_account_max:
             _fold(account)
 
     def imbalance(self) -> int:
