@@ -13,7 +13,7 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
-from simulator.checkers.excused import LOSES_NOTHING, healed_ns
+from simulator.checkers.excused import LOSES_NOTHING, SLOW, healed_ns
 from simulator.checkers.forgotten import perhaps_forgotten
 from simulator.checkers.incarnations import incarnation_of, restarts_of
 from simulator.checkers.judging import SILENT
@@ -84,7 +84,8 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         keeping = sum(one.kind not in LOSES_NOTHING for one in history.faults)
         summary = f"The server answered again after each of {plural(keeping, 'fault')}{anew}."
         if not keeping:
-            summary = f"{plural(len(history.faults), 'fault')} of the network kept no answer away."
+            what = "the network" if all(one.kind in SLOW for one in history.faults) else "networks and clocks"
+            summary = f"{plural(len(history.faults), 'fault')} of {what} kept no answer away."
         return Verdict("durability", Status.PASS, summary, (), figures)
     unasked = next((one for one in history.faults if one.kind == DISK_FULL and not _answered_within(rows, one)), None)
     if unasked is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
-from simulator.checkers.excused import FLUSHED_FOR_NS
+from simulator.checkers.excused import FLUSHED_FOR_NS, FORGETS
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
@@ -41,7 +41,7 @@ UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 def check_nonces(history: History, facts: Facts) -> Verdict:
     """Hold what was accepted and refused while Redis was away, or had forgotten, against what may be."""
-    faults = [one for one in history.faults if one.kind in {*AWAY, FLUSH}]
+    faults = [one for one in history.faults if one.kind in {*AWAY, *FORGETS}]
     if not faults:
         return Verdict(
             "nonces", Status.NOT_APPLICABLE, "Nothing happened to a Redis in this run.", (), {"violations": 0}
@@ -55,7 +55,7 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
         within = beats[(beats["sent_ns"] > start_ns) & (beats["answered_ns"] < end_ns)]
         closed = within[within["status"] == UNAVAILABLE]
         refused.append(len(closed))
-        if not facts.nonce_fallback or fault.kind == FLUSH:
+        if not facts.nonce_fallback or fault.kind == FLUSH:  # one that crashed was away first, and its fallback goes on
             findings += _accepted(within[within["got"] == Answer.ACCEPTED], fault, start_ns, end_ns)
             findings += _slow(history, closed, fault)
     counted = plural(len(faults), "fault")
@@ -80,8 +80,9 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
 
 def _closed(fault: Fault) -> tuple[int, int]:
     """Return from when to when a fault lets nothing be accepted."""
-    if fault.kind == FLUSH:
-        return fault.ended_to_ns, fault.began_from_ns + FLUSHED_FOR_NS - slack_ns_of(FLUSHED_FOR_NS)
+    if fault.kind in FORGETS:
+        closed_ns = fault.ended_to_ns if fault.kind == FLUSH else fault.began_to_ns
+        return closed_ns, fault.began_from_ns + FLUSHED_FOR_NS - slack_ns_of(FLUSHED_FOR_NS)
     stopping_ns = STOPPING_NS if fault.kind == PAUSE else 0
     return fault.began_to_ns + stopping_ns, fault.ended_from_ns
 

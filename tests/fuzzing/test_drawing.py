@@ -14,7 +14,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import as_toml
-from simulator.fuzzing.drawing import ASKED_FAULTS, Drawing, keep_scripts_clear
+from simulator.fuzzing.drawing import Drawing
 from simulator.fuzzing.ingredients import (
     DEPLOYMENTS,
     HABITS,
@@ -24,6 +24,7 @@ from simulator.fuzzing.ingredients import (
     TOO_LONG,
     attacks_drawn,
 )
+from simulator.fuzzing.mishaps import ASKED_FAULTS, keep_scripts_clear
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, SEED_MAX
 from simulator.running.virtual import not_yet_virtual
 from simulator.scenario.kinds import parse_duration
