@@ -215,11 +215,18 @@ def _shown(history: History, rows: NDArray[Any], reading: StatusReading, facts: 
             yield Finding("durability.machine", message, reading.sent_ns, {**evidence, **_requests(row)})
             continue
         mine = beats[(beats["machine"] == machine) & (beats["sent_ns"] <= reading.answered_ns)]
-        yield from _aged(mine, perhaps_forgotten(history, mine, facts), age, reading, evidence)
+        # What instances that share their state had accepted they may have refused, for want of Redis's answer.
+        unknown = UNKNOWN_OUTCOME if facts.instances == 1 else (*UNKNOWN_OUTCOME, *UNSERVED)
+        yield from _aged(mine, perhaps_forgotten(history, mine, facts), age, reading, evidence, unknown)
 
 
 def _aged(
-    beats: NDArray[Any], forgotten: NDArray[np.bool_], age: float, reading: StatusReading, evidence: dict[str, Any]
+    beats: NDArray[Any],
+    forgotten: NDArray[np.bool_],
+    age: float,
+    reading: StatusReading,
+    evidence: dict[str, Any],
+    unknown: tuple[Answer, ...],
 ) -> Iterator[Finding]:
     """Find a last heartbeat that is older than one that was accepted, or newer than any that can have been."""
     accepted = beats[(beats["got"] == Answer.ACCEPTED) & (beats["answered_ns"] < reading.sent_ns) & ~forgotten]
@@ -232,7 +239,7 @@ def _aged(
                 f"at {_when(reading)} its last one was {'none' if age < 0 else f'{age:g} s old'}"
             )
             yield Finding("durability.heartbeat", message, reading.sent_ns, {**evidence, "age": age, **_requests(last)})
-    done = beats[(beats["got"] == Answer.ACCEPTED) | np.isin(beats["got"], UNKNOWN_OUTCOME)]
+    done = beats[(beats["got"] == Answer.ACCEPTED) | np.isin(beats["got"], unknown)]
     newest_ns = int(done["answered_ns"].max(initial=-1))
     least_ns = reading.sent_ns - newest_ns
     refused = beats[np.isin(beats["got"], UNSERVED) & (beats["answered_ns"] < reading.sent_ns)]

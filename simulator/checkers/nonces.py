@@ -13,7 +13,7 @@ import numpy as np
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
-from simulator.checkers.excused import FLUSHED_FOR_NS, FORGETS
+from simulator.checkers.excused import FLUSHED_FOR_NS, FORGETS, HEALED_AFTER_NS
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
@@ -23,14 +23,14 @@ from simulator.history.schedule import unseen
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
     from simulator.history.records import Fault
 
-DOWN, PAUSE, FLUSH = "redis.down", "redis.pause", "redis.flush"
+DOWN, PAUSE, FLUSH, CRASH = "redis.down", "redis.pause", "redis.flush", "redis.crash"
 AWAY = (DOWN, PAUSE)
 STOPPING_NS = 100 * MILLISECOND_NS
 """How long a process that was told to stop may still have answered."""
@@ -55,8 +55,11 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
         within = beats[(beats["sent_ns"] > start_ns) & (beats["answered_ns"] < end_ns)]
         closed = within[within["status"] == UNAVAILABLE]
         refused.append(len(closed))
-        if not facts.nonce_fallback or fault.kind == FLUSH:  # one that crashed was away first, and its fallback goes on
-            findings += _accepted(within[within["got"] == Answer.ACCEPTED], fault, start_ns, end_ns)
+        if not facts.nonce_fallback or fault.kind == FLUSH:
+            accepted = within[within["got"] == Answer.ACCEPTED]
+            if facts.nonce_fallback:
+                accepted = accepted[~_alone(accepted, history.faults)]
+            findings += _accepted(accepted, fault, start_ns, end_ns)
             findings += _slow(history, closed, fault)
     counted = plural(len(faults), "fault")
     figures: dict[str, Any] = {"violations": len(findings), "faults": len(faults), "refused": sum(refused)}
@@ -85,6 +88,16 @@ def _closed(fault: Fault) -> tuple[int, int]:
         return closed_ns, fault.began_from_ns + FLUSHED_FOR_NS - slack_ns_of(FLUSHED_FOR_NS)
     stopping_ns = STOPPING_NS if fault.kind == PAUSE else 0
     return fault.began_to_ns + stopping_ns, fault.ended_from_ns
+
+
+def _alone(accepted: NDArray[Any], faults: Sequence[Fault]) -> NDArray[np.bool_]:
+    """Return which were accepted while Redis was away, or had just come back: by a fallback, which may."""
+    alone = np.zeros(len(accepted), dtype=np.bool_)
+    for fault in faults:
+        if fault.kind in {*AWAY, CRASH}:
+            until_ns = fault.ended_to_ns + HEALED_AFTER_NS
+            alone |= (accepted["answered_ns"] >= fault.began_from_ns) & (accepted["sent_ns"] <= until_ns)
+    return alone
 
 
 def _accepted(accepted: NDArray[Any], fault: Fault, start_ns: int, end_ns: int) -> Iterator[Finding]:

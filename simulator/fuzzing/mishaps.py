@@ -15,7 +15,7 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.fuzzing.draws import Draws
 from simulator.fuzzing.ingredients import DEPLOYMENTS, GOES_WITH, MEMORY, MISHAPS
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, SHARED_CLOCKS_OFF_MAX_MS
-from simulator.scenario.clock_problems import WINDOW_ATTACKS
+from simulator.scenario.clock_problems import MARKET_ATTACKS, WINDOW_ATTACKS
 from simulator.scenario.kinds import parse_duration
 from simulator.scenario.values import (
     CLOCK_FAULT,
@@ -35,7 +35,7 @@ CALM_SHARE = 0.4
 """Of scenarios in which the server is one in memory that nothing happens to."""
 TROUBLED_SHARE = 0.3
 """Of those, how many have a network that is at fault."""
-CLOCK_SHARE = 0.2
+CLOCK_SHARE = 0.3
 """Of scenarios in which it may be, how many have a server whose clock is wrong."""
 FALLBACK_SHARE = 0.3
 """Of those whose nonces are kept in a Redis, how many go on without it."""
@@ -59,7 +59,7 @@ LONG_PARTITION_SHARE = 0.3
 """Of scenarios whose network is at fault, how many have a partition for longer than clients wait."""
 LONG_PARTITION_SECONDS = int(ANSWER_TIMEOUT_SECONDS) + 2
 """By which such a run is longer, too: most of that time nothing happens, which costs next to nothing."""
-PRESSURE = {"durable": "signature.forged", "instances": "signature.forged", "redis": "replay.exact"}
+PRESSURE = {"durable": "credential.wrong-token", "instances": "credential.wrong-token", "redis": "replay.exact"}
 """What is shot all the time while faults happen: each shot changes state, or asks for a nonce that was accepted, so
 that a fault meets somebody in the midst of it."""
 PRESSURE_RATE, PRESSURE_BEFORE_MS, PRESSURE_AFTER_MS = 20, 900, 1500
@@ -109,7 +109,7 @@ class Mishaps(Draws):
         keep_scripts_clear(document, seconds * 1000)
         if deployment == "durable":
             document["attacks"] += _replays_over(document["faults"])
-        if deployment in PRESSURE:
+        if deployment in PRESSURE and document["faults"]:
             document["attacks"] += _pressure_over(document["faults"], PRESSURE[deployment], seconds * 1000)
         return (deployment, *(one["kind"] for one in document["faults"]))
 
@@ -138,7 +138,8 @@ class Mishaps(Draws):
         impossible = (
             "clocks" in document["fleet"]
             or any(one["kind"] in DOWN_FAULTS for one in faults)
-            or any(one["name"].startswith(WINDOW_ATTACKS) for one in document["attacks"])
+            or "market" in document
+            or any(one["name"].startswith((*WINDOW_ATTACKS, *MARKET_ATTACKS)) for one in document["attacks"])
         )
         if impossible or self.chance() >= CLOCK_SHARE:
             return ()

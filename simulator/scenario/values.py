@@ -223,7 +223,7 @@ SHARED_NETWORK_FAULTS = frozenset({"network.reordering", "network.loss", "networ
 """Those that happen to a share of what passes."""
 PARTITION = "network.partition"
 NETWORK_FAULTS = LATE_NETWORK_FAULTS | SHARED_NETWORK_FAULTS | {PARTITION}
-CLOCK_FAULT = "server.clock"
+CLOCK_FAULT, CRASH_FAULT = "server.clock", "redis.crash"
 MILLION = 1_000_000
 LASTING_FAULTS = frozenset({"server.pause", "disk.full", "redis.down", "redis.pause", CLOCK_FAULT}) | NETWORK_FAULTS
 """Those that are none without a length."""
@@ -266,8 +266,9 @@ class FaultOptions(Table, frozen=True, kw_only=True):
     @property
     def clock_bounds_ns(self) -> tuple[int, int]:
         """Return how far ahead a clock may be meanwhile, at least and at most."""
-        end_ns = self.by_ns + round(self.drift_ppm * self.duration_ns / MILLION)
-        return min(0, self.by_ns, end_ns), max(0, self.by_ns, end_ns)
+        by_ns = int(self.by_ns)
+        end_ns = by_ns + round(self.drift_ppm * self.duration_ns / MILLION)
+        return min(0, by_ns, end_ns), max(0, by_ns, end_ns)
 
     @property
     def subject(self) -> str:

@@ -19,6 +19,7 @@ from simulator.fuzzing.ingredients import (
     DEPLOYMENTS,
     HABITS,
     MARKET_SETTINGS,
+    MEMORY,
     MISHAPS,
     SETTINGS,
     TOO_LONG,
@@ -30,7 +31,7 @@ from simulator.running.virtual import not_yet_virtual
 from simulator.scenario.kinds import parse_duration
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.server_problems import ServerSettings
-from simulator.scenario.values import NETWORK_FAULTS, PARTITION
+from simulator.scenario.values import CLOCK_FAULT, NETWORK_FAULTS, PARTITION
 from tests.support.tiers import examples
 
 
@@ -61,7 +62,9 @@ def test_all_that_there_is_is_drawn_and_attacks_that_are_left_out_exist() -> Non
     for seed in range(200):
         coverage.add(Drawing(seed, coverage.weigh).draw().ingredients, frozenset())
     mishaps = {kind for kinds in MISHAPS.values() for kind in kinds} | NETWORK_FAULTS
-    assert {*coverage.drawn} == {*attacks_drawn(), *SETTINGS, *MARKET_SETTINGS, *HABITS, *DEPLOYMENTS, *mishaps}
+    assert {*coverage.drawn} == {
+        *attacks_drawn(), *SETTINGS, *MARKET_SETTINGS, *HABITS, MEMORY, *DEPLOYMENTS, *mishaps, CLOCK_FAULT
+    }  # fmt: skip
     assert set(CATALOGUE) >= TOO_LONG
 
 

@@ -346,11 +346,13 @@ class VirtualServer:
 
     async def kill(self) -> None:
         """End it in the middle of whatever it does, and its machine with it: what was not synced may be gone."""
-        await self._until_busy()
-        self._network.close_port(self._port)
-        self._cut_off()
-        self.disk.fail()
-        self._process.kill()
+        try:
+            await self._until_busy()
+        finally:  # whoever is kept from waiting starts it again, as after any kill
+            self._network.close_port(self._port)
+            self._cut_off()
+            self.disk.fail()
+            self._process.kill()
 
     async def _until_busy(self) -> None:
         """Wait, as often as not, until it waits for what is outside."""
