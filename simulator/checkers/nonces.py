@@ -34,6 +34,8 @@ DOWN, PAUSE, FLUSH, CRASH = "redis.down", "redis.pause", "redis.flush", "redis.c
 AWAY = (DOWN, PAUSE)
 STOPPING_NS = 100 * MILLISECOND_NS
 """How long a process that was told to stop may still have answered."""
+BRIEF_NS = SECOND_NS
+"""Shorter than this a fault of several may be over before anybody asked."""
 CLOSED_WITHIN_NS = 250 * MILLISECOND_NS
 """How long failing closed may take (contract §6). The median is held against it: one answer may wait for much else."""
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
@@ -73,12 +75,18 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
     if facts.nonce_fallback:
         summary = f"With its fallback the server went on through {counted} of Redis."
         return Verdict("nonces", Status.PASS, summary, (), figures)
-    if not all(refused):
-        silent = faults[refused.index(0)]
+    silent = next((one for one, count in zip(faults, refused, strict=True) if not count and not _is_brief(one)), None)
+    if silent is not None or not any(refused):
+        silent = silent or faults[0]
         summary = f"Nobody sent a heartbeat that could be refused during {silent.kind}, so nothing is known of it."
         return Verdict("nonces", Status.INCONCLUSIVE, summary, (), figures)
     summary = f"Through {counted} of Redis nothing was accepted, and {plural(sum(refused), 'heartbeat')} got a 503."
     return Verdict("nonces", Status.PASS, summary, (), figures)
+
+
+def _is_brief(fault: Fault) -> bool:
+    """Return whether a fault was over before a fleet need have asked anything."""
+    return fault.kind in AWAY and fault.ended_from_ns - fault.began_to_ns < BRIEF_NS
 
 
 def _closed(fault: Fault) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.fuzzing.draws import Draws
-from simulator.fuzzing.ingredients import DEPLOYMENTS, GOES_WITH, MEMORY, MISHAPS
+from simulator.fuzzing.ingredients import DEPLOYMENTS, GOES_WITH, INSTANCES, MEMORY, MISHAPS
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, SHARED_CLOCKS_OFF_MAX_MS
 from simulator.scenario.clock_problems import MARKET_ATTACKS, WINDOW_ATTACKS
 from simulator.scenario.kinds import parse_duration
@@ -44,6 +44,10 @@ FAULTS_MAX = 3
 FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
 """How long after the beginning the first may begin, and before the end the last must be over."""
 FAULT_MS = (50, 400, 1500, 3000)
+FLAPPING_SHARE = 0.5
+"""Of scenarios with instances, how many have one fault that comes and goes, in place of several."""
+FLAPS, FLAPS_MS = 8, {"redis.pause": (200, 400), "server.pause": (1100, 1500)}
+"""How often it comes at most, and how long it lasts: longer than an answer is waited for, or than a lease."""
 FAULT_PAUSE_MS = 1000
 """From the end of one to the beginning of the next, at least."""
 FLUSH = "redis.flush"
@@ -85,7 +89,7 @@ class Mishaps(Draws):
         """Have the server be another one, and faults happen to it."""
         if self.chance() < CALM_SHARE:
             return ()
-        (deployment,) = self.some((MEMORY, *DEPLOYMENTS), 1)
+        (deployment,) = self.some((MEMORY, *DEPLOYMENTS, INSTANCES), 1)  # those twice: most can go wrong with them
         server = document["server"]
         instances = 1
         if deployment == "durable":
@@ -95,7 +99,7 @@ class Mishaps(Draws):
             server["redis"] = True
         if deployment == "redis" and self.chance() < FALLBACK_SHARE:
             server["settings"]["REDIS_NONCE_FALLBACK"] = True
-        if deployment == "instances":
+        if deployment == INSTANCES:
             instances = server["instances"] = self.one((2, 3))
         forgets = deployment in {MEMORY, "redis"} and "market" in document
         possible = [kind for kind in MISHAPS[deployment] if not (forgets and kind in DOWN_FAULTS)]
@@ -105,7 +109,12 @@ class Mishaps(Draws):
             *dict.fromkeys(one for one in kinds if one in FORGETTING),
         )
         beat_ms = parse_duration(document["fleet"]["heartbeat_interval"]) // MILLISECOND_NS
-        document["faults"] = self._faults(kinds, instances, seconds * 1000, asked_ms=beat_ms + BEAT_MARGIN_MS)
+        asked_ms = beat_ms + BEAT_MARGIN_MS
+        lengths_ms: Sequence[int] = FAULT_MS
+        if deployment == INSTANCES and self.chance() < FLAPPING_SHARE:
+            kind = self.one([*FLAPS_MS])
+            kinds, asked_ms, lengths_ms = (kind,) * FLAPS, 0, FLAPS_MS[kind]
+        document["faults"] = self._faults(kinds, instances, seconds * 1000, lengths_ms, asked_ms=asked_ms)
         keep_scripts_clear(document, seconds * 1000)
         if deployment == "durable":
             document["attacks"] += _replays_over(document["faults"])
@@ -124,7 +133,7 @@ class Mishaps(Draws):
             seconds += LONG_PARTITION_SECONDS
             document["duration"] = f"{seconds}s"
             first_ms = LONG_PARTITION_SECONDS * 1000
-        faults = document["faults"] = self._faults(kinds, 1, seconds * 1000, first_ms)
+        faults = document["faults"] = self._faults(kinds, 1, seconds * 1000, first_ms=first_ms)
         for fault in faults:
             if fault["kind"] in LATE_NETWORK_FAULTS:
                 fault["latency"] = self.one(("20ms", "150ms", "900ms"))
@@ -162,7 +171,14 @@ class Mishaps(Draws):
         return (CLOCK_FAULT,)
 
     def _faults(
-        self, kinds: Sequence[str], instances: int, run_ms: int, first_ms: int = 0, *, asked_ms: int = 0
+        self,
+        kinds: Sequence[str],
+        instances: int,
+        run_ms: int,
+        lengths_ms: Sequence[int] = FAULT_MS,
+        *,
+        first_ms: int = 0,
+        asked_ms: int = 0,
     ) -> list[Document]:
         """Return a fault of each kind, one after the other, as far as there is time; the first may have its length.
 
@@ -171,7 +187,7 @@ class Mishaps(Draws):
         faults: list[Document] = []
         free_ms = FIRST_FAULT_MS
         for number, kind in enumerate(kinds):
-            length_ms = 0 if kind == FLUSH else first_ms or int(self.one(FAULT_MS))
+            length_ms = 0 if kind == FLUSH else first_ms or int(self.one(lengths_ms))
             first_ms = 0
             if kind in ASKED_FAULTS:
                 length_ms = max(length_ms, asked_ms)

@@ -100,3 +100,12 @@ def test_a_refusal_that_the_harness_read_late_is_not_slow(lag: float, rules: lis
 
 def test_a_fault_that_nobody_met_proves_nothing() -> None:
     assert away().judge()["nonces"].status is Status.INCONCLUSIVE
+
+
+def test_of_a_fault_that_comes_and_goes_nothing_need_be_known_each_time() -> None:
+    tale = away(nonce_fallback=False)
+    tale.fault(PAUSE, 20, 20.4)
+    refuse(tale, 11)
+    assert tale.judge()["nonces"].status is Status.PASS
+    tale.fault(PAUSE, 30, 32)
+    assert tale.judge()["nonces"].status is Status.INCONCLUSIVE
