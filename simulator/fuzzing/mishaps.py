@@ -27,7 +27,7 @@ from simulator.scenario.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from simulator.fuzzing.documents import Document
 
@@ -45,8 +45,14 @@ FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
 """How long after the beginning the first may begin, and before the end the last must be over."""
 FAULT_MS = (50, 400, 1500, 3000)
 FLAPPING_SHARE = 0.5
-"""Of scenarios with instances, how many have one fault that comes and goes, in place of several."""
-FLAPS, FLAPS_MS = 8, {"redis.pause": (200, 400), "server.pause": (1100, 1500)}
+"""Of scenarios in which one may, how many have a fault that comes and goes, in place of several."""
+FLAPS = 8
+FLAPS_MS: Mapping[str, Mapping[str, Sequence[int]]] = {
+    "durable": {"server.kill": (50,)},
+    INSTANCES: {
+        "redis.pause": (200, 400), "server.pause": (1100, 1500), "redis.flush": (0,), "redis.crash": (50, 400)
+    },
+}  # fmt: skip
 """How often it comes at most, and how long it lasts: longer than an answer is waited for, or than a lease."""
 FAULT_PAUSE_MS = 1000
 """From the end of one to the beginning of the next, at least."""
@@ -66,7 +72,7 @@ LONG_PARTITION_SECONDS = int(ANSWER_TIMEOUT_SECONDS) + 2
 PRESSURE = {"durable": "credential.wrong-token", "instances": "credential.wrong-token", "redis": "replay.exact"}
 """What is shot all the time while faults happen: each shot changes state, or asks for a nonce that was accepted, so
 that a fault meets somebody in the midst of it."""
-PRESSURE_RATE, PRESSURE_BEFORE_MS, PRESSURE_AFTER_MS = 20, 900, 1500
+PRESSURE_RATE, PRESSURE_BEFORE_MS, PRESSURE_AFTER_MS = 30, 900, 1500
 EXPIRES = "certificate.expired"
 CLOCK_OFF_MS = (2000, 30_000, 60_000)
 DRIFTS_PPM = (-900_000.0, 900_000.0)
@@ -111,9 +117,9 @@ class Mishaps(Draws):
         beat_ms = parse_duration(document["fleet"]["heartbeat_interval"]) // MILLISECOND_NS
         asked_ms = beat_ms + BEAT_MARGIN_MS
         lengths_ms: Sequence[int] = FAULT_MS
-        if deployment == INSTANCES and self.chance() < FLAPPING_SHARE:
-            kind = self.one([*FLAPS_MS])
-            kinds, asked_ms, lengths_ms = (kind,) * FLAPS, 0, FLAPS_MS[kind]
+        if deployment in FLAPS_MS and self.chance() < FLAPPING_SHARE:
+            kind, lengths_ms = self.one([*FLAPS_MS[deployment].items()])
+            kinds, asked_ms = (kind,) * FLAPS, 0
         document["faults"] = self._faults(kinds, instances, seconds * 1000, lengths_ms, asked_ms=asked_ms)
         keep_scripts_clear(document, seconds * 1000)
         if deployment == "durable":

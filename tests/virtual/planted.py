@@ -19,11 +19,11 @@ AGAIN = """for _ in range(100):
                 raise SharedLost from None"""
 
 LOOKED_BEFORE = """whole = [self._shared.is_whole(self._shared.now(request)) for request in asked]
-                await self._pause()
-                reservations = [
-                    self._shared.remember(request) if there else Reservation.UNAVAILABLE
-                    for request, there in zip(asked, whole, strict=True)
-                ]"""
+            await self._pause()
+            reservations = [
+                self._shared.remember(request) if there else Reservation.UNAVAILABLE
+                for request, there in zip(asked, whole, strict=True)
+            ]"""
 
 PLANTED = (
     fault("decides on what it had read before the lease", "shared", "audit durability contents ledger", "",
@@ -36,7 +36,7 @@ PLANTED = (
     *(one for one in OF_FAULTS if one.name == "forgets nonces over a restart"),
     fault("acknowledges what is not synced", "durable", "durability audit alerts", "",
           (SEGMENT, "Segment.append", "self._disk.sync_data(self._file)", "pass")),
-    fault("takes the snapshot after a later change", "durable", "durability audit contents", "",
+    fault("takes the snapshot after a later change", "durable", "durability audit contents alerts", "",
           (COMMITTING, "Committer.commit", f"begun = {BEGUN}", "begun = False"),
           (COMMITTING, "Committer.commit", "self._commits += 1", f"self._commits += 1\n    begun = {BEGUN}")),
     fault("reads on past a torn group", "durable", "durability audit", "",
@@ -57,7 +57,7 @@ PLANTED = (
            "asked_ns = self._clock.now().wall_ns\n    lease, read = await self._journal.acquire("),
           (SHARING, "Sharer._decide_under_lease", "encode_changes(changes) if changes",
            "encode_changes([(kind, asked_ns, *rest) for kind, _, *rest in changes]) if changes")),
-    fault("lets two begin a term", "shared", "audit durability contents answers", "",
+    fault("lets two begin a term", "shared", "audit durability contents answers alerts", "",
           (JOURNAL, "SharedStorage.begin_term", "if self._elected != instance:", "if False:"),
           (JOURNAL, "SharedStorage.elect", "return Election.ELECTED if self._elected == instance else Election.WAIT",
            "return Election.ELECTED")),
