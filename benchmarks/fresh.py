@@ -31,10 +31,13 @@ def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measu
     receiving, sending = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    # What Python does right after a fork loses an interrupt: none comes before there is somebody whom it ends.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     pid = os.fork()
     if pid == 0:
         os.close(receiving)
-        _measure_and_end(subject, sending)
+        _measure_and_end(subject, sending, mask)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(sending)
     try:
         written = _read_all(receiving, meanwhile)
@@ -62,10 +65,14 @@ def _read_all(receiving: int, meanwhile: Callable[[], object]) -> bytes:
         meanwhile()
 
 
-def _measure_and_end(subject: Subject, sending: int) -> NoReturn:
-    """Measure, say what came of it, and end without what a process does at its end: that is the parent's to do."""
+def _measure_and_end(subject: Subject, sending: int, mask: set[signal.Signals | int]) -> NoReturn:
+    """Measure, say what came of it, and end without what a process does at its end: that is the parent's to do.
+
+    Signals are blocked until here, and `mask` is what is to be blocked from here on.
+    """
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         gc.collect()
         gc.freeze()  # what the parent made is not this measurement's
         try:

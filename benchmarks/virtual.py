@@ -40,7 +40,7 @@ from simulator.worlds.virtual.scheduling import run_seeded
 from simulator.worlds.virtual.world import VirtualWorld
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 SCENARIO = """
 version = 1
@@ -80,14 +80,17 @@ def _scenario(machines: int, seconds: int) -> str:
     return SCENARIO.format(machines=machines, seconds=seconds, ramp=RAMP_SECONDS)
 
 
-def played(machines: int, heartbeats: int) -> tuple[float]:
-    """Return how many heartbeats a fleet that is up sends for a second of CPU time, over so many of them or more."""
+def played(machines: int, heartbeats: int, environ: Mapping[str, str] = IN_MEMORY) -> tuple[float]:
+    """Return how many heartbeats a fleet that is up sends for a second of CPU time, over so many of them or more.
+
+    `environ` has the server's settings.
+    """
     begins = RAMP_SECONDS + 2 * INTERVAL_SECONDS
     ends = begins + max(INTERVAL_SECONDS, heartbeats * INTERVAL_SECONDS // machines)
     scenario = parse_scenario(_scenario(machines, HOUR_SECONDS))  # an hour's observers, whatever is measured of it
     history, progress = History(), Progress()
     marks: list[tuple[float, int, int]] = []
-    world = VirtualWorld(SEED, TOKEN, IN_MEMORY)
+    world = VirtualWorld(SEED, TOKEN, environ)
 
     async def work() -> None:
         async with trio.open_nursery() as nursery:
@@ -140,10 +143,10 @@ def bare(machines: int, heartbeats: int) -> tuple[float]:
     return (done / spent,)
 
 
-def hour(machines: int) -> tuple[float, float]:
+def hour(machines: int, seconds: int = HOUR_SECONDS) -> tuple[float, float]:
     """Play an hour to its verdict; return the CPU time in seconds, and the memory that is resident at its end."""
     began = time.process_time()
-    text = _scenario(machines, HOUR_SECONDS)
+    text = _scenario(machines, seconds)
     with tempfile.TemporaryDirectory() as folder:
         request = RunRequest(
             parse_scenario(text), Path("virtual.toml"), SEED, Path(folder), None, "", scenario_text=text, reports=False,

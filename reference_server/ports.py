@@ -18,6 +18,7 @@ from reference_server.limits import (
     SHARED_JOURNAL_BYTES_MAX,
     SHARED_LEASE_PLACE_SECONDS,
     SHARED_LEASE_SECONDS,
+    SHARED_SETTINGS_AGAIN_SECONDS,
     SHARED_SNAPSHOT_BYTES_MAX,
     SHARED_WAIT_SECONDS,
 )
@@ -231,6 +232,7 @@ class SharedBounds(msgspec.Struct, frozen=True):
     answer_seconds: float = SHARED_ANSWER_SECONDS
     lease_seconds: float = SHARED_LEASE_SECONDS
     lease_place_seconds: float = SHARED_LEASE_PLACE_SECONDS
+    settings_again_seconds: float = SHARED_SETTINGS_AGAIN_SECONDS
     journal_bytes_max: int = SHARED_JOURNAL_BYTES_MAX
     snapshot_bytes_max: int = SHARED_SNAPSHOT_BYTES_MAX
     clock_off_seconds_max: int = REDIS_CLOCK_OFF_SECONDS_MAX
@@ -272,6 +274,13 @@ class ReadResult(msgspec.Struct, frozen=True):
     journal_bytes: int
     snapshot_bytes: int
     own: int = 0
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What became of some heartbeats, and what was to be read then, their own group with it; None if none was asked."""
+
+    reservations: Sequence[Reservation]
+    read: ReadResult | None = None
 
 
 class SharedSnapshot(msgspec.Struct, frozen=True):
@@ -345,8 +354,11 @@ class SharedJournal(Offloading, Protocol):
         """
         ...
 
-    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
-        """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place."""
+    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
+        """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place.
+
+        Whoever acknowledges one has read it before: so as long as an instance lives that did, it is not forgotten.
+        """
         ...
 
     async def status(self) -> JournalStatus | None:

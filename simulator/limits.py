@@ -39,6 +39,10 @@ ONBOARDING_MAX_CONCURRENT = 32
 POLICY_PATIENCE_SECONDS = 40.0
 """One owner's policy, from first try to last: a run that cannot begin says so within a minute."""
 ANSWER_TIMEOUT_SECONDS = 10.0
+LAST_ANSWERS_SECONDS = 3.0
+"""What is under way when a run ends may take as long: what comes later nobody waits for."""
+SILENCE_SECONDS = 3.0
+"""How long nothing is answered before somebody asks what still is, and how long from one asking to the next."""
 CONNECT_SLOW_NS = 50 * MILLISECOND_NS
 """A connection that took longer to come up is noted, lest the harness be blamed: a tenth of what it may be late."""
 ANSWER_MAX_BYTES = 4 << 20

@@ -114,12 +114,19 @@ class Meter:
     It is so after a while, and once there were as many answers as connections: to make those is not in it.
     """
 
-    def __init__(self, cpu_seconds: Callable[[], float], connections: int, warm_seconds: float = WARM_SECONDS) -> None:
+    def __init__(
+        self,
+        cpu_seconds: Callable[[], float],
+        connections: int,
+        warm_seconds: float = WARM_SECONDS,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._is_whole = answered_with(200)
         self._cpu_seconds = cpu_seconds
         self._connections = connections
         self.answers = 0
-        self._next = time.perf_counter() + warm_seconds
+        self._clock = clock
+        self._next = clock() + warm_seconds
         self._samples: list[tuple[int, float]] = []
 
     def __call__(self, answer: bytes) -> bool | None:
@@ -127,7 +134,7 @@ class Meter:
         whole = self._is_whole(answer)
         if whole:
             self.answers += 1
-            now = time.perf_counter()
+            now = self._clock()
             if now >= self._next and self.answers >= self._connections:
                 self._samples.append((self.answers, self._cpu_seconds()))
                 self._next = now + SAMPLE_SECONDS

@@ -11,7 +11,7 @@ from reference_server.core.attending import attend, concerns_market, end_what_is
 from reference_server.core.authentication import authenticate_machine
 from reference_server.core.changes import Frozen
 from reference_server.core.statuses import accept_heartbeat
-from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS, NONCES_A_MACHINE_MAX
+from reference_server.limits import METRICS_MAX_BYTES, METRICS_MAX_DEPTH, NONCE_MAX_CHARACTERS
 from reference_server.ports import Reservation
 from reference_server.wire.canonical_json import nesting_depth
 from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited, success
@@ -58,6 +58,14 @@ class Verified(msgspec.Struct, frozen=True, gc=False):
     """JSON as it was sent: it is not signed."""
 
 
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """A heartbeat that failed one of checks 1 to 9; `reason` is empty where that is no auth failure."""
+
+    reply: Reply
+    reason: str = ""
+    worker_id: str = ""
+
+
 def decode_heartbeat(body: bytes) -> Heartbeat | None:
     """Check 1: strict JSON of the five fields, `metrics` an object or null when given."""
     try:
@@ -87,39 +95,33 @@ def verify(
     token: str,
     certificate_id: str,
     body: bytes,
-) -> Verified | Reply:
-    """Run checks 1 to 9. Every refusal that counts as an auth failure is counted and audited here."""
+) -> Verified | Refused:
+    """Run checks 1 to 9. Nothing is changed: many heartbeats may be verified before the first of them is settled."""
     heartbeat = decode_heartbeat(body)
     if heartbeat is None:
-        return INVALID_REQUEST
+        return Refused(INVALID_REQUEST)
     timestamp, nonce, policy_id = heartbeat.timestamp, heartbeat.nonce, heartbeat.policy_id
     if not (token and certificate_id and timestamp and nonce and policy_id and heartbeat.signature):
-        state.fail_worker(now, "missing_heartbeat_fields", worker_id)
-        return MISSING_FIELDS
+        return Refused(MISSING_FIELDS, "missing_heartbeat_fields", worker_id)
     metrics = bytes(heartbeat.metrics)
     if malformed(nonce, policy_id, metrics):
-        state.fail_worker(now, "malformed_heartbeat_fields", worker_id)
-        return INVALID_FIELDS
+        return Refused(INVALID_FIELDS, "malformed_heartbeat_fields", worker_id)
     timestamp_ns = parse_timestamp(timestamp)
     if timestamp_ns is None:
-        state.fail_worker(now, "invalid_timestamp", worker_id)
-        return INVALID_TIMESTAMP
+        return Refused(INVALID_TIMESTAMP, "invalid_timestamp", worker_id)
     skew_ns = state.skew_ns
     # Before the horizon is read, not when the nonce is reserved: what is forgotten then could no longer be refused.
     state.nonces.expire(now)
     if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or state.nonces.may_have_forgotten(timestamp_ns):
-        state.fail_worker(now, "timestamp_out_of_window", worker_id)
-        return INVALID_AUTH
+        return Refused(INVALID_AUTH, "timestamp_out_of_window", worker_id)
     worker = authenticate_machine(state, now, worker_id, token, certificate_id)
     if isinstance(worker, str):
-        state.fail_worker(now, worker, worker_id)
-        return INVALID_AUTH
+        return Refused(INVALID_AUTH, worker, worker_id)
     if not matches(sign_text(worker.token, f"{worker_id}|{timestamp}|{nonce}|{policy_id}"), heartbeat.signature):
-        state.fail_worker(now, "invalid_heartbeat_signature", worker_id)
-        return INVALID_AUTH
+        return Refused(INVALID_AUTH, "invalid_heartbeat_signature", worker_id)
     consent = worker.consents.get(policy_id)
     if consent is None or consent.revoked_ns is not None:
-        return NO_CONSENT
+        return Refused(NO_CONSENT)
     return Verified(worker, policy_id, nonce, timestamp_ns, metrics)
 
 
@@ -188,20 +190,17 @@ def unavailable(state: State) -> Reply:
     return _counted(state, NONCES_UNAVAILABLE)
 
 
-def heartbeat(
-    state: State,
-    now: Instant,
-    worker_id: str,
-    token: str,
-    certificate_id: str,
-    body: bytes,
-) -> Reply | Verified:
-    """Decide one heartbeat: verify, reserve its nonce, accept. Where nonces are kept outside it ends with the first."""
-    verified = verify(state, now, worker_id, token, certificate_id, body)
-    if isinstance(verified, Reply):
-        return _counted(state, verified)
+def settle(state: State, now: Instant, verified: Verified | Refused) -> Reply | Verified:
+    """Decide a heartbeat that was verified for this moment: count its refusal, or reserve its nonce and accept it.
+
+    Where nonces are kept outside, one that is right is returned.
+    """
+    if isinstance(verified, Refused):
+        if verified.reason:
+            state.fail_worker(now, verified.reason, verified.worker_id)
+        return _counted(state, verified.reply)
     worker = verified.worker
-    if worker.nonces >= NONCES_A_MACHINE_MAX:
+    if worker.nonces >= state.nonces_a_machine_max:
         # Every one that is accepted has to be kept: a machine that sends without end would leave others no room.
         wait_ns = worker.nonces_since_ns + state.nonces.span_ns - now.monotonic_ns
         if wait_ns > 0:
@@ -212,3 +211,15 @@ def heartbeat(
     if state.frozen:
         raise Frozen  # before the nonce is reserved: nothing may be left of a heartbeat that is not accepted
     return accept(state, now, verified, reserve(state, now, verified))
+
+
+def heartbeat(
+    state: State,
+    now: Instant,
+    worker_id: str,
+    token: str,
+    certificate_id: str,
+    body: bytes,
+) -> Reply | Verified:
+    """Decide one heartbeat: verify, reserve its nonce, accept. Where nonces are kept outside it ends with the first."""
+    return settle(state, now, verify(state, now, worker_id, token, certificate_id, body))

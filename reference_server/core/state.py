@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from reference_server import limits
 from reference_server.core.audit import MARKET, REFUSED, Event, EventStream, Room, is_granted, stream_of
 from reference_server.core.auth_failures import AuthFailures
+from reference_server.core.bounds import STATE_BOUNDS, StateBounds
 from reference_server.core.changes import Kind, change
 from reference_server.core.community.agents import Agents
 from reference_server.core.community.forum import Forum
 from reference_server.core.fleet import FleetIndex
 from reference_server.core.market.conditions import conditions_of
-from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.market import Market
-from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.core.rate_limit import TokenBuckets
 from reference_server.core.records import Owner, Rooms
+from reference_server.limits import UNKNOWN_ID_MAX_CHARACTERS
 from reference_server.login_settings import login_providers
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.schema1 import CONSENTS, MACHINES, OWNERS_NAMED, POLICIES
@@ -58,14 +57,17 @@ class State:
     """All of the state. Every decision takes it with `now`. `rows` has the containers of its tables, by name."""
 
     def __init__(
-        self, settings: Settings, entropy: Entropy, signer: CertificateSigner, started: Instant, tables: Tables
+        self,
+        settings: Settings,
+        entropy: Entropy,
+        signer: CertificateSigner,
+        started: Instant,
+        tables: Tables,
+        bounds: StateBounds = STATE_BOUNDS,
     ) -> None:
-        self.settings = settings
-        self.entropy = entropy
-        self.signer = signer
-        self.started = started
+        self.settings, self.tables, self.bounds = settings, tables, bounds
+        self.entropy, self.signer, self.started = entropy, signer, started
         self.api_token = settings.api_token.encode()
-        self.tables = tables
         self.rows = tables.make_rows()
         # Those that are looked at for nearly every request, by their own names.
         self.workers: dict[str, Worker] = self.rows[MACHINES.name]
@@ -73,9 +75,9 @@ class State:
         self.policies: dict[str, Policy] = self.rows[POLICIES.name]
         self.consents: dict[str, Consent] = self.rows[CONSENTS.name]
         self.fleet = FleetIndex(settings.stale_seconds * SECOND_NS)
-        self.nonces = NonceMemory(
-            settings.nonce_ttl_seconds * SECOND_NS, settings.skew_seconds * SECOND_NS, limits.NONCES_MAX
-        )
+        self.skew_ns = settings.skew_seconds * SECOND_NS
+        self.nonces = NonceMemory(settings.nonce_ttl_seconds * SECOND_NS, self.skew_ns, bounds.nonces_max)
+        self.nonces_a_machine_max = bounds.nonces_a_machine_max
         self.nonces_outside = False
         self.extra_metrics: list[Callable[[], Sequence[Figure]]] = []
         self.name_nonce: Callable[[int, str], int] = nonce_key
@@ -94,36 +96,34 @@ class State:
         """Statuses from a file, of workers that are not registered here."""
         self.failures = AuthFailures(settings.auth_failure_window_seconds * SECOND_NS)
         self.buckets = TokenBuckets(
-            settings.rate_limit_refill_per_second,
-            settings.rate_limit_burst,
-            limits.RATE_LIMIT_BUCKETS_MAX,
+            settings.rate_limit_refill_per_second, settings.rate_limit_burst, bounds.rate_limit_buckets_max
         )
         self.rate_limited = 0
         self.heartbeat_answers = dict.fromkeys(HEARTBEAT_STATUSES, 0)
         self.jwk_set = msgspec.json.encode(signer.jwk_set)
-        self.skew_ns = settings.skew_seconds * SECOND_NS
         self.certificate_life_ns = settings.certificate_life_seconds * SECOND_NS
         self._rooms = self._make_rooms()
-        self.unattributed = EventStream(UNATTRIBUTED, limits.UNATTRIBUTED_EVENTS_MAX, self._rooms.refused)
-        self.market_of_agents = EventStream(MARKET, limits.MARKET_OF_AGENTS_EVENTS_MAX, self._rooms.market)
+        self.unattributed = EventStream(UNATTRIBUTED, bounds.unattributed_events_max, self._rooms.refused)
+        self.market_of_agents = EventStream(MARKET, bounds.market_of_agents_events_max, self._rooms.market)
         """What was granted to agents, who see no audit, on nobody's machine."""
         self.unsplit = False
         """What an earlier version kept is being read: it had refusals among an owner's notable events, and made an
         owner of whoever was refused. `recovery.split_streams` ends it."""
         self.login_providers = login_providers(settings)
         self.login_key = bytes.fromhex(signer.fingerprint("logins"))
-        self.market = Market(conditions_of(settings), KeptAnswers(), Withdrawals(), notes=self)
-        self.agents = Agents(notes=self)
-        self.forum = Forum(notes=self)
+        self.market = Market(conditions_of(settings), notes=self, bounds=bounds.market)
+        self.agents = Agents(notes=self, bounds=bounds.community)
+        self.forum = Forum(notes=self, bounds=bounds.community)
         self.auth_failures = dict.fromkeys(("agent", "session"), 0)
         """Keys and sessions that were shown and are none, by the kind of principal they would have proven."""
 
     def _make_rooms(self) -> Rooms:
+        bounds = self.bounds
         return Rooms(
-            Room(limits.AUDIT_ROUTINE_MAX_BYTES, lambda: (owner.routine for owner in self.owners.values())),
-            Room(limits.AUDIT_NOTABLE_MAX_BYTES, lambda: (owner.notable for owner in self.owners.values())),
-            Room(limits.AUDIT_REFUSED_MAX_BYTES, self._refused_streams),
-            Room(limits.AUDIT_MARKET_MAX_BYTES, self._market_streams),
+            Room(bounds.audit_routine_max_bytes, lambda: (owner.routine for owner in self.owners.values())),
+            Room(bounds.audit_notable_max_bytes, lambda: (owner.notable for owner in self.owners.values())),
+            Room(bounds.audit_refused_max_bytes, self._refused_streams),
+            Room(bounds.audit_market_max_bytes, self._market_streams),
         )
 
     def _refused_streams(self) -> Iterable[EventStream]:
@@ -204,7 +204,7 @@ class State:
             now,
             "owner_access_denied",
             f"owner:{actor_owner_id}",
-            object_id[: limits.UNKNOWN_ID_MAX_CHARACTERS],
+            object_id[:UNKNOWN_ID_MAX_CHARACTERS],
             {"reason": reason, "actor_owner_id": actor_owner_id},
             (resource_owner_id, actor_owner_id),
         )
@@ -213,7 +213,7 @@ class State:
         """Count and audit one worker auth failure (contract §4). `worker_id` is what the request named."""
         worker = self.workers.get(worker_id)
         self.count_failure(now, reason, worker is not None)
-        shown = worker_id[: limits.UNKNOWN_ID_MAX_CHARACTERS]
+        shown = worker_id[:UNKNOWN_ID_MAX_CHARACTERS]
         owners = () if worker is None else (worker.owner.id,)
         self.audit(now, "worker_auth_failed", f"worker:{shown}", shown, {"reason": reason}, owners)
 

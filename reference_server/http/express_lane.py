@@ -11,7 +11,6 @@ not taken what was sent, nothing more is read there, so what a client can have w
 
 from __future__ import annotations
 
-import socket as stdlib_socket
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -39,6 +38,7 @@ from reference_server.pipeline.answering import Answerer
 from reference_server.wire.values import succeeded
 
 if TYPE_CHECKING:
+    import socket as stdlib_socket
     from collections.abc import Sequence
 
     from reference_server.http.admission import Admission
@@ -93,11 +93,8 @@ class ExpressLane:
         """Close a connection, whatever it waits for."""
         self._queue.watch(connection, 0)
         self._patience.drop(connection)
-        connection.open = False
+        connection.end()
         self._admission.leave(connection)
-        connection.conversation = connection.unsent = None
-        connection.pending = []
-        connection.socket.close()
 
     async def _react(self) -> None:
         while True:
@@ -182,13 +179,16 @@ class ExpressLane:
             return
         alone, self._alone = self._alone, []
         now = self._clock.now()
-        for connection, reply, size in answer_heartbeats(self._api, alone, now):
+        answers = []
+        for (connection, _, body), reply in zip(alone, answer_heartbeats(self._api, alone, now), strict=True):
             if isinstance(reply, Deferred):
-                self._deliver(connection, Answers.of_one(reply, Answer(reply, size=size), plain=True))
+                self._deliver(connection, Answers.of_one(reply, Answer(reply, size=len(body)), plain=True))
                 continue
             self._learn(connection, reply, proves=True)
             self._patience.rested(connection, now.monotonic_ns)
-            self._send(connection, self._renderer.plain(reply, now))
+            answers.append((connection, self._renderer.plain(reply, now)))
+        for connection, answer in answers:
+            self._send(connection, answer)
 
     def _serve_whole(self, connection: Connection, data: bytes) -> bool:
         """Answer any other request that came alone. Return whether it did."""
@@ -344,13 +344,10 @@ class ExpressLane:
     def _linger(self, connection: Connection) -> None:
         """End the answers, but read on for a moment: closing on unread bytes would take the last from the client."""
         try:
-            connection.socket.shutdown(stdlib_socket.SHUT_WR)
+            connection.begin_lingering()
         except OSError:
             self.close_connection(connection)
             return
-        connection.conversation = None
-        connection.receive = connection.socket.recv  # whatever comes is dropped, as it is
-        connection.lingering = 1
         self._queue.watch(connection, READ)
         self._patience.linger(connection, self._clock.now().monotonic_ns)
         self._admission.note_waiting(connection, connection.held_bytes)

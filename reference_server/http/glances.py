@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reference_server.core.rate_limit import client_key
 from reference_server.http.conversation import Answer
 from reference_server.http.whole_requests import whole_request
 from reference_server.operations.outcomes import Admitted
@@ -12,6 +13,7 @@ from reference_server.pipeline.answering import internal_error
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from reference_server.core.heartbeats import Refused, Verified
     from reference_server.http.lane_clients import Connection
     from reference_server.http.plain_heads import PlainHead
     from reference_server.operations.api import Api
@@ -21,24 +23,32 @@ if TYPE_CHECKING:
 
 def answer_heartbeat(api: Api, connection: Connection, head: PlainHead, body: bytes, now: Instant) -> Reply:
     """Answer a plain heartbeat. The reply may be `Deferred`."""
-    client, secure, proxied = connection.client, connection.secure, not connection.address
+    return _settle(api, _verify(api, connection, head, body, now), now)
+
+
+def answer_heartbeats(api: Api, alone: Iterable[tuple[Connection, PlainHead, bytes]], now: Instant) -> list[Reply]:
+    """Answer plain heartbeats, each with its body: all are verified before the first is settled."""
+    verified = [_verify(api, connection, head, body, now) for connection, head, body in alone]
+    return [_settle(api, one, now) for one in verified]
+
+
+def _verify(api: Api, connection: Connection, head: PlainHead, body: bytes, now: Instant) -> Reply | Verified | Refused:
+    address, secure = connection.address, connection.secure
     try:
-        if proxied:
-            client = api.proxies.client_of(client, head.forwarded_for)
         if head.forwarded_proto:
-            secure = secure or api.believes_https(head.forwarded_proto, proxied=proxied)
-        return api.handle_heartbeat(head.worker_id, head.token, head.certificate_id, body, client, now, secure)
+            secure = secure or api.believes_https(head.forwarded_proto, proxied=not address)
+        if not address:  # a trusted proxy's
+            address = client_key(api.proxies.client_of(connection.client, head.forwarded_for))
+        return api.verify_heartbeat(head.worker_id, head.token, head.certificate_id, body, address, now, secure)
     except Exception:  # noqa: BLE001 - a fault of ours must not cost the caller its answer
         return internal_error("a heartbeat")
 
 
-def answer_heartbeats(
-    api: Api, alone: Iterable[tuple[Connection, PlainHead, bytes]], now: Instant
-) -> list[tuple[Connection, Reply, int]]:
-    """Answer plain heartbeats, each with its body. Return whom to tell what, and the sizes of the bodies."""
-    return [
-        (connection, answer_heartbeat(api, connection, head, body, now), len(body)) for connection, head, body in alone
-    ]
+def _settle(api: Api, verified: Reply | Verified | Refused, now: Instant) -> Reply:
+    try:
+        return api.settle_heartbeat(verified, now)
+    except Exception:  # noqa: BLE001 - the same
+        return internal_error("a heartbeat")
 
 
 def answer_whole(answerer: Answerer, connection: Connection, data: bytes) -> Answer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket as stdlib_socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from reference_server.http.conversation import Conversation
@@ -9,7 +10,6 @@ from reference_server.http.framing import Waiting
 from reference_server.limits import TLS_RECORD_BYTES
 
 if TYPE_CHECKING:
-    import socket as stdlib_socket
     from collections.abc import Callable
 
     from reference_server.http.conversation import Answer
@@ -128,6 +128,20 @@ class Connection:
         if self.conversation is None:
             self.conversation = Conversation(answerer, self.client, "https" if self.secure else "http")
         return self.conversation
+
+    def begin_lingering(self) -> None:
+        """End the answers; whatever comes from here on is to be dropped, as it is. Raises OSError if it is closed."""
+        self.socket.shutdown(stdlib_socket.SHUT_WR)
+        self.conversation = None
+        self.receive = self.socket.recv
+        self.lingering = 1
+
+    def end(self) -> None:
+        """Close its socket, and hold nothing any more."""
+        self.open = False
+        self.conversation = self.unsent = None
+        self.pending = []
+        self.socket.close()
 
     def rest(self) -> Waiting:
         """Return what it waits for now. A conversation that is at rest is over."""

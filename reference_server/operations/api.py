@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from reference_server.core import heartbeats
+from reference_server.core.bounds import STATE_BOUNDS, StateBounds
 from reference_server.core.calls import Call
 from reference_server.core.changes import Frozen
 from reference_server.core.inquiry import Inquiry
@@ -15,6 +16,7 @@ from reference_server.core.state import State
 from reference_server.core.tables import TABLES
 from reference_server.core.trusted_proxies import TrustedProxies
 from reference_server.operations.callers import CROSS_SITE, is_cross_site
+from reference_server.operations.common_headers import CommonHeaders
 from reference_server.operations.outcomes import (
     BODY_TOO_LARGE,
     DONE,
@@ -32,13 +34,13 @@ from reference_server.operations.outcomes import (
 from reference_server.operations.routing import ROUTES, allowed_methods
 from reference_server.operations.workers import heartbeat
 from reference_server.wire.replies import INVALID_REQUEST, JSON_HEADERS, failure, rate_limited
-from reference_server.wire.values import Headers, Instant, Reply, Request
+from reference_server.wire.values import Instant, Reply, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from reference_server.core.calls import Caller
-    from reference_server.core.heartbeats import Verified
+    from reference_server.core.heartbeats import Refused, Verified
     from reference_server.core.table import Tables
     from reference_server.identity_ports import Answered, IdentityProvider, MoltbookIdentity
     from reference_server.operations.operation import Operation
@@ -57,13 +59,6 @@ if TYPE_CHECKING:
     from reference_server.settings import Settings
     from reference_server.wire.signing import CertificateSigner
 
-OTHER_CORS_HEADERS = ("Content-Type", "Idempotency-Key")
-"""What a page of an allowed origin may send, beside what says who calls (contract §1)."""
-
-
-VARIES = ("vary", "Origin")
-"""Of every answer, as some origins may call and others not."""
-
 
 def _always(reply: Reply) -> Callable[[Instant], Reply]:
     return lambda _now: reply
@@ -80,8 +75,9 @@ class Api:
         started: Instant,
         tables: Tables = TABLES,
         routes: Routes = ROUTES,
+        bounds: StateBounds = STATE_BOUNDS,
     ) -> None:
-        self.state = State(settings, entropy, signer, started, tables)
+        self.state = State(settings, entropy, signer, started, tables, bounds)
         self.settings = settings
         self.committing = False
         """Changes are on their way to the journal: what shows them has to wait for it."""
@@ -97,8 +93,7 @@ class Api:
         self.background_tasks: tuple[BackgroundTask, ...] = ()
         self._routes = routes
         self.proxies = TrustedProxies(settings.trusted_proxies)
-        self._origins = frozenset(settings.allowed_origins)
-        self._cors_headers = ", ".join(sorted((*OTHER_CORS_HEADERS, *routes.credentials)))
+        self._finish = CommonHeaders(entropy, settings.allowed_origins, routes.credentials).added_to
 
     def share(
         self, nonces: NonceStore, limiter: RateLimiter | None = None, background_tasks: tuple[BackgroundTask, ...] = ()
@@ -124,7 +119,7 @@ class Api:
     def empty_state(self) -> State:
         """Make a state to be filled with what is durable; it shares what never is, like rate limits."""
         old = self.state
-        state = State(self.settings, old.entropy, old.signer, old.started, old.tables)
+        state = State(self.settings, old.entropy, old.signer, old.started, old.tables, old.bounds)
         state.nonces_outside = old.nonces_outside
         state.buckets, state.rate_limited = old.buckets, old.rate_limited
         state.heartbeat_answers, state.extra_metrics = old.heartbeat_answers, old.extra_metrics
@@ -189,16 +184,42 @@ class Api:
 
         The transport adds `x-request-id` and `vary` itself, as `handle` does. The answer may be `Deferred`, as there.
         """
-        if self.limiter is not None:
+        address = client_key(client)
+        verified = self.verify_heartbeat(worker_id, token, certificate_id, body, address, now, secure)
+        return self.settle_heartbeat(verified, now)
+
+    def verify_heartbeat(
+        self,
+        worker_id: str,
+        token: str,
+        certificate_id: str,
+        body: bytes,
+        address: str,
+        now: Instant,
+        secure: bool,  # noqa: FBT001 - as arguments by name cost more
+    ) -> Reply | Verified | Refused:
+        """Count a plain heartbeat for an address (`client_key`), and verify it; many may be before one is settled."""
+        if self.limiter is None:
+            refusal = self._limit(address, now)
+            if refusal is not None:
+                return refusal
+        if self.limiter is not None or self.shared is not None:
             decide = partial(self._heartbeat, worker_id, token, certificate_id, body, secure=secure)
-            return defer(Undecided(client_key(client), decide), None)
-        refusal = self._limit(client_key(client), now)
-        if refusal is not None:
-            return refusal
-        if self.shared is not None:
-            decide = partial(self._heartbeat, worker_id, token, certificate_id, body, secure=secure)
-            return defer(Undecided(client_key(client), decide), None)
-        outcome = self._heartbeat(worker_id, token, certificate_id, body, now, secure=secure)
+            return defer(Undecided(address, decide), None)
+        if self.settings.require_https and not secure:
+            return HTTPS_REQUIRED
+        if self.unusable:
+            return PERSISTENCE_FAILED
+        return heartbeats.verify(self.state, now, worker_id, token, certificate_id, body)
+
+    def settle_heartbeat(self, verified: Reply | Verified | Refused, now: Instant) -> Reply:
+        """Decide what came of verifying a plain heartbeat at the same moment. May be `Deferred`."""
+        if isinstance(verified, Reply):
+            return verified
+        try:
+            outcome = heartbeats.settle(self.state, now, verified)
+        except Frozen:
+            outcome = PERSISTENCE_FAILED
         if isinstance(outcome, Reply) and not (self.state.changes or self.committing):
             return outcome
         return defer(outcome, None)
@@ -356,7 +377,8 @@ class Api:
         return heartbeats.unavailable(self.state) if operation.decide is heartbeat else SHARED_STATE_UNAVAILABLE
 
     def _limit(self, client: str, now: Instant) -> Reply | None:
-        return self._limited(self.state.buckets.take(client, now.monotonic_ns))
+        wait_ns = self.state.buckets.take(client, now.monotonic_ns)
+        return self._limited(wait_ns) if wait_ns else None
 
     def _limited(self, wait_ns: int) -> Reply | None:
         if wait_ns == 0:
@@ -376,21 +398,3 @@ class Api:
         """
         believed = self.settings.trust_proxy_headers and (proxied or not self.proxies)
         return believed and forwarded_proto.strip().lower() == "https"
-
-    def _finish(self, reply: Reply, headers: dict[str, str]) -> Reply:
-        """Put on what every answer carries: request id, `vary`, and CORS where the origin may call."""
-        content_type, *others = reply.headers
-        common: Headers = (content_type, ("x-request-id", self.state.entropy.hex(16)), VARIES)
-        if others:
-            vary = ", ".join(("Origin", *(value for name, value in others if name == "vary")))
-            rest = [header for header in others if header[0] != "vary"]
-            common = (*common[:2], ("vary", vary), *rest)
-        if headers.get("origin") in self._origins:
-            common += (("access-control-allow-origin", headers["origin"]),)
-            if "access-control-request-method" in headers:
-                common += (
-                    ("access-control-allow-methods", "DELETE, GET, OPTIONS, POST, PUT"),
-                    ("access-control-allow-headers", self._cors_headers),
-                    ("access-control-max-age", "600"),
-                )
-        return Reply(reply.status, reply.body, common)

@@ -198,6 +198,7 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
         "name": parameter.name,
         "in": "query",
         "description": parameter.summary,
+        "allowEmptyValue": True,
         "schema": parameter.schema,
         "example": parameter.default,
     }

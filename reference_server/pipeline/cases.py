@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Case:
     """A request and what is known of its answer: a heartbeat that passed checks 1 to 9, or was refused by the tenth.
 
-    One that was accepted, and concerns the market, is answered once its own change is in the state.
+    One that was accepted is answered once its own change is in the state.
     """
 
     __slots__ = ("accepted", "refused", "reply", "request", "verified")

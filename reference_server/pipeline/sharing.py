@@ -1,10 +1,10 @@
 """Deciding requests where several instances have one state, through a journal that they share (contract §6, §7).
 
 A batch first reads on, so that all that was acknowledged anywhere before it is in this instance's state. On that,
-frozen, every request is tried: what is only read is answered, a heartbeat that is right is accepted by the journal, and
-what would change anything waits for a lease. Under a lease nobody else changes anything but heartbeats, and those
-touch nothing that is decided under one; what is decided is appended and only then answered. A state with changes that
-may not be in the journal is never shown: another one is loaded first.
+frozen, every request is tried: what is only read is answered, a heartbeat that is right is accepted by the journal and
+answered once it was read back from there, and what would change anything waits for a lease. Under a lease nobody else
+changes anything but heartbeats, and those touch nothing that is decided under one; what is decided is appended and only
+then answered. A state with changes that may not be in the journal is never shown: another one is loaded first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import msgspec
 import trio
 
 from reference_server.core import heartbeats
-from reference_server.core.attending import concerns_market
 from reference_server.core.changes import Frozen, encode_changes, is_fencing
 from reference_server.core.heartbeats import Verified
 from reference_server.core.market.working import look_again
@@ -214,25 +213,19 @@ class Sharer:
         if not verified:
             return
         asked = [nonce_of(state, heartbeat, now) for _, heartbeat in verified]
-        market, offers = state.market, state.market.pool.offers
-        for (case, heartbeat), reservation in zip(
-            verified, await self._journal.accept(self._place, asked), strict=True
-        ):
+        accepted = await self._journal.accept(self._place, asked)
+        for (case, _), reservation in zip(verified, accepted.reservations, strict=True):
             match reservation:
-                case Reservation.RESERVED if concerns_market(
-                    market, offers.get(heartbeat.worker.id), heartbeat.metrics
-                ):
-                    case.accepted = True
                 case Reservation.RESERVED:
-                    case.reply = heartbeats.acknowledge(state, now, heartbeat)
+                    case.accepted = True
                 case Reservation.BEHIND:
                     case.verified = None
                 case Reservation.UNAVAILABLE:
                     case.reply = heartbeats.unavailable(state)
                 case _:
                     case.refused = reservation
-        if any(case.accepted and case.reply is None for case in cases):
-            await self._read_on(until - trio.current_time())
+        if accepted.read is not None:
+            await self._apply(accepted.read, until - trio.current_time())
             self._try(cases)
 
     async def _decide_under_lease(self, cases: Sequence[Case], until: float) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
+import msgspec
+
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Send, Together
 from simulator.contract.answers import Answer
@@ -213,19 +215,33 @@ class SpoofedAddress(_Limit):
 
     name = "limit.spoofed-ip"
     basis = Basis.HARDENED
-    shape = "requests that claim another address each, in the headers by which proxies tell it"
+    shape = "a burst, and beside it requests that claim another address each, in the headers by which proxies tell it"
     verdict = "one bucket for all, whatever address they claim"
     anchor = "OWASP API4:2023; RFC 7239 §8.1; contract §6"
     severity = 6.5
 
     def script(self, context: ScriptContext) -> Script[None]:
-        """Claim addresses in one header after the other, and in all at once."""
-        sends = []
-        for number in range(requests_for(context.defences)):
-            address = ".".join(str(part) for part in context.rng.integers(1, 255, size=4))
-            sends.append(ask_health(context, headers=_WAYS[number % len(_WAYS)](address)))
-        outcomes = yield from in_turn(sends)
-        yield _Excess(outcomes, context.defences).say("one-bucket")
+        """Use the bucket up, and claim addresses beside that, in each header so often that who believes it shows."""
+        burst = context.defences.burst
+        each = max(1, min(-(-burst // 2), (REQUESTS_MAX - burst) // len(_WAYS)))
+        ways = [way for way in _WAYS for _ in range(each)]
+        claimed = (".".join(str(part) for part in context.rng.integers(1, 255, size=4)) for _ in ways)
+        sends = [ask_health(context, headers=way(address)) for way, address in zip(ways, claimed, strict=True)]
+        outcomes: list[Outcome] = yield Together((*(ask_health(context) for _ in range(burst)), *sends))
+        excess = _Excess(outcomes, context.defences)
+        claim = excess.say("one-bucket")
+        if not excess.by and not self._would_show(outcomes, burst, each, context.defences):
+            claim = Claim(claim.rule, None, f"the answers took too long to tell: {excess.message}", claim.evidence)
+        yield claim
+
+    @staticmethod
+    def _would_show(outcomes: list[Outcome], burst: int, each: int, defences: Defences) -> bool:
+        """Return whether more would have been served than is allowed if those that claim it in any one way had been."""
+        for first in range(burst, len(outcomes), each):
+            believed = [msgspec.structs.replace(one, status=OK) for one in outcomes[first : first + each]]
+            if not _Excess([*outcomes[:first], *believed, *outcomes[first + each :]], defences).by:
+                return False
+        return True
 
 
 _NAMES = ("X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "X-Client-IP", "X-Cluster-Client-IP")

@@ -48,10 +48,11 @@ LAST = frozenset(f"audit.{what}{which}" for what in ("missing", "unexplained") f
 """Rules whose findings come last: what the others find says why something is missing, or there."""
 
 
-def check_audit(history: History, facts: Facts) -> Verdict:
+def check_audit(history: History, facts: Facts, refusals_kept_min: int = REFUSALS_KEPT_MIN) -> Verdict:
     """Hold every audit list that was read against the history and against itself (contract §3).
 
-    Of a server that forgets, the streams of its last incarnation.
+    Of a server that forgets, the streams of its last incarnation. One that refused at least `refusals_kept_min` times
+    may have dropped some early.
     """
     *_, (history, facts) = each_incarnation(history, facts)
     if not history.owners and not history.audit_readings:
@@ -70,7 +71,7 @@ def check_audit(history: History, facts: Facts) -> Verdict:
         )
     if not readable:
         return Verdict("audit", Status.INCONCLUSIVE, _why_unread(owners))
-    judged = _Judged(history, facts, readable)
+    judged = _Judged(history, facts, readable, refusals_kept_min)
     findings = sorted(judged.findings(), key=lambda finding: finding.rule in LAST)
     figures: dict[str, Any] = {
         "errors": len(findings),
@@ -100,7 +101,7 @@ def check_audit(history: History, facts: Facts) -> Verdict:
 class _Judged:
     """What there is to judge by: which owners' lists were read whole, whose events only counted, and what was due."""
 
-    def __init__(self, history: History, facts: Facts, owners: dict[str, OwnerAudit]) -> None:
+    def __init__(self, history: History, facts: Facts, owners: dict[str, OwnerAudit], refusals_kept_min: int) -> None:
         self._history = history
         self._facts = facts
         self._owners = owners
@@ -119,7 +120,7 @@ class _Judged:
         }
         latest = [owner.looks[-1].heads for owner in owners.values()]
         refusals = sum(heads[REFUSED].sequence for heads in latest if REFUSED in heads)
-        self._bounded = STREAMS if refusals < REFUSALS_KEPT_MIN else tuple(name for name in STREAMS if name != REFUSED)
+        self._bounded = STREAMS if refusals < refusals_kept_min else tuple(name for name in STREAMS if name != REFUSED)
         until_ns = max(owner.looks[-1].answered_ns for owner in owners.values())
         self._stories = stories_of(history)
         read = [*self.whole, *self.counted]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
-    from simulator.history.records import Fault
+    from simulator.history.records import ClaimRecord, Fault
 
 KILL, RESTART = "server.kill", "server.restart"
 UNPROMISED_NS = 2 * SECOND_NS
@@ -70,7 +70,7 @@ def excuse_restarts(history: History, facts: Facts) -> History:
     """Return a history that accuses no server of what a restart rightly changes; the same one where there was none.
 
     A server that keeps its state may have lost what it refused just before a kill. One that keeps none has forgotten
-    every machine: it refuses them as unknown, until they register anew.
+    every machine: it refuses them as unknown, until they register anew. How much a client used none keeps.
     """
     if not restarts_of(history):
         return history
@@ -78,6 +78,10 @@ def excuse_restarts(history: History, facts: Facts) -> History:
     if facts.durable:
         _doubt_last_refusals(history, rows)
         excused = history.with_rows(rows)
+        excused.claims = [
+            msgspec.structs.replace(one, held=one.held or None) if _counted_anew(history, one) else one
+            for one in history.claims
+        ]
         excused.effects = [
             msgspec.structs.replace(one, sure=one.sure and not (one.reason and _just_before_kill(history, one)))
             for one in history.effects
@@ -97,6 +101,17 @@ def _just_before_kill(history: History, one: Any) -> bool:
         kill.began_from_ns - UNPROMISED_NS <= one.answered_ns and one.sent_ns <= kill.began_to_ns
         for kill in restarts_of(history)
         if kill.kind == KILL
+    )
+
+
+def _counted_anew(history: History, claim: ClaimRecord) -> bool:
+    """Return whether what was served between the two moments of a claim may have been served by two processes.
+
+    While one of several instances is away, another one serves its clients.
+    """
+    first_ns, last_ns = (claim.evidence.get(name) for name in ("first_sent_ns", "last_answered_ns"))
+    return (first_ns is not None and last_ns is not None) and any(
+        first_ns <= one.ended_to_ns and one.began_from_ns <= last_ns for one in restarts_of(history)
     )
 
 

@@ -29,6 +29,7 @@ from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Operation
 from simulator.contract.pricing import ATTEMPTS_MAX, FINAL, MICRO, ON_WORKER, USDT, highest_rate
 from simulator.history.rows import NEVER_NS
+from simulator.limits import TURNS_JUDGED_MAX, WAITS_JUDGED_MAX
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -44,19 +45,25 @@ BEATS_MIN = 2
 """As many heartbeats of a machine must have been accepted before a job it was not told of is one."""
 
 
-def check_matching(history: History, facts: Facts) -> Verdict:
-    """Judge which job was where, for how long, at which price, and which waited."""
+def check_matching(
+    history: History, facts: Facts, waits_max: int = WAITS_JUDGED_MAX, looks_max: int = TURNS_JUDGED_MAX
+) -> Verdict:
+    """Judge which job was where, for how long, at which price, and which waited.
+
+    No more than `waits_max` jobs that waited are judged, with no more than `looks_max` looks at others' turns.
+    """
     if not has_market(history):
         return Verdict("matching", Status.NOT_APPLICABLE, NO_MARKET)
     history = of_one_market(history, facts)
     stories = stories_of(history)
     workers = Workers(history, facts)
-    matching, turns = _Matching(history, facts, stories, workers), Turns(history, stories)
+    matching = _Matching(history, facts, stories, workers)
+    turns = Turns(history, stories, waits_max, looks_max)
     findings = [
         *(finding for story in stories.values() for finding in matching.wrong_story(story)),
         *matching.over_capacity(),
         *matching.strangers(),
-        *starved_jobs(history, facts, stories, workers),
+        *starved_jobs(history, facts, stories, workers, waits_max),
         *turns.passed_over(),
     ]
     findings.sort(key=lambda one: one.at_ns)

@@ -17,7 +17,6 @@ from simulator.checkers.verdict import Finding
 from simulator.contract.pricing import ON_WORKER, Need, capacity_of, highest_rate, hourly_rate, units
 from simulator.history.rows import NEVER_NS
 from simulator.history.starvation import Starvation
-from simulator.limits import TURNS_JUDGED_MAX, WAITS_JUDGED_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -54,7 +53,9 @@ def starvation_unjudged(history: History, facts: Facts) -> str:
     return ""
 
 
-def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], workers: Workers) -> Iterator[Finding]:
+def starved_jobs(
+    history: History, facts: Facts, stories: dict[str, JobStory], workers: Workers, waits_max: int
+) -> Iterator[Finding]:
     """Find jobs that stayed queued while a machine was shown with room for them, again after a heartbeat of its own.
 
     Only where any price would have been within their maximum.
@@ -64,7 +65,7 @@ def starved_jobs(history: History, facts: Facts, stories: dict[str, JobStory], w
         return
     excused, starvation = Excused(history, late=True), Starvation(history)
     listed, jobs_of = _Lists(history.resources_shown, workers), _JobsOf(stories)
-    for one in islice(_all_waited(stories), WAITS_JUDGED_MAX):
+    for one in islice(_all_waited(stories), waits_max):
         dearest = hourly_rate(
             one.need,
             *(2 * price for price in (market.price_cpu_hour, market.price_memory_gb_hour, market.price_gpu_hour)),
@@ -166,12 +167,13 @@ class Placed(NamedTuple):
 class Turns:
     """Who was served while whom: what each account's jobs were at, so that not every pair of jobs is looked at."""
 
-    def __init__(self, history: History, stories: dict[str, JobStory]) -> None:
+    def __init__(self, history: History, stories: dict[str, JobStory], waits_max: int, looks_max: int) -> None:
         self._restarts = [(one.began_from_ns, one.ended_to_ns) for one in restarts_of(history)]
-        self._waits = list(islice(_all_waited(stories), WAITS_JUDGED_MAX + 1))
-        self.complete = len(self._waits) <= WAITS_JUDGED_MAX
+        waits = list(islice(_all_waited(stories), waits_max + 1))
+        self._waits = waits[:waits_max]
+        self.complete = len(waits) <= waits_max
         """Whether every pair was looked at: `passed_over` says so at its end."""
-        self._looks_left = TURNS_JUDGED_MAX
+        self._looks_left = looks_max
         self._times: dict[str, list[_Times]] = defaultdict(list)
         served: dict[str, list[Placed]] = defaultdict(list)
         for story in stories.values():
@@ -185,7 +187,7 @@ class Turns:
 
     def passed_over(self) -> Iterator[Finding]:
         """Find accounts that were served twice while another's job waited that would have fitted as well."""
-        for waited in self._waits[:WAITS_JUDGED_MAX]:
+        for waited in self._waits:
             if any(began_ns <= waited.to_ns and ended_ns >= waited.from_ns for began_ns, ended_ns in self._restarts):
                 continue
             for account, served in self._served.items():

@@ -40,8 +40,8 @@ SHARED_SLACK_NS = SECOND_NS // 4
 """By how much the clocks of several instances may differ that one job's heartbeats come to."""
 
 
-def check_metering(history: History, facts: Facts) -> Verdict:
-    """Hold every bill, and every price that was fixed, against its bounds."""
+def check_metering(history: History, facts: Facts, prices_max: int = PRICES_JUDGED_MAX) -> Verdict:
+    """Hold every bill, and every price that was fixed, against its bounds; `prices_max` counts jobs times machines."""
     if not has_market(history):
         return Verdict("metering", Status.NOT_APPLICABLE, NO_MARKET)
     history = of_one_market(history, facts)
@@ -62,7 +62,7 @@ def check_metering(history: History, facts: Facts) -> Verdict:
         bills += found is not None
         findings += meter.wrong_bill(story, found)
     if prices is not None:
-        for story in _spread(priced, max(1, PRICES_JUDGED_MAX // max(1, len(workers.take_part())))):
+        for story in _spread(priced, max(1, prices_max // max(1, len(workers.take_part())))):
             possible = prices.bounds(story)
             bounded += possible is not None
             findings += _wrong_price(story, possible)

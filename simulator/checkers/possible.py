@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulator.checkers.facts import Facts
+    from simulator.history.records import Fault
     from simulator.history.rows import History
 
 UPTIME_STEP_SECONDS = 1.0
@@ -32,13 +34,17 @@ UPTIME_STEP_SECONDS = 1.0
 
 
 def find_restarts(history: History, facts: Facts) -> dict[int, int]:
-    """Find the scrapes before which the server may have started anew: its uptime did not grow as time passed.
+    """Find the scrapes before which the server may have started anew: the run made it, or its uptime did not grow.
 
+    A new process may be as old, when a scrape that waited for it is answered, as the one before it would be by then.
     Return their moments by their place in the history.
     """
     restarts: dict[int, int] = {}
     before, before_ns = facts.baseline.get(UPTIME), 0
+    known = restarts_of(history)
     for index, scrape in enumerate(history.scrapes):
+        if index and _between(known, history.scrapes[index - 1].sent_ns, scrape.sent_ns):
+            restarts[index] = scrape.sent_ns
         uptime = scrape.samples.get(UPTIME)
         if uptime is not None:
             if before is not None:
@@ -55,11 +61,12 @@ def unexplained(history: History, facts: Facts) -> dict[int, int]:
     return {
         index: at_ns
         for index, at_ns in find_restarts(history, facts).items()
-        if not any(
-            one.began_from_ns <= at_ns and (index == 0 or history.scrapes[index - 1].sent_ns <= one.ended_to_ns)
-            for one in known
-        )
+        if not _between(known, history.scrapes[index - 1].sent_ns if index else -inf, at_ns)
     }
+
+
+def _between(restarts: list[Fault], from_ns: float, to_ns: int) -> bool:
+    return any(one.began_from_ns <= to_ns and from_ns <= one.ended_to_ns for one in restarts)
 
 
 def possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:

@@ -13,7 +13,6 @@ from simulator.client.target import Target, port_of, source_number
 from simulator.contract.answers import Operation
 from simulator.fleet.requests import ApiCall
 from simulator.history.losses import Loss, loss_of_close
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +40,7 @@ def cause_of(error: BaseException, target: Target, answer_seconds: float | None 
         origin = origin.__cause__
     match origin:
         case trio.TooSlowError():
-            return f"no whole answer within {answer_seconds or ANSWER_TIMEOUT_SECONDS:g} s"
+            return f"no whole answer within {answer_seconds or target.patience.answer_seconds:g} s"
         case GarbageError():
             hint = f": write https://{target.authority}{target.base}" if str(origin) == "it speaks TLS" else ""
             return f"no HTTP answer: {origin}{hint}"
@@ -84,8 +83,8 @@ class ControlConnection:
     """One HTTP/1.1 connection from one address; `async with` opens and closes it. Raises LostError throughout.
 
     Of several instances it stays with one, which its address decides, while that can be reached. A `witness` looks at
-    every answer, and at what comes where none is due. A whole answer has `answer_seconds`, or what every
-    client waits.
+    every answer, and at what comes where none is due. A whole answer has `answer_seconds`, or what the
+    target's patience says.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class ControlConnection:
         self._target = target
         self._source = source
         self._witness = witness
-        self._answer_seconds = answer_seconds or ANSWER_TIMEOUT_SECONDS
+        self._answer_seconds = answer_seconds or target.patience.answer_seconds
         self._network = network_of(target)
         self._plain: trio.abc.HalfCloseableStream | None = None
         self._stream: trio.abc.Stream | None = None

@@ -44,9 +44,9 @@ class Link:
     """
 
     __slots__ = (
-        "address", "answers", "campaign", "certificate", "consent", "expected", "free_ns", "machine", "made_ns",
-        "nonce", "number", "planned_ns", "reader", "refusals", "request", "rested_ns", "right_body", "sent_ns", "sock",
-        "source", "state", "subject", "turn",
+        "address", "answers", "campaign", "certificate", "consent", "expected", "free_ns", "head", "head_of", "machine",
+        "made_ns", "nonce", "number", "planned_ns", "reader", "refusals", "request", "rested_ns", "right_body",
+        "sent_ns", "sock", "source", "state", "subject", "turn",
     )  # fmt: skip
 
     def __init__(self, source: str | None, machine: Machine | None, campaign: int) -> None:
@@ -58,6 +58,8 @@ class Link:
         self.state = LinkState.CLOSED
         self.reader: AnswerReader | None = None
         self.request = b""
+        self.head, self.head_of = b"", ""
+        """What its heartbeats begin with, and with which certificate."""
         self.nonce = b""
         self.planned_ns = 0
         self.made_ns = 0

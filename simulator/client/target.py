@@ -16,6 +16,7 @@ from simulator.client.access import Access, AccessError, TokenError, check_token
 from simulator.client.front import Front
 from simulator.client.known_secrets import KnownSecrets  # noqa: TC001 - a Struct resolves its annotations
 from simulator.client.network import Network  # noqa: TC001 - a Struct resolves its annotations
+from simulator.client.patience import PATIENCE, Patience
 from simulator.client.resolving import UnknownHostError, resolve
 from simulator.contract.features import Feature  # noqa: TC001 - a Struct resolves its annotations
 from simulator.history.rows import NO_SOURCE, PEERS_SOURCE
@@ -85,6 +86,8 @@ class Target(msgspec.Struct, frozen=True):
     """Where what it gives out is noted, for its log to be searched; None where nobody can read that."""
     network: Network | None = None
     """What it is reached through; None for sockets."""
+    patience: Patience = PATIENCE
+    """How long it is waited for."""
 
     def __repr__(self) -> str:
         """Hide the token."""
@@ -111,7 +114,9 @@ def port_of(target: Target, turn: int) -> int:
     return (target.port, *target.others)[turn % (1 + len(target.others))]
 
 
-def parse_target(url: str, token: str, access: Access = NO_ACCESS, addresses: str = "") -> Target:
+def parse_target(
+    url: str, token: str, access: Access = NO_ACCESS, addresses: str = "", patience: Patience = PATIENCE
+) -> Target:
     """Read a target's URL, to be reached by that access. Raises TargetError.
 
     `addresses` is what its user says of them: `shared` where the server sees all machines at one, `own` where it tells
@@ -147,7 +152,7 @@ def parse_target(url: str, token: str, access: Access = NO_ACCESS, addresses: st
     front = Front(base.encode(), fields.encode()) if base or fields else None
     return Target(
         parts.scheme, parts.hostname, port, found[0], token, own, tls, http2, base=base, access=access, front=front,
-        further=found[1:],
+        further=found[1:], patience=patience,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import sys
 from pathlib import Path
@@ -80,10 +81,11 @@ def show(file: File) -> None:
 def _read(command: str, file: Path) -> StateFile | WorkerStatusFile:
     try:
         with file.open("rb") as opened:
-            content = opened.read(STATE_FILE_MAX_BYTES + 1)
+            too_large = os.fstat(opened.fileno()).st_size > STATE_FILE_MAX_BYTES
+            content = b"" if too_large else opened.read(STATE_FILE_MAX_BYTES + 1)  # a pipe does not say its size
     except OSError as error:
         fail(f"state {command}", f"cannot read {file} ({error.strerror})")
-    if len(content) > STATE_FILE_MAX_BYTES:
+    if too_large or len(content) > STATE_FILE_MAX_BYTES:
         fail(f"state {command}", f"{file} is larger than {STATE_FILE_MAX_BYTES:,} bytes, which no state file is")
     try:
         return check_state_file(content, _server_sections())

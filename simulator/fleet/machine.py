@@ -100,6 +100,13 @@ class Machine:
             return Action.ROTATE
         return Action.HEARTBEAT
 
+    def beats(self, now_ns: int) -> bool:
+        """Return whether a heartbeat is what a machine does whose turn it is, as `action` has it."""
+        if self.silence and any(start_ns <= now_ns < end_ns for start_ns, end_ns in self.silence):
+            return False
+        known = self.worker_id and self.consented and self.policy_id
+        return bool(known) and not self.rotate_due and now_ns < self.certificate_until_ns
+
     def registered(self, worker_id: str, token: str, certificate_id: str, until_ns: int) -> None:
         """Take what registration gave; `until_ns` is when to rotate."""
         self.worker_id = worker_id
@@ -178,10 +185,20 @@ def signed_heartbeat(
     ).encode()
 
 
-def heartbeat_request(host: str, worker_id: str, token: str, certificate_id: str, body: bytes) -> bytes:
-    """Write the HTTP request that carries a heartbeat."""
+def heartbeat_head(host: str, worker_id: str, token: str, certificate_id: str) -> bytes:
+    """Write what the HTTP request of a heartbeat begins with, up to the length of its body."""
     return (
         f"POST /api/v1/workers/{worker_id}/heartbeat HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         f"X-Machine-Token: {token}\r\nX-Machine-Certificate-Id: {certificate_id}\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
+        "Content-Length: "
+    ).encode()
+
+
+def with_body(head: bytes, body: bytes) -> bytes:
+    """Write the HTTP request that begins so, and carries a body."""
+    return b"%b%d\r\n\r\n%b" % (head, len(body), body)
+
+
+def heartbeat_request(host: str, worker_id: str, token: str, certificate_id: str, body: bytes) -> bytes:
+    """Write the HTTP request that carries a heartbeat."""
+    return with_body(heartbeat_head(host, worker_id, token, certificate_id), body)

@@ -160,10 +160,11 @@ def make_small(
     stopped: Callable[[], bool] = lambda: False,
     look: Callable[[], object] = lambda: None,
     play_one: Callable[[str], Played] = play_text,
+    tries_max: int = SHRINK_TRIES_MAX,
 ) -> Found:
     """Return a failing scenario and the smallest that still fails by the same rule of the same checker.
 
-    Once a signal came it stays as small as it is.
+    Once a signal came, or after `tries_max` runs, it stays as small as it is.
     """
     kind = failures[0].kind
     smallest_failures, interrupted = failures, False
@@ -187,5 +188,5 @@ def make_small(
         smallest_failures = tuple(sorted(played.failures, key=lambda one: one.kind != kind))
         return True
 
-    smallest, tries = shrink(drawn, fails, SHRINK_TRIES_MAX)
+    smallest, tries = shrink(drawn, fails, tries_max)
     return Found(seed, smallest_failures, drawn, smallest, tries)

@@ -56,6 +56,23 @@ STATUS_END = 1 << 15
 """Past any status that a row can hold."""
 
 
+class TableBounds(msgspec.Struct, frozen=True):
+    """How much a stored history may be before it is refused; each bound's reason is in `limits.py`.
+
+    Its rows unpack to `small_bytes`, or to `shrink_max` times their size on disk. `table_max_bytes` bounds each side
+    table, `line_max_bytes` each record of one.
+    """
+
+    rows_max: int = BUNDLE_ROWS_MAX
+    shrink_max: int = BUNDLE_SHRINK_MAX
+    small_bytes: int = BUNDLE_SMALL_BYTES
+    table_max_bytes: int = BUNDLE_TABLE_MAX_BYTES
+    line_max_bytes: int = BUNDLE_LINE_MAX_BYTES
+
+
+TABLE_BOUNDS = TableBounds()
+
+
 def write_history(history: History, folder: Path) -> None:
     """Write `history/` into a run's folder. Raises OSError."""
     target = folder / FOLDER
@@ -86,13 +103,13 @@ def history_digest(history: History) -> str:
     return digest.hexdigest()
 
 
-def read_history(folder: Path) -> History:
+def read_history(folder: Path, bounds: TableBounds = TABLE_BOUNDS) -> History:
     """Read `history/` of a run's folder. Raises BundleError."""
     source = folder / FOLDER
     history = History()
     path = source / ROWS
     try:
-        history.extend(_rows(path))
+        history.extend(_rows(path, bounds))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise BundleError(f"{FOLDER}/{ROWS} cannot be read ({_reason(error)})") from None
     for name, kind in TABLES.items():
@@ -102,13 +119,13 @@ def read_history(folder: Path) -> History:
                 history.leave_rests_unknown()
             continue
         try:
-            plain = list(_lines(path))
+            plain = list(_lines(path, bounds))
             table = getattr(history, name)
             if isinstance(table, dict):
                 table.update(msgspec.convert(plain, GenericAlias(list, (GenericAlias(tuple, kind.__args__),))))
             else:
                 table.extend(msgspec.convert(plain, kind, str_keys=True))
-            _see_that_waits_are_not_too_long(history)
+            _see_that_waits_are_not_too_long(history, bounds.rows_max)
         except (OSError, ValueError, EOFError, zlib.error, RecursionError) as error:
             raise BundleError(f"{FOLDER}/{path.name} cannot be read ({_reason(error)})") from None
     _see_that_answers_mean_something(history)
@@ -126,7 +143,7 @@ def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _rows(path: Path) -> NDArray[Any]:
+def _rows(path: Path, bounds: TableBounds) -> NDArray[Any]:
     """Read the columns into rows. Raises ValueError and what its readers raise."""
     names = ROW.names or ()
     with zipfile.ZipFile(path) as archive:
@@ -134,10 +151,10 @@ def _rows(path: Path) -> NDArray[Any]:
         if sorted(members) != sorted(f"{name}.npy" for name in names):
             raise ValueError("its columns are not this version's")
         size = sum(member.file_size for member in members.values())
-        if size > BUNDLE_SMALL_BYTES + BUNDLE_SHRINK_MAX * path.stat().st_size:
+        if size > bounds.small_bytes + bounds.shrink_max * path.stat().st_size:
             raise ValueError("it unpacks to more than a history can")
-        if size > BUNDLE_SMALL_BYTES + BUNDLE_ROWS_MAX * ROW.itemsize:
-            raise ValueError(f"it has more than {BUNDLE_ROWS_MAX:,} rows")
+        if size > bounds.small_bytes + bounds.rows_max * ROW.itemsize:
+            raise ValueError(f"it has more than {bounds.rows_max:,} rows")
         rows: NDArray[Any] | None = None
         for name in names:
             column = _column(archive, members[f"{name}.npy"], ROW[name])
@@ -175,21 +192,21 @@ def _see_that_values_mean_something(rows: NDArray[Any]) -> None:
         raise ValueError("a row has a machine that no run has")
 
 
-def _see_that_waits_are_not_too_long(history: History) -> None:
+def _see_that_waits_are_not_too_long(history: History, starts_max: int) -> None:
     """Raise ValueError for more starts that were held up than a history has rows: each is one when it is judged."""
     counts = [one.count for one in history.waits]
-    if min(counts, default=0) < 0 or sum(counts) > BUNDLE_ROWS_MAX:
-        raise ValueError(f"its waits are of less than none, or of more than {BUNDLE_ROWS_MAX}, planned starts")
+    if min(counts, default=0) < 0 or sum(counts) > starts_max:
+        raise ValueError(f"its waits are of less than none, or of more than {starts_max}, planned starts")
     if any(not NO_MACHINE <= one.machine < MACHINES_MAX for one in history.waits):
         raise ValueError("a machine waits that no run has")
 
 
-def _lines(path: Path) -> Iterator[Any]:
+def _lines(path: Path, bounds: TableBounds) -> Iterator[Any]:
     """Read a side table line by line. Raises ValueError for what is not one, and what its readers raise."""
     unpacked = 0
     with gzip.open(path, "rb") as lines:
-        while line := lines.readline(BUNDLE_LINE_MAX_BYTES + 1):
+        while line := lines.readline(bounds.line_max_bytes + 1):
             unpacked += len(line)
-            if len(line) > BUNDLE_LINE_MAX_BYTES or unpacked > BUNDLE_TABLE_MAX_BYTES:
+            if len(line) > bounds.line_max_bytes or unpacked > bounds.table_max_bytes:
                 raise ValueError("it unpacks to more than a history can")
             yield json.loads(line)

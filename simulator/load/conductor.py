@@ -18,7 +18,7 @@ from simulator.history.records import LocustCount
 from simulator.history.rows import NEVER_NS, History
 from simulator.judging.tally import tally
 from simulator.load.deltas import apply_delta
-from simulator.load.locust_processes import START_SECONDS, LocustProcesses
+from simulator.load.locust_processes import LocustProcesses
 from simulator.load.messages import (
     Counted,
     FrameError,
@@ -114,6 +114,7 @@ class Conductor:
         )
         self._own = Progress()
         self._market = MarketPlayer(scenario, seed, target, history, self._own, self.now, prefix, self._owner_ids)
+        self._start_seconds = wanted.start_seconds
         self._processes = LocustProcesses(wanted, target)
         self._parts: dict[int, _PlayedPart] = {}
         self._started = trio.Event()
@@ -179,7 +180,7 @@ class Conductor:
     async def _play(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_starting)
-            with trio.move_on_after(START_SECONDS) as waiting:
+            with trio.move_on_after(self._start_seconds) as waiting:
                 await self._started.wait()
             nursery.cancel_scope.cancel()
         if waiting.cancelled_caught or self.problem:

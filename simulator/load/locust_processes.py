@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from simulator.client.target import Target
     from simulator.load.options import ConductorOptions
 
-START_SECONDS = 100.0
-"""How long a test may take to begin."""
-WORKERS_SECONDS = 90.0
-"""How long of that the master waits for workers, those on other hosts among them."""
 STOP_SECONDS = 10.0
 WORDS_KEPT_BYTES = 8192
 MASTER = "master"
@@ -75,16 +71,16 @@ class LocustProcesses:
     def why_not_started(self, problem: str, waited_seconds: float) -> str:
         """Return why no test began, and what to do; `problem` is what is known otherwise."""
         wanted = self._options
-        if wanted.master and (not problem or waited_seconds >= WORKERS_SECONDS):
+        if wanted.master and (not problem or waited_seconds >= wanted.workers_seconds):
             return (
                 f"{plural(wanted.workers, 'worker')} expected at {wanted.master}:{wanted.master_port} within "
-                f"{WORKERS_SECONDS:g} s: start each with "
+                f"{wanted.workers_seconds:g} s: start each with "
                 f"`hatchfarm worker --master {wanted.master}:{wanted.master_port}`"
             )
         for name, process in self._started.items():
             if name != MASTER and process.poll() is not None:
                 return f"Locust's {name} ended with exit code {process.returncode}{self._last_words(name)}"
-        return problem or f"Locust did not start the test within {START_SECONDS:g} s{self._last_words(MASTER)}"
+        return problem or f"Locust did not start the test within {wanted.start_seconds:g} s{self._last_words(MASTER)}"
 
     async def stop(self) -> None:
         """End them: in order first, then at once. Their shards end with them."""
@@ -113,7 +109,8 @@ class LocustProcesses:
         if self.workers or wanted.master:
             options += ["--master", "--master-bind-host", wanted.master or "127.0.0.1"]
             options += ["--master-bind-port", str(self._master_port), "--enable-rebalancing"]
-            options += ["--expect-workers", str(wanted.workers), "--expect-workers-max-wait", f"{WORKERS_SECONDS:.0f}"]
+            options += ["--expect-workers", str(wanted.workers)]
+            options += ["--expect-workers-max-wait", f"{wanted.workers_seconds:.0f}"]
         return options
 
     async def _start(self, name: str, options: list[str], environ: dict[str, str], inherited: int) -> None:

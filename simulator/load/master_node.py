@@ -38,6 +38,8 @@ from simulator.load.worker_node import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from locust.env import Environment
 
     from simulator.load.control_socket import ControlSocket
@@ -69,9 +71,19 @@ class _Worker(msgspec.Struct):
 
 
 class MasterNode:
-    """The master's side of a test. `control` leads to a conductor; without one nobody keeps a history."""
+    """The master's side of a test. `control` leads to a conductor; without one nobody keeps a history.
 
-    def __init__(self, environment: Environment, order: Order, control: ControlSocket | None) -> None:
+    `now_ns` is a monotonic clock, which the conductor's is too.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        order: Order,
+        control: ControlSocket | None,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._now_ns = now_ns
         self._environment = environment
         self._order = order
         self._scenario = scenario_of(order)
@@ -102,7 +114,7 @@ class MasterNode:
 
     def elapsed_ns(self) -> int:
         """Return the test's time; 0 until it has begun."""
-        return time.monotonic_ns() - self._start_ns if self._running else 0
+        return self._now_ns() - self._start_ns if self._running else 0
 
     def workers(self) -> int:
         """Count the workers that take part."""
@@ -113,7 +125,7 @@ class MasterNode:
     def _test_start(self, **_: Any) -> None:
         if self._control is None:  # the web form may name another
             self._order = msgspec.structs.replace(self._order, target=self._environment.host or "")
-        self._start_ns = time.monotonic_ns()
+        self._start_ns = self._now_ns()
         self._running = True
         self._launched.clear()
         self._all_finished.clear()
@@ -181,11 +193,11 @@ class MasterNode:
             self._start_shard(msg.node_id, worker)
 
     def _ask_clock(self, client: str) -> None:
-        self._send(client, CLOCK, {"left_ns": time.monotonic_ns()})
+        self._send(client, CLOCK, {"left_ns": self._now_ns()})
 
     def _clock_read(self, msg: Any, **_: Any) -> None:
         worker = self._workers[msg.node_id]
-        worker.trips.append((msg.data["left_ns"], msg.data["read_ns"], time.monotonic_ns()))
+        worker.trips.append((msg.data["left_ns"], msg.data["read_ns"], self._now_ns()))
         if len(worker.trips) < CLOCK_TRIPS:
             self._ask_clock(msg.node_id)
         elif self._running and worker.shard < 0:

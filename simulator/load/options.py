@@ -15,6 +15,10 @@ LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 """What every process of Locust runs."""
 MASTER_PORT = 5557
 """Locust's own default."""
+START_SECONDS = 100.0
+"""How long a test may take to begin."""
+WORKERS_SECONDS = 90.0
+"""How long of that the master waits for workers, those on other hosts among them."""
 
 
 class ConductorError(Exception):
@@ -24,7 +28,8 @@ class ConductorError(Exception):
 class ConductorOptions(msgspec.Struct, frozen=True):
     """How a run is spread: over `workers` of this host, or, where `master` is an address, over ones that come there.
 
-    `web_port` is where Locust's web UI is served meanwhile, None for nowhere.
+    `web_port` is where Locust's web UI is served meanwhile, None for nowhere. A test may take
+    `start_seconds` to begin, and of that the master waits `workers_seconds` for workers.
     """
 
     workers: int = 1
@@ -33,6 +38,8 @@ class ConductorOptions(msgspec.Struct, frozen=True):
     web_port: int | None = None
     options: tuple[str, ...] = ()
     """The flags that asked for this, beyond what the scenario says."""
+    start_seconds: float = START_SECONDS
+    workers_seconds: float = WORKERS_SECONDS
 
 
 def conductor_options(

@@ -19,6 +19,7 @@ import trio
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.client.access import AccessError, access_of
+from simulator.client.patience import PATIENCE
 from simulator.client.target import NO_ACCESS, TargetError
 from simulator.history.rows import HONEST, History
 from simulator.judging.tally import tally
@@ -30,7 +31,6 @@ from simulator.worlds.harness_failure import leaf_errors
 from simulator.worlds.live.watching import watch_generator
 from simulator.worlds.live.world import LIVE
 from simulator.worlds.players.fleet_player import FleetPlayer, ShardRange
-from simulator.worlds.players.fleet_run import LAST_ANSWERS_SECONDS
 from simulator.worlds.progress import Progress
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ShardProcess:
             nursery.start_soon(player.play, lambda _now_ns: self._wanted, [])
             nursery.start_soon(partial(watch_generator, self._history, self._progress, player.now, apart=True))
             nursery.start_soon(self._report)
-        await player.finish(LAST_ANSWERS_SECONDS)
+        await player.finish(PATIENCE.last_answers_seconds)
         await self._send(last=True)
 
     async def _obey(self, commands: AsyncIterator[Message], playing: trio.CancelScope) -> None:

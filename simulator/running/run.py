@@ -19,6 +19,7 @@ from simulator.client.access import Access
 from simulator.client.addresses import with_known_addresses
 from simulator.client.aim import Aim
 from simulator.client.checking import check_target, read_target_clock, stale_seconds_of
+from simulator.client.patience import PATIENCE, Patience
 from simulator.client.probing import look_for_features
 from simulator.client.target import Target, TargetError, is_on_this_machine, parse_target
 from simulator.contract.metrics import WORKERS
@@ -117,6 +118,8 @@ class RunRequest(msgspec.Struct, frozen=True):
     """The flags that ask for those changes."""
     on_verdict: Callable[[RunVerdict, Path], None] | None = None
     """Who else is told of the verdict, and where it is."""
+    patience: Patience = PATIENCE
+    """How long its target is waited for, where this process plays it in real time."""
     held: HeldSignal | None = None
     """What is known of signals by whoever holds them around this run, too; None when nobody does."""
 
@@ -290,9 +293,11 @@ async def _set_up_and_play(
     faults = None
     stated = request.aim.addresses or scenario.target.addresses
     if deployment is None:
-        target = parse_target(request.target or "", request.token, request.aim.access, stated)
+        target = parse_target(request.target or "", request.token, request.aim.access, stated, request.patience)
     else:
-        target = parse_target(deployment.url, request.token, Access(trusted=deployment.trusted))
+        target = parse_target(
+            deployment.url, request.token, Access(trusted=deployment.trusted), patience=request.patience
+        )
     outcome.target = OWN_SERVER if deployment is not None else target.url
     outcome.authority = target.authority
     outcome.baseline = await check_target(target)

@@ -14,23 +14,23 @@ FRACTIONS_AT_ONCE = 8192
 
 
 class Draws:
-    """Nonces and fractions from one generator."""
+    """Nonces and fractions, each by a generator of their own: in which order both are drawn changes none."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+        self._of_nonces, self._of_fractions = rng.spawn(2)
         self._nonces: list[bytes] = []
         self._fractions: list[float] = []
 
     def nonce(self) -> bytes:
         """Return the next `NONCE_BYTES` bytes."""
         if not self._nonces:
-            pool = self._rng.bytes(NONCE_BYTES * NONCES_AT_ONCE)
+            pool = self._of_nonces.bytes(NONCE_BYTES * NONCES_AT_ONCE)
             self._nonces = [pool[at : at + NONCE_BYTES] for at in range(0, len(pool), NONCE_BYTES)]
         return self._nonces.pop()
 
     def fraction(self) -> float:
         """Return the next number from 0 to 1, without 1."""
         if not self._fractions:
-            numbers: Any = self._rng.random(FRACTIONS_AT_ONCE)
+            numbers: Any = self._of_fractions.random(FRACTIONS_AT_ONCE)
             self._fractions = numbers.tolist()
         return self._fractions.pop()

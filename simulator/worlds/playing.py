@@ -19,7 +19,8 @@ from simulator.client.link import RESTING, Link, LinkState
 from simulator.client.target import Target, attacker_source, machine_source
 from simulator.contract.answers import Answer
 from simulator.contract.reading import retry_after_ns
-from simulator.fleet.machine import Action, Machine, heartbeat_request
+from simulator.fleet.clocks import PERFECT
+from simulator.fleet.machine import Action, Machine, heartbeat_head, with_body
 from simulator.history.losses import Loss, loss_of_close, lost_status
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
 from simulator.worlds.draws import Draws
@@ -132,6 +133,15 @@ class Playing:
         self._waits.ends_ns = now_ns
         self.ended = True
 
+    def link_of(self, machine: Machine) -> Link | None:
+        """Return a machine's link, if it has any."""
+        return self._links.get(machine.index)
+
+    @property
+    def shortest_share(self) -> float:
+        """Return how much of its interval a machine lets pass at the least from one planned start to the next."""
+        return 1 - self._jitter
+
     def links(self) -> list[Link]:
         """Return every link there is."""
         return [*self._links.values(), *self._attackers]
@@ -171,15 +181,36 @@ class Playing:
             held_up = self._waits.over(machine, planned_ns, machine.free_ns)  # by the control plane, and not by us
             self._progress.dropped_starts += late - held_up
             planned_ns += late * machine.interval_ns
+        self._write(link, machine, planned_ns, now_ns, wall_ns)
+        return link
+
+    def plain_heartbeat(self, machine: Machine, link: Link, planned_ns: int, now_ns: int, wall_ns: int) -> bytes:
+        """Write a heartbeat on a machine's link at rest, where that is all that its turn is for; return its body.
+
+        No bytes where it may be for more; then nothing was done, and `next_heartbeat` does it.
+        """
+        if machine.due_ns != planned_ns or machine.stopped or self._target.others or not machine.beats(now_ns):
+            return b""
+        if now_ns - planned_ns >= machine.interval_ns:
+            return b""
+        return self._write(link, machine, planned_ns, now_ns, wall_ns)
+
+    def _write(self, link: Link, machine: Machine, planned_ns: int, now_ns: int, wall_ns: int) -> bytes:
         link.nonce = nonce = self._draws.nonce()
         link.planned_ns = planned_ns
         link.made_ns = now_ns
         link.certificate, link.consent = machine.certificate_number, machine.consent_number
         body = machine.heartbeat(wall_ns, now_ns, nonce.hex(), self._metrics_of(machine.index))
-        token = machine.token.decode()
-        link.request = heartbeat_request(self._authority, machine.worker_id, token, machine.certificate_id, body)
+        link.request = with_body(self.head_of(link, machine), body)
         self._progress.in_flight += 1
-        return link
+        return body
+
+    def head_of(self, link: Link, machine: Machine) -> bytes:
+        """Return what a machine's next heartbeat begins with."""
+        if link.head_of != machine.certificate_id:
+            link.head_of = machine.certificate_id
+            link.head = heartbeat_head(self._authority, machine.worker_id, machine.token.decode(), link.head_of)
+        return link.head
 
     def next_shot(self, turn: tuple[Campaign, deque[Link]], planned_ns: int, now_ns: int, wall_ns: int) -> Link | None:
         """Make one shot of a campaign, and plan its next; returns the link with what to send, None for no shot now."""
@@ -228,10 +259,9 @@ class Playing:
         progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
-        expected = link.expects(now_ns)
-        right = (
-            answer.body == link.right_body and answer.status == OK
-        )  # looked at before, so there is no need to read it
+        expected = Answer.ACCEPTED if machine is not None and machine.clock is PERFECT else link.expects(now_ns)
+        # An answer that was looked at before need not be read.
+        right = answer.body == link.right_body and answer.status == OK
         got = Answer.ACCEPTED if right else classify_heartbeat(answer, expected)
         record_heartbeat(self._history, self._tape, link, now_ns, answer, expected, got)
         self._witness.heard(link, answer, now_ns)

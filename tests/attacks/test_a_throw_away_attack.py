@@ -6,7 +6,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import TYPE_CHECKING, Any
 
 from simulator.attacks import CATALOGUE
-from tests.broken_targets.runs import FAIL, impatient, run_against, scenario
+from tests.broken_targets.runs import FAIL, run_against, scenario
 from tests.simulator.conftest import serving
 
 if TYPE_CHECKING:
@@ -67,9 +67,8 @@ async def test_a_new_attack_is_played_and_judged(tmp_path: Path, monkeypatch: py
     demanding = type("Demanding", (attack,), {"name": "summary.demanding", "status": 404})
     monkeypatch.setitem(CATALOGUE, "summary.demanding", demanding)
     text = scenario(((attack.name, 4), ("summary.demanding", 4)))
-    with impatient():
-        async with serving() as (_, target):
-            ended = await run_against(target.url, tmp_path / "run", text)
+    async with serving() as (_, target):
+        ended = await run_against(target.url, tmp_path / "run", text)
     assert ended.verdict is not None
     attacks = {one["attack"]: one for one in ended.verdict["attacks"]}
     assert (attacks[attack.name]["status"], attacks[attack.name]["wrong"]) == ("pass", 0)

@@ -171,6 +171,14 @@ async def test_a_server_that_believes_a_claimed_address_is_found(header: str) ->
     assert played.broken == {"one-bucket"}, played.stated
 
 
+async def test_where_a_bucket_gains_more_than_is_asked_for_nothing_is_known_of_claimed_addresses() -> None:
+    """As where a busy machine answers so late that one bucket would have let all of them through."""
+    gains = Defences(burst=10, refill_per_second=1e6)
+    played = await play_limited("limit.spoofed-ip", limited_by(one_for_all), gains)
+    assert not played.broken
+    assert "too long to tell" in played.stated
+
+
 @pytest.mark.parametrize("from_first", [False, True], ids=["windows by the clock", "windows from the first request"])
 @tried_again_alone
 async def test_a_limiter_that_counts_by_windows_is_found(

@@ -116,7 +116,7 @@ def test_a_nonce_that_a_forger_can_burn_is_found(monkeypatch: pytest.MonkeyPatch
 
     def hasty(state: State, now: Instant, worker_id: str, *rest: Any) -> Any:
         verified = verify(state, now, worker_id, *rest)
-        if isinstance(verified, Reply) and worker_id in state.workers:
+        if isinstance(verified, heartbeats.Refused) and worker_id in state.workers:
             nonce = json.loads(rest[-1])["nonce"]
             key = nonce_key(state.workers[worker_id].serial, nonce)
             state.nonces.reserve(key, now.wall_ns, now)

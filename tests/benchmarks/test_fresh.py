@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.fresh import in_fresh_process
 from benchmarks.measuring import BenchmarkError, Measurement, Subject
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,3 +82,35 @@ def test_whoever_stops_waiting_ends_the_measurement() -> None:
     os.close(sending)
     assert os.read(receiving, 1 << 20).strip(b"x") == b""
     os.close(receiving)
+
+
+INTERRUPTED_AT_ONCE = """
+import os, signal, time
+from benchmarks.fresh import in_fresh_process
+from benchmarks.measuring import Subject
+
+def interrupted():  # raises where the signal may come already
+    while signal.SIGINT not in signal.sigpending():
+        time.sleep(0.01)
+
+def stop():
+    raise KeyboardInterrupt
+
+os.register_at_fork(after_in_child=interrupted)
+try:
+    in_fresh_process(Subject((), signal.pause), stop)
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+def test_an_interrupt_that_comes_before_the_measurement_began_ends_it() -> None:
+    """Python drops what is raised while it puts itself right after a fork; on a busy machine that is when it comes."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_ONCE],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    assert done.stdout == "ended\n"

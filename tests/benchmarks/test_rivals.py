@@ -175,12 +175,9 @@ def test_what_is_measured_is_what_was_answered(kind: str) -> None:
             assert meter.answers == len(requests) == 100
 
 
-def test_answers_by_cpu_time_are_those_between_the_first_look_at_it_and_the_last(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_answers_by_cpu_time_are_those_between_the_first_look_at_it_and_the_last() -> None:
     seconds, used = iter([0.0, 0.1, 0.4, 0.41, 0.42, 0.5]), iter([2.0, 2.5])
-    monkeypatch.setattr("benchmarks.rivals.measured.time.perf_counter", lambda: next(seconds))
-    meter = Meter(used.__next__, 3, 0.3)
+    meter = Meter(used.__next__, 3, 0.3, seconds.__next__)
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
     with pytest.raises(BenchmarkError, match="did nothing"):
         meter.rate()

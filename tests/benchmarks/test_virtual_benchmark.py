@@ -13,15 +13,14 @@ def test_the_bare_decision_and_a_fleet_that_is_up_are_measured() -> None:
     assert decided > 0 < played
 
 
-def test_a_fleet_that_did_not_come_up_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtual, "SCENARIO", virtual.SCENARIO.replace("target = {machines}", "target = 1"))
-    with pytest.raises(BenchmarkError, match="1 of 20 machines were up"):
-        virtual.played(20, 30)
+def test_a_fleet_that_did_not_come_up_is_not_measured() -> None:
+    limited = {**virtual.IN_MEMORY, "RATE_LIMIT_BURST": "2", "RATE_LIMIT_REFILL_PER_SECOND": "0.001"}
+    with pytest.raises(BenchmarkError, match=r"^0 of 20 machines were up"):
+        virtual.played(20, 30, limited)
 
 
-def test_an_hour_is_played_to_its_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(virtual, "HOUR_SECONDS", 60)
-    seconds, resident_bytes = virtual.hour(20)
+def test_an_hour_is_played_to_its_verdict() -> None:
+    seconds, resident_bytes = virtual.hour(20, seconds=60)
     assert seconds > 0
     assert resident_bytes > 1024**2
 

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import io
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import pytest
 import trio
 from rich.console import Console
 
-from simulator.client import connection as control
+from simulator.client.patience import Patience
 from simulator.contract.profiles import Profile
 from simulator.history.rows import History
 from simulator.history.tables import read_history, write_history
 from simulator.judging.judging import judge_run
 from simulator.judging.record import write_record
 from simulator.judging.verdict_file import write_verdict
+from simulator.limits import AUDIT_READING_MIN_SECONDS
 from simulator.running import run
 from simulator.running.recorded import record_of
 from simulator.running.run_state import RunState
 from simulator.running.terminal import show_verdict
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.harness_failure import leaf_errors
-from simulator.worlds.live import shard
-from simulator.worlds.players import auditing, onboarding
-from simulator.worlds.players import fleet_run as live
 from simulator.worlds.progress import Progress
 from tests.broken_targets.proxy import Asked, Moment, misbehaving
 from tests.simulator.conftest import API_TOKEN
@@ -45,22 +42,20 @@ PASS, FAIL, UNUSABLE, INCONCLUSIVE = 0, 1, 2, 3
 AT_ONCE = (8, 3, 1)
 """How many runs go on at the same time: at first, and when they are played again."""
 DURATION_SECONDS = 2.5
-ANSWER_TIMEOUT_SECONDS = 1.5
-LAST_ANSWERS_SECONDS = 0.5
-AUDIT_READING_SECONDS = 2.0
-POLICY_PATIENCE_SECONDS = 3.0
+IMPATIENT = Patience(answer_seconds=1.5, policy_seconds=3.0, last_answers_seconds=0.5)
+"""Waits a second where a run waits ten."""
 SLACK_SECONDS = 60.0
 """For a machine that is busy with other tests."""
 BOUND_SECONDS = (
     # before: health, metrics, staleness and clock, each asked again at most once, and the owners' policies
-    4 * 2 * ANSWER_TIMEOUT_SECONDS
-    + POLICY_PATIENCE_SECONDS
+    4 * 2 * IMPATIENT.answer_seconds
+    + IMPATIENT.policy_seconds
     + DURATION_SECONDS
     # after: answers under way, the last scrape, audit lists, the clock
-    + LAST_ANSWERS_SECONDS
-    + 2 * ANSWER_TIMEOUT_SECONDS
-    + 2 * AUDIT_READING_SECONDS
-    + 2 * ANSWER_TIMEOUT_SECONDS
+    + IMPATIENT.last_answers_seconds
+    + 2 * IMPATIENT.answer_seconds
+    + 2 * AUDIT_READING_MIN_SECONDS
+    + 2 * IMPATIENT.answer_seconds
     + SLACK_SECONDS
 )
 """How long a run may take whatever its target does, with the waits of these tests in place of the real ones."""
@@ -131,24 +126,14 @@ class Ended(NamedTuple):
     verdict: dict[str, Any] | None
 
 
-def impatient() -> ExitStack:
-    """Wait a second where a run waits ten."""
-    stack = ExitStack()
-    patch = stack.enter_context(pytest.MonkeyPatch.context())
-    for module in (control, shard):
-        patch.setattr(module, "ANSWER_TIMEOUT_SECONDS", ANSWER_TIMEOUT_SECONDS)
-    patch.setattr(live, "LAST_ANSWERS_SECONDS", LAST_ANSWERS_SECONDS)
-    patch.setattr(auditing, "AUDIT_READING_MIN_SECONDS", AUDIT_READING_SECONDS)
-    patch.setattr(onboarding, "POLICY_PATIENCE_SECONDS", POLICY_PATIENCE_SECONDS)
-    return stack
-
-
-async def run_against(url: str, folder: Path, text: str = SCENARIO) -> Ended:
+async def run_against(url: str, folder: Path, text: str = SCENARIO, patience: Patience = IMPATIENT) -> Ended:
     """Do what the command does once its arguments are read, up to the written verdict."""
     await trio.Path(folder).mkdir()
     console = Console(file=io.StringIO(), force_terminal=False, width=1000)
     path = folder / "scenario.toml"
-    request = run.RunRequest(parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED)
+    request = run.RunRequest(
+        parse_scenario(text), path, 5, folder, url, API_TOKEN, profile=Profile.HARDENED, patience=patience
+    )
     started_at = datetime.now(UTC)  # noqa: TID251 - when this run was
     outcome = RunState(History(), Progress(), {}, url, started_at, [])
     started = time.monotonic()
@@ -203,12 +188,11 @@ def play_all(cases: list[Case], folder: Path) -> dict[str, Ended | BaseException
             for number, case in enumerate(again):
                 nursery.start_soon(one, case, number)
 
-    with impatient():
-        for at_once in AT_ONCE:
-            again = [case for case in cases if case.name not in ended or not _ended_well(case, ended[case.name])]
-            if again:
-                with ThisMachine.alone() if ended else nullcontext():
-                    trio.run(play, again, at_once, trio.Path(folder / str(at_once)))
+    for at_once in AT_ONCE:
+        again = [case for case in cases if case.name not in ended or not _ended_well(case, ended[case.name])]
+        if again:
+            with ThisMachine.alone() if ended else nullcontext():
+                trio.run(play, again, at_once, trio.Path(folder / str(at_once)))
     return ended
 
 

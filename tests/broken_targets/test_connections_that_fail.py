@@ -16,11 +16,11 @@ from tests.broken_targets import faults
 from tests.broken_targets.proxy import Moment, misbehaving
 from tests.broken_targets.runs import (
     BOUND_SECONDS,
+    IMPATIENT,
     INCONCLUSIVE,
     SCENARIO,
     UNUSABLE,
     everything,
-    impatient,
     run_against,
 )
 from tests.cli.conftest import Hatchfarm
@@ -60,7 +60,7 @@ def deaf() -> Iterator[str]:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_a_target_that_takes_no_connection_is_given_up_in_time(tmp_path: Path, scheme: str) -> None:
-    with deaf() as url, impatient():
+    with deaf() as url:
         ended = await run_against(url.replace("http", scheme, 1), tmp_path / "run")
     assert ended.code == UNUSABLE
     assert "cannot be reached (no whole answer within 1.5 s)" in ended.output
@@ -107,9 +107,9 @@ async def test_a_target_with_tls_is_not_taken_for_a_plain_one(tmp_path: Path) ->
     ],
 )
 async def test_the_doctor_says_in_time_what_ails_a_target(fault: Fault, says: str) -> None:
-    with impatient(), trio.fail_after(BOUND_SECONDS):
+    with trio.fail_after(BOUND_SECONDS):
         async with misbehaving(fault, Moment.CHECK, everything) as proxy:
-            (check,) = await check_the_target(parse_target(proxy.url, API_TOKEN))
+            (check,) = await check_the_target(parse_target(proxy.url, API_TOKEN, patience=IMPATIENT))
     assert (check.right, check.fatal) == (False, True)
     assert says in check.found
 

@@ -28,11 +28,11 @@ from simulator.worlds.progress import Progress
 from tests.broken_targets.proxy import Moment, misbehaving
 from tests.broken_targets.runs import (
     DURATION_SECONDS,
+    IMPATIENT,
     INCONCLUSIVE,
     SCENARIO,
     Ended,
     everything,
-    impatient,
     run_against,
 )
 from tests.broken_targets.test_clocks_that_differ import right
@@ -57,9 +57,8 @@ def nothing_yet() -> RunState:
 
 async def played(folder: Path, scenario: str = SCENARIO) -> Ended:
     """Run once against a server that is right."""
-    with impatient():
-        async with misbehaving(right, Moment.CHECK, everything) as proxy:
-            return await run_against(proxy.url, folder, scenario)
+    async with misbehaving(right, Moment.CHECK, everything) as proxy:
+        return await run_against(proxy.url, folder, scenario)
 
 
 async def test_an_error_of_the_live_world_ends_the_run_and_keeps_its_verdict(
@@ -105,19 +104,12 @@ async def test_programming_errors_are_not_hidden_from_who_runs_the_live_world_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(FleetPlayer, "_follow", broken)
-    with impatient():
-        async with misbehaving(right, Moment.CHECK, everything) as proxy:
-            outcome = nothing_yet()
-            whole = FleetRun(
-                LIVE,
-                parse_scenario(SCENARIO),
-                5,
-                parse_target(proxy.url, API_TOKEN),
-                outcome.history,
-                outcome.progress,
-            )
-            with pytest.RaisesGroup(pytest.RaisesExc(LookupError, match=BROKEN), flatten_subgroups=True):
-                await whole.run()
+    async with misbehaving(right, Moment.CHECK, everything) as proxy:
+        outcome = nothing_yet()
+        target = parse_target(proxy.url, API_TOKEN, patience=IMPATIENT)
+        whole = FleetRun(LIVE, parse_scenario(SCENARIO), 5, target, outcome.history, outcome.progress)
+        with pytest.RaisesGroup(pytest.RaisesExc(LookupError, match=BROKEN), flatten_subgroups=True):
+            await whole.run()
 
 
 async def test_what_people_must_read_is_no_fault_of_the_harness() -> None:

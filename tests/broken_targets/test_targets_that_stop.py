@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
+import msgspec
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers import outage
+from simulator.checkers.excused import HEALED_AFTER_NS
 from simulator.client.target import parse_target
 from simulator.running.doctor import check_the_target
-from simulator.worlds.players import observing
 from tests.broken_targets.proxy import Moment, misbehaving
-from tests.broken_targets.runs import FAIL, UNUSABLE, impatient, run_against, scenario
+from tests.broken_targets.runs import DURATION_SECONDS, FAIL, IMPATIENT, UNUSABLE, run_against, scenario
 from tests.simulator.conftest import API_TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.broken_targets.proxy import Asked, Talk
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """See an outage after a second, where a run lasts for seconds."""
-    monkeypatch.setattr(outage, "HEALED_AFTER_NS", SECOND_NS)
-    monkeypatch.setattr(observing, "SILENT_SECONDS", 0.5)
-    monkeypatch.setattr(observing, "LOOK_SECONDS", 0.1)
-    with impatient():
-        yield
+LONG_ENOUGH_SECONDS = 3 + HEALED_AFTER_NS // SECOND_NS
+"""How long a run lasts that can tell an outage from a pause, once its attacks are under way."""
+WATCHFUL = msgspec.structs.replace(IMPATIENT, silence_seconds=0.5)
 
 
 async def never(_talk: Talk) -> bool:
@@ -57,10 +51,10 @@ def from_the_first_policy() -> Callable[[Asked], bool]:
 
 
 async def test_the_attack_at_which_a_target_hung_fails_with_since_when_and_what_still_answers(tmp_path: Path) -> None:
-    text = scenario((("skew.behind", 4),)).replace('"2.5s"', '"4s"')
+    text = scenario((("skew.behind", 4),)).replace(f'"{DURATION_SECONDS}s"', f'"{LONG_ENOUGH_SECONDS}s"')
     async with misbehaving(never, Moment.ATTACKS, but_health) as proxy:
-        ended = await run_against(proxy.url, tmp_path / "run", text)
-        (check,) = await check_the_target(parse_target(proxy.url, API_TOKEN))
+        ended = await run_against(proxy.url, tmp_path / "run", text, WATCHFUL)
+        (check,) = await check_the_target(parse_target(proxy.url, API_TOKEN, patience=IMPATIENT))
     assert ended.code == FAIL, ended.output
     assert ended.verdict is not None
     found = next(one for one in ended.verdict["checkers"] if one["name"] == "outage")

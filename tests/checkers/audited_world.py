@@ -28,6 +28,7 @@ from simulator.fleet.requests import (
 )
 from simulator.history.records import AuditReading, Effect, Revocation
 from simulator.history.rows import HONEST, NEVER_NS, NO_MACHINE, History
+from simulator.limits import REFUSALS_KEPT_MIN
 from tests.core.server_under_test import SKEW, STARTED, TOKEN, Server, timestamp_text
 from tests.core.server_under_test import Answer as Reply
 
@@ -314,13 +315,13 @@ class AuditedWorld:
         for owner_id in self.history.owners:
             self.read(owner_id)
 
-    def audit(self) -> Verdict:
+    def audit(self, refusals_kept_min: int = REFUSALS_KEPT_MIN) -> Verdict:
         """Have the audit checker judge."""
-        return check_audit(self.history, self.facts)
+        return check_audit(self.history, self.facts, refusals_kept_min)
 
-    def rules(self) -> set[str]:
+    def rules(self, refusals_kept_min: int = REFUSALS_KEPT_MIN) -> set[str]:
         """Return the rules that the audit checker found broken."""
-        return {finding.rule.removeprefix("audit.") for finding in self.audit().findings}
+        return {finding.rule.removeprefix("audit.") for finding in self.audit(refusals_kept_min).findings}
 
 
 def eventful(world: AuditedWorld) -> list[Machine]:

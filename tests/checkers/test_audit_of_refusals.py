@@ -9,7 +9,6 @@ import pytest
 from simulator.checkers.audit_chain import check_chain
 from simulator.checkers.audit_lists import STREAMS, gather
 from simulator.contract.answers import Answer
-from simulator.limits import REFUSALS_KEPT_MIN
 from tests.checkers.audited_world import AuditedWorld, Span
 
 AFTERWARDS = Span(before_ns=0)
@@ -59,7 +58,7 @@ def test_whoever_is_made_an_owner_by_a_refusal_is_found(*, whole: bool) -> None:
         world.settle()
 
 
-def test_refusals_may_go_early_where_there_are_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_may_go_early_where_there_are_very_many() -> None:
     """What strangers can fill has a bound in all; past it, no stream has to keep as many as its own bound says."""
     world = AuditedWorld()
     machine = world.machine(world.owner("ada"), 0)
@@ -69,8 +68,7 @@ def test_refusals_may_go_early_where_there_are_very_many(monkeypatch: pytest.Mon
     refused.cut(refused.size // 2)
     world.read_all()
     assert world.rules() == {"evicted"}
-    assert REFUSALS_KEPT_MIN > 6
-    monkeypatch.setattr("simulator.checkers.audit.REFUSALS_KEPT_MIN", 6)
-    assert world.rules() == set()
+    assert world.rules(refusals_kept_min=7) == {"evicted"}
+    assert world.rules(refusals_kept_min=6) == set()
     (owner,) = gather(world.history).values()
     assert [finding.rule for finding in check_chain(owner, 5000, STREAMS)] == ["audit.evicted"]

@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.checkers import market_waiting
 from simulator.checkers.isolation import check_isolation
 from simulator.checkers.market_matching import check_matching, loads
 from simulator.checkers.market_view import JobStory, Span, stories_of
+from simulator.checkers.market_waiting import Turns
 from simulator.checkers.market_workers import Workers
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
@@ -21,6 +21,7 @@ from simulator.contract.features import Feature
 from simulator.contract.pricing import Need
 from simulator.history.market_records import MarketExchange
 from simulator.history.rows import HONEST, History
+from simulator.limits import TURNS_JUDGED_MAX, WAITS_JUDGED_MAX
 from tests.checkers.market_days import DAYS
 from tests.checkers.market_lies import exchange, replace, served_twice
 from tests.checkers.market_play import DONE, Play
@@ -104,22 +105,20 @@ def test_each_job_is_looked_at_once_before_turns_are_judged(monkeypatch: pytest.
         return spans(story)
 
     monkeypatch.setattr(JobStory, "spans", counted)
-    turns = market_waiting.Turns(play.history, stories)
+    turns = Turns(play.history, stories, WAITS_JUDGED_MAX, TURNS_JUDGED_MAX)
     assert list(turns.passed_over())
     assert sorted(asked) == sorted(stories)
     assert turns.complete
 
 
-def test_turns_that_were_not_looked_at_are_said_to_be_none_that_were(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_turns_that_were_not_looked_at_are_said_to_be_none_that_were() -> None:
     play = DAYS["queue"]()
     whole = check_matching(play.history, play.facts)
     assert (whole.status, whole.figures["turns_judged_whole"]) == (Status.PASS, True)
-    monkeypatch.setattr(market_waiting, "TURNS_JUDGED_MAX", 0)
-    part = check_matching(play.history, play.facts)
+    part = check_matching(play.history, play.facts, looks_max=0)
     assert (part.status, part.figures["turns_judged_whole"]) == (Status.PASS, False)
     assert part.summary != whole.summary
-    monkeypatch.setattr(market_waiting, "WAITS_JUDGED_MAX", 0)
-    assert check_matching(play.history, play.facts).figures["turns_judged_whole"] is False
+    assert check_matching(play.history, play.facts, waits_max=0).figures["turns_judged_whole"] is False
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9), st.integers(0, 3)), min_size=1, max_size=12))

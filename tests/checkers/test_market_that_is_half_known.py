@@ -16,8 +16,6 @@ from tests.checkers.market_lies import earned_more, is_billed, jobs_shown, plus,
 from tests.checkers.market_play import DONE, Play
 
 if TYPE_CHECKING:
-    import pytest
-
     from simulator.checkers.facts import Facts
 
 
@@ -91,11 +89,10 @@ def test_bills_and_prices_that_nobody_could_judge_are_not_called_right() -> None
     assert verdict.figures["bills_not_judged"] >= verdict.figures["prices_not_judged"] > 0
 
 
-def test_prices_are_judged_from_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prices_are_judged_from_the_whole_run() -> None:
     play = DAYS["quiet"]()
-    monkeypatch.setattr("simulator.checkers.metering.PRICES_JUDGED_MAX", 2)
     priced = list(dict.fromkeys(job["id"] for job, _ in jobs_shown(play) if job["price_per_hour"] is not None))
-    right = check_metering(play.history, play.facts)
+    right = check_metering(play.history, play.facts, prices_max=2)
     assert (right.status, right.figures["prices"]) == (Status.PASS, 2)
     assert right.figures["prices_not_judged"] == len(priced) - 2 > 0
     late = priced[-1] if len(priced) % 2 else priced[-2]
@@ -104,7 +101,7 @@ def test_prices_are_judged_from_the_whole_run(monkeypatch: pytest.MonkeyPatch) -
         lambda job: job["id"] == late and job["price_per_hour"] is not None,
         price_per_hour=lambda old: plus(old, 20_000),
     )
-    assert "metering.price" in {one.rule for one in check_metering(play.history, play.facts).findings}
+    assert "metering.price" in {one.rule for one in check_metering(play.history, play.facts, prices_max=2).findings}
 
 
 def test_a_job_for_any_gpu_may_cost_what_a_model_does_that_is_not_surely_offered() -> None:

@@ -40,7 +40,6 @@ def test_few_pass_when_each_passes_every_time(
     code: int,
     word: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     made: list[str] = []
@@ -51,16 +50,13 @@ def test_few_pass_when_each_passes_every_time(
         return left.pop(0) if left else True
 
     keep(tmp_path, failed, ended)
-    monkeypatch.setattr(again, "CACHE", tmp_path)
-    monkeypatch.setattr(again, "run_alone", run_alone)
-    assert again.main() == code
+    assert again.main(tmp_path, run_alone) == code
     assert word in capsys.readouterr().out
     assert code or made == [test for test in failed for _ in range(again.TIMES)]
 
 
-def test_a_session_that_left_nothing_is_not_excused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(again, "CACHE", tmp_path)
-    assert again.main() == 1
+def test_a_session_that_left_nothing_is_not_excused(tmp_path: Path) -> None:
+    assert again.main(tmp_path) == 1
 
 
 def test_a_test_is_made_in_a_process_of_its_own(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from simulator.limits import STATE_FILE_MAX_BYTES
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Hatchfarm
@@ -90,7 +93,7 @@ def test_a_file_that_others_may_read_is_wrong_as_a_start_finds_it_with_the_way_o
 
 @pytest.mark.parametrize("command", ["check", "show"])
 def test_what_cannot_be_read_exits_with_2_the_name_of_the_file_and_the_way_out(
-    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, command: str
+    hatchfarm: Hatchfarm, command: str
 ) -> None:
     name = put(hatchfarm, {"schema_version": 7})
     newer = hatchfarm.invoke("state", command, name)
@@ -102,10 +105,10 @@ def test_what_cannot_be_read_exits_with_2_the_name_of_the_file_and_the_way_out(
     absent = hatchfarm.invoke("state", command, "absent.json")
     assert (absent.code, absent.out) == (2, "")
     assert absent.err == f"hatchfarm state {command}: cannot read absent.json (No such file or directory)\n"
-    monkeypatch.setattr("simulator.commands.state.STATE_FILE_MAX_BYTES", 10)
+    os.truncate(hatchfarm.folder / name, STATE_FILE_MAX_BYTES + 1)
     large = hatchfarm.invoke("state", command, name)
     assert (large.code, large.out) == (2, "")
-    assert large.err.endswith("state.json is larger than 10 bytes, which no state file is\n")
+    assert large.err.endswith("state.json is larger than 268,435,456 bytes, which no state file is\n")
 
 
 def test_show_gives_every_record_with_its_tokens_and_signatures_hidden(hatchfarm: Hatchfarm) -> None:

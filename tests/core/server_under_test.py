@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from reference_server.adapters.memory.entropy import SeededEntropy
+from reference_server.core.bounds import STATE_BOUNDS, StateBounds
 from reference_server.core.tables import TABLES
 from reference_server.operations.api import Api
 from reference_server.operations.routing import ROUTES
@@ -115,10 +116,19 @@ def owner_headers(owner_id: str = "", token: str = TOKEN) -> dict[str, str]:
 class Server:
     """One API and its clocks. Its rate limit is out of the way unless a test sets it."""
 
-    def __init__(self, tables: Tables = TABLES, routes: Routes = ROUTES, /, **settings: Any) -> None:
+    def __init__(
+        self,
+        tables: Tables = TABLES,
+        routes: Routes = ROUTES,
+        /,
+        *,
+        bounds: StateBounds = STATE_BOUNDS,
+        **settings: Any,
+    ) -> None:
         unlimited = {"rate_limit_burst": 1_000_000_000, "rate_limit_refill_per_second": 1e9}
         self.settings = Settings(**{"api_token": TOKEN, **unlimited, **settings})
-        self.api = Api(self.settings, SeededEntropy(), CertificateSigner.from_seed(b"k" * 32), STARTED, tables, routes)
+        signer = CertificateSigner.from_seed(b"k" * 32)
+        self.api = Api(self.settings, SeededEntropy(), signer, STARTED, tables, routes, bounds)
         self.routes = routes
         self.now = STARTED
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference_server import limits
 from reference_server.core.audit import ROUTINE_EVENT_BYTES, SEGMENT_BYTES, Event, EventStream, Room, RoutineStream
+from reference_server.core.bounds import StateBounds
 from tests.core.server_under_test import STARTED, Server, owner_headers
 from tests.core.test_audit_streams_keep_what_matters import assert_chained
 from tests.support.memory import counted_bytes
@@ -104,11 +104,9 @@ def test_streams_that_were_cut_go_on_as_any_other() -> None:
         assert (len(stream), stream.size, stream.base) == (0, 0, (30, stream.hash))
 
 
-def test_no_noise_of_made_up_tenants_costs_a_quiet_one_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_noise_of_made_up_tenants_costs_a_quiet_one_anything() -> None:
     """Whoever holds the token makes owners up by registering machines, and makes noise in the name of each."""
-    monkeypatch.setattr(limits, "AUDIT_REFUSED_MAX_BYTES", 100_000)
-    monkeypatch.setattr(limits, "AUDIT_NOTABLE_MAX_BYTES", 100_000)
-    server = Server()
+    server = Server(bounds=StateBounds(audit_refused_max_bytes=100_000, audit_notable_max_bytes=100_000))
     machine, policy_id = server.register("ada"), server.policy("ada")
     server.consent(machine, policy_id)
     server.lane(machine.id, "", "", b"{}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from reference_server import limits
+from reference_server.core.bounds import StateBounds
 from reference_server.core.recovery import restore
 from reference_server.core.snapshots import snapshot
 from reference_server.core.tables import TABLES
@@ -13,15 +11,10 @@ from tests.core.market_server import Market
 from tests.core.server_under_test import UNKNOWN_WORKER
 from tests.core.test_audit_streams_keep_what_matters import assert_chained
 
-if TYPE_CHECKING:
-    import pytest
 
-
-def test_what_agents_do_and_what_strangers_try_evict_nothing_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_agents_do_and_what_strangers_try_evict_nothing_of_each_other() -> None:
     """No owner sees either; both are kept over a restart, bounded apart, each with a chain of its own."""
-    monkeypatch.setattr(limits, "UNATTRIBUTED_EVENTS_MAX", 3)
-    monkeypatch.setattr(limits, "MARKET_OF_AGENTS_EVENTS_MAX", 4)
-    server = Market(withdrawal_cooldown_seconds=0)
+    server = Market(bounds=StateBounds(unattributed_events_max=3, market_of_agents_events_max=4))
     state = server.api.state
     assert server.send("GET", f"/workers/{UNKNOWN_WORKER}/policy").status == 401
     strangers = list(state.unattributed.kept())

@@ -24,8 +24,6 @@ from tests.core.server_under_test import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from reference_server.wire.values import Reply
-
 
 class Beat:
     """A heartbeat in the making, by a machine whose certificate was rotated once and who was heard from once."""
@@ -272,7 +270,7 @@ def test_a_revoke_while_the_nonce_is_reserved_is_seen(
     consent_id = server.consent(machine, policy_id)
     body = json.dumps(server.heartbeat_body(machine, policy_id, "nonce")).encode()
     state, certificate_id = server.api.state, machine.certificate["certificate_id"]
-    verified: heartbeats.Verified | Reply = heartbeats.verify(
+    verified: heartbeats.Verified | heartbeats.Refused = heartbeats.verify(
         state, server.now, machine.id, machine.token, certificate_id, body
     )
     assert isinstance(verified, heartbeats.Verified)

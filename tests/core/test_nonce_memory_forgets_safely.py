@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reference_server.core import heartbeats
+from reference_server.core.bounds import StateBounds
 from reference_server.core.nonces import NonceMemory, nonce_key
 from reference_server.limits import (
     NONCE_GENERATIONS,
@@ -306,11 +306,9 @@ def test_a_nonce_stays_used_after_a_rotation_and_a_new_policy(server: Server) ->
 # -- one machine that sends without end
 
 
-def test_a_machine_that_uses_up_its_share_is_told_to_wait_and_others_are_not(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_uses_up_its_share_is_told_to_wait_and_others_are_not() -> None:
     """Nothing of it is kept then, and it is accepted again when the time has passed that it was told."""
-    monkeypatch.setattr(heartbeats, "NONCES_A_MACHINE_MAX", 3)
+    server = Server(bounds=StateBounds(nonces_a_machine_max=3))
     policy_id = server.policy()
     greedy, honest = server.register(), server.register()
     for machine in (greedy, honest):

@@ -155,8 +155,8 @@ def ask(server: Server, client: str = "198.51.100.7", method: str = "GET", path:
     return server.request(Request(method, path, client=client)).status
 
 
-def limited(**settings_of_it: float) -> Server:
-    return Server(**{"rate_limit_burst": 20, "rate_limit_refill_per_second": 5.0, **settings_of_it})
+def limited(*, rate_limit_burst: int = 20, rate_limit_refill_per_second: float = 5.0) -> Server:
+    return Server(rate_limit_burst=rate_limit_burst, rate_limit_refill_per_second=rate_limit_refill_per_second)
 
 
 def test_twenty_at_once_then_five_a_second() -> None:

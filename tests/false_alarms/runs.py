@@ -31,7 +31,7 @@ CALM_AT_ONCE = 11
 """Runs under way at a time where the CPUs are to do: they mostly wait."""
 BUSY_AT_ONCE = 8
 BUSY_LOOPS_A_CORE = 1
-"""BackgroundTask those, so that each process of a run gets a fraction of a core when it wants one."""
+"""Beside those, so that each process of a run gets a fraction of a core when it wants one."""
 LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 """Ends with whoever started it, however that ends."""
 RUN_TIMEOUT_SECONDS = 180.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from simulator.checkers.verdict import Status
@@ -230,17 +232,43 @@ def test_answers_that_the_runs_own_fault_kept_from_an_attack_break_no_claim_of_i
         assert tale.judge()["attacks"].figures["claims_broken"] == broken, (rule, at)
 
 
+@pytest.mark.parametrize(("first", "last", "broken"), [(9.8, 10.4, 0), (10.9, 11.5, 0), (9, 9.4, 1), (12, 12.6, 1)])
+def test_a_limit_that_a_new_process_counts_anew_is_not_exceeded(first: float, last: float, broken: int) -> None:
+    """`killed` has its server killed at 10 s; one keeps its state, and not what each client has used."""
+    tale = killed()
+    tale.history.campaigns.append(CampaignRecord(1, "limit.window-edge", scripted=True, attempts=1, completed=1))
+    span = {"first_sent_ns": nanoseconds(first), "last_answered_ns": nanoseconds(last)}
+    claim = ClaimRecord(nanoseconds(13), 1, "learned-window", held=False, message="42 were served", evidence=span)
+    tale.history.claims.append(claim)
+    assert tale.judge()["attacks"].figures["claims_broken"] == broken
+
+
 @pytest.mark.parametrize(
     ("instances", "accepted_at", "rules"), [(3, 9.8, []), (3, 9.2, ["heartbeat"]), (1, 9.8, ["heartbeat"])]
 )
-def test_what_redis_alone_knew_of_instances_goes_with_a_flush(
-    instances: int, accepted_at: float, rules: list[str]
+def test_what_one_instance_alone_knew_may_go_with_a_flush(instances: int, accepted_at: float, rules: list[str]) -> None:
+    """On a busy machine it may be too late for the election; a server alone has all it accepted."""
+    assert _rules_after_a_flush(accepted_at, instances=instances) == rules
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "rules"),
+    [(None, 0, ["heartbeat"]), (KILL, 11, []), ("server.pause", 9, []), (KILL, 40, ["heartbeat"])],
+)
+def test_in_virtual_time_nothing_goes_with_a_flush_unless_an_instance_did(
+    kind: str | None, at: float, rules: list[str]
 ) -> None:
-    """They read a heartbeat that they accepted a moment later; a server alone has it at once."""
-    tale = Tale(durable=True, instances=instances)
+    """None is late there: whoever was asked has read what it accepted, and takes part in the election."""
+    assert _rules_after_a_flush(9.8, kind, at, instances=3, virtual=True) == rules
+
+
+def _rules_after_a_flush(accepted_at: float, kind: str | None = None, at: float = 0, **facts: Any) -> list[str]:
+    tale = Tale(durable=True, **facts)
     tale.register(0, 1)
     tale.heartbeat(0, 5, nonce=SPENT)
     tale.heartbeat(0, accepted_at, nonce=NONCE)
     tale.fault(FLUSH, 10, 10.1)
-    tale.shown(12, wrk_0=7)
-    assert tale.rules() == rules
+    if kind is not None:
+        tale.fault(kind, at, at + 2)
+    tale.shown(60, wrk_0=55)
+    return tale.rules()

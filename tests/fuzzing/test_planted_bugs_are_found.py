@@ -17,6 +17,7 @@ from simulator.fuzzing.leaving import test_of as pytest_file_of
 from simulator.fuzzing.playing import play_text
 from simulator.fuzzing.searching import Search, make_small, players, search
 from simulator.fuzzing.shrinking import size_of
+from simulator.limits import SHRINK_TRIES_MAX
 from tests.planted_bugs.faults import FAULTS
 from tests.planted_bugs.faulty_server import planted
 from tests.planted_bugs.money_faults import MONEY_FAULTS
@@ -79,13 +80,12 @@ def test_the_right_server_passes_what_shows_them(seed: int) -> None:
     assert not play_text(as_toml(drawn(seed))).failures
 
 
-def test_a_bug_that_loses_money_is_made_small_and_a_test_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not SOAK:
-        monkeypatch.setattr("simulator.fuzzing.searching.SHRINK_TRIES_MAX", 6)
+def test_a_bug_that_loses_money_is_made_small_and_a_test_is_left() -> None:
     name, seed = SMALL
     fault = BY_NAME[name]
     with planted(fault.edits):
-        found = make_small(seed, drawn(seed), play_text(as_toml(drawn(seed))).failures)
+        failures = play_text(as_toml(drawn(seed))).failures
+        found = make_small(seed, drawn(seed), failures, tries_max=SHRINK_TRIES_MAX if SOAK else 6)
     see_small_and_written(found, fault)
 
 

@@ -37,6 +37,9 @@ def environment(settings: Mapping[str, str | None]) -> dict[str, str]:
     return {**inherited, **{name: value for name, value in given.items() if value is not None}}
 
 
+LISTENING = "Listening on "
+
+
 class Output:
     """What a process writes to one of its outputs, as it comes."""
 
@@ -56,11 +59,18 @@ class Output:
 
     async def line_with(self, words: str) -> str:
         """Wait for a whole line that holds these words."""
+        line = await self.line_or_end(words)
+        assert line is not None, self.text
+        return line
+
+    async def line_or_end(self, words: str) -> str | None:
+        """Wait for a whole line that holds these words, or for the end: None."""
         while True:
             for line in self.text.splitlines(keepends=True):
                 if words in line and line.endswith("\n"):
                     return line.strip()
-            assert not self.ended.is_set(), self.text
+            if self.ended.is_set():
+                return None
             self._changed = trio.Event()
             await self._changed.wait()
 
@@ -91,7 +101,12 @@ class Running:
     async def server(self) -> Server:
         """Wait until `hatchfarm serve` says where it listens."""
         with trio.fail_after(START_SECONDS):
-            return Server((await self.stdout.line_with("Listening on ")).split()[-1])
+            return Server((await self.stdout.line_with(LISTENING)).split()[-1])
+
+    async def starts(self) -> bool:
+        """Wait until `hatchfarm serve` listens, or has ended without that; say which."""
+        with trio.fail_after(START_SECONDS):
+            return await self.stdout.line_or_end(LISTENING) is not None
 
 
 @asynccontextmanager

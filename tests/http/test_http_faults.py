@@ -57,17 +57,19 @@ def assert_fault(answer: Answer, caplog: pytest.LogCaptureFixture, secrets: list
     assert [secret for secret in secrets if secret in caplog.text] == []
 
 
+@pytest.mark.parametrize("step", ["verify", "settle"])
 @WAYS
 async def test_a_fault_in_a_heartbeat_is_a_500_and_the_next_is_served(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     way: str,
+    step: str,
     pair: Pair,
 ) -> None:
     """Also among pipelined ones, in its place; and the heartbeat that met it may be sent again."""
     api, world = make_world(**pair.settings_of(way))
     async with serving(api, SetClock(), express_lane=way != "hypercorn") as server, server.client() as client:
-        break_once(monkeypatch, heartbeats, "heartbeat")
+        break_once(monkeypatch, heartbeats, step)
         nonces = ["secret-nonce", "b", "secret-nonce"]
         await client.send(b"".join(written(world.machine.heartbeat(nonce)) for nonce in nonces))
         assert_fault(await client.answer("POST"), caplog, secrets_of(world))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import sys
 from contextlib import suppress
@@ -10,59 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from reference_server.adapters.memory.clocks import SetClock
-from reference_server.http.admission import Admission
-from reference_server.http.express_lane import ExpressLane
 from reference_server.http.ready_queue import READ, WRITE, EpollReadiness, SelectorReadiness
 from reference_server.limits import (
     CHUNKS_AT_ONCE,
     LANE_ANSWERS_AT_ONCE,
-    LANE_DECIDED_TOGETHER,
     LANE_LIMITED_AT_ONCE,
 )
-from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
 from tests.http.corpus import body_but_a_byte, get
-from tests.http.twins import OWNER, enrol, make_api, written
+from tests.http.lane_by_hand import Lane, statuses
+from tests.http.twins import OWNER, enrol, written
 from tests.support.memory import counted_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from reference_server.operations.api import Api
 
 HEALTH = get("/health")
-MEBIBYTE = 1024 * 1024
-
-
-class Lane:
-    """A lane whose rounds are played by hand, and clients at the other ends of its connections."""
-
-    def __init__(self, per_address_max: int = 999, *, api: Api | None = None, **settings: float) -> None:
-        self.api = make_api(**settings) if api is None else api
-        self.admission = Admission(999, per_address_max, 64 * MEBIBYTE)
-        clock = SetClock()
-        self.lane = ExpressLane(self.api, clock, self.api.settings, self.admission, Resolver(self.api, clock))
-        self.clients: list[socket.socket] = []
-
-    def connect(self, address: str) -> socket.socket:
-        """Connect from an address."""
-        near, far = socket.socketpair()
-        near.setblocking(False)  # noqa: FBT003 - the socket API's own flag
-        far.setblocking(False)  # noqa: FBT003 - the same
-        self.lane.welcome(far, address)
-        self.clients.append(near)
-        return near
-
-    async def play(self) -> None:
-        """Play one round."""
-        await self.lane._queue.serve_round(self.lane._go_on, self.lane._resume, self.lane._answer_alone)
-
-    def close(self) -> None:
-        """Close everything."""
-        self.lane.close()
-        for client in self.clients:
-            client.close()
 
 
 @pytest.fixture
@@ -71,15 +34,6 @@ def lane() -> Iterator[Lane]:
     lane = Lane(rate_limit_burst=1, rate_limit_refill_per_second=0.001)
     yield lane
     lane.close()
-
-
-def statuses(client: socket.socket) -> list[int]:
-    """Take the answers that are there."""
-    taken = b""
-    with suppress(BlockingIOError):
-        while part := client.recv(65_536):
-            taken += part
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]{3})", taken)]
 
 
 async def test_addresses_of_one_64_share_the_bound_of_their_connections() -> None:
@@ -262,30 +216,3 @@ async def test_who_is_ready_is_told_alike_on_every_platform(make: type[SelectorR
         readiness.close()
         near.close()
         far.close()
-
-
-async def test_heartbeats_that_came_alone_are_decided_together_before_the_first_is_answered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As many as are bounded, and all of a round by its end."""
-    lane = Lane(rate_limit_burst=999)
-    machine = enrol(lane.api)
-    clients = [lane.connect("192.0.2.1") for _ in range(LANE_DECIDED_TOGETHER + 3)]
-    steps = ""
-
-    def noted(step: str, does: Callable[..., Any]) -> Callable[..., Any]:
-        def does_so(*arguments: Any) -> Any:
-            nonlocal steps
-            steps += step
-            return does(*arguments)
-
-        return does_so
-
-    monkeypatch.setattr(lane.api, "handle_heartbeat", noted("d", lane.api.handle_heartbeat))
-    monkeypatch.setattr(lane.lane, "_send", noted("s", lane.lane._send))
-    for number, client in enumerate(clients):
-        client.send(written(machine.heartbeat(f"n{number}")))
-    await lane.play()
-    assert steps == "d" * LANE_DECIDED_TOGETHER + "s" * LANE_DECIDED_TOGETHER + "dddsss"
-    assert [statuses(client) for client in clients] == [[200]] * len(clients)
-    lane.close()

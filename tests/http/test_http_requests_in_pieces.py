@@ -11,7 +11,7 @@ from reference_server.http.ready_queue import EpollReadiness
 from tests.http.corpus import make_world
 from tests.http.corpus_framing import FRAMING_CASES
 from tests.http.corpus_routes import ROUTE_CASES
-from tests.http.test_http_ready_queue import Lane
+from tests.http.lane_by_hand import Lane
 from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:

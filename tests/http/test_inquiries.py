@@ -21,6 +21,7 @@ from reference_server.core.inquiry import Inquiry
 from reference_server.core.table import Table
 from reference_server.core.tables import TABLES
 from reference_server.identity_ports import UNAVAILABLE, AgentIdentity, VerifyAgent
+from reference_server.limits import INQUIRIES_MAX
 from reference_server.operations.api import Api
 from reference_server.operations.callers import ANYONE, Principal
 from reference_server.operations.operation import Operation
@@ -148,9 +149,9 @@ class Instance:
     async def ask(self, request: Request = USE) -> None:
         self.answers.append(await asked(self.api, self.resolver, self.world.clock, request))
 
-    async def asking(self) -> None:
-        """Wait until it asks outside."""
-        while not self.resolver._inquirer.asking:
+    async def asking(self, count: int = 1) -> None:
+        """Wait until it asks so many at once outside."""
+        while self.resolver._inquirer.asking < count:
             await trio.lowlevel.checkpoint()
 
 
@@ -160,7 +161,7 @@ def in_memory(_world: World, _api: Api) -> None:
 
 def limited(_world: World, api: Api) -> None:
     """Have the rate limit outside."""
-    settings = Settings(redis_rate_limit_max_requests=3, redis_rate_limit_window_seconds=60)
+    settings = Settings(redis_rate_limit_max_requests=100, redis_rate_limit_window_seconds=60)
     api.share(MemoryNonces(SharedNonces(settings)), MemoryLimiter(SharedWindows(settings)))
 
 
@@ -245,15 +246,15 @@ async def test_what_is_not_answered_in_time_is_given_up(
     assert trio.current_time() - before == pytest.approx(10, abs=1)
 
 
-async def test_no_more_than_so_many_are_asked_at_once(monkeypatch: pytest.MonkeyPatch, instance: Instance) -> None:
-    monkeypatch.setattr("reference_server.pipeline.inquiring.INQUIRIES_MAX", 1)
+async def test_no_more_than_so_many_are_asked_at_once(instance: Instance) -> None:
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(instance.ask)
-        await instance.asking()
-        await instance.ask(Request("POST", "/v1/tickets/b"))
+        for number in range(INQUIRIES_MAX):
+            nursery.start_soon(instance.ask, Request("POST", f"/v1/tickets/{number}"))
+        await instance.asking(INQUIRIES_MAX)
+        await instance.ask()
         assert instance.answers == [(503, "down")]
         instance.world.gate.set()
-    assert instance.answers == [(503, "down"), (200, "ada")]
+    assert instance.answers == [(503, "down"), *[(401, "unauthorized")] * INQUIRIES_MAX]
 
 
 async def test_of_instances_that_share_the_state_one_alone_asks(world: World) -> None:

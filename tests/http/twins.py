@@ -8,6 +8,7 @@ import msgspec
 
 from reference_server.adapters.memory.clocks import BEGINNING
 from reference_server.adapters.memory.entropy import SeededEntropy
+from reference_server.core.bounds import STATE_BOUNDS, StateBounds
 from reference_server.operations.api import Api
 from reference_server.settings import Settings
 from reference_server.wire.signing import CertificateSigner, sign_text
@@ -24,9 +25,14 @@ OWNER: Headers = (("authorization", f"Bearer {API_TOKEN}"), ("x-owner-id", "ada"
 
 def make_api(**settings: Any) -> Api:
     """Make an API whose every id, token and key is the same each time."""
+    return make_bounded_api(STATE_BOUNDS, **settings)
+
+
+def make_bounded_api(bounds: StateBounds, **settings: Any) -> Api:
+    """Make one that keeps no more than these bounds allow."""
     given = {"api_token": API_TOKEN, "port": 0, "rate_limit_burst": 1_000_000, **settings}
     signer = CertificateSigner.from_seed(bytes(range(32)))
-    return Api(Settings(**given), SeededEntropy("api"), signer, START)
+    return Api(Settings(**given), SeededEntropy("api"), signer, START, bounds=bounds)
 
 
 class Machine(NamedTuple):

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
+from typing import TYPE_CHECKING, Any, cast
 
 from locust.env import Environment
 from locust.runners import LocalRunner
@@ -21,6 +20,8 @@ from simulator.load.worker_node import BEGIN, CLOCK, CLOCK_READ, FINISH, FINISHE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from simulator.load.control_socket import ControlSocket
 
 SCENARIO = 'version = 1\nname = "any"\nduration = "10s"\n[fleet]\nmachines = 10\n'
 ASKED_NS, BACK_NS = 40_000, 60_000
@@ -82,7 +83,8 @@ def master() -> tuple[Environment, Runner, Control]:
     environment = Environment(host="http://127.0.0.1:1")
     runner, control = Runner(environment), Control()
     environment.runner = runner
-    MasterNode(environment, Order(SCENARIO, 1, "http://127.0.0.1:1", "owner"), control)  # type: ignore[arg-type]  # its twin
+    order, twin = Order(SCENARIO, 1, "http://127.0.0.1:1", "owner"), cast("ControlSocket", control)
+    MasterNode(environment, order, twin, lambda: runner.now_ns)
     return environment, runner, control
 
 
@@ -99,16 +101,15 @@ def many_tests(tests: int) -> list[int]:
 def other_clock(ahead_ns: int, drift_ns: int) -> dict[str, Any]:
     """Start a test before the clock of a worker of another boot is known, and end it when that clock has drifted."""
     environment, runner, control = master()
-    with patch("simulator.load.master_node.time", SimpleNamespace(monotonic_ns=lambda: runner.now_ns)):
-        runner.ahead_ns, runner.answers_clock = ahead_ns, False
-        runner.tell(HELLO, {"boot": "another", "host": "another", "pid": 0})
-        began_ns = runner.now_ns
-        environment.events.test_start.fire(environment=environment)
-        before = len(runner.begun)
-        runner.answers_clock = True
-        runner.send_message(CLOCK, {"left_ns": runner.now_ns})
-        runner.ahead_ns += drift_ns
-        environment.events.test_stopping.fire(environment=environment)
+    runner.ahead_ns, runner.answers_clock = ahead_ns, False
+    runner.tell(HELLO, {"boot": "another", "host": "another", "pid": 0})
+    began_ns = runner.now_ns
+    environment.events.test_start.fire(environment=environment)
+    before = len(runner.begun)
+    runner.answers_clock = True
+    runner.send_message(CLOCK, {"left_ns": runner.now_ns})
+    runner.ahead_ns += drift_ns
+    environment.events.test_stopping.fire(environment=environment)
     (counted,) = [one for one in control.reported if isinstance(one, Counted)]
     joined = [one for one in control.reported if hasattr(one, "offset_ns")]
     return {

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from simulator.client.target import parse_target
 from simulator.commands.worker import host_and_port
-from simulator.load import conductor, locust_processes
+from simulator.history.rows import History
+from simulator.load.conductor import Conductor
 from simulator.load.options import MASTER_PORT, ConductorOptions, conductor_options, see_that_the_web_ui_can_be_served
 from simulator.scenario.loading import parse_scenario
+from simulator.worlds.harness_failure import leaf_errors
+from simulator.worlds.progress import Progress
 from tests.cli.conftest import Hatchfarm, serve_until_stopped
 
 if TYPE_CHECKING:
@@ -157,21 +161,17 @@ def test_copies_of_the_network_are_refused_to_several_processes(
     assert "network.duplication is for a run in one process" in finished.err
 
 
-def test_a_master_to_which_no_worker_comes_says_how_to_start_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It waits for so long, ends what it has started, and exits as for a usage error."""
-    monkeypatch.setattr(conductor, "START_SECONDS", 1.0)
-    monkeypatch.setattr(locust_processes, "WORKERS_SECONDS", 1.0)
-    (tmp_path / "plain.toml").write_text(PLAIN, encoding="utf-8")
+async def test_a_master_to_which_no_worker_comes_says_how_to_start_one() -> None:
+    """It waits for so long, and ends what it has started."""
+    wanted = ConductorOptions(2, "127.0.0.1", 45557, start_seconds=1.0, workers_seconds=1.0)
     with serve_until_stopped({"HATCHFARM_API_TOKEN": TOKEN, "RATE_LIMIT_BURST": "1000"}) as (_, url):
-        flags = ["--target", url, "--token", TOKEN, "--master", "127.0.0.1:45557", "--workers", "2"]
-        finished = Hatchfarm(tmp_path).invoke("run", "plain.toml", *flags)
-    assert finished.code == 2
-    assert finished.err == (
-        "hatchfarm run: 2 workers expected at 127.0.0.1:45557 within 1 s: "
-        "start each with `hatchfarm worker --master 127.0.0.1:45557`\n"
-    )
+        made = Conductor(scenario(), PLAIN, 1, parse_target(url, TOKEN), History(), Progress(), wanted, {})
+        with pytest.raises(ExceptionGroup) as ended:
+            await made.run()
+    assert [str(error) for error in leaf_errors(ended.value)] == [
+        "2 workers expected at 127.0.0.1:45557 within 1 s: start each with `hatchfarm worker --master 127.0.0.1:45557`"
+    ]
+    assert all(process.returncode is not None for process in made._processes._started.values())
 
 
 def test_a_master_at_an_address_that_is_not_this_hosts_says_so_and_not_that_workers_are_missing(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from simulator.history.losses import TENTH_NS, Loss, losses_of
 from simulator.history.rows import HONEST
 from simulator.history.starvation import HARNESS
 from simulator.history.tables import read_history
-from simulator.worlds.players.fleet_run import LAST_ANSWERS_SECONDS
+from simulator.limits import LAST_ANSWERS_SECONDS
 from tests.cli.conftest import Hatchfarm, until_conclusive
 from tests.load.conducted import EVERYTHING, MACHINES, MARKET, POLL_SECONDS, conducted, plain
 from tests.support.waiting import until

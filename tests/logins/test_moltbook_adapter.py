@@ -10,11 +10,11 @@ import pytest
 import trio
 import trio.testing
 
-from reference_server.adapters.identity import moltbook
 from reference_server.adapters.identity.fetching import Fetcher
 from reference_server.adapters.identity.moltbook import Moltbook
 from reference_server.adapters.memory.clocks import SetClock
 from reference_server.identity_ports import NO_AGENT, UNAVAILABLE, AgentIdentity
+from reference_server.limits import MOLTBOOK_KEPT_MAX
 from tests.support.little_http import Given, little_http
 
 if TYPE_CHECKING:
@@ -44,16 +44,16 @@ class Pair:
         self.asked.append(asked)
         return self.given
 
-    def at(self, origin: str) -> None:
-        self.adapter = Moltbook(self._fetcher, self.clock, f"{origin}/", "moltdev_key")
+    def at(self, origin: str, kept_max: int = MOLTBOOK_KEPT_MAX) -> None:
+        self.adapter = Moltbook(self._fetcher, self.clock, f"{origin}/", "moltdev_key", kept_max)
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Pair]:
+async def running(kept_max: int = MOLTBOOK_KEPT_MAX) -> AsyncIterator[Pair]:
     fetcher = Fetcher()
     pair = Pair(fetcher)
     async with little_http(pair.answer) as origin, trio.open_nursery() as nursery:
-        pair.at(origin)
+        pair.at(origin, kept_max)
         await nursery.start(fetcher.run)
         yield pair
         nursery.cancel_scope.cancel()
@@ -160,9 +160,9 @@ async def test_one_token_is_asked_about_once_however_many_show_it_at_once(pair: 
     assert pair.adapter._asking == {}
 
 
-async def test_so_many_tokens_are_remembered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moltbook, "MOLTBOOK_KEPT_MAX", 2)
-    for token in ("a", "b", "c", "b", "a"):
-        assert await pair.adapter.verify(token) == ADA
+async def test_so_many_tokens_are_remembered() -> None:
+    async with running(kept_max=2) as pair:
+        for token in ("a", "b", "c", "b", "a"):
+            assert await pair.adapter.verify(token) == ADA
     assert [json.loads(asked.body)["token"] for asked in pair.asked] == ["a", "b", "c", "a"]
     assert len(pair.adapter._kept) == 2

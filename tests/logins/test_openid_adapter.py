@@ -13,12 +13,11 @@ import trio
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey
 
-from reference_server.adapters.identity import fetching
 from reference_server.adapters.identity.fetching import Fetcher
 from reference_server.adapters.identity.openid import OpenIdProvider, apple_secret
 from reference_server.adapters.memory.clocks import SetClock
 from reference_server.identity_ports import UNAVAILABLE, Denied, Identify, Person
-from reference_server.limits import FETCH_MAX_BYTES, JWKS_LIFE_SECONDS, JWKS_RETRY_SECONDS
+from reference_server.limits import FETCH_MAX_BYTES, FETCH_SECONDS, JWKS_LIFE_SECONDS, JWKS_RETRY_SECONDS
 from reference_server.login_settings import LoginProvider
 from reference_server.wire.units import SECOND_NS
 from tests.support.little_http import Given, little_http
@@ -74,8 +73,8 @@ class Pair:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Pair]:
-    fetcher = Fetcher()
+async def running(fetch_seconds: float = FETCH_SECONDS) -> AsyncIterator[Pair]:
+    fetcher = Fetcher(fetch_seconds)
     async with openid_provider() as provider, trio.open_nursery() as nursery:
         await nursery.start(fetcher.run)
         yield Pair(provider, fetcher)
@@ -336,14 +335,12 @@ async def test_keys_are_believed_no_longer_than_an_hour_while_nobody_gives_them_
     assert await pair.identify(signed(pair.claims())) is UNAVAILABLE
 
 
-async def test_an_answer_that_does_not_end_is_given_up(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "FETCH_SECONDS", 0.05)
-
+async def test_an_answer_that_does_not_end_is_given_up() -> None:
     async def never(_asked: object) -> Given:
         await trio.sleep_forever()
         raise AssertionError
 
-    async with little_http(never) as origin:
+    async with little_http(never) as origin, running(fetch_seconds=0.05) as pair:
         pair.adapter._exchange_url = f"{origin}/token"
         assert await pair.identify("") is UNAVAILABLE
 

@@ -9,14 +9,13 @@ import msgspec
 
 from reference_server.core.changes import encode_changes, recover_change
 from reference_server.core.market import changes
+from reference_server.core.market.bounds import MarketBounds
 from reference_server.core.market.conditions import Conditions
-from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.ledger import AVAILABLE, FUNDING, Leg
 from reference_server.core.market.market import Market
 from reference_server.core.market.money import BTC
 from reference_server.core.market.wallet import ensure_account, withdraw
-from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.market.working import attend, look_again, tick
 from reference_server.wire.values import Instant, Reply
 
@@ -37,16 +36,16 @@ def at(seconds: float) -> Instant:
     return Instant(MORNING_NS + nanoseconds, nanoseconds)
 
 
-def make_market(conditions: Conditions | None = None) -> Market:
-    """Return an empty market that notes its changes."""
-    market = Market(conditions or Conditions(dev_credit=1_000_000_000), KeptAnswers(), Withdrawals())
+def make_market(conditions: Conditions | None = None, **bounds: int) -> Market:
+    """Return an empty market that notes its changes, with bounds of its own."""
+    market = Market(conditions or Conditions(dev_credit=1_000_000_000), bounds=MarketBounds(**bounds))
     market.changes = []
     return market
 
 
-def rich(**conditions: Any) -> Market:
+def rich(bounds: dict[str, int] | None = None, **conditions: Any) -> Market:
     """Return a market in which agent:a has 100,000 USDT and 2 BTC, by default without cooldowns."""
-    market = make_market(Conditions(**{"dev_credit": 10**11, "cooldown_ns": 0, **conditions}))
+    market = make_market(Conditions(**{"dev_credit": 10**11, "cooldown_ns": 0, **conditions}), **bounds or {})
     ensure_account(market, at(0), "agent:a")
     legs = [Leg("credit", FUNDING, AVAILABLE, BTC, -(2 * 10**8)), Leg("credit", "agent:a", AVAILABLE, BTC, 2 * 10**8)]
     market.ledger.post(0, "agent:a", legs)
@@ -172,7 +171,7 @@ def recovered(market: Market, now: Instant, heartbeats: list[tuple[Any, ...]]) -
 
     `heartbeats` are (number of changes before, kind, moment, values).
     """
-    again = Market(market.conditions, KeptAnswers(), Withdrawals())
+    again = Market(market.conditions, bounds=market.bounds)
     beats = iter(heartbeats)
     beat_ = next(beats, None)
     kept = msgspec.msgpack.decode(encode_changes(market.changes or []))

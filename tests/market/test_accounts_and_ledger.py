@@ -41,9 +41,8 @@ def test_an_accounts_transactions_are_its_entries() -> None:
     assert error_of(transactions(market, "agent:a", "EUR", 100, 0)) == (400, "invalid asset")
 
 
-def test_old_entries_are_folded_and_balances_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_server.core.market.ledger.TRANSACTIONS_AN_ACCOUNT_MAX", 3)
-    market = rich()
+def test_old_entries_are_folded_and_balances_stay() -> None:
+    market = rich({"transactions_an_account_max": 3})
     for number in range(4):
         post(market, f"job_{number}", max_price_usdt="1")
     page = data_of(transactions(market, "agent:a", USDT, 100, 0))
@@ -66,9 +65,8 @@ def test_an_account_is_credited_once_also_if_it_earned_before() -> None:
     assert market.ledger.balance("owner:o", USDT, AVAILABLE) == 8
 
 
-def test_accounts_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    market = rich()
-    monkeypatch.setattr("reference_server.core.market.wallet.MARKET_ACCOUNTS_MAX", 2)
+def test_accounts_are_bounded() -> None:
+    market = rich({"accounts_max": 2})
     legs = (Leg("credit", FUNDING, AVAILABLE, USDT, -3), Leg("x", "owner:earns", AVAILABLE, USDT, 3))
     market.ledger.post(0, "x", legs)
     assert ensure_account(market, at(0), "agent:second") is None  # who only earns takes nobody's place

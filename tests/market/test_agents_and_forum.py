@@ -23,6 +23,7 @@ from reference_server.core.community.agents import (
     update,
     valid_name,
 )
+from reference_server.core.community.bounds import CommunityBounds
 from reference_server.core.community.forum import Forum, create_comment, create_post, list_posts, read_post
 from reference_server.core.market.conditions import Conditions
 from reference_server.identity_ports import NO_AGENT, UNAVAILABLE, AgentIdentity
@@ -37,10 +38,11 @@ ADA = AgentIdentity("mb_1", "Ada", 7, is_claimed=True)
 class Place:
     """Agents, a forum and a market, with words to speak to them."""
 
-    def __init__(self) -> None:
-        self.agents = Agents()
+    def __init__(self, **bounds: int) -> None:
+        kept = CommunityBounds(**bounds)
+        self.agents = Agents(bounds=kept)
         self.agents.changes = []
-        self.forum = Forum()
+        self.forum = Forum(bounds=kept)
         self.market = make_market(Conditions(dev_credit=10**9))
 
     def register(
@@ -210,8 +212,8 @@ def test_agents_are_made_again_from_their_changes(place: Place) -> None:
     assert again.with_key("hfk_1") is again.named("Ada") is None
 
 
-def test_agents_are_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_server.core.community.agents.AGENTS_MAX", 1)
+def test_agents_are_bounded() -> None:
+    place = Place(agents_max=1)
     place.agent("Ada")
     assert error_of(place.register("Eve")) == (503, "capacity reached")
 
@@ -295,14 +297,23 @@ def test_posts_and_comments_have_one_limit_an_hour(place: Place) -> None:
     assert error_of(place.comment("post_0", now=3_601, most=2))[0] == 429
 
 
-def test_the_forum_is_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bounds", [{"comments_a_post_max": 1}, {"forum_bytes_max": 1_100}])
+def test_comments_are_bounded(bounds: dict[str, int]) -> None:
+    place = Place(**bounds)
     place.post()
     place.comment("post_0")
-    monkeypatch.setattr("reference_server.core.community.forum.COMMENTS_A_POST_MAX", 1)
     assert error_of(place.comment("post_0")) == (503, "capacity reached")
-    monkeypatch.setattr("reference_server.core.community.forum.POSTS_MAX", 1)
+
+
+def test_posts_are_bounded() -> None:
+    place = Place(posts_max=1)
+    place.post()
     assert error_of(place.post()) == (503, "capacity reached")
-    monkeypatch.setattr("reference_server.core.community.forum.POSTS_MAX", 9)
-    monkeypatch.setattr("reference_server.core.community.forum.FORUM_BYTES_MAX", 1_600)
+
+
+def test_the_forums_text_is_bounded() -> None:
+    place = Place(forum_bytes_max=1_600)
+    place.post()
+    place.comment("post_0")
     assert error_of(place.post(body="x" * 200)) == (503, "capacity reached")
     assert place.post(body="x" * 50).status == 201

@@ -8,6 +8,7 @@ import pytest
 
 from reference_server.core.attending import concerns_market
 from reference_server.core.market import changes
+from reference_server.core.market.bounds import MarketBounds
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswer, KeptAnswers, digest_of
 from reference_server.core.market.metering import metered
@@ -91,26 +92,24 @@ def test_a_heartbeat_that_may_say_something_to_the_market_is_taken_to_it(metrics
     assert concerns_market(make_market(), None, metrics)
 
 
-def test_recovery_forgets_what_is_past_its_day(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recovery_forgets_what_is_past_its_day() -> None:
     """It only keeps, and asks for nothing: neither answers nor withdrawals of days ago may pile up."""
-    market = make_market(RICH)
+    market = make_market(RICH, idempotency_bytes_max=10_000)
     ensure_account(market, at(0), "agent:a")
     for number in range(6):
         assert take_out(market, "1", now=number * DAY / 2, key=f"k{number % 3}", id=f"w{number}").status == 202
     again = recovered(market, at(5 * DAY / 2), [])
     kept = list(again.answers)
     assert [one.created for one in kept] == [one.created for one in market.answers] == [at(2 * DAY), at(5 * DAY / 2)]
-    monkeypatch.setattr(
-        "reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_MAX", sum(len(one.body) for one in kept)
-    )
-    assert again.answers.has_room("agent:b", 0, at(5 * DAY / 2))
+    left = market.bounds.idempotency_bytes_max - sum(len(one.body) for one in kept)
+    rooms = [again.answers.has_room("agent:b", size, at(5 * DAY / 2)) for size in (left, left + 1)]
+    assert rooms == [True, False]
     assert {account: len(lately) for account, lately in again.withdrawals._lately.items()} == {"agent:a": 2}
 
 
-def test_an_answer_in_the_place_of_another_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_in_the_place_of_another_counts_once() -> None:
     """As where an instance whose clock is behind another's recovers a key that was used again after its day."""
-    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_MAX", 10)
-    answers = KeptAnswers()
+    answers = KeptAnswers(MarketBounds(idempotency_bytes_max=10))
     for seconds in (0, 1):
         answers.keep(KeptAnswer("agent:a", "r", "k", b"d", 202, b"x" * 9, at(seconds)))
     assert len(answers) == 1
@@ -135,10 +134,9 @@ def test_what_the_gateway_says_nothing_of_keeps_nothing_new_waiting() -> None:
     assert asked(301) == ["d"]
 
 
-def test_ends_of_jobs_that_ended_before_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ends_of_jobs_that_ended_before_do_not_pile_up() -> None:
     """Who posts and cancels, or whose machine is lost again and again, leaves a few; and all ends still come."""
-    monkeypatch.setattr("reference_server.core.market.market.DEADLINES_SPARE", 3)
-    market = make_market()
+    market = make_market(deadlines_spare=3)
     for owner in "abc":
         beat(market, f"w{owner}", capacity=SMALL)
     for number in range(24):

@@ -135,9 +135,8 @@ def test_a_job_is_shown_with_all_its_fields() -> None:
     assert balances(market)[HELD] == 300_000
 
 
-def test_refusals_of_jobs_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    market = make_market(Conditions(dev_credit=1_000_000))
-    monkeypatch.setattr("reference_server.core.market.job_routes.JOBS_UNFINISHED_AN_ACCOUNT_MAX", 1)
+def test_refusals_of_jobs_in_order() -> None:
+    market = make_market(Conditions(dev_credit=1_000_000), jobs_unfinished_an_account_max=1, jobs_unfinished_max=1)
     assert error_of(post_job(market, at(0), "agent:x", None, b"{}", "j")) == (400, "invalid request")
     assert error_of(post_job(market, at(0), "agent:x", "", job_body(), "j")) == (400, "idempotency key required")
     assert error_of(post_job(market, at(0), "agent:x", None, job_body(), "j")) == (402, "insufficient balance")
@@ -147,8 +146,9 @@ def test_refusals_of_jobs_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     cancel(market, "job_1")
     too_dear = post_job(market, at(0), "agent:a", None, job_body(max_price_usdt="1.000001"), "job_2")
     assert error_of(too_dear) == (402, "insufficient balance")
-    monkeypatch.setattr("reference_server.core.market.job_routes.JOBS_UNFINISHED_MAX", 0)
-    assert error_of(post_job(market, at(0), "agent:a", None, job_body(), "job_2")) == (503, "capacity reached")
+    post(market, "job_2")
+    ensure_account(market, at(0), "agent:b")
+    assert error_of(post_job(market, at(0), "agent:b", None, job_body(), "job_3")) == (503, "capacity reached")
 
 
 def test_a_job_has_one_effect_a_key() -> None:
@@ -166,7 +166,7 @@ def test_a_job_has_one_effect_a_key() -> None:
     assert error_of(post_job(market, at(6), "agent:b", "k", job_body(), "job_4"))[0] == 402
 
 
-def test_lists_show_ones_own_jobs_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_show_ones_own_jobs_newest_first() -> None:
     market = make_market()
     for number in range(4):
         post(market, f"job_{number}")
@@ -179,9 +179,15 @@ def test_lists_show_ones_own_jobs_newest_first(monkeypatch: pytest.MonkeyPatch) 
     assert error_of(list_jobs(market, at(0), "agent:a", "done", 9, 0)) == (400, "invalid request")
     for route in (read_own_job, cancel_job):
         assert error_of(route(market, at(0), "agent:b", "job_0")) == (404, "job not found")
-    monkeypatch.setattr("reference_server.core.market.market.JOBS_FINISHED_MAX", 1)
-    cancel(market, "job_0")
-    assert error_of(read_own_job(market, at(0), "agent:a", "job_1")) == (404, "job not found")
+
+
+def test_of_finished_jobs_the_last_are_kept() -> None:
+    market = make_market(jobs_finished_max=1)
+    for number in range(2):
+        post(market, f"job_{number}")
+        cancel(market, f"job_{number}")
+    assert error_of(read_own_job(market, at(0), "agent:a", "job_0")) == (404, "job not found")
+    assert data_of(read_own_job(market, at(0), "agent:a", "job_1"))["job"]["id"] == "job_1"
     assert_sound(market)
 
 
@@ -219,9 +225,8 @@ def test_what_is_listed_is_what_is_left() -> None:
     assert data_of(list_resources(market, at(0), Wanted(), 100, 0))["total"] == 0  # no job fits into 0.05 GB
 
 
-def test_many_small_jobs_have_a_bound_on_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_server.core.market.pool.JOBS_A_WORKER_MAX", 2)
-    market = make_market()
+def test_many_small_jobs_have_a_bound_on_one_machine() -> None:
+    market = make_market(jobs_a_worker_max=2)
     beat(market, "w1", capacity={"cpu_cores": 100, "memory_gb": 100, "gpus": [{"model": "A", "count": 9}]})
     for number in range(4):
         gpus = {"gpu_count": number % 2}
@@ -231,9 +236,8 @@ def test_many_small_jobs_have_a_bound_on_one_machine(monkeypatch: pytest.MonkeyP
     assert [job.state for job in market.jobs.values()] == ["succeeded", "failed", "assigned", "assigned"]
 
 
-def test_only_so_many_gpu_models_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_server.core.market.pool.GPU_MODELS_MAX", 1)
-    market = make_market()
+def test_only_so_many_gpu_models_at_once() -> None:
+    market = make_market(gpu_models_max=1)
     beat(market, "w1", capacity={**SMALL, "gpus": [{"model": "A", "count": 1}]})
     beat(market, "w2", capacity={**SMALL, "gpus": [{"model": "B", "count": 1}]})
     beat(market, "w3", capacity={**SMALL, "gpus": [{"model": "A", "count": 1}]})
@@ -244,10 +248,9 @@ def test_only_so_many_gpu_models_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(market.pool.models) == []
 
 
-def test_only_so_many_gpu_models_of_machines_that_open_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_so_many_gpu_models_of_machines_that_open_together() -> None:
     """Each of them could have been named while all were closed; what finds no room is left out, and counted."""
-    monkeypatch.setattr("reference_server.core.market.pool.GPU_MODELS_MAX", 1)
-    market = make_market()
+    market = make_market(gpu_models_max=1)
     rules = json.dumps({**json.loads(RULES), "allowed_hours": [9]})
     for model in "AB":
         capacity = {**SMALL, "gpus": [{"model": model, "count": 1}]}

@@ -12,13 +12,11 @@ from reference_server.core.community.agents import OPEN, Agents, register
 from reference_server.core.community.forum import Forum, create_comment, create_post
 from reference_server.core.market import changes
 from reference_server.core.market.conditions import Conditions
-from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.job_routes import cancel_job, post_job
 from reference_server.core.market.market import Market
 from reference_server.core.market.metering import metered
 from reference_server.core.market.notes import Notes
 from reference_server.core.market.wallet import apply_payout
-from reference_server.core.market.withdrawals import Withdrawals
 from reference_server.core.market.working import look_again, next_due, tick
 from reference_server.ports import PayoutOutcome
 from tests.market.small_market import (
@@ -49,7 +47,7 @@ def copied(record: Record) -> Record:
 
 def restored(market: Market, now: Instant) -> Market:
     """Return a market that has what the records of another one say, and nothing else of it."""
-    again = Market(market.conditions, KeptAnswers(), Withdrawals())
+    again = Market(market.conditions, bounds=market.bounds)
     again.ledger.sequence = market.ledger.sequence
     for account in market.ledger.accounts.values():
         entries = msgspec.structs.replace(account, balances=dict(account.balances), openings=dict(account.openings))
@@ -144,7 +142,7 @@ class Holder(Notes):
 
     def __init__(self) -> None:
         super().__init__()
-        self.market = Market(Conditions(dev_credit=10**9), KeptAnswers(), Withdrawals(), self)
+        self.market = Market(Conditions(dev_credit=10**9), self)
         self.agents = Agents(self)
         self.forum = Forum(self)
 

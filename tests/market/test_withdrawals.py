@@ -139,10 +139,9 @@ def test_another_spelling_of_an_address_is_the_same_address() -> None:
     assert take_out(market, "0.1", now=100, asset=BTC, address=BITCOIN.upper()).status == 202
 
 
-def test_who_fills_the_table_of_addresses_loses_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_fills_the_table_of_addresses_loses_its_own() -> None:
     """Others' first uses are noted as ever; the oldest of its own cools down anew."""
-    monkeypatch.setattr("reference_server.core.market.withdrawals.ADDRESSES_MAX", 3)
-    market = rich(cooldown_ns=100 * SECOND)
+    market = rich({"addresses_max": 3}, cooldown_ns=100 * SECOND)
     ensure_account(market, at(0), "agent:b")
     addresses = [TRON, "TLa2f6VPqDgRE67v1736s7bJ8Ray5wYjU7", "TR7NHqjeKQxGTCi8q8ZY4pL8otSzgjLj6t"]
     for second, address in enumerate(addresses):
@@ -162,9 +161,8 @@ def test_no_other_refusal_begins_a_cooldown() -> None:
     assert market.withdrawals.addresses == {}
 
 
-def test_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reference_server.core.market.withdrawals.ADDRESSES_AN_ACCOUNT_MAX", 1)
-    market = rich(cooldown_ns=100 * SECOND)
+def test_addresses_are_bounded() -> None:
+    market = rich({"addresses_an_account_max": 1}, cooldown_ns=100 * SECOND)
     assert error_of(take_out(market, "1"))[0] == 403
     assert error_of(take_out(market, "1", asset=BTC, address=BITCOIN)) == (503, "capacity reached")
 
@@ -230,26 +228,29 @@ def test_keys_survive_a_restart_and_are_shared() -> None:
     assert list(again.withdrawals.all) == ["wdr_1"]
 
 
-def test_kept_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In number and in bytes: nothing is granted whose key could not be kept."""
-    market = rich()
+def test_kept_answers_are_bounded_in_number() -> None:
+    """Nothing is granted whose key could not be kept."""
+    market = rich({"idempotency_keys_max": 1})
     take_out(market, "1")
-    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_KEYS_MAX", 1)
     assert error_of(take_out(market, "1", key="k2")) == (503, "capacity reached")
     assert take_out(market, "1", now=DAY, key="k2").status == 202
-    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_MAX", 300)
-    assert error_of(post_job(market, at(DAY), "agent:a", "k", job_body(), "j")) == (503, "capacity reached")
     assert_sound(market)
 
 
-def test_one_account_leaves_the_others_room_for_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    market = rich()
+def test_kept_answers_are_bounded_in_bytes() -> None:
+    """A job's answer, of which room for the longest is asked, has none where a withdrawal's still has."""
+    market = rich({"idempotency_bytes_max": 1_000})
+    assert take_out(market, "1").status == 202
+    assert error_of(post_job(market, at(1), "agent:a", "k", job_body(), "j")) == (503, "capacity reached")
+    assert_sound(market)
+
+
+def test_one_account_leaves_the_others_room_for_their_keys() -> None:
+    market = rich({"idempotency_keys_an_account_max": 2, "idempotency_bytes_an_account_max": 17_500})
     ensure_account(market, at(0), "agent:b")
-    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_KEYS_AN_ACCOUNT_MAX", 2)
     assert [take_out(market, "1", key=key).status for key in ("k1", "k2", "k3")] == [202, 202, 503]
     assert take_out(market, "1", account="agent:b").status == 202
     assert take_out(market, "1", now=DAY, key="k3").status == 202
-    monkeypatch.setattr("reference_server.core.market.idempotency.IDEMPOTENCY_BYTES_AN_ACCOUNT_MAX", 17_500)
     assert error_of(post_job(market, at(DAY), "agent:a", "j1", job_body(), "j1"))[0] == 503
     assert post_job(market, at(DAY), "agent:b", "j1", job_body(), "j2").status == 201
 

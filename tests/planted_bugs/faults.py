@@ -41,8 +41,8 @@ AUTHENTICATION = "core.authentication"
 API, CALLERS, METRICS, REPLIES = "operations.api", "operations.callers", "core.metrics", "wire.replies"
 SKEW = "if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or"
 EXPIRY = "or now.monotonic_ns >= worker.certificate.expires_monotonic_ns:"
-BAD_SIGNATURE = 'state.fail_worker(now, "invalid_heartbeat_signature", worker_id)'
-BURN = "\n        state.nonces.reserve(state.name_nonce(worker.serial, nonce), timestamp_ns, now)"
+BAD_SIGNATURE = 'return Refused(INVALID_AUTH, "invalid_heartbeat_signature", worker_id)'
+BURN = "state.nonces.reserve(state.name_nonce(worker.serial, nonce), timestamp_ns, now)\n        "
 FIXED_WINDOW = """window = monotonic_ns // 2_000_000_000
     seen = self._full_at[key, window] = self._full_at.get((key, window), 0) + 1
     if window:
@@ -61,7 +61,7 @@ HEARTBEAT_FAULTS = (
     fault("nonce remembered by its first half", "heartbeats", "answers", "nonce",
           (NONCES, "nonce_key", "hash((worker_serial, nonce))", "hash((worker_serial, nonce[:1]))")),
     fault("nonce burnt by a bad signature", "heartbeats", "answers", "nonce.burn",
-          (HEARTBEATS, "verify", BAD_SIGNATURE, BAD_SIGNATURE + BURN)),
+          (HEARTBEATS, "verify", BAD_SIGNATURE, BURN + BAD_SIGNATURE)),
     fault("any certificate id accepted", "heartbeats", "answers credentials", "certificate.(forged|rotated-out)",
           (AUTHENTICATION, "authenticate_machine", "if not right_certificate or", "if")),
     fault("signature compared by its beginning", "heartbeats", "answers", "signature.forged",
@@ -77,15 +77,15 @@ HEARTBEAT_FAULTS = (
     fault("delimiters in nonces accepted", "heartbeats", "answers", "nonce.delimiter",
           (HEARTBEATS, "malformed", "search(nonce + policy_id)", "search(policy_id)")),
     fault("an unknown worker is told so", "heartbeats", "answers", "credential.unknown-worker",
-          (HEARTBEATS, "verify", "worker = authenticate_machine(",
-           "if worker_id not in state.workers:\n        return NO_CONSENT\n    worker = authenticate_machine(")),
+          (HEARTBEATS, "verify", "worker = auth",
+           "if worker_id not in state.workers:\n        return Refused(NO_CONSENT)\n    worker = auth")),
     fault("token compared by its beginning", "heartbeats", "alerts audit", "machine_token|heartbeat_signature",
           (AUTHENTICATION, "authenticate_machine", "NOBODY_TOKEN if worker is None else worker.token, token)",
            "b'nobody' if worker is None else worker.token[:8], token[:8])")),
     fault("a replay counted for another reason", "heartbeats", "alerts audit", "nonce_replayed",
           (HEARTBEATS, "_accept", '"nonce_replayed"', '"timestamp_out_of_window"')),
     fault("bad signatures not counted", "heartbeats", "alerts audit", "invalid_heartbeat_signature",
-          (HEARTBEATS, "verify", BAD_SIGNATURE, "None")),
+          (HEARTBEATS, "verify", BAD_SIGNATURE, "return Refused(INVALID_AUTH)")),
     fault("failures counted twice", "heartbeats", "alerts", "failures_total",
           (STATE, "State.fail_worker", "shown = worker_id[",
            "self.failures.count(reason, now.monotonic_ns, attributed=worker is not None)\n    shown = worker_id[")),

@@ -18,7 +18,7 @@ from reference_server.ports import (
     SharedDown,
     SharedLost,
 )
-from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +91,7 @@ async def test_one_has_the_lease_at_a_time(journals: list[SharedJournal]) -> Non
     lease, _ = await a.acquire(place, WAIT_SECONDS)
     with pytest.raises(SharedDown):  # busy, unless the time was over in the middle of a question
         await b.acquire(place, 0.05)
+    await until(lambda: b.up)  # in the middle of a question it gave its connection up
     with pytest.raises(SharedLost):
         await b.release(place, "of nobody", CHANGES, fencing=False)
     read = await a.release(place, lease, b"", fencing=False)
@@ -101,21 +102,31 @@ async def test_one_has_the_lease_at_a_time(journals: list[SharedJournal]) -> Non
 async def test_heartbeats_are_accepted_once_and_appended_as_one_group(journals: list[SharedJournal]) -> None:
     a, b, place = await joined(journals)
     reserved, replayed = Reservation.RESERVED, Reservation.REPLAYED
-    assert list(await a.accept(place, asked("n", "m", "n"))) == [reserved, reserved, replayed]
-    assert list(await b.accept(place, asked("m", "o"))) == [replayed, reserved]
-    assert list(await b.accept(place, asked("o"))) == [replayed]
+    assert list((await a.accept(place, asked("n", "m", "n"))).reservations) == [reserved, reserved, replayed]
+    assert list((await b.accept(place, asked("m", "o"))).reservations) == [replayed, reserved]
+    assert list((await b.accept(place, asked("o"))).reservations) == [replayed]
     groups = (await b.read(place, WAIT_SECONDS)).groups
     assert [msgspec.msgpack.decode(group.changes) for group in groups] == [[["n"], ["m"]], [["o"]]]
+
+
+async def test_what_is_accepted_is_given_to_be_read_with_what_came_before_it(journals: list[SharedJournal]) -> None:
+    a, b, place = await joined(journals)
+    await changed(a, place)
+    accepted = await b.accept(place, asked("n"))
+    assert accepted.read == await b.read(place, WAIT_SECONDS)
+    assert [msgspec.msgpack.decode(group.changes) for group in accepted.read.groups] == [[["a change"]], [["n"]]]
 
 
 async def test_a_raised_fencing_token_keeps_out_what_was_verified_before(journals: list[SharedJournal]) -> None:
     a, b, place = await joined(journals)
     end = await changed(a, place)
-    assert list(await b.accept(place, asked("n"))) == [Reservation.RESERVED]  # nothing that matters to it
+    assert list((await b.accept(place, asked("n"))).reservations) == [
+        Reservation.RESERVED
+    ]  # nothing that matters to it
     end = await changed(a, end, fencing=True)
     assert end.fencing_token == end.position
-    assert list(await b.accept(place, asked("m"))) == [Reservation.BEHIND]
-    assert list(await b.accept(end, asked("m"))) == [Reservation.RESERVED]
+    assert list((await b.accept(place, asked("m"))).reservations) == [Reservation.BEHIND]
+    assert list((await b.accept(end, asked("m"))).reservations) == [Reservation.RESERVED]
 
 
 async def test_a_snapshot_takes_the_place_of_groups_and_whoever_lacks_those_is_lost(
@@ -160,7 +171,7 @@ async def test_all_come_to_the_same_groups_whatever_they_do(journals: list[Share
         kind = draws.choice(("read", "change", "fence", "accept", "accept"))
         if kind == "accept":
             nonces = draws.sample("abcdefgh", 2)
-            answers = await journal.accept(places[which], asked(*nonces))
+            answers = (await journal.accept(places[which], asked(*nonces))).reservations
             if places[which].fencing_token != token:
                 assert list(answers) == [Reservation.BEHIND] * 2
                 continue

@@ -19,7 +19,7 @@ from simulator.checkers.facts import Facts
 from simulator.errors import BundleError
 from simulator.history import records, tables
 from simulator.history.rows import ROW, History
-from simulator.history.tables import TABLES, read_history, write_history
+from simulator.history.tables import TABLES, TableBounds, read_history, write_history
 from simulator.judging.record import FILE, read_record, write_record
 from simulator.limits import MACHINES_MAX
 from tests.report.runs import broken, record
@@ -215,24 +215,21 @@ def test_tables_that_no_run_wrote_are_refused_with_the_reason(tmp_path: Path, co
         read_history(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "why"),
+    [
+        (TableBounds(line_max_bytes=100), "unpacks to more than a history can"),
+        (TableBounds(table_max_bytes=100), "unpacks to more than a history can"),
+        (TableBounds(small_bytes=0, shrink_max=0), "unpacks to more than a history can"),
+        (TableBounds(small_bytes=0, rows_max=3), "more than 3 rows"),
+    ],
+)
 def test_what_unpacks_to_too_much_is_refused_before_it_takes_the_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bounds: TableBounds, why: str
 ) -> None:
     write_history(broken()[1], tmp_path)
-    for bound in ("BUNDLE_LINE_MAX_BYTES", "BUNDLE_TABLE_MAX_BYTES"):
-        with monkeypatch.context() as smaller:
-            smaller.setattr(tables, bound, 100)
-            with pytest.raises(BundleError, match="unpacks to more than a history can"):
-                read_history(tmp_path)
-    with monkeypatch.context() as smaller:
-        smaller.setattr(tables, "BUNDLE_SMALL_BYTES", 0)
-        smaller.setattr(tables, "BUNDLE_SHRINK_MAX", 0)
-        with pytest.raises(BundleError, match="unpacks to more than a history can"):
-            read_history(tmp_path)
-        smaller.setattr(tables, "BUNDLE_SHRINK_MAX", 50)
-        smaller.setattr(tables, "BUNDLE_ROWS_MAX", 3)
-        with pytest.raises(BundleError, match="more than 3 rows"):
-            read_history(tmp_path)
+    with pytest.raises(BundleError, match=why):
+        read_history(tmp_path, bounds)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from reference_server.ports import JournalPosition, NonceRequest, Reservation
+    from reference_server.ports import Accepted, JournalPosition, NonceRequest
     from tests.http.twins import Machine
     from tests.shared_state.members import Member
 
@@ -84,7 +84,7 @@ async def test_what_ends_a_heartbeats_right_while_it_is_on_its_way_to_the_journa
         assert journal is not None
         accept, times = journal.accept, 0
 
-        async def late(place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        async def late(place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
             nonlocal times
             times += 1
             if times == 1:

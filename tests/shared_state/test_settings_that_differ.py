@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 import trio
 
 from reference_server.adapters.redis import alike
 from tests.shared_state.members import HEALTH, SUMMARY, members, names_at, registration
+from tests.support.patience import PATIENT
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS
 
@@ -38,10 +40,10 @@ async def until_degraded(one: Member, *, degraded: bool) -> None:
 
 @pytest.mark.parametrize("stated", [OTHERWISE, *UNREADABLE])
 async def test_one_that_finds_others_set_otherwise_gives_the_state_up_until_they_are_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: str
+    tmp_path: Path, stated: str
 ) -> None:
-    monkeypatch.setattr(alike, "SHARED_SETTINGS_AGAIN_SECONDS", POLL_SECONDS)
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        group.bounds = msgspec.structs.replace(PATIENT, settings_again_seconds=POLL_SECONDS)
         one = await group.join()
         await one.served(registration("first"))
         await redis.says("SET", alike.KEY, stated)
@@ -56,11 +58,11 @@ async def test_one_that_finds_others_set_otherwise_gives_the_state_up_until_they
 
 
 async def test_one_that_stood_still_looks_before_it_decides_anything(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It does not wait until it would say it again."""
-    monkeypatch.setattr(alike, "SHARED_SETTINGS_AGAIN_SECONDS", NEVER_SECONDS)
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        group.bounds = msgspec.structs.replace(PATIENT, settings_again_seconds=NEVER_SECONDS)
         one = await group.join()
         await one.served(registration("first"))
         await redis.says("SET", alike.KEY, OTHERWISE)

@@ -15,7 +15,7 @@ from tests.shared_state.instances import enrol_over, instances, shared_settings
 from tests.shared_state.members import revocation, rotation
 from tests.support.redis_servers import redis_server
 from tests.support.tiers import SOAK
-from tests.support.waiting import PATIENCE_SECONDS
+from tests.support.waiting import PATIENCE_SECONDS, TURNS_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,18 +94,26 @@ async def _asked_and_cut_off(one: Instance, name: str) -> None:
 async def test_a_server_with_another_price_refuses_to_start_while_one_lives_and_starts_once_all_have_ended(
     tmp_path: Path,
 ) -> None:
-    """Each would bill by its own. The state of before is taken on with the new price."""
+    """Each would bill by its own. The state of before is taken on with the new price.
+
+    Nobody is held to what an instance was set to that has stood still for six seconds: where the machine kept it from
+    running for so long, it is tried again.
+    """
     async with redis_server() as redis:
         settings = shared_settings(redis.port, tmp_path)
         dearer = {**settings, "PRICE_CPU_HOUR": "0.02", "PLATFORM_FEE_BASIS_POINTS": "100"}
         async with instances({**settings, "PRICE_CPU_HOUR": "0.0100"}, 1) as some:
             machine = await enrol_over(some, "rack 1")
-            async with running(settings=dearer) as other:
-                assert await other.ended() == 2
-                assert (
-                    "HATCHFARM_SHARED_STATE: the instances that share this Redis have another PRICE_CPU_HOUR "
-                    "(0.02 here, 0.01 there), PLATFORM_FEE_BASIS_POINTS (100 here, 0 there): give"
-                ) in other.stderr.text
+            for _ in range(TURNS_MAX):
+                await some[0].served(SUMMARY)
+                async with running(settings=dearer) as other:
+                    if not await other.starts():
+                        break
+            assert await other.ended() == 2
+            assert (
+                "HATCHFARM_SHARED_STATE: the instances that share this Redis have another PRICE_CPU_HOUR "
+                "(0.02 here, 0.01 there), PLATFORM_FEE_BASIS_POINTS (100 here, 0 there): give"
+            ) in other.stderr.text
         async with instances(dearer, 1) as (after,):
             beat = machine.heartbeat("n1", SystemClock().now().wall_ns)
             assert (await after.served(beat)).status == 200

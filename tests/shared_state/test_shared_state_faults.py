@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from reference_server.ports import JournalPosition, NonceRequest, ReadResult, Reservation
+    from reference_server.ports import Accepted, JournalPosition, NonceRequest, ReadResult
     from reference_server.wire.values import Reply, Request
     from tests.shared_state.members import Member
 
@@ -191,6 +191,26 @@ async def test_the_instance_that_knows_most_founds_a_lost_journal(tmp_path: Path
         assert await names_at(lags) == await names_at(knows) == ["first", "second"]
 
 
+async def test_an_accepted_heartbeat_outlives_a_flush_that_comes_right_after_its_answer(tmp_path: Path) -> None:
+    """Neither instance reads on before Redis is emptied: whoever was asked had read it when it answered."""
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        one, other = some = [await group.join() for _ in range(2)]
+        machine = await enrol_at(some, "rack 1")
+        assert one.api.shared is not None
+        accept, emptied = one.api.shared.accept, [hold_back(other)]
+
+        async def the_last(place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
+            emptied.append(hold_back(one))
+            return await accept(place, asked)
+
+        one.api.shared.accept = the_last  # type: ignore[method-assign]
+        assert await one.beat(machine, "n1") == 200
+        assert await redis.says("FLUSHALL") == "OK"
+        for event in emptied:
+            event.set()
+        assert [(await each.audit())["heads"]["routine"]["sequence"] for each in some] == [1, 1]
+
+
 async def test_what_is_in_redis_survives_all_instances(tmp_path: Path) -> None:
     """Redis restarts without having kept every write for sure: what it has is more than a new instance has."""
     async with redis_server(*EVERY_SECOND) as redis, members(redis.port, tmp_path) as group:
@@ -275,7 +295,7 @@ async def test_a_heartbeat_that_was_journalled_but_not_answered_is_accepted_once
         assert journal is not None
         accept = journal.accept
 
-        async def unheard(place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        async def unheard(place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
             proxy.swallow = 1_000
             return await accept(place, asked)
 

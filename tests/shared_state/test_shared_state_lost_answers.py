@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from reference_server.ports import JournalPosition, NonceRequest, ReadResult, Reservation
+    from reference_server.ports import Accepted, JournalPosition, NonceRequest, ReadResult
     from tests.shared_state.members import Member
 
 
@@ -83,7 +83,7 @@ async def test_what_redis_comes_to_when_it_was_refused_has_no_effect_any_more(tm
         before_giving(one, hold)
         accept = one.api.shared.accept
 
-        async def held(place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        async def held(place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
             hold()
             return await accept(place, asked)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,7 @@ class WatchedApi(Api):
             Settings(**given), SeededEntropy("api"), CertificateSigner.from_seed(bytes(range(32))), started
         )
         self.heard: list[Heard] = []
+        self._verified: deque[tuple[str, str]] = deque()
 
     def admit(self, head: Request, now: Instant) -> Reply | Admitted:
         """Answer a request by its head, and note it, or say what to do with its body."""
@@ -81,19 +83,16 @@ class WatchedApi(Api):
         self.heard.append(Heard(request.client, request.path, reply.status))
         return reply
 
-    def handle_heartbeat(
-        self,
-        worker_id: str,
-        token: str,
-        certificate_id: str,
-        body: bytes,
-        client: str,
-        now: Instant,
-        secure: bool = False,  # noqa: FBT001, FBT002 - as there
-    ) -> Reply:
-        """Answer a heartbeat of the express lane, and note it."""
-        reply = super().handle_heartbeat(worker_id, token, certificate_id, body, client, now, secure)
-        self.heard.append(Heard(client, f"/api/v1/workers/{worker_id}/heartbeat", reply.status))
+    def verify_heartbeat(self, worker_id: str, *sent: Any) -> Any:
+        """Verify a heartbeat of the express lane; its address comes after its secrets."""
+        _, _, _, address, *_ = sent
+        self._verified.append((address, f"/api/v1/workers/{worker_id}/heartbeat"))
+        return super().verify_heartbeat(worker_id, *sent)
+
+    def settle_heartbeat(self, verified: Any, now: Instant) -> Reply:
+        """Decide the first of those that were verified, and note it."""
+        reply = super().settle_heartbeat(verified, now)
+        self.heard.append(Heard(*self._verified.popleft(), reply.status))
         return reply
 
     @property

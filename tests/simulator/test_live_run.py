@@ -18,6 +18,7 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.checkers.audit import check_audit
 from simulator.checkers.facts import Facts
 from simulator.checkers.verdict import Status
+from simulator.client.patience import Patience
 from simulator.client.target import Target, machine_source
 from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.history.rows import HONEST, NEVER_NS
@@ -25,7 +26,6 @@ from simulator.scenario.kinds import decode_value
 from simulator.scenario.values import Scenario
 from simulator.worlds.live.shard import Shard
 from simulator.worlds.live.world import LIVE, run_fleet
-from simulator.worlds.players import fleet_run as live
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.players.hardware_reports import time_hour
 from simulator.worlds.progress import Progress
@@ -335,12 +335,11 @@ def test_the_hour_is_the_time_zones_own_and_utcs_where_it_is_unknown(zone: str, 
 
 async def test_scrapes_that_fail_are_counted_and_the_run_goes_on(
     scripted: ScriptedServer,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(live, "LAST_ANSWERS_SECONDS", 0.05)
     created = Reaction((answer(201, b'{"success":true,"data":{"id":"pol_1"}}'),))
     scripted.script = [created, ACCEPT, Reaction((answer(500),))]
-    run = Run(scenario("60s", {"machines": 1, "owners": 1}), scripted.target)
+    target = msgspec.structs.replace(scripted.target, patience=Patience(last_answers_seconds=0.05))
+    run = Run(scenario("60s", {"machines": 1, "owners": 1}), target)
     async with sockets_closed_after(), trio.open_nursery() as nursery:
         nursery.start_soon(run)
         await until(lambda: run.progress.scrape_failures >= 3)

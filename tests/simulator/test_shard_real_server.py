@@ -82,7 +82,8 @@ async def test_machines_and_attackers_count_what_the_server_counts() -> None:
                     name=name, start_ns=Duration(shard.now()), duration_ns=Duration(SECOND_NS // 2), rate=40, share=1.0
                 )
                 shard.shard.launch(Campaign(number, options, shot_attack(name), fleet, 10))
-            await until(lambda: shard.progress.attacks_refused >= 55 and shard.progress.accepted >= 300)
+            shot = shard.progress  # on a busy machine some find no attacker free
+            await until(lambda: shot.attacks_refused + shot.held_up >= 55 and shot.accepted >= 300)
         see_that_both_counted_the_same(shard, api, fleet)
         rows = shard.history.rows()
         honest = rows[rows["campaign"] == HONEST]

@@ -9,8 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CACHE = Path(".pytest_cache/v")
 """What pytest keeps: a JSON object whose names are the tests that failed last, and how the session ended."""
@@ -27,14 +31,14 @@ def run_alone(test: str) -> bool:
     return subprocess.run([sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test], check=False).returncode == 0
 
 
-def read_failed() -> list[str]:
+def read_failed(cache: Path) -> list[str]:
     """Return the tests that failed last. Raises ValueError where that is not all that the session found.
 
     One that was cut short, or skipped what it should not, says nothing of the tests that it did not make.
     """
     try:
-        ended = msgspec.json.decode((CACHE / "hatchfarm/ended").read_bytes(), type=tuple[int, int] | None)
-        failed = sorted(msgspec.json.decode((CACHE / "cache/lastfailed").read_bytes(), type=dict[str, bool]))
+        ended = msgspec.json.decode((cache / "hatchfarm/ended").read_bytes(), type=tuple[int, int] | None)
+        failed = sorted(msgspec.json.decode((cache / "cache/lastfailed").read_bytes(), type=dict[str, bool]))
     except FileNotFoundError:
         raise ValueError("no session ended with failed tests") from None
     if ended != (TESTS_FAILED, 0):
@@ -44,15 +48,15 @@ def read_failed() -> list[str]:
     return failed
 
 
-def main() -> int:
+def main(cache: Path = CACHE, run: Callable[[str], bool] = run_alone) -> int:
     """Return the exit code: 0 where a few tests failed and each of them passes every time now, else 1."""
     try:
-        failed = read_failed()
+        failed = read_failed(cache)
     except ValueError as error:
         sys.stdout.write(f"No test is made again: {error}.\n")
         return 1
     for test in failed:
-        if not all(run_alone(test) for _ in range(TIMES)):
+        if not all(run(test) for _ in range(TIMES)):
             sys.stdout.write(f"BROKEN: {test}\n")
             return 1
     for test in failed:

@@ -180,7 +180,7 @@ def test_a_restart_behind_latency_explains_what_is_read_again(durable: bool) -> 
 
 def test_a_long_answer_is_late_by_the_latency_and_no_more() -> None:
     clock, answer = JumpingClock(), bytes(2_000_000)
-    network = MemoryNetwork(clock, ShortWay(np.random.default_rng(1)))
+    network = MemoryNetwork(clock, *map(ShortWay, np.random.default_rng(1).spawn(2)))
 
     async def read() -> float:
         conditions = Conditions(np.random.default_rng(1))

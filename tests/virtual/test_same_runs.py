@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reference_server.http.plain_heads import plain_head
-from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, whole_answer
-from simulator.fleet.machine import heartbeat_request
+from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer, WholeAnswers, whole_answer
+from simulator.fleet.machine import heartbeat_request, with_body
 from simulator.history.tables import history_digest
 from simulator.worlds.virtual.known_heads import KnownHead
-from simulator.worlds.virtual.server import _EventLane
+from simulator.worlds.virtual.lane import EventLane
 from simulator.worlds.virtual.shard import VirtualShard
 from tests.support.tiers import SOAK
 from tests.virtual.tiny_runs import SCENARIO, play_tiny
@@ -81,7 +82,7 @@ def test_what_ends_take_at_once_is_what_they_would_have_read(
         calls.append(1)
         return False
 
-    monkeypatch.setattr(_EventLane, "_take_bytes", declines)
+    monkeypatch.setattr(EventLane, "take_bytes", declines)
     assert history_digest(play_tiny(seed, text)) == short
     monkeypatch.setattr(VirtualShard, "_take", declines)
     assert history_digest(play_tiny(seed, text)) == short
@@ -113,6 +114,21 @@ def test_known_heads_are_read_as_others(requests: list[tuple[bytes, tuple[bytes,
         assert known.read(data) == plain_head(data)
 
 
+@given(st.lists(REQUESTS, min_size=1, max_size=4), st.integers(0, 1200))
+def test_the_head_of_a_request_that_begins_as_the_last_is_known(requests: list[bytes], size: int) -> None:
+    known = KnownHead()
+    for request in requests:
+        known.read(request)
+    body = b"x" * size
+    request = with_body(known.before, body)
+    found = known.head_of(request, body)
+    assert (found is None) == (not known.before)
+    if found is not None:
+        whole = plain_head(request)
+        assert whole is not None
+        assert replace(found, body_bytes=0, end=0) == replace(whole, body_bytes=0, end=0)
+
+
 def _read(data: bytes) -> HttpAnswer | None:
     try:
         return AnswerReader().feed(data)
@@ -139,3 +155,27 @@ def test_an_answer_that_came_whole_is_read_as_a_reader_reads_it(
     assert answer is None or answer == _read(data)
     if (status, length, line, change, before) == (b"200", b"4", b"", (b"", b""), b""):
         assert answer is not None
+
+
+CALLED = ANSWER.replace(b"date", b"x-request-id: %b\r\ndate")
+"""With its request's id."""
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([b"0123456789abcdef", b"0123456789ABCDEF", b"x\r\nconnection: x", b"0123456789abcde"]),
+            st.sampled_from([(b"", b""), (b"date: x", b"date: y"), (b"body", b"b\r\ny"), (b": 4", b": 3")]),
+            st.binary(max_size=2),
+        ),
+        max_size=6,
+    )
+)
+@example([(b"0123456789abcdef", (b"", b""), b""), (b"x\r\nconnection: x", (b"", b""), b"")])
+def test_answers_that_differ_in_their_ids_are_read_as_each_alone(
+    answers: list[tuple[bytes, tuple[bytes, bytes], bytes]],
+) -> None:
+    read = WholeAnswers()
+    for identifier, change, surplus in answers:
+        data = (CALLED % identifier).replace(*change, 1) + surplus
+        assert read.read(data) == whole_answer(data)

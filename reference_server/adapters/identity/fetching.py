@@ -35,17 +35,18 @@ class Fetched(NamedTuple):
 
 
 class Fetcher:
-    """Asks over HTTP. `run` has to run while it is used."""
+    """Asks over HTTP, and waits so many seconds for a whole answer. `run` has to run while it is used."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = FETCH_SECONDS) -> None:
+        self._seconds = seconds
         self._client: httpx.AsyncClient | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep connections until cancelled."""
         limits = httpx.Limits(max_connections=INQUIRIES_MAX, max_keepalive_connections=16)
         # Redirects are not followed, and no proxy is taken from the environment: what is asked holds secrets, and goes
-        # to whom the settings name.
-        client = httpx.AsyncClient(headers=_HEADERS, limits=limits, timeout=FETCH_SECONDS, trust_env=False)
+        # to whom the settings name. Time is bounded where it is asked: connecting and reading have it together.
+        client = httpx.AsyncClient(headers=_HEADERS, limits=limits, timeout=None, trust_env=False)  # noqa: S113
         async with client:
             self._client = client
             task_status.started()
@@ -67,7 +68,7 @@ class Fetcher:
         if self._client is None:
             return None
         try:
-            with trio.move_on_after(FETCH_SECONDS) as scope:
+            with trio.move_on_after(self._seconds) as scope:
                 async with self._client.stream(method, url, data=form, json=json, headers=headers) as response:
                     body = await _read(response, scope)
                 return Fetched(response.status_code, body)

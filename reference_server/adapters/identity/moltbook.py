@@ -64,11 +64,14 @@ class Moltbook:
     later: a token that is none now may be one in a moment.
     """
 
-    def __init__(self, fetcher: Fetcher, clock: Clock, base_url: str, app_key: str) -> None:
+    def __init__(
+        self, fetcher: Fetcher, clock: Clock, base_url: str, app_key: str, kept_max: int = MOLTBOOK_KEPT_MAX
+    ) -> None:
         self._fetcher = fetcher
         self._clock = clock
         self._url = base_url.rstrip("/") + _PATH
         self._headers = {"x-moltbook-app-key": app_key} if app_key else {}
+        self._kept_max = kept_max
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._asking: dict[bytes, _Asking] = {}
 
@@ -98,7 +101,7 @@ class Moltbook:
         if isinstance(answer, AgentIdentity):
             self._kept[digest] = _Kept(answer, asked_ns + MOLTBOOK_KEPT_SECONDS * SECOND_NS)
             self._kept.move_to_end(digest)
-            if len(self._kept) > MOLTBOOK_KEPT_MAX:
+            if len(self._kept) > self._kept_max:
                 self._kept.popitem(last=False)
         else:
             self._kept.pop(digest, None)

@@ -22,6 +22,7 @@ from reference_server.limits import (
     SHARED_TERM_START_SECONDS,
 )
 from reference_server.ports import (
+    Accepted,
     Election,
     Group,
     JournalPosition,
@@ -83,12 +84,16 @@ class SharedStorage:
             self.position = lost[0].position - 1
         self.lease, self.intact = "", False
 
+    def lacks(self, place: JournalPosition) -> str:
+        """Return why what comes after a place is not here; empty where it is."""
+        if not self.intact or not self.term or self.term != place.term or self.position < place.position:
+            return "its journal was lost"
+        return "a snapshot took the place of what was not read yet" if self.trimmed > place.position else ""
+
     def check(self, place: JournalPosition) -> None:
         """Raise SharedLost unless what comes after a place is here."""
-        if not self.intact or not self.term or self.term != place.term or self.position < place.position:
-            raise SharedLost("its journal was lost")
-        if self.trimmed > place.position:
-            raise SharedLost("a snapshot took the place of what this instance had not read yet")
+        if why := self.lacks(place):
+            raise SharedLost(why)
 
     def append(self, lease: str, changes: bytes) -> int:
         """Append a group, and return its position."""
@@ -224,17 +229,17 @@ class MemorySharedJournal:
         storage.lease = ""
         return storage.read(place, own)
 
-    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
         """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place."""
         try:
             return await self._step(lambda: self._accept(place, asked))
         except SharedDown:
-            return [Reservation.UNAVAILABLE] * len(asked)
+            return Accepted([Reservation.UNAVAILABLE] * len(asked))
 
-    def _accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+    def _accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
         storage = self._storage
-        if not storage.intact or storage.term != place.term or storage.fencing_token != place.fencing_token:
-            return [Reservation.BEHIND] * len(asked)
+        if storage.lacks(place) or storage.fencing_token != place.fencing_token:
+            return Accepted([Reservation.BEHIND] * len(asked))
         reservations = [storage.nonces.reserve(request) for request in asked]
         accepted = [
             msgspec.Raw(request.change)
@@ -243,7 +248,7 @@ class MemorySharedJournal:
         ]
         if accepted:
             storage.append("", msgspec.msgpack.encode(accepted))
-        return reservations
+        return Accepted(reservations, storage.read(place))
 
     async def status(self) -> JournalStatus | None:
         """Return what the journal is now; None where there is nothing."""

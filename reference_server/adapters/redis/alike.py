@@ -66,8 +66,11 @@ class _Stated(msgspec.Struct):
 class AlikeSettings:
     """What one instance must be set to as all others are. `run` is its background task."""
 
-    def __init__(self, link: RedisLink, settings: Settings) -> None:
+    def __init__(
+        self, link: RedisLink, settings: Settings, again_seconds: float = SHARED_SETTINGS_AGAIN_SECONDS
+    ) -> None:
         self._link = link
+        self._again_seconds = again_seconds
         self._own = {variable: _text(getattr(settings, field)) for variable, field in _ALIKE.items()}
         self._times = 0
         self._stands_until = -math.inf
@@ -111,7 +114,7 @@ class AlikeSettings:
         while True:
             with suppress(SharedDown):  # whoever needs it now says so
                 await self._say()
-            await trio.sleep(SHARED_SETTINGS_AGAIN_SECONDS)
+            await trio.sleep(self._again_seconds)
 
     async def _say(self) -> None:
         """Say it once more, unless others have it otherwise. Raises as `look` does."""

@@ -44,6 +44,7 @@ from reference_server.limits import (
     SNAPSHOT_PIECE_BYTES,
 )
 from reference_server.ports import (
+    Accepted,
     Election,
     Group,
     JournalPosition,
@@ -113,6 +114,7 @@ class JournalledNonces(RedisNonces):
         self._last = f"hf:state:accepted:{instance}"
         self._calls = 0
         self.place = JournalPosition()
+        self.read: ReadResult | None = None  # what the last call that accepted gave
 
     def _command(self, keys: list[str], head: list[str | int], asked: Sequence[AskedNonce]) -> Command:
         if not asked:
@@ -130,6 +132,7 @@ class JournalledNonces(RedisNonces):
             return super()._reservations(answer, count)
         status = answer[0].decode()
         if status == "ok":
+            self.read = _read_result(answer[2])
             return super()._reservations(answer[1], count)
         return [Reservation.UNAVAILABLE if status in {"full", "expired"} else Reservation.BEHIND] * count
 
@@ -162,7 +165,7 @@ class RedisJournal:
         self._named = 0
         self._child: Child | None = None
         self._released = f"hf:state:given:{self._instance}"
-        self.alike = AlikeSettings(link, settings)
+        self.alike = AlikeSettings(link, settings, bounds.settings_again_seconds)
         self.nonces = JournalledNonces(link, settings, entropy, clock, self._instance, bounds)
 
     @property
@@ -240,12 +243,12 @@ class RedisJournal:
         arguments = (lease, changes, int(fencing), SHARED_REPEAT_SECONDS)
         return _read_result(await self._run(_RELEASE, place, (LEASE, self._released), arguments))
 
-    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+    async def accept(self, place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
         """Reserve each nonce and append the changes of those reserved, unless the fencing token is past the place."""
         if len(asked) > REDIS_BATCH_MAX:
             raise ValueError("more than one script takes")
-        self.nonces.place = place
-        return await self.nonces.reserve(asked)
+        self.nonces.place, self.nonces.read = place, None
+        return Accepted(await self.nonces.reserve(asked), self.nonces.read)
 
     async def status(self) -> JournalStatus | None:
         """Return what the journal is now; None where there is nothing.

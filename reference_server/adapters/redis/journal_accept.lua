@@ -1,15 +1,16 @@
 -- Reserves the nonces of heartbeats and appends those that are accepted, unless a certificate was replaced or a consent
--- revoked since they were verified. `reserve` is `nonces.lua`. Asked again, it appends nothing again.
+-- revoked since they were verified. `reserve` is `nonces.lua`. Asked again, it appends nothing again. In the same step
+-- it gives the groups that the caller has not seen: it answers for what is in its own state.
 -- KEYS: 3 the last that this instance had appended, 4 the canary, then one key a nonce.
 -- ARGV: 5 the fencing token that they were verified by, 6 the number of this call, 7 bytes past which the journal
 -- takes no more, 8 how long 3 is of use (s), 9 how many heartbeats, 10 until when the caller
 -- waits (Unix us), then what `reserve` takes, then each one's change.
--- Gives: `ok` and what `reserve` gives; or why not.
+-- Gives: `ok`, what `reserve` gives and what `journal_read` does; or why not.
 local number, count = tonumber(ARGV[6]), tonumber(ARGV[9])
 local last = redis.call('GET', KEYS[3])
 local again = last and tonumber(last) >= number
 local status = journal_status()
-if status ~= 'ok' and status ~= 'trimmed' then
+if status ~= 'ok' then
   return {status}
 end
 if not again then
@@ -41,7 +42,7 @@ for at = 2, #keys do
 end
 local answer = reserve(keys, arguments)
 if again then
-  return {'ok', answer}
+  return {'ok', answer, read_result('')}
 end
 local verdicts = string.match(answer, '(%d+)$')
 local accepted = {}
@@ -56,4 +57,4 @@ if #accepted > 0 then
   append(head .. table.concat(accepted), '')
 end
 redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[8])
-return {'ok', answer}
+return {'ok', answer, read_result('')}

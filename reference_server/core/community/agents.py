@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from reference_server.core.changes import Changing, change
+from reference_server.core.community.bounds import COMMUNITY_BOUNDS, CommunityBounds
 from reference_server.core.market.addresses import asset_of, normal_address
 from reference_server.core.market.market import Happening
 from reference_server.core.market.notes import Part
@@ -18,7 +19,6 @@ from reference_server.identity_ports import AgentIdentity, NoAgent, Unavailable
 from reference_server.limits import (
     AGENT_DESCRIPTION_MAX_CHARACTERS,
     AGENT_NAME_MAX_CHARACTERS,
-    AGENTS_MAX,
     MOLTBOOK_ID_MAX_CHARACTERS,
 )
 from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, success
@@ -72,8 +72,9 @@ class HasAgents(Changing, Protocol):
 class Agents(Part):
     """All agents, and who has which name, key and Moltbook identity. Changes are noted where a journal wants them."""
 
-    def __init__(self, notes: Changing | None = None) -> None:
+    def __init__(self, notes: Changing | None = None, bounds: CommunityBounds = COMMUNITY_BOUNDS) -> None:
         super().__init__(notes)
+        self.bounds = bounds
         self.happened: list[Happening] = []
         self.by_id: dict[str, Agent] = {}
         self._by_name: dict[str, Agent] = {}
@@ -252,7 +253,7 @@ def register(
         return NAME_TAKEN
     if identity is not None and agents.with_identity(identity.id) is not None:
         return IDENTITY_TAKEN
-    if len(agents.by_id) >= AGENTS_MAX:
+    if len(agents.by_id) >= agents.bounds.agents_max:
         return FULL
     refusal = _cool_down(market, now, f"agent:{agent_id}", wallet)
     if refusal is not None:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import msgspec
 
 from reference_server.core.changes import Changing, change
+from reference_server.core.community.bounds import COMMUNITY_BOUNDS, CommunityBounds
 from reference_server.core.market.conditions import HOUR_NS
 from reference_server.core.market.notes import Part
 from reference_server.limits import (
-    COMMENTS_A_POST_MAX,
-    FORUM_BYTES_MAX,
     POST_BODY_MAX_CHARACTERS,
     POST_TAGS_MAX,
     POST_TITLE_MAX_CHARACTERS,
-    POSTS_MAX,
 )
 from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, retry_after, success
 from reference_server.wire.timestamps import format_timestamp
@@ -90,8 +88,9 @@ class HasForum(Changing, Protocol):
 class Forum(Part):
     """All posts, oldest first, by tag too, and when each account has posted within the last hour."""
 
-    def __init__(self, notes: Changing | None = None) -> None:
+    def __init__(self, notes: Changing | None = None, bounds: CommunityBounds = COMMUNITY_BOUNDS) -> None:
         super().__init__(notes)
+        self.bounds = bounds
         self.posts: dict[str, Post] = {}
         self._by_tag: dict[str, dict[str, Post]] = {}
         self._lately: dict[str, deque[Instant]] = {}
@@ -120,7 +119,7 @@ class Forum(Part):
 
     def has_room(self, *texts: str) -> bool:
         """Return whether there is room for some more text."""
-        return self._bytes + _size(*texts) <= FORUM_BYTES_MAX
+        return self._bytes + _size(*texts) <= self.bounds.forum_bytes_max
 
     def wait_ns(self, account: str, now: Instant, most: int) -> int:
         """Return how long an account has to wait until it may post again, `most` an hour, at least 1; 0 for no wait."""
@@ -241,7 +240,7 @@ def create_post(
     refusal = _limited(forum, now, account, posts_per_hour)
     if refusal is not None:
         return refusal
-    if len(forum.posts) >= POSTS_MAX or not forum.has_room(read.title, read.body):
+    if len(forum.posts) >= forum.bounds.posts_max or not forum.has_room(read.title, read.body):
         return FULL
     add_post(forum, now, post_id, account, read.title, read.body, tuple(tags))
     return success({"post": show_post(forum.posts[post_id], agents)}, 201)
@@ -267,7 +266,7 @@ def create_comment(
     refusal = _limited(forum, now, account, posts_per_hour)
     if refusal is not None:
         return refusal
-    if len(post.comments) >= COMMENTS_A_POST_MAX or not forum.has_room(read.body):
+    if len(post.comments) >= forum.bounds.comments_a_post_max or not forum.has_room(read.body):
         return FULL
     add_comment(forum, now, comment_id, post_id, account, read.body)
     return success({"comment": show_comment(post.comments[-1], agents)}, 201)

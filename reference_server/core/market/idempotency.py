@@ -14,14 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reference_server.core.market.bounds import MARKET_BOUNDS, MarketBounds
 from reference_server.core.market.conditions import DAY_NS
-from reference_server.limits import (
-    IDEMPOTENCY_BYTES_AN_ACCOUNT_MAX,
-    IDEMPOTENCY_BYTES_MAX,
-    IDEMPOTENCY_KEY_MAX_CHARACTERS,
-    IDEMPOTENCY_KEYS_AN_ACCOUNT_MAX,
-    IDEMPOTENCY_KEYS_MAX,
-)
+from reference_server.limits import IDEMPOTENCY_KEY_MAX_CHARACTERS
 from reference_server.wire.replies import JSON_HEADERS, failure
 from reference_server.wire.values import Instant, Reply
 
@@ -98,7 +93,8 @@ def _spell_number(value: Decimal) -> str:
 class KeptAnswers:
     """First answers, the oldest first. Bounded in number and bytes: past that nothing more is granted under keys."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: MarketBounds = MARKET_BOUNDS) -> None:
+        self._bounds = bounds
         self._answers: OrderedDict[tuple[str, str, str], KeptAnswer] = OrderedDict()
         self._bytes = 0
         self._of_account: dict[str, tuple[int, int]] = {}
@@ -124,9 +120,10 @@ class KeptAnswers:
         """Return whether one more answer of so many bytes to an account can be kept: none has room for all of them."""
         self._forget(now)
         keys, kept = self._of_account.get(account, (0, 0))
-        if keys >= IDEMPOTENCY_KEYS_AN_ACCOUNT_MAX or kept + size > IDEMPOTENCY_BYTES_AN_ACCOUNT_MAX:
+        most = self._bounds
+        if keys >= most.idempotency_keys_an_account_max or kept + size > most.idempotency_bytes_an_account_max:
             return False
-        return len(self._answers) < IDEMPOTENCY_KEYS_MAX and self._bytes + size <= IDEMPOTENCY_BYTES_MAX
+        return len(self._answers) < most.idempotency_keys_max and self._bytes + size <= most.idempotency_bytes_max
 
     def keep(self, answer: KeptAnswer) -> None:
         """Keep an answer. Recovery asks for none, so what is past its day is forgotten here too."""

@@ -13,7 +13,7 @@ from reference_server.core.market.matching import match_all
 from reference_server.core.market.metering import charge_for, fee_of
 from reference_server.core.market.money import USDT
 from reference_server.core.market.working import tick
-from reference_server.limits import JOB_PAYLOAD_MAX_BYTES, JOBS_UNFINISHED_AN_ACCOUNT_MAX, JOBS_UNFINISHED_MAX
+from reference_server.limits import JOB_PAYLOAD_MAX_BYTES
 from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, success
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def post_job(market: Market, now: Instant, account: str, key: str | None, body: 
         replayed = market.answers.find(account, JOBS_ROUTE, key, digest, now)
         if replayed is not None:
             return replayed
-    if market.unfinished_of.get(account, 0) >= JOBS_UNFINISHED_AN_ACCOUNT_MAX:
+    if market.unfinished_of.get(account, 0) >= market.bounds.jobs_unfinished_an_account_max:
         return TOO_MANY_JOBS
     if request.maximum > market.ledger.balance(account, USDT, AVAILABLE):
         return wallet.INSUFFICIENT_BALANCE
     no_room_for_key = key is not None and not market.answers.has_room(account, _ANSWER_BYTES, now)
-    if market.unfinished >= JOBS_UNFINISHED_MAX or no_room_for_key:
+    if market.unfinished >= market.bounds.jobs_unfinished_max or no_room_for_key:
         return FULL
     need = request.need
     changes.add_job(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from reference_server.core.market.bounds import MARKET_BOUNDS, MarketBounds
 from reference_server.core.market.money import ASSETS, USDT, format_amount
-from reference_server.limits import TRANSACTIONS_AN_ACCOUNT_MAX
 from reference_server.wire.timestamps import format_timestamp
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class Account(msgspec.Struct, gc=False):
 class Ledger:
     """All accounts. `sequence` counts transactions; `sums` is what all balances of an asset come to: always zero."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: MarketBounds = MARKET_BOUNDS) -> None:
+        self._bounds = bounds
         self.accounts: dict[str, Account] = {}
         self.begun = 0
         """Accounts whose holders were seen; owners of machines that only earn are bounded with their machines."""
@@ -145,7 +146,7 @@ class Ledger:
         account.entries.append(
             Entry("txn_" + name, leg.type, leg.asset, leg.part, leg.amount, balance, reference, created_ns)
         )
-        if len(account.entries) > TRANSACTIONS_AN_ACCOUNT_MAX:
+        if len(account.entries) > self._bounds.transactions_an_account_max:
             _fold(account)
 
     def imbalance(self) -> int:

@@ -7,19 +7,20 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from reference_server.core.changes import Changing
+from reference_server.core.market.bounds import MARKET_BOUNDS, MarketBounds
+from reference_server.core.market.idempotency import KeptAnswers
 from reference_server.core.market.jobs import QUEUED, RUNNING, STATES, TRANSITIONS
 from reference_server.core.market.ledger import Ledger
 from reference_server.core.market.metering import duration_ns
 from reference_server.core.market.notes import Part
 from reference_server.core.market.pool import Offer, Pool
 from reference_server.core.market.waiting import WaitingJobs
-from reference_server.limits import DEADLINES_SPARE, JOBS_FINISHED_MAX, OFFERS_MAX
+from reference_server.core.market.withdrawals import Withdrawals
+from reference_server.limits import OFFERS_MAX
 
 if TYPE_CHECKING:
     from reference_server.core.market.conditions import Conditions
-    from reference_server.core.market.idempotency import KeptAnswers
     from reference_server.core.market.jobs import Job
-    from reference_server.core.market.withdrawals import Withdrawals
 
 
 class Happening(NamedTuple):
@@ -52,10 +53,11 @@ class Market(Part):
     """
 
     def __init__(
-        self, conditions: Conditions, answers: KeptAnswers, withdrawals: Withdrawals, notes: Changing | None = None
+        self, conditions: Conditions, notes: Changing | None = None, bounds: MarketBounds = MARKET_BOUNDS
     ) -> None:
         super().__init__(notes)
         self.conditions = conditions
+        self.bounds = bounds
         self.happened: list[Happening] = []
         self.jobs: dict[str, Job] = {}
         self.jobs_of: dict[str, dict[str, Job]] = {}
@@ -68,11 +70,11 @@ class Market(Part):
         self.transitions = dict.fromkeys(STATES, 0)
         self.ignored = {"capacity": 0, "job": 0}
         """Reports of machines that were ignored, by kind."""
-        self.pool = Pool(conditions.base_prices)
+        self.pool = Pool(conditions.base_prices, bounds)
         self.waiting = WaitingJobs()
-        self.ledger = Ledger()
-        self.withdrawals = withdrawals
-        self.answers = answers
+        self.ledger = Ledger(bounds)
+        self.withdrawals = Withdrawals(bounds)
+        self.answers = KeptAnswers(bounds)
         self.fresh: OrderedDict[str, None] = OrderedDict()
         """Machines heard of lately, the one heard longest ago first."""
         self.grown: set[str] = set()
@@ -95,7 +97,7 @@ class Market(Part):
         """Return a machine's offer, made when it is not there."""
         offer = self.pool.offers.get(worker_id)
         if offer is None:
-            offer = self.pool.offers[worker_id] = Offer(worker_id, owner_id)
+            offer = self.pool.offers[worker_id] = Offer(worker_id, owner_id, self.bounds.jobs_a_worker_max)
         return offer
 
     def has_room_for(self, offer: Offer | None) -> bool:
@@ -130,7 +132,7 @@ class Market(Part):
             return
         heap = deadlines.ends if job.state == RUNNING else deadlines.expiries
         heapq.heappush(heap, (end_ns, job.id))
-        if len(heap) > 2 * self.unfinished + DEADLINES_SPARE:
+        if len(heap) > 2 * self.unfinished + self.bounds.deadlines_spare:
             # Jobs that ended before leave theirs behind, for a week at most: who posts and cancels would fill it.
             jobs = ((at_ns, self.jobs.get(job_id)) for at_ns, job_id in heap)
             live = {(at_ns, one.id) for at_ns, one in jobs if one and one.state == job.state and _end_ns(one) == at_ns}
@@ -150,7 +152,7 @@ class Market(Part):
         if not self.unfinished_of[job.account]:
             del self.unfinished_of[job.account]
         self.finished[job.id] = None
-        if len(self.finished) > JOBS_FINISHED_MAX:
+        if len(self.finished) > self.bounds.jobs_finished_max:
             oldest = self.jobs.pop(self.finished.popitem(last=False)[0])
             self.count_by_state[oldest.state] -= 1
             of_account = self.jobs_of[oldest.account]

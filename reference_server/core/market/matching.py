@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from reference_server.core.market import changes
 from reference_server.core.market.market import Happening
-from reference_server.limits import JOBS_A_WORKER_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,9 +73,7 @@ class _Pass:
 
     def _measure(self) -> None:
         """Note the room that machines with more of it have now; of many it is enough to know that it only shrinks."""
-        rooms = [
-            (offer.free_cpu, offer.free_memory, offer) for offer in self._grown if len(offer.jobs) < JOBS_A_WORKER_MAX
-        ]
+        rooms = [(offer.free_cpu, offer.free_memory, offer) for offer in self._grown if offer.takes_more]
         self._cpu = max((room[0] for room in rooms), default=-1)
         self._memory = max((room[1] for room in rooms), default=-1)
         self._rooms = rooms if len(self._grown) <= _GROWN_ONE_BY_ONE else None

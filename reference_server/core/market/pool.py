@@ -11,12 +11,13 @@ from bisect import bisect_left
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
+from reference_server.core.market.bounds import MARKET_BOUNDS, MarketBounds
 from reference_server.core.market.capacity import Capacity, Maxima, Opening, opening_at, scale
 from reference_server.core.market.first_fit import FirstFit
 from reference_server.core.market.jobs import ASSIGNED
 from reference_server.core.market.money import MICRO
 from reference_server.core.market.prices import BasePrices, Need, current_price, hourly_rate
-from reference_server.limits import CANCELLED_TOLD_MAX, GPU_MODELS_MAX, JOB_LEAST_MICRO, JOBS_A_WORKER_MAX
+from reference_server.limits import CANCELLED_TOLD_MAX, JOB_LEAST_MICRO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +59,7 @@ class Offer:
         "held_memory",
         "is_open",
         "jobs",
+        "jobs_max",
         "listed",
         "look_ns",
         "maxima",
@@ -72,7 +74,8 @@ class Offer:
         "worker_id",
     )
 
-    def __init__(self, worker_id: str, owner_id: str) -> None:
+    def __init__(self, worker_id: str, owner_id: str, jobs_max: int = MARKET_BOUNDS.jobs_a_worker_max) -> None:
+        self.jobs_max = jobs_max
         self.worker_id = worker_id
         self.owner_id = owner_id
         self.policy_id = ""
@@ -106,6 +109,11 @@ class Offer:
         """Return millionths of gigabytes that are left."""
         return self.total.memory - self.held_memory
 
+    @property
+    def takes_more(self) -> bool:
+        """Return whether it may have one more job, if that has room."""
+        return len(self.jobs) < self.jobs_max
+
     def free_of(self, model: str) -> int:
         """Return GPUs of a model that are left."""
         return self.gpus.get(model, 0) - self.held_gpus.get(model, 0)
@@ -128,7 +136,7 @@ class Offer:
 
     def fits(self, need: Need) -> bool:
         """Return whether there is room for a job; GPUs of a job are all of one model."""
-        if need.cpu > self.free_cpu or need.memory > self.free_memory or len(self.jobs) >= JOBS_A_WORKER_MAX:
+        if need.cpu > self.free_cpu or need.memory > self.free_memory or not self.takes_more:
             return False
         if not need.gpus:
             return True
@@ -164,7 +172,8 @@ class _Gpus:
 class Pool:
     """All offers, and the prices that follow from them."""
 
-    def __init__(self, base: BasePrices) -> None:
+    def __init__(self, base: BasePrices, bounds: MarketBounds = MARKET_BOUNDS) -> None:
+        self._models_max = bounds.gpu_models_max
         self.base = base
         self.offers: dict[str, Offer] = {}
         self.cpu_offered = self.cpu_held = self.memory_offered = self.memory_held = 0
@@ -183,14 +192,14 @@ class Pool:
     def can_name(self, capacity: Capacity) -> bool:
         """Return whether there is room for the GPU models of a capacity in the price list."""
         new = sum(model not in self.models for model, _ in capacity.gpus)
-        return len(self.models) + new <= GPU_MODELS_MAX
+        return len(self.models) + new <= self._models_max
 
     def within_names(self, offer: Offer, total: Capacity) -> Capacity:
         """Return what a machine is to offer without GPUs that find no room in the price list.
 
         Each of many machines that were closed could have been named alone. What its jobs hold stays.
         """
-        room = GPU_MODELS_MAX - len(self.models)
+        room = self._models_max - len(self.models)
         named = []
         for model, count in total.gpus:
             if model not in self.models:
@@ -285,7 +294,7 @@ class Pool:
         if not offer.is_open:
             self._index.remove(worker_id)
         else:
-            free = (offer.free_cpu, offer.free_memory, 0) if len(offer.jobs) < JOBS_A_WORKER_MAX else _NO_ROOM
+            free = (offer.free_cpu, offer.free_memory, 0) if offer.takes_more else _NO_ROOM
             self._index.put(worker_id, *free)
             if offer.free_cpu >= JOB_LEAST_MICRO and offer.free_memory >= JOB_LEAST_MICRO:
                 offer.listed = self._listed(offer)
@@ -293,7 +302,7 @@ class Pool:
                 self.listed.insert(place, offer.listed)
                 self.listed_cpu.insert(place, offer.free_cpu)
                 self.listed_memory.insert(place, offer.free_memory)
-        room = len(offer.jobs) < JOBS_A_WORKER_MAX
+        room = offer.takes_more
         for model in offer.gpus:
             free = (offer.free_cpu, offer.free_memory, offer.free_of(model)) if room else _NO_ROOM
             self.models[model].index.put(worker_id, *free)

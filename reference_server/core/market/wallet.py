@@ -31,7 +31,7 @@ from reference_server.core.market.withdrawals import (
     Withdrawal,
     show_withdrawal,
 )
-from reference_server.limits import JSON_MAX_DEPTH, MARKET_ACCOUNTS_MAX, WITHDRAWALS_PENDING_MAX
+from reference_server.limits import JSON_MAX_DEPTH, WITHDRAWALS_PENDING_MAX
 from reference_server.ports import PayoutOutcome
 from reference_server.wire.canonical_json import nesting_depth
 from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, retry_after, success
@@ -119,7 +119,7 @@ def ensure_account(market: Market, now: Instant, account: str) -> Reply | None:
     known = market.ledger.accounts.get(account)
     if known is not None and known.begun:
         return None
-    if market.ledger.begun >= MARKET_ACCOUNTS_MAX:
+    if market.ledger.begun >= market.bounds.accounts_max:
         return FULL
     open_account(market, now, account, market.conditions.dev_credit)
     return None

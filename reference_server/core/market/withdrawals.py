@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.core.market.bounds import MARKET_BOUNDS, MarketBounds
 from reference_server.core.market.conditions import DAY_NS, HOUR_NS
 from reference_server.core.market.money import BTC, USDT, format_amount
-from reference_server.limits import ADDRESSES_AN_ACCOUNT_MAX, ADDRESSES_MAX, WITHDRAWALS_FINISHED_MAX
+from reference_server.limits import WITHDRAWALS_FINISHED_MAX
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.values import Instant  # noqa: TC001 - msgspec reads a struct's types when it is made
 
@@ -57,7 +58,8 @@ def show_withdrawal(withdrawal: Withdrawal) -> dict[str, str]:
 class Withdrawals:
     """All withdrawals, the pending ones, those of a day by account, and the addresses."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: MarketBounds = MARKET_BOUNDS) -> None:
+        self._bounds = bounds
         self.all: dict[str, Withdrawal] = {}
         self.pending: OrderedDict[str, Withdrawal] = OrderedDict()
         self.count_by_state = dict.fromkeys((PENDING, SETTLED, RETURNED), 0)
@@ -124,7 +126,7 @@ class Withdrawals:
 
     def has_room_for_address(self, account: str) -> bool:
         """Return whether an account may use one more address."""
-        return self._addresses_of.get(account, 0) < ADDRESSES_AN_ACCOUNT_MAX
+        return self._addresses_of.get(account, 0) < self._bounds.addresses_an_account_max
 
     def use_address(self, use: AddressUse) -> None:
         """Note the first use of an address; a later one changes nothing.
@@ -134,7 +136,7 @@ class Withdrawals:
         place = use.account, use.asset, use.address
         if place in self.addresses:
             return
-        if len(self.addresses) >= ADDRESSES_MAX:
+        if len(self.addresses) >= self._bounds.addresses_max:
             self._forget_address()
         self.addresses[place] = use
         self._addresses_of[use.account] = self._addresses_of.get(use.account, 0) + 1

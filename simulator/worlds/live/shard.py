@@ -16,7 +16,6 @@ import trio
 from reference_server.wire.units import SECOND_NS
 from simulator.client.link import Link, LinkState
 from simulator.history.losses import Loss
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.carrying import Carrying
 from simulator.worlds.live.dialling import dial, shake_hands
 
@@ -40,6 +39,7 @@ class Shard(Carrying):
         """Work until cancelled or `finish` is called."""
         playing, selector = self.playing, self._selector
         due, fileno = playing.due, selector.fileno()
+        answer_seconds = self._target.patience.answer_seconds
         while not playing.ended:
             now_ns = self._now()
             wait_seconds = min(IDLE_WAKE_SECONDS, (due[0][0] - now_ns) / 1e9) if due else IDLE_WAKE_SECONDS
@@ -55,8 +55,8 @@ class Shard(Carrying):
                 self._take_turn(turn, planned_ns, now_ns)
                 now_ns = self._now()
             if now_ns >= playing.next_sweep_ns:
-                for link in playing.overdue(now_ns, int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)):
-                    self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s", Loss.TIMED_OUT)
+                for link in playing.overdue(now_ns, int(answer_seconds * SECOND_NS)):
+                    self._lost(link, f"no whole answer within {answer_seconds:g} s", Loss.TIMED_OUT)
 
     async def finish(self, patience_seconds: float) -> None:
         """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""

@@ -309,7 +309,8 @@ class FleetPlayer:
         self._shard.resume(machine)
 
     def _call(self, machine: Machine) -> None:
-        if self._nursery is not None:
+        # One that was stopped and started again may have its next turn twice.
+        if self._nursery is not None and machine.index not in self._calling:
             self._calling.add(machine.index)
             self._nursery.start_soon(self._do_call, machine)
 

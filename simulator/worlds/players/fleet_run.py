@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
     from simulator.worlds.world import World
 
-LAST_ANSWERS_SECONDS = 3.0
-
 
 class FleetRun:
     """One run of a scenario against a target in a world, all in this process. Times count from its start.
@@ -54,6 +52,7 @@ class FleetRun:
         self._world = world
         self._faults = faults
         self._scenario = scenario
+        self._patience = target.patience
         self._history = history
         self._progress = progress
         self._tape = tape
@@ -103,7 +102,7 @@ class FleetRun:
                     async with trio.open_nursery() as nursery:
                         nursery.start_soon(partial(self._world.watch, self._history, progress, self.now, ending=True))
                         with progress.ending.wait(trio.CancelScope()):
-                            await player.finish(LAST_ANSWERS_SECONDS)
+                            await player.finish(self._patience.last_answers_seconds)
                             await self._market.finish()
                             await self._observer.finish()
                         nursery.cancel_scope.cancel()

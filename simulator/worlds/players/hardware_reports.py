@@ -14,11 +14,13 @@ from simulator.fleet.hardware import DAY_HOURS, PERCENT_MAX, capped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simulator.fleet.hardware import HardwareLoad
+    from simulator.fleet.hardware import Column, HardwareLoad
     from simulator.fleet.machine import Machine
 
 MAXIMA = ("max_cpu_percent", "max_memory_percent", "max_gpu_percent")
-DECIMALS = 1
+TENTHS = 10
+WRITTEN = [str(tenths / TENTHS) for tenths in range(int(PERCENT_MAX) * TENTHS + 1)]
+"""Percentages as JSON, by their tenths: once a heartbeat three are written."""
 
 
 class HardwareReports:
@@ -38,7 +40,8 @@ class HardwareReports:
         self._zones: dict[str, int] = {}
         self._zone = np.zeros(len(fleet), dtype=np.intp)
         self._places = np.arange(len(fleet))
-        self._cpu, self._memory, self._gpu = load.cpu, load.memory, load.gpu
+        self._columns = tuple(map(_tenths, (load.cpu, load.memory, load.gpu)))
+        """CPU, memory and GPU, in tenths of a percent."""
 
     def advance(self, seconds: float, unix_seconds: float) -> None:
         """Move the load on by so long, to a moment."""
@@ -50,9 +53,8 @@ class HardwareReports:
         hours = np.array([time_hour(zone, unix_seconds) for zone in self._zones], dtype=np.intp)
         allowed = self._hours[self._places, hours[self._zone]]
         cpu, memory, gpu = (self._maxima[name] for name in MAXIMA)
-        self._cpu = capped(load.cpu, cpu, allowed).round(DECIMALS)
-        self._memory = np.minimum(load.memory, memory).round(DECIMALS)
-        self._gpu = capped(load.gpu, gpu, allowed).round(DECIMALS)
+        held = capped(load.cpu, cpu, allowed), np.minimum(load.memory, memory), capped(load.gpu, gpu, allowed)
+        self._columns = tuple(map(_tenths, held))
 
     def _obey(self, rules: list[dict[str, Any]]) -> None:
         """Read the rules of the machines that have others than before."""
@@ -69,9 +71,17 @@ class HardwareReports:
 
     def of(self, index: int) -> str:
         """Return a machine's report as JSON; machines of scripts have numbers past the fleet's."""
-        place = (index - self._first) % len(self._fleet)
-        cpu, memory, gpu = self._cpu.item(place), self._memory.item(place), self._gpu.item(place)
-        return f'{{"cpu_percent":{cpu},"memory_percent":{memory},"gpu_percent":{gpu}}}'
+        cpu, memory, gpu = self._columns
+        place = (index - self._first) % len(cpu)
+        return (
+            f'{{"cpu_percent":{WRITTEN[cpu[place]]},"memory_percent":{WRITTEN[memory[place]]},'
+            f'"gpu_percent":{WRITTEN[gpu[place]]}}}'
+        )
+
+
+def _tenths(percent: Column) -> list[int]:
+    tenths: list[int] = np.rint(percent * TENTHS).astype(np.intp).tolist()
+    return tenths
 
 
 def time_hour(zone: str, unix_seconds: float) -> int:

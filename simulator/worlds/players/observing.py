@@ -33,10 +33,8 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
     from simulator.worlds.progress import Progress
 
-LOOK_SECONDS, LOOK_SHARE = 1.0, 1e-5
-"""From one look to the next: a second, or that share of the run, so that a week does not consist of looks."""
-SILENT_SECONDS = 3.0
-"""How long nothing is answered before somebody asks what still is, and how long from one asking to the next."""
+LOOKS, LOOK_SHARE = 3, 1e-5
+"""So often a silence is looked for while it lasts, or after that share of the run: a week does not consist of looks."""
 ALERTS = ("stale_workers", "worker_auth_failures")
 """The alerts that a target's metrics show (contract §10)."""
 AUDITOR = 5
@@ -115,14 +113,15 @@ class Observer:
         before: tuple[int, int] = (-1, 0)
         asked_at = trio.current_time()
         failed_before = 0
-        pause = max(LOOK_SECONDS, self._scenario.duration_ns / SECOND_NS * LOOK_SHARE)
+        silence_seconds = self._target.patience.silence_seconds
+        pause = max(silence_seconds / LOOKS, self._scenario.duration_ns / SECOND_NS * LOOK_SHARE)
         while True:
             await trio.sleep(pause)
             life = progress.accepted + progress.refused, len(self._history.scrapes)
             failed = progress.lost + progress.connect_failures + progress.onboarding_failures + progress.scrape_failures
             if life != before:
                 before, failed_before, asked_at = life, failed, trio.current_time()
-            elif trio.current_time() - asked_at >= SILENT_SECONDS and (progress.in_flight or failed > failed_before):
+            elif trio.current_time() - asked_at >= silence_seconds and (progress.in_flight or failed > failed_before):
                 await self.ask_for_health()
                 asked_at = trio.current_time()
 

@@ -14,7 +14,7 @@ from simulator.fleet.acts import Acts
 from simulator.fleet.onboarding import PolicyError, PolicyTries, bring_up, make_rules
 from simulator.history.losses import Loss
 from simulator.history.records import Unserved
-from simulator.limits import ONBOARDING_MAX_CONCURRENT, POLICY_PATIENCE_SECONDS
+from simulator.limits import ONBOARDING_MAX_CONCURRENT
 from simulator.worlds.players.act_player import ActPlayer
 from simulator.worlds.recording import keep_wrong_act, record_act, record_asked, status_of, tape_act
 
@@ -89,10 +89,11 @@ class Onboarding:
         source = owner_source(self._target, index)
         acts = self._acts(source)
         tries = PolicyTries(acts, owner_id, make_rules(index, self._rng))
+        wait_seconds = self._target.patience.policy_seconds
         try:
-            with trio.move_on_after(POLICY_PATIENCE_SECONDS):
+            with trio.move_on_after(wait_seconds):
                 return await self._player.play(tries.script(), source)
-            raise tries.given_up(f"no answer within {POLICY_PATIENCE_SECONDS:g} s")
+            raise tries.given_up(f"no answer within {wait_seconds:g} s")
         except PolicyError as error:
             kind = SetUpError if error.unserved else TargetError
             raise kind(str(error)) from None

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LENGTH_DIGITS = 3
 """Of a machine's heartbeats: their bodies have some 300 bytes."""
+LEAST_BYTES, MOST_BYTES = 10 ** (LENGTH_DIGITS - 1), 10**LENGTH_DIGITS - 1
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength:[\t ]?([0-9]{3})\r\n")
 
 
@@ -24,16 +25,17 @@ class KnownHead:
     bytes that are the same say the same.
     """
 
-    __slots__ = ("_before", "_behind", "_head")
+    __slots__ = ("_behind", "_head", "before")
 
     def __init__(self) -> None:
         self._head: PlainHead | None = None
-        self._before = self._behind = b""
+        self.before = self._behind = b""
+        """What stands before its length, and what behind that."""
 
     def read(self, data: bytes) -> PlainHead | None:
         """Read the head that the bytes begin with, as `plain_head` does: None unless it is whole and plain."""
-        head, at = self._head, len(self._before)
-        if head is not None and data.startswith(self._before) and data.startswith(self._behind, at + LENGTH_DIGITS):
+        head, at = self._head, len(self.before)
+        if head is not None and data.startswith(self.before) and data.startswith(self._behind, at + LENGTH_DIGITS):
             digits = data[at : at + LENGTH_DIGITS]
             if digits.isdigit():
                 body_bytes = int(digits)
@@ -41,5 +43,16 @@ class KnownHead:
         head = plain_head(data)
         found = None if head is None else _LENGTH.search(data, 0, head.end)
         if head is not None and found is not None:
-            self._head, self._before, self._behind = head, data[: found.start(1)], data[found.end(1) : head.end]
+            self._head, self.before, self._behind = head, data[: found.start(1)], data[found.end(1) : head.end]
         return head
+
+    def head_of(self, request: bytes, body: bytes) -> PlainHead | None:
+        """Return the head of a request with this body, which begins as the last one; whatever length that says.
+
+        None where it is no plain heartbeat.
+        """
+        head_bytes = len(self.before) + LENGTH_DIGITS + len(self._behind)
+        if LEAST_BYTES <= len(body) <= MOST_BYTES and len(request) - len(body) == head_bytes:
+            return self._head
+        head = self.read(request)
+        return head if head is not None and head.end + head.body_bytes == len(request) else None

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from simulator.client.target import Target
+    from simulator.worlds.virtual.lane import Guest
     from simulator.worlds.virtual.scheduling import JumpingClock
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
@@ -64,11 +65,12 @@ class End:
     `look` is called, in an event of its own, when there is something to look at that the holder waits for (`watch`).
     Before, bytes that nothing waits before are offered to `take`, which returns whether the holder has taken them: it
     spares the ends of a fleet two calls in three.
+    `guest` is who holds a server's end, where the express lane does.
     """
 
     __slots__ = (
-        "_arrived_ns", "_clock", "_inbox", "_way", "client", "closed", "ended", "events", "look", "number", "peer",
-        "reset", "resets", "shut", "take", "unread", "window",
+        "_arrived_ns", "_clock", "_inbox", "_way", "client", "closed", "ended", "events", "guest", "look", "number",
+        "peer", "reset", "resets", "shut", "take", "unread", "window",
     )  # fmt: skip
 
     def __init__(self, clock: JumpingClock, way: Way, number: int, client: str, window: int) -> None:
@@ -84,6 +86,7 @@ class End:
         self.events = 0
         self.look: Callable[[int], object] = lambda _events: None
         self.take: Callable[[bytes], bool] = lambda _data: False
+        self.guest: Guest | None = None
         self.peer = self
         self.ended = self.reset = self.closed = self.shut = self.resets = False
 
@@ -176,6 +179,24 @@ class End:
     def _look_again(self, events: int) -> None:
         if events := events & self.events & self.ready:
             self.look(events)
+
+    @property
+    def quiet(self) -> bool:
+        """Return whether both ends wait for nothing but what the other sends, and nothing is there to be read."""
+        peer = self.peer
+        return type(self) is End and self.events == READ == peer.events and not (self._inbox or peer._inbox)  # noqa: SLF001
+
+    # --- what is sent by who knows when it arrives (`rounds`)
+
+    def arrival_ns(self) -> int:
+        """Draw when bytes arrive that are sent now on a quiet connection."""
+        return self._clock.now_ns + self._way.delay_ns()
+
+    def post(self, data: bytes, arrives_ns: int) -> None:
+        """Have bytes under way that were sent on a quiet connection."""
+        self.unread += len(data)
+        self._arrived_ns = arrives_ns
+        self._clock.at(arrives_ns, self.peer.arrive, data)
 
     # --- what arrives here
 
@@ -287,11 +308,15 @@ class EndStream(trio.abc.HalfCloseableStream):
 
 
 class MemoryNetwork:
-    """What virtual servers listen in, and connects to them (`simulator.client.network.Network`)."""
+    """What virtual servers listen in, and connects to them (`simulator.client.network.Network`).
 
-    def __init__(self, clock: JumpingClock, way: Way) -> None:
+    What clients send goes one `way`, what servers send goes `back`. Each has draws of its own: whose bytes leave first,
+    of a client and a server, changes none (`JumpingClock`).
+    """
+
+    def __init__(self, clock: JumpingClock, way: Way, back: Way) -> None:
         self._clock = clock
-        self._way = way
+        self._way, self._back = way, back
         self._connections = 0
         self._listeners: dict[int, Callable[[End], object]] = {}
         self.make_ends: dict[int, tuple[Callable[..., End], Callable[..., End]]] = {}
@@ -323,12 +348,12 @@ class MemoryNetwork:
         window = SEND_BUFFER_BYTES + (receive_bytes or RECEIVE_BUFFER_BYTES)
         make_client, make_server = (End, End) if apart else self.make_ends.get(port, (End, End))
         ours = make_client(self._clock, self._way, self._connections, client, SEND_BUFFER_BYTES + RECEIVE_BUFFER_BYTES)
-        theirs = make_server(self._clock, self._way, self._connections, client, window)
+        theirs = make_server(self._clock, self._back, self._connections, client, window)
         ours.peer, theirs.peer = theirs, ours
 
         def arrive() -> None:
             welcome = self._listeners.get(port)
-            self._clock.at(self._clock.now_ns + self._way.delay_ns(), up, welcome is not None)
+            self._clock.at(self._clock.now_ns + self._back.delay_ns(), up, welcome is not None)
             if welcome is not None:
                 welcome(theirs)
 

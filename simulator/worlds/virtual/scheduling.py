@@ -12,10 +12,12 @@ of real answers.
 
 from __future__ import annotations
 
+import gc
 import heapq
 import math
 import random  # noqa: TID251 - a generator with a seed takes the place of Trio's own, which has none
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
 from trio._core import _run  # the one place that touches Trio's private parts: pyproject.toml bounds its version for it
@@ -24,7 +26,7 @@ from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
 Result = TypeVar("Result")
 _Event = tuple[int, int, "Callable[..., object]", tuple[object, ...]]
@@ -35,8 +37,28 @@ in the order in which they were made, and shuffled by the second."""
 CONTEXT = "GLOBAL_RUN_CONTEXT"
 """What names the runner, which has the queue of tasks that may run (`runq`)."""
 DAY_SECONDS = 86_400.0
-STRETCH_BITS = 26
-"""Nanoseconds of a stretch of time, as a power of two: 67 ms, in which few of a fleet have their turn."""
+COLLECTED_AFTER = 20_000
+"""New objects after which Python looks for circles among them: 700 by itself, a share of each heartbeat's cost."""
+STRETCH_BITS = 28
+"""Nanoseconds of a stretch of time, as a power of two: 0.27 s, in which few of a fleet have their turn."""
+
+
+ROUND_MAX = 64
+"""Turns of a round: as many as the express lane decides together."""
+
+
+class Rounds(Protocol):
+    """What plays turns together: all of them, then all that comes of them until a moment."""
+
+    def send(self, *arguments: Any) -> int:
+        """Take the turn of an event with these arguments, and keep what it sends.
+
+        Return until when all that comes of it is that this arrives and is answered, that the answer arrives, and turns
+        thereafter. 0 where that is not known; then nothing was done.
+        """
+
+    def end(self, ends_ns: int) -> None:
+        """Have all that was sent arrive and be answered, and the answers arrive, as far as that is before `ends_ns`."""
 
 
 class JumpingClock(trio.abc.Clock):
@@ -60,6 +82,12 @@ class JumpingClock(trio.abc.Clock):
         """All others by their stretch, in no order."""
         self._stretches: list[int] = []
         """A heap of the stretches that have any."""
+        self._turn: object = None
+        self._rounds: Rounds | None = None
+
+    def play_together(self, turn: Callable[..., object], rounds: Rounds | None) -> None:
+        """Have events that call `turn` played in rounds, as far as nothing else is due between them."""
+        self._turn, self._rounds = turn, rounds
 
     def at(self, due_ns: int, call: Callable[..., object], *arguments: object) -> None:
         """Plan a call, in this clock's nanoseconds; one that has passed is now. Of one moment the first goes first.
@@ -94,11 +122,12 @@ class JumpingClock(trio.abc.Clock):
         may_run = runnable_tasks()
         events = self._events or self._next_stretch()
         while events and events[0][0] <= deadline_ns:
-            due_ns, _, call, arguments = heapq.heappop(events)
-            if due_ns > self.now_ns:  # noqa: PLR1730 - once an event: calling `max` costs far more
-                self.now_ns = due_ns
             try:
-                call(*arguments)
+                if events[0][2] is not self._turn or not self._play_round(events, deadline_ns):
+                    due_ns, _, call, arguments = heapq.heappop(events)
+                    if due_ns > self.now_ns:  # noqa: PLR1730 - once an event: calling `max` costs far more
+                        self.now_ns = due_ns
+                    call(*arguments)
             except BaseException as error:  # noqa: BLE001 - here it would be Trio's own failure; the run's end raises it
                 self.failed_by = self.failed_by or error
                 self.fail()
@@ -110,6 +139,26 @@ class JumpingClock(trio.abc.Clock):
         if self.current_time() < deadline:
             self.now_ns += 1
         return 0.0
+
+    def _play_round(self, events: list[_Event], deadline_ns: int) -> bool:
+        """Play the turns that come next in a round, and return whether any could be."""
+        rounds, turn, begun = self._rounds, self._turn, 0
+        ends_ns = min(deadline_ns + 1, (self._stretch + 1) << STRETCH_BITS)
+        while rounds is not None and events and begun < ROUND_MAX:
+            due_ns, _, call, arguments = events[0]
+            if call is not turn or due_ns >= ends_ns:
+                break
+            self.now_ns = max(self.now_ns, due_ns)
+            until_ns = rounds.send(*arguments)
+            if not until_ns:
+                break
+            begun += 1
+            ends_ns = min(ends_ns, until_ns)
+            heapq.heappop(events)
+        if rounds is None or not begun:
+            return False
+        rounds.end(min(ends_ns, events[0][0]) if events else ends_ns)
+        return True
 
     def _next_stretch(self) -> list[_Event]:
         """Go on to the next stretch in which there is anything; return its events as a heap."""
@@ -152,6 +201,19 @@ class Frozen(trio.abc.Instrument):
         runnable_tasks().extend(self._held)
 
 
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Have Python look for circles seldom, and not among what is there already: a fleet makes hardly any."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(COLLECTED_AFTER, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
 def run_seeded(
     main: Callable[..., Awaitable[Result]],
     *arguments: object,
@@ -176,6 +238,7 @@ def run_seeded(
     before = vars(_run)[SWITCH], vars(_run)[RANDOM]
     vars(_run).update({SWITCH: True, RANDOM: random.Random(seed)})  # noqa: S311 - repeatable, not secret
     try:
-        return trio.run(bounded, clock=chosen)
+        with seldom_collected():
+            return trio.run(bounded, clock=chosen)
     finally:
         vars(_run).update(zip((SWITCH, RANDOM), before, strict=True))

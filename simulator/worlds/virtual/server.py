@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +11,6 @@ from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.http.accepting import FULL_PAUSE_SECONDS
 from reference_server.http.admission import Admission
-from reference_server.http.express_lane import READ_BYTES, SWEEP_SECONDS, ExpressLane
-from reference_server.http.ready_queue import ReadyQueue
 from reference_server.limits import CONNECTIONS_MAX
 from reference_server.outside import Outside
 from reference_server.pipeline.resolving import Resolver
@@ -23,14 +20,13 @@ from reference_server.wire.units import SECOND_NS
 from simulator.deployment.server_process import ServerError
 from simulator.worlds.virtual.clocks import ServerClock, VirtualClock
 from simulator.worlds.virtual.disk import Mount, VirtualDisk
-from simulator.worlds.virtual.known_heads import KnownHead
+from simulator.worlds.virtual.lane import EventLane
 from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
 from simulator.worlds.virtual.scheduling import Frozen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
-    from reference_server.http.lane_clients import Connection
     from reference_server.operations.api import Api
     from simulator.worlds.virtual.network import End, MemoryNetwork
     from simulator.worlds.virtual.redis import RedisClient, VirtualRedis
@@ -48,125 +44,6 @@ def signing_key(seed: int) -> bytes:
     return CertificateSigner.from_seed(bytes.fromhex(SeededEntropy(f"signing-{seed}").hex(64))).pem()
 
 
-class _EventReadiness:
-    """Readiness of ends (`reference_server.http.ready_queue`): each is looked at in an event of its own.
-
-    What is left to the lane's rounds are connections that were postponed, which are no longer registered then.
-    """
-
-    def __init__(self, look: Callable[[Connection, int], object]) -> None:
-        self._look = look
-        self._ends: dict[int, End] = {}
-        self._paused: dict[End, int] = {}
-        self._woken = trio.Event()
-
-    def register(self, descriptor: int, events: int, connection: Connection) -> None:
-        """Have an end looked at when it is ready."""
-        end: End = connection.socket  # type: ignore[assignment]  # what the lane uses of a socket, an end has
-        self._ends[descriptor] = end
-        end.look = partial(self._look, connection)
-        end.watch(events)
-
-    def modify(self, descriptor: int, events: int, _connection: Connection) -> None:
-        """Look for other events."""
-        self._ends[descriptor].watch(events)
-
-    def unregister(self, descriptor: int) -> None:
-        """Look no more, and see whether it was postponed."""
-        self._ends.pop(descriptor).watch(0)
-        self._woken.set()
-
-    def ready(self) -> Iterable[tuple[Connection, int]]:
-        """Return nobody: they were looked at."""
-        return ()
-
-    async def wait(self) -> None:
-        """Wait until somebody may have been postponed."""
-        self._woken = trio.Event()
-        await self._woken.wait()
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to be closed."""
-
-    def pause(self) -> None:
-        """Look at nothing, whatever comes, until told to go on."""
-        self._paused = {end: end.events for end in self._ends.values()}
-        for end in self._paused:
-            end.events = 0
-
-    def resume(self) -> None:
-        """Look at what has come meanwhile."""
-        for end, events in self._paused.items():
-            end.watch(events)
-
-
-class _EventLane(ExpressLane):
-    """The express lane, told by events who is ready."""
-
-    def __init__(
-        self, api: Api, events: JumpingClock, clock: VirtualClock, admission: Admission, resolver: Resolver
-    ) -> None:
-        super().__init__(api, clock, api.settings, admission, resolver)
-        self._events = events
-        self._ended = self._paused = False
-        self._queue.close()
-        self._readiness = _EventReadiness(self._look_at)
-        self._queue = ReadyQueue(resolver, self._readiness)
-
-    def end(self) -> None:
-        """Close all connections, and do nothing any more."""
-        self._ended = True
-        self.close()
-
-    def pause(self, *, paused: bool) -> None:
-        """Stand still, or go on."""
-        self._paused = paused
-        if paused:
-            self._readiness.pause()
-        else:
-            self._readiness.resume()
-
-    def take(self, end: End) -> None:
-        """Serve a connection."""
-        connection = self.welcome(end, end.client)  # type: ignore[arg-type]  # what the lane uses of a socket, an end has
-        end.take = partial(self._take_bytes, connection, KnownHead())
-
-    async def _sweep(self) -> None:
-        self._sweep_again()
-        await trio.sleep_forever()
-
-    def _sweep_again(self) -> None:
-        """Close what is late, as the lane does: as an event, which costs no switch between tasks."""
-        if self._ended:
-            return
-        if not self._paused:
-            self._close_late()
-        self._events.at(self._events.now_ns + int(SWEEP_SECONDS * SECOND_NS), self._sweep_again)
-
-    def _take_bytes(self, connection: Connection, known: KnownHead, data: bytes) -> bool:
-        """Serve what has just come, where the lane would read and serve it now. Return whether it did."""
-        if self._resolver.full or connection.limited or connection.pending or connection.lingering:
-            return False
-        if len(data) > READ_BYTES:
-            return False  # the lane goes on to others between two of its reads
-        if connection.conversation is None:
-            head = known.read(data)
-            if head is not None and head.end + head.body_bytes == len(data):
-                self._alone.append((connection, head, data[head.end :]))
-                self._answer_alone()
-                return True
-        self._serve(connection, data)
-        self._answer_alone()
-        return True
-
-    def _look_at(self, connection: Connection, events: int) -> None:
-        if self._resolver.full:
-            self._queue.postpone(connection)
-        else:
-            self._go_on(connection, events)
-            self._answer_alone()
-
-
 class _Process:
     """One life of a server: all that it has in memory, from a start to its end."""
 
@@ -177,12 +54,13 @@ class _Process:
         self._admission = Admission(
             CONNECTIONS_MAX, api.settings.unproven_connections_per_address, api.settings.waiting_bytes_max
         )
-        self._lane = _EventLane(api, events, clock, self._admission, self._resolver)
+        self._lane = EventLane(api, events, clock, self._admission, self._resolver)
         self._backlog: dict[End, None] = {}
         self._knocked: list[End] = []
         """Who came while it stood still."""
         self._life, self._serving = trio.CancelScope(), trio.CancelScope()
-        self._over = False
+        self.over = False
+        """Whether it has ended."""
         self._root: trio.lowlevel.Task | None = None
         self._frozen: Frozen | None = None
 
@@ -196,7 +74,7 @@ class _Process:
                     nursery.start_soon(self._serve)
                     task_status.started()
         except Exception:
-            if not self._over:  # else what is left of it has found that nothing is outside any more
+            if not self.over:  # else what is left of it has found that nothing is outside any more
                 raise
 
     async def _serve(self) -> None:
@@ -205,7 +83,7 @@ class _Process:
 
     def welcome(self, end: End) -> None:
         """Take a connection; while nobody may come in it waits, as in a backlog."""
-        if self._over:
+        if self.over:
             end.close()
         elif self._frozen is not None:
             self._knocked.append(end)
@@ -221,7 +99,7 @@ class _Process:
         done = trio.Event()
 
         def freeze() -> None:  # as an event: then all its tasks wait
-            if self._root is not None and not self._over:
+            if self._root is not None and not self.over:
                 self._frozen = Frozen(self._root)
                 self._lane.pause(paused=True)
             done.set()
@@ -247,7 +125,7 @@ class _Process:
 
     def kill(self) -> None:
         """End here and now. Its connections are closed as a kernel does it: by a reset where something is unread."""
-        self._over = True
+        self.over = True
         self._lane.end()
         for end in (*self._backlog, *self._knocked):
             end.close()
@@ -318,7 +196,9 @@ class VirtualServer:
         self._process.welcome(end)
 
     async def start(self) -> None:
-        """Start again, from what it has kept. Raises ServerError."""
+        """Start again, from what it has kept, unless the run ended before it was down. Raises ServerError."""
+        if not self._process.over:
+            return
         await trio.sleep(self._rng.uniform(*START_SECONDS))
         try:
             self._process = self._make()

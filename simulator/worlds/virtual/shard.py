@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.client.answers import whole_answer
+from simulator.client.answers import WholeAnswers
 from simulator.client.link import Link, LinkState
 from simulator.history.losses import Loss
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.carrying import Carrying
 from simulator.worlds.virtual.network import READ
+from simulator.worlds.virtual.rounds import FleetRounds
 
 if TYPE_CHECKING:
     import socket
@@ -39,6 +40,9 @@ class VirtualShard(Carrying):
         self._began_ns = 0
         """What the clock showed when the run began."""
         self._taken = False
+        self._answers = WholeAnswers()
+        self._turn = self._come_to
+        """One object, by which the clock knows turns."""
 
     async def run(self) -> None:
         """Have the machines act until cancelled."""
@@ -46,6 +50,8 @@ class VirtualShard(Carrying):
         self._began_ns = self._clock.now_ns - self._now()
         waiting, self.playing.due = self.playing.due, []
         self.playing.plan = self._plan
+        rounds = FleetRounds(self._clock, self.playing, self._progress, self._began_ns, self._wall, self._take_whole)
+        self._clock.play_together(self._turn, rounds)
         for due_ns, _, turn in sorted(waiting, key=itemgetter(0, 1)):
             self._plan(due_ns, turn)
         self._sweep()
@@ -53,6 +59,7 @@ class VirtualShard(Carrying):
             await trio.sleep_forever()
         finally:
             self._running = False
+            self._clock.play_together(self._turn, None)
 
     async def finish(self, patience_seconds: float) -> None:
         """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""
@@ -68,7 +75,7 @@ class VirtualShard(Carrying):
 
     def _plan(self, due_ns: int, turn: Turn) -> None:
         """Plan a turn, as an event of its own: another heap of turns beside the events would cost as much again."""
-        self._clock.at(due_ns + self._began_ns, self._come_to, turn, due_ns)
+        self._clock.at(due_ns + self._began_ns, self._turn, turn, due_ns)
 
     def _come_to(self, turn: Turn, due_ns: int) -> None:
         if self._running:
@@ -88,7 +95,7 @@ class VirtualShard(Carrying):
         """Take an answer that came whole, as nearly all do."""
         if link.state is not LinkState.WAITING or link.reader is not None:
             return False
-        answer = whole_answer(data)
+        answer = self._answers.read(data)
         if answer is None:
             return False
         if not self.playing.answered(link, answer, self._clock.now_ns - self._began_ns):

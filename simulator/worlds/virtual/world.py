@@ -65,7 +65,7 @@ class VirtualWorld:
     ) -> None:
         self.clock = JumpingClock()
         streams = np.random.SeedSequence(seed).spawn(REDIS + 1)
-        network = self.network = MemoryNetwork(self.clock, ShortWay(np.random.default_rng(streams[WAY])))
+        network = self.network = MemoryNetwork(self.clock, *map(ShortWay, np.random.default_rng(streams[WAY]).spawn(2)))
         self._seed = seed
         self._environ = {**environ, "HATCHFARM_API_TOKEN": token}
         harness = VirtualClock(self.clock)
