@@ -346,6 +346,12 @@ scripts go on as they are answered, and what is under way at the end of one is n
 NETWORK_LATENCY_MAX_SECONDS = 2.0
 """By which a fault of the network delays bytes each way: with a handshake half of a client's patience. Parts of one
 answer are delayed together, up to what is held of it (`PROXY_HELD_MAX_BYTES`), so that it loses nothing."""
+SERVER_CLOCK_OFF_MAX_SECONDS = 60
+"""How far a fault may set a server's wall clock: two thirds of what a heartbeat's stamp may be off (contract §4), so
+that machines whose clocks are right are served all the time."""
+SHARED_CLOCKS_OFF_MAX_MS = 200
+"""The same of one of several instances, which take the times of what they share from each other: less than what
+checkers allow of an age that is shown in whole seconds."""
 PROXY_HELD_MAX_BYTES = ANSWER_MAX_BYTES
 """What a network that delays holds of one way of a connection: the longest answer that a client reads. More waits where
 it was sent."""

@@ -1,4 +1,4 @@
-"""A clock that is set ahead or back while the server runs, as a system's clock is: what a staged attack steps."""
+"""A clock that is set ahead or back while the server runs, as a system's clock is: what a fault or an attack sets."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ if TYPE_CHECKING:
 
     from reference_server.ports import Clock
 
+MILLION = 1_000_000
+
 
 class SteppedClock:
     """Another clock, whose wall time is off by the nanoseconds that stand in a file, which is read each time.
 
-    Whoever writes the file steps the clock; it is to be replaced as one. The monotonic clock stays as it is, as it does
-    when a system's clock is set.
+    Whoever writes the file steps the clock; it is to be replaced as one. A second number is a drift in parts per
+    million, from when the file is first read. The monotonic clock stays as it is, as it does when a system's clock is
+    set.
     """
 
     def __init__(self, clock: Clock, file: Path) -> None:
         self._clock = clock
         self._file = file
+        self._text = ""
+        self._since_ns = 0
 
     def now(self) -> Instant:
         """Return the present moment. Raises OSError and ValueError for a file without a number."""
-        now = self._clock.now()
-        return Instant(now.wall_ns + int(self._file.read_text("ascii")), now.monotonic_ns)
+        now, text = self._clock.now(), self._file.read_text("ascii")
+        if text != self._text:
+            self._text, self._since_ns = text, now.monotonic_ns
+        by_ns, _, drift_ppm = text.partition(" ")
+        drifted_ns = round(float(drift_ppm) * (now.monotonic_ns - self._since_ns) / MILLION) if drift_ppm else 0
+        return Instant(now.wall_ns + int(by_ns) + drifted_ns, now.monotonic_ns)

@@ -13,7 +13,7 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
-from simulator.checkers.excused import LOSES_NOTHING, healed_ns
+from simulator.checkers.excused import LOSES_NOTHING, SLOW, healed_ns
 from simulator.checkers.forgotten import perhaps_forgotten
 from simulator.checkers.incarnations import incarnation_of, restarts_of
 from simulator.checkers.judging import SILENT
@@ -84,7 +84,8 @@ def check_durability(history: History, facts: Facts) -> Verdict:
         keeping = sum(one.kind not in LOSES_NOTHING for one in history.faults)
         summary = f"The server answered again after each of {plural(keeping, 'fault')}{anew}."
         if not keeping:
-            summary = f"{plural(len(history.faults), 'fault')} of the network kept no answer away."
+            what = "the network" if all(one.kind in SLOW for one in history.faults) else "networks and clocks"
+            summary = f"{plural(len(history.faults), 'fault')} of {what} kept no answer away."
         return Verdict("durability", Status.PASS, summary, (), figures)
     unasked = next((one for one in history.faults if one.kind == DISK_FULL and not _answered_within(rows, one)), None)
     if unasked is not None:
@@ -214,11 +215,18 @@ def _shown(history: History, rows: NDArray[Any], reading: StatusReading, facts: 
             yield Finding("durability.machine", message, reading.sent_ns, {**evidence, **_requests(row)})
             continue
         mine = beats[(beats["machine"] == machine) & (beats["sent_ns"] <= reading.answered_ns)]
-        yield from _aged(mine, perhaps_forgotten(history, mine, facts), age, reading, evidence)
+        # What instances that share their state had accepted they may have refused, for want of Redis's answer.
+        unknown = UNKNOWN_OUTCOME if facts.instances == 1 else (*UNKNOWN_OUTCOME, *UNSERVED)
+        yield from _aged(mine, perhaps_forgotten(history, mine, facts), age, reading, evidence, unknown)
 
 
 def _aged(
-    beats: NDArray[Any], forgotten: NDArray[np.bool_], age: float, reading: StatusReading, evidence: dict[str, Any]
+    beats: NDArray[Any],
+    forgotten: NDArray[np.bool_],
+    age: float,
+    reading: StatusReading,
+    evidence: dict[str, Any],
+    unknown: tuple[Answer, ...],
 ) -> Iterator[Finding]:
     """Find a last heartbeat that is older than one that was accepted, or newer than any that can have been."""
     accepted = beats[(beats["got"] == Answer.ACCEPTED) & (beats["answered_ns"] < reading.sent_ns) & ~forgotten]
@@ -231,7 +239,7 @@ def _aged(
                 f"at {_when(reading)} its last one was {'none' if age < 0 else f'{age:g} s old'}"
             )
             yield Finding("durability.heartbeat", message, reading.sent_ns, {**evidence, "age": age, **_requests(last)})
-    done = beats[(beats["got"] == Answer.ACCEPTED) | np.isin(beats["got"], UNKNOWN_OUTCOME)]
+    done = beats[(beats["got"] == Answer.ACCEPTED) | np.isin(beats["got"], unknown)]
     newest_ns = int(done["answered_ns"].max(initial=-1))
     least_ns = reading.sent_ns - newest_ns
     refused = beats[np.isin(beats["got"], UNSERVED) & (beats["answered_ns"] < reading.sent_ns)]

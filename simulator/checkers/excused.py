@@ -25,8 +25,13 @@ THERE_AND_BACK_NS = int(2 * NETWORK_LATENCY_MAX_SECONDS * SECOND_NS)
 HEALED_AFTER_NS = 5 * SECOND_NS
 """By when a server must answer again, once its process or its Redis does: half a client's patience."""
 NETWORK = "network."
-LOSES_NOTHING = frozenset({"network.latency", "network.reordering", "network.duplication"})
+SLOW = frozenset({"network.latency", "network.reordering", "network.duplication"})
 """Faults of the network with which every answer still comes, if later (`NETWORK_LATENCY_MAX_SECONDS`)."""
+CLOCK = "server.clock"
+"""A wall clock that is wrong by less than would have a right machine refused."""
+LOSES_NOTHING = SLOW | {CLOCK}
+FORGETS = frozenset({"redis.flush", "redis.crash"})
+"""Faults after which a Redis does not hold all that it was told."""
 FLUSHED_FOR_NS = 180 * SECOND_NS
 """How long a right server refuses after Redis has forgotten nonces: twice the skew window (contract §4)."""
 
@@ -61,9 +66,9 @@ def healed_ns(fault: Fault) -> int:
 
     After the network's faults at once: the server was well, and what was held on the way comes in a moment.
     """
-    if fault.kind.startswith(NETWORK):
+    if fault.kind.startswith(NETWORK) or fault.kind == CLOCK:
         return fault.ended_to_ns + IN_FLIGHT_NS
-    refused_for_ns = FLUSHED_FOR_NS if fault.kind == "redis.flush" else 0
+    refused_for_ns = FLUSHED_FOR_NS if fault.kind in FORGETS else 0
     return fault.ended_to_ns + refused_for_ns + HEALED_AFTER_NS
 
 
@@ -75,7 +80,7 @@ def _cut_off_from_ns(history: History, fault: Fault) -> int:
     slow_from_ns = [
         max(one.began_from_ns, fault.began_from_ns - THERE_AND_BACK_NS)
         for one in history.faults
-        if one.kind in LOSES_NOTHING and one.began_from_ns < fault.began_to_ns <= one.ended_to_ns + THERE_AND_BACK_NS
+        if one.kind in SLOW and one.began_from_ns < fault.began_to_ns <= one.ended_to_ns + THERE_AND_BACK_NS
     ]
     return min([fault.began_from_ns, *slow_from_ns]) - IN_FLIGHT_NS
 
@@ -92,7 +97,7 @@ class Excused:
         self._spans = [
             (_cut_off_from_ns(history, one), healed_ns(one))
             for one in history.faults
-            if late or one.kind not in LOSES_NOTHING
+            if one.kind != CLOCK and (late or one.kind not in LOSES_NOTHING)
         ]
 
     def covers(self, moments_ns: NDArray[np.int64]) -> NDArray[np.bool_]:

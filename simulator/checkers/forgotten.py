@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
+from simulator.checkers.excused import FORGETS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,12 +20,11 @@ if TYPE_CHECKING:
     from simulator.history.records import Fault
     from simulator.history.rows import History
 
-FLUSH = "redis.flush"
 UNREAD_NS = SECOND_NS // 2
 """For how long an accepted heartbeat may be known to one instance: twice what the others may take to read it."""
 ELECTION_NS = 10 * SECOND_NS
 """Within this time after a flush a new term has begun: ten times as long as an election takes."""
-_OF_INSTANCES, _AWAY = "server.", ("redis.down", "redis.pause")
+_OF_INSTANCES, _AWAY = "server.", ("redis.down", "redis.pause", "redis.crash")
 
 
 def perhaps_forgotten(history: History, rows: NDArray[Any], facts: Facts) -> NDArray[np.bool_]:
@@ -34,7 +34,7 @@ def perhaps_forgotten(history: History, rows: NDArray[Any], facts: Facts) -> NDA
     """
     forgotten = np.zeros(len(rows), dtype=np.bool_)
     for fault in history.faults if facts.instances > 1 else ():
-        if fault.kind == FLUSH:
+        if fault.kind in FORGETS:
             from_ns, to_ns = _unread_and_begun(history, fault)
             if not facts.virtual or _kept_one_away(history, from_ns, to_ns):
                 forgotten |= (rows["answered_ns"] >= from_ns) & (rows["sent_ns"] <= fault.ended_to_ns)

@@ -13,7 +13,7 @@ import numpy as np
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.checkers.bounds import slack_ns_of
-from simulator.checkers.excused import FLUSHED_FOR_NS
+from simulator.checkers.excused import FLUSHED_FOR_NS, FORGETS, HEALED_AFTER_NS
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
@@ -23,17 +23,19 @@ from simulator.history.schedule import unseen
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from simulator.checkers.facts import Facts
     from simulator.history.records import Fault
 
-DOWN, PAUSE, FLUSH = "redis.down", "redis.pause", "redis.flush"
+DOWN, PAUSE, FLUSH, CRASH = "redis.down", "redis.pause", "redis.flush", "redis.crash"
 AWAY = (DOWN, PAUSE)
 STOPPING_NS = 100 * MILLISECOND_NS
 """How long a process that was told to stop may still have answered."""
+BRIEF_NS = SECOND_NS
+"""Shorter than this a fault of several may be over before anybody asked."""
 CLOSED_WITHIN_NS = 250 * MILLISECOND_NS
 """How long failing closed may take (contract §6). The median is held against it: one answer may wait for much else."""
 UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
@@ -41,7 +43,7 @@ UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 
 def check_nonces(history: History, facts: Facts) -> Verdict:
     """Hold what was accepted and refused while Redis was away, or had forgotten, against what may be."""
-    faults = [one for one in history.faults if one.kind in {*AWAY, FLUSH}]
+    faults = [one for one in history.faults if one.kind in {*AWAY, *FORGETS}]
     if not faults:
         return Verdict(
             "nonces", Status.NOT_APPLICABLE, "Nothing happened to a Redis in this run.", (), {"violations": 0}
@@ -56,7 +58,10 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
         closed = within[within["status"] == UNAVAILABLE]
         refused.append(len(closed))
         if not facts.nonce_fallback or fault.kind == FLUSH:
-            findings += _accepted(within[within["got"] == Answer.ACCEPTED], fault, start_ns, end_ns)
+            accepted = within[within["got"] == Answer.ACCEPTED]
+            if facts.nonce_fallback:
+                accepted = accepted[~_alone(accepted, history.faults)]
+            findings += _accepted(accepted, fault, start_ns, end_ns)
             findings += _slow(history, closed, fault)
     counted = plural(len(faults), "fault")
     figures: dict[str, Any] = {"violations": len(findings), "faults": len(faults), "refused": sum(refused)}
@@ -70,20 +75,37 @@ def check_nonces(history: History, facts: Facts) -> Verdict:
     if facts.nonce_fallback:
         summary = f"With its fallback the server went on through {counted} of Redis."
         return Verdict("nonces", Status.PASS, summary, (), figures)
-    if not all(refused):
-        silent = faults[refused.index(0)]
+    silent = next((one for one, count in zip(faults, refused, strict=True) if not count and not _is_brief(one)), None)
+    if silent is not None or not any(refused):
+        silent = silent or faults[0]
         summary = f"Nobody sent a heartbeat that could be refused during {silent.kind}, so nothing is known of it."
         return Verdict("nonces", Status.INCONCLUSIVE, summary, (), figures)
     summary = f"Through {counted} of Redis nothing was accepted, and {plural(sum(refused), 'heartbeat')} got a 503."
     return Verdict("nonces", Status.PASS, summary, (), figures)
 
 
+def _is_brief(fault: Fault) -> bool:
+    """Return whether a fault was over before a fleet need have asked anything."""
+    return fault.kind in AWAY and fault.ended_from_ns - fault.began_to_ns < BRIEF_NS
+
+
 def _closed(fault: Fault) -> tuple[int, int]:
     """Return from when to when a fault lets nothing be accepted."""
-    if fault.kind == FLUSH:
-        return fault.ended_to_ns, fault.began_from_ns + FLUSHED_FOR_NS - slack_ns_of(FLUSHED_FOR_NS)
+    if fault.kind in FORGETS:
+        closed_ns = fault.ended_to_ns if fault.kind == FLUSH else fault.began_to_ns
+        return closed_ns, fault.began_from_ns + FLUSHED_FOR_NS - slack_ns_of(FLUSHED_FOR_NS)
     stopping_ns = STOPPING_NS if fault.kind == PAUSE else 0
     return fault.began_to_ns + stopping_ns, fault.ended_from_ns
+
+
+def _alone(accepted: NDArray[Any], faults: Sequence[Fault]) -> NDArray[np.bool_]:
+    """Return which were accepted while Redis was away, or had just come back: by a fallback, which may."""
+    alone = np.zeros(len(accepted), dtype=np.bool_)
+    for fault in faults:
+        if fault.kind in {*AWAY, CRASH}:
+            until_ns = fault.ended_to_ns + HEALED_AFTER_NS
+            alone |= (accepted["answered_ns"] >= fault.began_from_ns) & (accepted["sent_ns"] <= until_ns)
+    return alone
 
 
 def _accepted(accepted: NDArray[Any], fault: Fault, start_ns: int, end_ns: int) -> Iterator[Finding]:

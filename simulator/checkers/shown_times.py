@@ -63,6 +63,8 @@ def server_clock(history: History, facts: Facts) -> ServerClock | None:
         known = [bounds for bounds in (facts.clock.before, facts.clock.after) if bounds is not None]
         low_ns += min(low for low, _ in known)
         high_ns += max(high for _, high in known)
+    low_ns += min((one.clock_low_ns for one in history.faults), default=0)
+    high_ns += max((one.clock_high_ns for one in history.faults), default=0)
     return ServerClock(low_ns - AGREEMENT_NS, high_ns + AGREEMENT_NS)
 
 

@@ -17,11 +17,12 @@ from simulator.deployment.command_server import own_command
 from simulator.deployment.conditions import Conditions
 from simulator.deployment.network_proxy import HOST, NetworkProxy, network_before
 from simulator.deployment.redis_process import RedisError, RedisProcess, own_redis
+from simulator.deployment.server_clock import set_clock, with_clock
 from simulator.deployment.server_process import ServerProcess, own_server
-from simulator.scenario.values import NETWORK_FAULTS, ServerOptions
+from simulator.scenario.values import CLOCK_FAULT, CRASH_FAULT, NETWORK_FAULTS, ServerOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -40,6 +41,8 @@ class Deployment(msgspec.Struct, frozen=True):
     """By which they speak TLS; None where they speak plain HTTP."""
     network: tuple[NetworkProxy, ...] = ()
     """What stands before each server; nothing where the network has no faults."""
+    clocks: tuple[Path, ...] = ()
+    """The file that each server's clock goes by; nothing where clocks have no faults."""
 
     @property
     def trusted(self) -> str:
@@ -73,6 +76,8 @@ class Deployment(msgspec.Struct, frozen=True):
         """Begin a scenario's fault. Raises ServerError."""
         if fault.kind in NETWORK_FAULTS:
             self.network[fault.instance].conditions.begin(fault)
+        elif fault.kind == CLOCK_FAULT:
+            set_clock(self.clocks[fault.instance], fault.by_ns, fault.drift_ppm)
         else:
             await begin(fault.kind, self, fault.instance)
 
@@ -80,6 +85,8 @@ class Deployment(msgspec.Struct, frozen=True):
         """Undo a scenario's fault. Raises ServerError."""
         if fault.kind in NETWORK_FAULTS:
             self.network[fault.instance].conditions.end()
+        elif fault.kind == CLOCK_FAULT:
+            set_clock(self.clocks[fault.instance], 0)
         else:
             await undo(fault.kind, self, fault.instance)
 
@@ -124,6 +131,7 @@ FAULT_ACTIONS = {
     "redis.down": FaultActions(lambda on, _at: _redis_of(on).kill(), lambda on, _at: _redis_of(on).start()),
     "redis.pause": FaultActions(_pause_redis, _resume_redis),
     "redis.flush": FaultActions(lambda on, _at: _redis_of(on).flush(), _nothing),
+    "redis.crash": FaultActions(lambda on, _at: _redis_of(on).crash(), lambda on, _at: _redis_of(on).start()),
 }
 """By a scenario's `kind`: one row for each of `scenario.values.FAULTS` that happens to a process."""
 
@@ -145,12 +153,20 @@ def _redis_of(deployment: Deployment) -> RedisProcess:
 
 
 def one_server(
-    options: ServerOptions, settings: Mapping[str, str], token: str, not_inherited: Collection[str], trusted: str = ""
+    options: ServerOptions,
+    settings: Mapping[str, str],
+    token: str,
+    not_inherited: Collection[str],
+    trusted: str = "",
+    clock: Path | None = None,
 ) -> AbstractAsyncContextManager[ServerProcess]:
-    """Return one server of the run's own to enter: the reference server, or the scenario's command in its place."""
+    """Return one server of the run's own to enter: the reference server, or the scenario's command in its place.
+
+    Its wall clock goes by a file, if one is given.
+    """
     if options.command:
         return own_command(options, settings, token, not_inherited, trusted)
-    return own_server(settings, token, not_inherited)
+    return own_server(settings, token, not_inherited, () if clock is None else with_clock(clock))
 
 
 @asynccontextmanager
@@ -171,13 +187,19 @@ async def side_server(
 
 @asynccontextmanager
 async def own_deployment(
-    options: ServerOptions, token: str, not_inherited: Collection[str], now: datetime
+    options: ServerOptions,
+    token: str,
+    not_inherited: Collection[str],
+    now: datetime,
+    faults: Sequence[FaultOptions] = (),
 ) -> AsyncIterator[Deployment]:
-    """Start what a scenario's `[server]` asks for, and end it at the end. Raises ServerError.
+    """Start what a scenario's `[server]` asks for, such that its faults can happen, and end it at the end.
 
     `not_inherited` are variables of this process's environment that are kept from the server. A certificate is good
-    around `now`.
+    around `now`. Raises ServerError.
     """
+    kinds = {fault.kind for fault in faults}
+    clocks: tuple[Path, ...] = ()
     async with AsyncExitStack() as stack:
         settings = options.environ()
         redis = certificate = None
@@ -186,18 +208,20 @@ async def own_deployment(
             certificate = make_certificate(folder, now)
             settings |= certificate.settings
         if options.redis:
-            redis = await stack.enter_async_context(own_redis())
+            redis = await stack.enter_async_context(own_redis(syncs_always=CRASH_FAULT not in kinds))
             settings["REDIS_ADDR"] = redis.address
         if options.durable or options.instances > 1:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="hatchfarm-state-")))
             settings |= _shared(folder) if options.instances > 1 else {"HATCHFARM_STATE_FILE": str(folder / STATE_FILE)}
+        if CLOCK_FAULT in kinds:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="hatchfarm-clocks-")))
+            clocks = tuple(folder / f"server-{number}" for number in range(options.instances))
+        trusted = "" if certificate is None else certificate.pem
         servers = [
-            await stack.enter_async_context(
-                one_server(options, settings, token, not_inherited, "" if certificate is None else certificate.pem)
-            )
-            for _ in range(options.instances)
+            await stack.enter_async_context(one_server(options, settings, token, not_inherited, trusted, clock))
+            for clock in clocks or (None,) * options.instances
         ]
-        yield Deployment(tuple(servers), redis, certificate)
+        yield Deployment(tuple(servers), redis, certificate, clocks=clocks)
 
 
 @asynccontextmanager

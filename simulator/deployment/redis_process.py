@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -26,6 +27,10 @@ POLL_SECONDS = 0.02
 PORT_TRIES = 5
 """Ports that are tried: between finding a free one and listening on it somebody else may take it."""
 ANSWER_MAX_BYTES = 4096
+UNSYNCED_SECONDS = 1.0
+"""How much of what it was told a Redis may lose that syncs once a second."""
+WRITTEN = "appendonlydir/*.incr.aof"
+"""Where in its folder it writes what it is told."""
 
 
 class RedisError(ServerError):
@@ -35,12 +40,14 @@ class RedisError(ServerError):
 class RedisProcess:
     """A Redis that keeps every write (AOF, `appendfsync always`), so that what it acknowledged survives its death.
 
-    It may be killed, paused and started again, on the same port with the same folder.
+    It may be killed, paused and started again, on the same port with the same folder. One that syncs once a second may
+    crash as well.
     """
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(self, program: str, folder: Path, *, syncs_always: bool = True) -> None:
         self._program = program
         self._folder = folder
+        self._syncs = "always" if syncs_always else "everysec"
         self._process: trio.Process | None = None
         self._watchdog: Watchdog | None = None
         self.port = 0
@@ -66,7 +73,7 @@ class RedisProcess:
             port = self.port or _free_port()
             command = [
                 self._program, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(self._folder), "--save", "",
-                "--appendonly", "yes", "--appendfsync", "always", "--logfile", str(self._folder / "redis.log"),
+                "--appendonly", "yes", "--appendfsync", self._syncs, "--logfile", str(self._folder / "redis.log"),
             ]  # fmt: skip
             process = await trio.lowlevel.open_process(
                 command,
@@ -109,6 +116,14 @@ class RedisProcess:
         if watchdog is not None:
             await watchdog.dismiss()
 
+    async def crash(self) -> None:
+        """End it without what it was told in its last second, as a power loss may: that is cut off its file."""
+        sizes = {file: file.stat().st_size for file in self._folder.glob(WRITTEN)}
+        await trio.sleep(UNSYNCED_SECONDS)
+        await self.kill()
+        for file, size in sizes.items():
+            os.truncate(file, size)
+
     def pause(self) -> None:
         """Stop it where it stands (SIGSTOP): connections stay open, and nothing answers."""
         self._running().send_signal(signal.SIGSTOP)
@@ -148,7 +163,7 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def own_redis() -> AsyncIterator[RedisProcess]:
+async def own_redis(*, syncs_always: bool = True) -> AsyncIterator[RedisProcess]:
     """Start a Redis, and end it at the end. Raises RedisError."""
     program = shutil.which(PROGRAM)
     if program is None:
@@ -157,7 +172,7 @@ async def own_redis() -> AsyncIterator[RedisProcess]:
             "(Debian's package is called redis-server), or remove the line"
         )
     with TemporaryDirectory(prefix="hatchfarm-redis-") as folder:
-        redis = RedisProcess(program, Path(folder))
+        redis = RedisProcess(program, Path(folder), syncs_always=syncs_always)
         try:
             await redis.start()
             yield redis

@@ -13,7 +13,8 @@ from simulator.client.target import Target, parse_target
 from simulator.deployment.command_server import own_command
 from simulator.deployment.own import STATE_FILE, Deployment, begin, undo
 from simulator.deployment.redis_process import PROGRAM, RedisProcess, own_redis
-from simulator.deployment.server_process import SERVE, own_server
+from simulator.deployment.server_clock import set_clock, with_clock
+from simulator.deployment.server_process import own_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -114,9 +115,7 @@ class Sandbox:
             settings["HATCHFARM_STATE_FILE"] = str(folder / STATE_FILE)
         hidden = os.environ.keys() - INHERITED
         if self._wanted.clock:
-            self.step_clock(0)
-            command = (*SERVE, "--clock-ahead", str(self._clock_file))
-            making = own_server(settings, self._token, hidden, command)
+            making = own_server(settings, self._token, hidden, with_clock(self._clock_file))
         elif self._options.command:
             others = [name for name in os.environ if name.startswith(OF_SERVERS)]
             making = own_command(self._options, settings, self._token, others)
@@ -151,9 +150,7 @@ class Sandbox:
     def step_clock(self, by_ns: int) -> None:
         """Set the servers' wall clock ahead, or with a minus back."""
         self._clock_ns += by_ns
-        whole = self._clock_file.with_suffix(".new")
-        whole.write_text(str(self._clock_ns), "ascii")
-        whole.replace(self._clock_file)
+        set_clock(self._clock_file, self._clock_ns)
 
 
 @asynccontextmanager

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from reference_server.wire.units import MILLISECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
+from simulator.fuzzing.draws import Draws
 from simulator.fuzzing.ingredients import (
     ALERT_DEFAULTS,
-    DEPLOYMENTS,
     GOES_WITH,
     HABITS,
     HABITS_ON_TARGETS,
     MARKET,
     MARKET_DEFAULTS,
     MARKET_SETTINGS,
-    MISHAPS,
     OF_MONEY,
     SETTINGS,
     STALE_DEFAULT,
     attacks_drawn,
     attacks_on_targets,
 )
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
-from simulator.scenario.kinds import parse_duration
-from simulator.scenario.values import DOWN_FAULTS, LATE_NETWORK_FAULTS, NETWORK_FAULTS, PARTITION, SHARED_NETWORK_FAULTS
+from simulator.fuzzing.mishaps import draw_mishaps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from simulator.fuzzing.documents import Document
 
@@ -44,24 +40,6 @@ MARKET_ATTACKS_MAX = BRIEF_ATTACKS_MAX = 2
 MACHINES, MARKET_MACHINES = (1, 2, 3, 5, 8), (2, 3, 5)
 MARKET_OWNERS = 3
 """One in three offers nothing outside its hours: with one owner a market may have nothing to sell."""
-CALM_SHARE = 0.5
-"""Of scenarios in which the server is one in memory that nothing happens to."""
-TROUBLED_SHARE = 0.3
-"""Of those, how many have a network that is at fault."""
-FAULTS_MAX = 3
-FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
-"""How long after the beginning the first may begin, and before the end the last must be over."""
-FAULT_MS = (50, 400, 1500, 3000)
-ASKED_FAULTS = frozenset({"disk.full", "redis.down", "redis.pause"})
-"""What a server must refuse meanwhile, of which a run says nothing where no machine beat."""
-BEAT_MARGIN_MS = 500
-"""For a heartbeat to be sent and answered within such a fault, once its moment has come."""
-SCRIPT_MS, SCRIPT_ROOM_MS = 2000, 4000
-"""How far from a fault scripts begin, as one whose preparation gets a 503 proves nothing; and what they need then."""
-LONG_PARTITION_SHARE = 0.3
-"""Of scenarios whose network is at fault, how many have a partition for longer than clients wait."""
-LONG_PARTITION_SECONDS = int(ANSWER_TIMEOUT_SECONDS) + 2
-"""By which such a run is longer, too: most of that time nothing happens, which costs next to nothing."""
 
 
 class Drawn(NamedTuple):
@@ -71,16 +49,15 @@ class Drawn(NamedTuple):
     ingredients: tuple[str, ...]
 
 
-class Drawing:
+class Drawing(Draws):
     """The draws of one scenario. `weigh` says by an ingredient's name how often it is drawn, relative to others.
 
     One that is `brief` takes a third of the time: for many of them whose faults are not to be missed every day.
     """
 
     def __init__(self, seed: int, weigh: Callable[[str], float], *, brief: bool = False) -> None:
-        self._rng = np.random.default_rng(seed)
+        super().__init__(np.random.default_rng(seed), weigh)
         self._seed = seed
-        self._weigh = weigh
         self._brief = brief
 
     def draw(self) -> Drawn:
@@ -115,7 +92,7 @@ class Drawing:
             _ADDED[habit](self, document, seconds)
         return Drawn(
             document,
-            (*attacks, *settings, *habits, *self._mishaps(document, seconds), *self._troubles(document, seconds)),
+            (*attacks, *settings, *habits, *draw_mishaps(document, seconds, self._seed, self._weigh)),
         )
 
     def draw_for_target(self) -> Drawn:
@@ -137,114 +114,7 @@ class Drawing:
             _ADDED[habit](self, document, seconds)
         return Drawn(document, (*attacks, *habits))
 
-    # --- draws
-
-    def one(self, choices: Sequence[Any]) -> Any:
-        """Draw one of some."""
-        return choices[int(self._rng.integers(len(choices)))]
-
-    def up_to(self, most: int) -> int:
-        """Draw a count."""
-        return int(self._rng.integers(most + 1))
-
-    def some(self, names: Sequence[str], count: int) -> tuple[str, ...]:
-        """Draw different ones by their weights."""
-        weights = np.array([self._weigh(name) for name in names])
-        chosen = self._rng.choice(len(names), size=min(count, len(names)), replace=False, p=weights / weights.sum())
-        return tuple(names[index] for index in chosen)
-
-    def moment(self, seconds: int, share: float) -> str:
-        """Draw a moment in the first share of a run."""
-        return f"{int(self._rng.integers(500, max(501, int(seconds * share * 1000))))}ms"
-
     # --- parts of a scenario
-
-    def _mishaps(self, document: Document, seconds: int) -> tuple[str, ...]:
-        """Have the server be another one, and faults happen to it; return what was drawn.
-
-        From a generator of their own, so that the rest of a seed's scenario is what it was before there were any.
-        """
-        self._rng = np.random.default_rng((self._seed, 1))
-        if self._rng.random() < CALM_SHARE:
-            return ()
-        (deployment,) = self.some(("memory", *DEPLOYMENTS), 1)
-        server = document["server"]
-        instances = 1
-        if deployment == "durable":
-            server["durable"] = True
-            server["settings"]["HATCHFARM_JOURNAL_BYTES"] = self.one((4096, 65536, 0))
-        elif deployment != "memory":
-            server["redis"] = True
-        if deployment == "instances":
-            instances = server["instances"] = self.one((2, 3))
-        forgets = deployment in {"memory", "redis"} and "market" in document
-        possible = [kind for kind in MISHAPS[deployment] if not (forgets and kind in DOWN_FAULTS)]
-        kinds = self.some(possible, 1 + self.up_to(FAULTS_MAX - 1))
-        beat_ms = parse_duration(document["fleet"]["heartbeat_interval"]) // MILLISECOND_NS
-        document["faults"] = self._faults(kinds, instances, seconds * 1000, asked_ms=beat_ms + BEAT_MARGIN_MS)
-        keep_scripts_clear(document, seconds * 1000)
-        if deployment == "durable":
-            document["attacks"] += self._replays_over(document["faults"])
-        drawn = () if deployment == "memory" else (deployment,)
-        return (*drawn, *(one["kind"] for one in document["faults"]))
-
-    def _troubles(self, document: Document, seconds: int) -> tuple[str, ...]:
-        """Have the network have faults, of some servers that have none of their own; return what was drawn.
-
-        From a generator of their own as well.
-        """
-        self._rng = np.random.default_rng((self._seed, 2))
-        if "faults" in document or self._rng.random() >= TROUBLED_SHARE:
-            return ()
-        kinds = self.some(sorted(NETWORK_FAULTS), 1 + self.up_to(FAULTS_MAX - 1))
-        first_ms = 0
-        if self._rng.random() < LONG_PARTITION_SHARE:
-            kinds = (PARTITION, *(one for one in kinds if one != PARTITION))
-            seconds += LONG_PARTITION_SECONDS
-            document["duration"] = f"{seconds}s"
-            first_ms = LONG_PARTITION_SECONDS * 1000
-        faults = document["faults"] = self._faults(kinds, 1, seconds * 1000, first_ms)
-        for fault in faults:
-            if fault["kind"] in LATE_NETWORK_FAULTS:
-                fault["latency"] = self.one(("20ms", "150ms", "900ms"))
-            if fault["kind"] in SHARED_NETWORK_FAULTS:
-                fault["share"] = self.one((0.1, 0.5, 1.0))
-        return tuple(one["kind"] for one in faults)
-
-    def _replays_over(self, faults: Sequence[Document]) -> list[Document]:
-        """Return replays from before a server is down until after it: what it had accepted it must know again."""
-        down = [parse_duration(one["at"]) // MILLISECOND_NS for one in faults if one["kind"] in DOWN_FAULTS]
-        return [
-            {"name": "replay.exact", "start": f"{at_ms - 900}ms", "duration": "3s", "rate": 8, "share": 1.0}
-            for at_ms in down[:1]
-        ]
-
-    def _faults(
-        self, kinds: Sequence[str], instances: int, run_ms: int, first_ms: int = 0, *, asked_ms: int = 0
-    ) -> list[Document]:
-        """Return a fault of each kind, one after the other, as far as there is time; the first may have its length.
-
-        Of some nothing is known unless somebody asks meanwhile: they last `asked_ms` at least.
-        """
-        faults: list[Document] = []
-        free_ms = FIRST_FAULT_MS
-        for kind in kinds:
-            length_ms = 0 if kind == "redis.flush" else first_ms or int(self.one(FAULT_MS))
-            first_ms = 0
-            if kind in ASKED_FAULTS:
-                length_ms = max(length_ms, asked_ms)
-            last_ms = run_ms - LAST_FAULT_MS - length_ms
-            if free_ms >= last_ms:
-                break
-            at_ms = int(self._rng.integers(free_ms, last_ms))
-            fault: Document = {"kind": kind, "at": f"{at_ms}ms"}
-            if length_ms:
-                fault["duration"] = f"{length_ms}ms"
-            if instances > 1 and not kind.startswith("redis."):
-                fault["instance"] = self.up_to(instances - 1)
-            faults.append(fault)
-            free_ms = at_ms + length_ms + 1000
-        return faults
 
     def _attacks(self, least: int) -> tuple[str, ...]:
         return self.some(attacks_drawn(), self.up_to(BRIEF_ATTACKS_MAX if self._brief else ATTACKS_MAX) or least)
@@ -338,18 +208,6 @@ class Drawing:
         room = self.one(({}, {"cpu_cores": 2.5}, {"cpu_cores": 2.5, "memory_gb": 8.0, "gpus": 0}))
         ends = {"early": self.one((0.3, 1.0)), "failing": self.one((0.05, 0.5))}
         document["market"] = {**market, "offer": {**room, **wrong, **ends}}
-
-
-def keep_scripts_clear(document: Document, run_ms: int) -> None:
-    """Have scripts that would begin in a fault, or just before it, begin after it, where the run is long enough."""
-    for attack in document["attacks"]:
-        start_ms = parse_duration(attack["start"]) // MILLISECOND_NS
-        for fault in document["faults"]:
-            at_ms, length_ms = (parse_duration(fault.get(key, "0s")) // MILLISECOND_NS for key in ("at", "duration"))
-            if at_ms - SCRIPT_MS < start_ms < at_ms + length_ms + SCRIPT_MS:
-                start_ms = at_ms + length_ms + SCRIPT_MS
-        if start_ms + SCRIPT_ROOM_MS <= run_ms and not issubclass(CATALOGUE[attack["name"]], ShotAttack):
-            attack["start"] = f"{start_ms}ms"
 
 
 _ADDED: Mapping[str, Callable[[Drawing, Document, int], None]] = {

@@ -86,14 +86,17 @@ HABITS = ("stages", "silence", "clock.offset", "clock.drift", "clock.step", "rot
 HABITS_ON_TARGETS = tuple(habit for habit in HABITS if habit != MARKET)
 """Of a fleet on somebody's deployment: whether jobs may be posted there, and money spent, is not known."""
 
-DEPLOYMENTS = ("durable", "redis", "instances")
+MEMORY, INSTANCES = "memory", "instances"
+DEPLOYMENTS = ("durable", "redis", INSTANCES)
 """What a server may be besides one in memory."""
 MISHAPS: Mapping[str, tuple[str, ...]] = {
-    "memory": ("server.kill", "server.restart", "server.pause"),
+    MEMORY: ("server.kill", "server.restart", "server.pause"),
     "durable": ("server.kill", "server.restart", "server.pause", "disk.full"),
-    "redis": ("server.kill", "server.pause", "redis.down", "redis.pause", "redis.flush"),
-    "instances": ("server.kill", "server.restart", "server.pause", "redis.down", "redis.pause", "redis.flush"),
-}
+    "redis": ("server.kill", "server.pause", "redis.down", "redis.pause", "redis.flush", "redis.crash"),
+    INSTANCES: (
+        "server.kill", "server.restart", "server.pause", "redis.down", "redis.pause", "redis.flush", "redis.crash"
+    ),
+}  # fmt: skip
 """Faults that may happen to each."""
 
 OF_MONEY = ("wallet.", "job.")

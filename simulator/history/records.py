@@ -179,7 +179,8 @@ class Fault(msgspec.Struct, frozen=True):
     """A fault that the run brought about: it began between two moments, and was over between two others.
 
     `kind` is the scenario's. A killed server is over its fault once it listens again, a paused one once it goes on.
-    `problem` says why it could not be carried out or mended, in the words of what failed.
+    `problem` says why it could not be carried out or mended, in the words of what failed. Meanwhile a server's wall
+    clock may have been anything from `clock_low_ns` to `clock_high_ns` ahead.
     """
 
     kind: str
@@ -188,6 +189,8 @@ class Fault(msgspec.Struct, frozen=True):
     ended_from_ns: int
     ended_to_ns: int
     problem: str = ""
+    clock_low_ns: int = 0
+    clock_high_ns: int = 0
 
 
 class Unserved(msgspec.Struct, frozen=True):

@@ -258,7 +258,9 @@ async def _work(request: RunRequest, outcome: RunState) -> None:
         sides: dict[str, Target] = {}
         if request.target is None:
             deployment = await stack.enter_async_context(
-                own_deployment(scenario.server, request.token, request.server_settings, outcome.started_at)
+                own_deployment(
+                    scenario.server, request.token, request.server_settings, outcome.started_at, scenario.faults
+                )
             )
             watch.add_deployment(deployment)
             deployment = await stack.enter_async_context(own_network(deployment, scenario, request.seed))

@@ -77,9 +77,6 @@ NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     _faults,
     lambda scenario: _if(scenario.load, "[[load]]"),
     lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
-    lambda scenario: _if(
-        scenario.server.redis and scenario.server.settings.get("REDIS_NONCE_FALLBACK"), "REDIS_NONCE_FALLBACK"
-    ),
     lambda scenario: _if(scenario.server.tls, "TLS ([server] tls)"),
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,

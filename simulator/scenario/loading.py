@@ -14,6 +14,7 @@ from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
 from simulator.limits import SCENARIO_DEPTH_MAX
 from simulator.platform.wording import nearest, plural
+from simulator.scenario.clock_problems import clock_problems
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.market_problems import market_problems
 from simulator.scenario.network_problems import network_problems
@@ -326,7 +327,8 @@ def _fault_problems(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"{place}.duration", f"{fault.kind} needs one that is longer than nothing"
         if fault.kind == "redis.flush" and fault.duration_ns:
             yield f"{place}.duration", "forgetting takes no time: remove it"
-        yield from ((f"{place}.{key}", problem) for key, problem in network_problems(scenario, fault))
+        for problems in (network_problems, clock_problems):
+            yield from ((f"{place}.{key}", problem) for key, problem in problems(scenario, fault))
         if fault.at_ns + fault.duration_ns >= scenario.duration_ns:
             yield f"{place}.at", "is not over before the run ends"
         if fault.at_ns < free_ns.get(fault.subject, 0):

@@ -208,6 +208,8 @@ FAULTS = {
     "redis.down": "kill -9, and start again, with all that it had acknowledged, after `duration`",
     "redis.pause": "stop the process where it stands for `duration`",
     "redis.flush": "let it forget everything it holds",
+    "redis.crash": "kill -9, and start again after `duration` without what it was told in its last second",
+    "server.clock": "set its wall clock ahead by `by`, with a minus back, and have it drift, for `duration`",
     "network.latency": "let bytes take `latency` longer each way, `jitter` more or less",
     "network.reordering": "hold back a `share` of requests for up to `latency`, so that others overtake them",
     "network.loss": "reset a `share` of connections in place of passing on a request",
@@ -221,7 +223,9 @@ SHARED_NETWORK_FAULTS = frozenset({"network.reordering", "network.loss", "networ
 """Those that happen to a share of what passes."""
 PARTITION = "network.partition"
 NETWORK_FAULTS = LATE_NETWORK_FAULTS | SHARED_NETWORK_FAULTS | {PARTITION}
-LASTING_FAULTS = frozenset({"server.pause", "disk.full", "redis.down", "redis.pause"}) | NETWORK_FAULTS
+CLOCK_FAULT, CRASH_FAULT = "server.clock", "redis.crash"
+MILLION = 1_000_000
+LASTING_FAULTS = frozenset({"server.pause", "disk.full", "redis.down", "redis.pause", CLOCK_FAULT}) | NETWORK_FAULTS
 """Those that are none without a length."""
 DOWN_FAULTS = frozenset({"server.kill", "server.restart"})
 """Those after which a server begins anew, with what it has kept."""
@@ -251,9 +255,26 @@ class FaultOptions(Table, frozen=True, kw_only=True):
         Duration, Meta(description="Of `network.latency`, by how much it varies at random, either way.")
     ] = msgspec.field(name="jitter", default_factory=Duration)
 
+    by_ns: Annotated[
+        Offset, Meta(description="Of `server.clock`, how far the clock is set: ahead, or with a minus back.")
+    ] = msgspec.field(name="by", default_factory=Offset)
+    drift_ppm: Annotated[
+        float,
+        Meta(ge=-1_000_000, le=1_000_000, description="Of `server.clock`, how wrong it goes."),
+    ] = 0.0
+
+    @property
+    def clock_bounds_ns(self) -> tuple[int, int]:
+        """Return how far ahead a clock may be meanwhile, at least and at most."""
+        by_ns = int(self.by_ns)
+        end_ns = by_ns + round(self.drift_ppm * self.duration_ns / MILLION)
+        return min(0, by_ns, end_ns), max(0, by_ns, end_ns)
+
     @property
     def subject(self) -> str:
         """Name what it happens to: two faults of one subject must not overlap."""
+        if self.kind == CLOCK_FAULT:
+            return f"the clock of server {self.instance}"
         if self.kind in NETWORK_FAULTS:
             return f"the network before server {self.instance}"
         return "Redis" if self.kind.startswith("redis.") else f"server {self.instance}"

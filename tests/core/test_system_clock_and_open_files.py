@@ -41,6 +41,18 @@ def test_a_stepped_clock_steps_its_wall_time_alone(tmp_path: Path) -> None:
         assert clock.now() == Instant(1_000 + ahead, 500)
 
 
+def test_a_stepped_clock_may_drift_from_when_it_is_first_read(tmp_path: Path) -> None:
+    system = SetClock(Instant(1_000_000, 500_000))
+    file = tmp_path / "ahead"
+    clock = SteppedClock(system, file)
+    file.write_text("-1000 -250000.0", "ascii")
+    assert clock.now() == Instant(1_000_000 - 1_000, 500_000)
+    system.advance(4.0)
+    assert clock.now() == Instant(1_000_000 - 1_000 + 3_000_000_000, 500_000 + 4_000_000_000)
+    file.write_text("0", "ascii")
+    assert clock.now() == system.now()
+
+
 @pytest.mark.parametrize(
     ("soft", "hard", "fixed", "limit"),
     [

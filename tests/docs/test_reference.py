@@ -61,13 +61,17 @@ def test_there_is_no_other_page_beside_them() -> None:
     assert {path.name for path in (ROOT / "docs/reference").iterdir()} == {*reference_pages()}, MAKE
 
 
+OF_CLOCKS = {"faults.by", "faults.drift_ppm"}
+
+
 def test_all_examples_of_the_scenario_page_are_one_scenario() -> None:
     assert remarks(parse_scenario(WHOLE, KNOWN), WHOLE.encode()) == []
 
 
 def test_every_key_of_a_scenario_has_an_example() -> None:
-    """A new key's stands in simulator/commands/reference/examples.py."""
-    assert schema_keys(json_schema()) - written_keys(tomllib.loads(WHOLE)) == set()
+    """A new key's stands in simulator/commands/reference/examples.py; one that goes with few others, in its page."""
+    assert schema_keys(json_schema()) - written_keys(tomllib.loads(WHOLE)) == OF_CLOCKS
+    assert all(f"\n{key.partition('.')[2]} = " in page("faults") for key in OF_CLOCKS)
 
 
 def test_a_scenario_written_from_the_page_is_right_the_first_time() -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from simulator.checkers.verdict import Verdict
 
 KILL, RESTART, FULL = "server.kill", "server.restart", "disk.full"
-DOWN, PAUSE, FLUSH = "redis.down", "redis.pause", "redis.flush"
+DOWN, PAUSE, FLUSH, CRASH = "redis.down", "redis.pause", "redis.flush", "redis.crash"
 
 
 class Tale(Story):

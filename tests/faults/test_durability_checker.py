@@ -178,6 +178,17 @@ def test_a_fault_within_the_time_of_another_is_healed_with_that() -> None:
     assert tale.rules() == []
 
 
+def test_what_instances_refused_they_may_have_accepted_for_want_of_an_answer_of_redis() -> None:
+    for instances, rules in ((1, ["refused"]), (2, [])):
+        tale = Tale(durable=True, instances=instances)
+        tale.register(0, 1)
+        tale.heartbeat(0, 2)
+        tale.fault(FLUSH, 10, 10.1)
+        tale.heartbeat(0, 10, Answer.UNAVAILABLE, status=503)
+        tale.shown(12, wrk_0=2)
+        assert tale.rules() == rules
+
+
 def test_what_is_refused_within_seconds_of_a_fault_proves_nothing() -> None:
     tale = Tale()
     tale.fault(FULL, 10, 11)

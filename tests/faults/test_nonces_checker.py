@@ -8,7 +8,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
 from simulator.history.records import GeneratorSample
-from tests.faults.stories import DOWN, FLUSH, KILL, PAUSE, Tale
+from tests.faults.stories import CRASH, DOWN, FLUSH, KILL, PAUSE, Tale
 
 
 def away(kind: str = DOWN, **settings: bool) -> Tale:
@@ -29,7 +29,7 @@ def test_other_faults_are_none_of_its_matters() -> None:
     assert away(KILL).judge()["nonces"].status is Status.NOT_APPLICABLE
 
 
-@pytest.mark.parametrize("kind", [DOWN, PAUSE, FLUSH])
+@pytest.mark.parametrize("kind", [DOWN, PAUSE, FLUSH, CRASH])
 def test_a_server_that_fails_closed_passes(kind: str) -> None:
     tale = away(kind)
     refuse(tale, 11)
@@ -39,7 +39,7 @@ def test_a_server_that_fails_closed_passes(kind: str) -> None:
     assert verdict.figures["refused"] == 1
 
 
-@pytest.mark.parametrize("kind", [DOWN, PAUSE, FLUSH])
+@pytest.mark.parametrize("kind", [DOWN, PAUSE, FLUSH, CRASH])
 def test_an_acceptance_that_nobody_could_know_to_be_right_is_found(kind: str) -> None:
     tale = away(kind)
     refuse(tale, 11)
@@ -47,9 +47,10 @@ def test_an_acceptance_that_nobody_could_know_to_be_right_is_found(kind: str) ->
     assert tale.rules("nonces") == ["open"]
 
 
-def test_after_a_flush_nothing_is_accepted_for_twice_the_window() -> None:
+@pytest.mark.parametrize("kind", [FLUSH, CRASH])
+def test_after_a_flush_or_a_crash_nothing_is_accepted_for_twice_the_window(kind: str) -> None:
     for at, rules in ((189.5, ["open"]), (190.5, [])):
-        tale = away(FLUSH)
+        tale = away(kind)
         refuse(tale, 11)
         tale.heartbeat(0, at)
         assert tale.rules("nonces") == rules
@@ -73,6 +74,14 @@ def test_with_the_fallback_instances_go_on_alone_but_not_after_a_flush() -> None
         assert tale.judge()["nonces"].status is status
 
 
+def test_a_fallback_that_goes_on_alone_may_do_so_after_a_flush_too() -> None:
+    for kind, rules in ((PAUSE, []), (CRASH, []), (KILL, ["open"])):
+        tale = away(FLUSH, nonce_fallback=True)
+        tale.fault(kind, 20, 22)
+        tale.heartbeat(0, 21)
+        assert tale.rules("nonces") == rules
+
+
 def test_refusals_that_half_of_the_time_take_longer_than_they_may_are_found() -> None:
     for slow, rules in ((2, []), (4, ["slow"])):
         tale = away()
@@ -91,3 +100,12 @@ def test_a_refusal_that_the_harness_read_late_is_not_slow(lag: float, rules: lis
 
 def test_a_fault_that_nobody_met_proves_nothing() -> None:
     assert away().judge()["nonces"].status is Status.INCONCLUSIVE
+
+
+def test_of_a_fault_that_comes_and_goes_nothing_need_be_known_each_time() -> None:
+    tale = away(nonce_fallback=False)
+    tale.fault(PAUSE, 20, 20.4)
+    refuse(tale, 11)
+    assert tale.judge()["nonces"].status is Status.PASS
+    tale.fault(PAUSE, 30, 32)
+    assert tale.judge()["nonces"].status is Status.INCONCLUSIVE

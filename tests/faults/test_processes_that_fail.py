@@ -152,6 +152,18 @@ async def test_a_killed_redis_comes_back_with_all_that_it_had_acknowledged() -> 
         assert await command(redis, "GET", "nonce") == b"$1\r\n1\r\n"
 
 
+async def test_a_redis_that_crashed_comes_back_without_its_last_second() -> None:
+    async with own_redis(syncs_always=False) as redis:
+        await command(redis, "SET", "old", "1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(redis.crash)
+            await trio.testing.wait_all_tasks_blocked()
+            await command(redis, "SET", "new", "1")
+        await redis.start()
+        assert await command(redis, "GET", "old") == b"$1\r\n1\r\n"
+        assert await command(redis, "GET", "new") == b"$-1\r\n"
+
+
 async def test_a_flushed_redis_has_forgotten_and_a_paused_one_does_not_answer() -> None:
     async with own_redis() as redis:
         await command(redis, "SET", "nonce", "1")

@@ -25,6 +25,7 @@ LISTED = 'write the metric in quotes and a list of expressions, like "heartbeat.
 UNREADABLE = "not TOML that can be read: a number is too long, or brackets are nested too deep"
 ATTACK = '[[attacks]]\nname = "replay.exact"\nstart = "1s"\nduration = "1s"\nrate = 1\n'
 NETWORK = '[[faults]]\nkind = "network.{}"\nat = "1s"\nduration = "1s"\n'
+CLOCK = '[[faults]]\nkind = "server.clock"\nat = "1s"\nduration = "1s"\n'
 FAULT = '[[faults]]\nkind = "server.kill"\nat = "1s"\n'
 ABORT = '[[abort_on_fail]]\nmetric = "heartbeat.accepted"\nthreshold = "rate==1"\n'
 SILENCE = '[[fleet.silence]]\nshare = 0.1\nat = "1s"\nduration = "1s"\n'
@@ -271,6 +272,29 @@ BROKEN = (
            add=FAULT.replace("kill", "pause")),
     Broken("a flush with a length", "line 10: faults[0].duration: forgetting takes no time: remove it",
            add=FAULT.replace("server.kill", "redis.flush") + 'duration = "1s"\n[server]\nredis = true\n'),
+    Broken("a clock that is right", "line 7: faults[0].by: server.clock needs one, or `drift_ppm`", add=CLOCK),
+    Broken("a clock that is too far off",
+           "line 11: faults[0].by: is more than 60s in all: right machines would be refused",
+           add=CLOCK + 'by = "-61s"\n'),
+    Broken("a clock that drifts too far",
+           "line 7: faults[0].by: is more than 200ms in all: what instances share has times by their clocks, which "
+           "must agree", add=CLOCK + "drift_ppm = 300000.0\n[server]\nredis = true\ninstances = 2\n"),
+    Broken("a clock of another fault", "line 10: faults[0].by: is for server.clock alone: remove it",
+           add=FAULT + 'by = "1s"\n'),
+    Broken("a server's clock and machines'",
+           "line 8: faults[0].kind: of two wrong clocks nobody could tell whose a refusal is: take `clocks` out of "
+           "[fleet]",
+           add=CLOCK + 'by = "1s"\n[[fleet.clocks]]\nshare = 0.1\noffset = "1s"\n'),
+    Broken("a window of a wrong clock",
+           "line 8: faults[0].kind: skew.ahead proves nothing of a server whose clock is wrong: leave one of them out",
+           add=CLOCK + 'by = "1s"\n[[attacks]]\nname = "skew.ahead"\nstart = "1s"\nduration = "1s"\nrate = 1\n'),
+    Broken("a market by a wrong clock",
+           "line 8: faults[0].kind: what a market lists is in the order of a clock that goes on: leave one of them out",
+           add=CLOCK + 'by = "1s"\n[[attacks]]\nname = "job.foreign"\nstart = "1s"\nduration = "1s"\nrate = 1\n'),
+    Broken("a restart by a wrong clock",
+           "line 8: faults[0].kind: what it kept by a wrong clock it reads by a right one: leave out its kills and "
+           "restarts",
+           add=CLOCK + 'by = "1s"\n' + FAULT),
     Broken("a fault after the end", "line 9: faults[0].at: is not over before the run ends",
            add=FAULT.replace('"1s"', '"10s"')),
     Broken("a fault that outlasts the run", "line 9: faults[0].at: is not over before the run ends",

@@ -147,11 +147,6 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "printed"),
     [
-        (
-            "[server.settings]",
-            "[server]\nredis = true\n[server.settings]\nREDIS_NONCE_FALLBACK = true",
-            "NONCE_FALLBACK",
-        ),
         ("[server.settings]", "[server]\ntls = true\n[server.settings]", "TLS"),
         ("owner.header-mismatch", "replay.after-restart", "replay.after-restart"),
     ],

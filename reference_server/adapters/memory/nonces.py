@@ -9,31 +9,60 @@ import trio
 
 from reference_server.adapters.memory.pauses import Pause, at_once
 from reference_server.core.nonces import NonceMemory, lasting_nonce_names
-from reference_server.limits import NONCES_MAX, REDIS_WAIT_SECONDS
+from reference_server.limits import NONCES_MAX, REDIS_RECONNECT_PAUSE_SECONDS, REDIS_WAIT_SECONDS
 from reference_server.ports import NonceRequest, Reservation, SharedDown
 from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reference_server.ports import Clock
     from reference_server.settings import Settings
+    from reference_server.wire.values import Instant
 
 
 class SharedNonces:
-    """What is outside: all nonces that were reserved by any instance. While it is `down` no call reaches it."""
+    """What is outside: all nonces that were reserved by any instance. While it is `down` no call reaches it.
 
-    def __init__(self, settings: Settings) -> None:
+    It goes by a `clock` of its own, or else by those of who asks. Once it has forgotten anything nobody can tell what
+    was accepted, until no replay of that can be in time any more.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.down = False
-        ttl_ns, skew_ns = settings.nonce_ttl_seconds * SECOND_NS, settings.skew_seconds * SECOND_NS
-        self._memory = NonceMemory(ttl_ns, skew_ns, NONCES_MAX)
+        self._clock = clock
+        self._ttl_ns, self._skew_ns = settings.nonce_ttl_seconds * SECOND_NS, settings.skew_seconds * SECOND_NS
         self._name = lasting_nonce_names(bytes(16))  # the same in every process
         self._workers: dict[str, int] = {}
+        self._memory = NonceMemory(self._ttl_ns, self._skew_ns, NONCES_MAX)
+        self._blind_until_ns = -1
+
+    def forget(self, now: Instant) -> None:
+        """Forget all, and who asks from now on finds that out, as by the canary in Redis."""
+        self._memory = NonceMemory(self._ttl_ns, self._skew_ns, NONCES_MAX)
+        self._blind_until_ns = now.monotonic_ns + 2 * self._skew_ns
+
+    def is_whole(self, now: Instant) -> bool:
+        """Return whether all that may still be replayed is known here."""
+        return now.monotonic_ns >= self._blind_until_ns
+
+    def remember(self, request: NonceRequest) -> Reservation:
+        """Reserve one nonce, whether or not others were forgotten."""
+        now = self.now(request)
+        self._memory.expire(now)
+        worker = self._workers.setdefault(request.worker_id, len(self._workers))
+        return self._memory.reserve(self._name(worker, request.nonce), request.timestamp_ns, now)
 
     def reserve(self, request: NonceRequest) -> Reservation:
-        """Reserve one nonce, now."""
-        self._memory.expire(request.now)
-        worker = self._workers.setdefault(request.worker_id, len(self._workers))
-        return self._memory.reserve(self._name(worker, request.nonce), request.timestamp_ns, request.now)
+        """Reserve one nonce, now, and see in the same step that none was forgotten."""
+        reservation = self.remember(request)
+        if reservation is Reservation.RESERVED and not self.is_whole(self.now(request)):
+            return Reservation.UNAVAILABLE
+        return reservation
+
+    def now(self, request: NonceRequest) -> Instant:
+        """Return the moment of a request."""
+        return request.now if self._clock is None else self._clock.now()
 
 
 class MemoryNonces:
@@ -45,10 +74,69 @@ class MemoryNonces:
 
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
         """Reserve each nonce in turn, all in one step."""
+        reservations = await self._ask(asked)
+        return [Reservation.UNAVAILABLE] * len(asked) if reservations is None else reservations
+
+    async def _ask(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation] | None:
+        """Return what came of it; None where there was no answer in time."""
         with suppress(SharedDown), trio.move_on_after(REDIS_WAIT_SECONDS):
             await self._pause()
             if not self._shared.down:
                 reservations = [self._shared.reserve(request) for request in asked]
                 await self._pause()
                 return reservations
-        return [Reservation.UNAVAILABLE] * len(asked)
+        return None
+
+
+class FallbackNonces(MemoryNonces):
+    """The same of an instance that goes on by its own memory while nothing answers (`REDIS_NONCE_FALLBACK`).
+
+    What it accepts alone is written back before it asks again; `run` does that. One that is not `fresh` begins without
+    what it had accepted before, and refuses by itself what might be of it.
+    """
+
+    def __init__(
+        self, shared: SharedNonces, settings: Settings, now: Instant, pause: Pause = at_once, *, fresh: bool
+    ) -> None:
+        super().__init__(shared, pause)
+        self._own = SharedNonces(settings)
+        if not fresh:
+            self._own.forget(now)
+        self._unwritten: list[NonceRequest] = []
+        self._alone = False
+
+    async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
+        """Reserve each nonce in turn: in one step outside, or here."""
+        reservations = None if self._alone else await self._ask(asked)
+        if reservations is None:
+            self._alone = True
+            reservations = [self._own.reserve(request) for request in asked]
+            self._unwritten += _reserved(asked, reservations)
+        else:
+            for request in _reserved(asked, reservations):
+                self._own.remember(request)
+        return reservations
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look while it is alone whether it need not be any more."""
+        task_status.started()
+        while True:
+            await trio.sleep(REDIS_RECONNECT_PAUSE_SECONDS)
+            while self._alone and await self._write_back():
+                self._alone = bool(self._unwritten)  # more may have been accepted meanwhile
+
+    async def _write_back(self) -> bool:
+        """Tell what was accepted alone; return whether there was an answer."""
+        with suppress(SharedDown), trio.move_on_after(REDIS_WAIT_SECONDS):
+            await self._pause()
+            if not self._shared.down:
+                for request in self._unwritten:
+                    self._shared.remember(request)
+                self._unwritten = []
+                await self._pause()
+                return True
+        return False
+
+
+def _reserved(asked: Sequence[NonceRequest], reservations: Sequence[Reservation]) -> list[NonceRequest]:
+    return [one for one, got in zip(asked, reservations, strict=True) if got is Reservation.RESERVED]

@@ -53,12 +53,16 @@ class SharedStorage:
         self._election_seconds = election_seconds
         self.nonces = SharedNonces(settings)
         self.term = ""
+        self.intact = True
+        """Whether it is known to hold all that it was given."""
         self.position = self.fencing_token = self.trimmed = 0
         self.groups: list[Group] = []
+        self._appended_at: list[float] = []
         self.snapshot = b""
         self.journal_bytes = 0
         self.lease, self.lease_until = "", -math.inf
-        self.waiting: list[str] = []
+        self.waiting: dict[str, float] = {}
+        """When each instance that waits for the lease last asked for it, in the order in which they began to ask."""
         self.compaction_claimed_until = -math.inf
         self._candidates: dict[str, tuple[int, int, bool]] = {}
         self._election_began = self._election_ends = -math.inf
@@ -66,11 +70,23 @@ class SharedStorage:
 
     def lose(self) -> None:
         """Forget the journal, as a Redis does that was emptied. The nonces are still known."""
-        self.term, self.lease, self.groups = "", "", []
+        self.term, self.lease, self.groups, self._appended_at = "", "", [], []
+
+    def rewind(self, seconds: float) -> None:
+        """Lose the groups of the last seconds, as a Redis does that syncs now and then and whose machine failed.
+
+        A snapshot that it was given meanwhile is still there.
+        """
+        since = trio.current_time() - seconds
+        lost = [group for group, at in zip(self.groups, self._appended_at, strict=True) if at >= since]
+        if lost:
+            del self.groups[-len(lost) :], self._appended_at[-len(lost) :]
+            self.position = lost[0].position - 1
+        self.lease, self.intact = "", False
 
     def lacks(self, place: JournalPosition) -> str:
         """Return why what comes after a place is not here; empty where it is."""
-        if not self.term or self.term != place.term or self.position < place.position:
+        if not self.intact or not self.term or self.term != place.term or self.position < place.position:
             return "its journal was lost"
         return "a snapshot took the place of what was not read yet" if self.trimmed > place.position else ""
 
@@ -83,8 +99,15 @@ class SharedStorage:
         """Append a group, and return its position."""
         self.position += 1
         self.groups.append(Group(self.position, lease, changes))
+        self._appended_at.append(trio.current_time())
         self.journal_bytes += len(changes)
         return self.position
+
+    def trim(self, position: int) -> None:
+        """Drop the groups up to a position."""
+        kept = sum(group.position > position for group in self.groups)
+        at = len(self.groups) - kept
+        del self.groups[:at], self._appended_at[:at]
 
     def read(self, place: JournalPosition, own: int = 0) -> ReadResult:
         """Return the next groups after a place."""
@@ -94,7 +117,7 @@ class SharedStorage:
     def elect(self, instance: str, place: JournalPosition, *, clean: bool) -> Election:
         """Have an instance take part in the election of who begins the next term."""
         now = trio.current_time()
-        if self.term and not (self.term == place.term and self.position < place.position):
+        if self.intact and self.term and not (self.term == place.term and self.position < place.position):
             return Election.INTACT
         self.term = ""
         if now >= self._election_ends:
@@ -112,7 +135,8 @@ class SharedStorage:
         if self._elected != instance:
             raise SharedLost("another instance was first, for this one took too long")
         self.term, self.position, self.fencing_token, self.trimmed = term, *3 * (place.position,)
-        self.groups, self.snapshot, self.journal_bytes, self.lease = [], snapshot, 0, ""
+        self.groups, self._appended_at, self.snapshot, self.journal_bytes, self.lease = [], [], snapshot, 0, ""
+        self.intact = True
         self._election_ends, self._elected = -math.inf, ""
         return JournalPosition(term, place.position, place.position)
 
@@ -169,23 +193,22 @@ class MemorySharedJournal:
     async def acquire(self, place: JournalPosition, within: float) -> tuple[str, ReadResult]:
         """Acquire the lease, asking for it until then in the order in which instances began to ask."""
         lease, until = self._next_name(), trio.current_time() + within
-        try:
-            while (left := until - trio.current_time()) > 0:
-                if await self._step(lambda: self._may_lease(place, lease), left):
-                    return lease, await self.read(place, until - trio.current_time())
-                await trio.sleep(SHARED_LEASE_POLL_SECONDS)
-        finally:
-            if self._name in self._storage.waiting:
-                self._storage.waiting.remove(self._name)
+        while (left := until - trio.current_time()) > 0:
+            if await self._step(lambda: self._may_lease(place, lease), left):
+                return lease, await self.read(place, until - trio.current_time())
+            await trio.sleep(SHARED_LEASE_POLL_SECONDS)
         raise SharedBusy("another instance has the lease")
 
     def _may_lease(self, place: JournalPosition, lease: str) -> bool:
         storage, now = self._storage, trio.current_time()
         storage.check(place)
-        if self._name not in storage.waiting:
-            storage.waiting.append(self._name)
-        if (storage.lease and storage.lease_until > now) or storage.waiting[0] != self._name:
+        storage.waiting[self._name] = now
+        for name, asked in [*storage.waiting.items()]:
+            if asked <= now - self.bounds.lease_place_seconds:
+                del storage.waiting[name]
+        if (storage.lease and storage.lease_until > now) or next(iter(storage.waiting)) != self._name:
             return False
+        del storage.waiting[self._name]
         storage.lease, storage.lease_until = lease, now + self.bounds.lease_seconds
         return True
 
@@ -235,7 +258,7 @@ class MemorySharedJournal:
         storage = self._storage
         if not storage.term:
             return None
-        return JournalStatus(JournalPosition(storage.term, storage.position, storage.fencing_token), intact=True)
+        return JournalStatus(JournalPosition(storage.term, storage.position, storage.fencing_token), storage.intact)
 
     async def load(self) -> SharedSnapshot:
         """Return the last snapshot, and all groups after it."""
@@ -282,6 +305,6 @@ class MemorySharedJournal:
     def _compact(self, place: JournalPosition, snapshot: bytes, journal_bytes: int) -> None:
         storage = self._storage
         storage.check(place)
-        storage.groups = [group for group in storage.groups if group.position > place.position]
+        storage.trim(place.position)
         storage.snapshot, storage.trimmed = snapshot, place.position
         storage.journal_bytes -= journal_bytes

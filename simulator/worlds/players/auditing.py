@@ -94,11 +94,29 @@ class Auditor:
         self._events_max = events_max
         self._bytes_max = bytes_max
         self._witness = Witness(history, now, reads=True)
-        self._connection = ControlConnection(target, auditor_source(target, 0), self._witness)
-        self._requests = 0
+        self._instance = 0
+        """Which instance is asked: one after the other, for all of them show the same lists."""
         self._addresses = 0
+        self._connections = self._connect()
+        self._requests = 0
         self._bytes = 0
         self._asked_ns = 0
+
+    @property
+    def _connection(self) -> ControlConnection:
+        return self._connections[self._instance % len(self._connections)]
+
+    def _connect(self) -> list[ControlConnection]:
+        """Return a connection to each instance, from the next address."""
+        source = auditor_source(self.target, self._addresses)
+        return [
+            ControlConnection(msgspec.structs.replace(self.target, port=port, others=()), source, self._witness)
+            for port in (self.target.port, *self.target.others)
+        ]
+
+    async def _close(self) -> None:
+        for connection in self._connections:
+            await connection.close()
 
     async def watch(self) -> None:
         """Look at one owner's heads after the other, until cancelled."""
@@ -111,6 +129,7 @@ class Auditor:
             started = trio.current_time()
             if owners:
                 turn += 1
+                self._instance = turn // len(owners)
                 with suppress(LostError):
                     await self._look(owners[turn % len(owners)])
             took_seconds = trio.current_time() - started
@@ -120,7 +139,7 @@ class Auditor:
         """Read whole lists, and the heads of those for which there is no time. Never raises for what a server does."""
         share_seconds = self._duration_seconds * AUDIT_READING_SHARE
         whole_seconds = min(max(AUDIT_READING_MIN_SECONDS, share_seconds), AUDIT_READING_MAX_SECONDS)
-        await self._connection.close()  # an answer may be on its way that nobody waits for any more
+        await self._close()  # an answer may be on its way that nobody waits for any more
         self._asked_ns = self._now()
         waiting = self._order()
         wanted = len(waiting)
@@ -131,12 +150,12 @@ class Auditor:
                 if scope.cancelled_caught:
                     if len(waiting) == wanted:
                         self._trouble(f"no whole list within {whole_seconds:g} s")
-                    await self._connection.close()
+                    await self._close()
                 for owner_id in waiting:
                     await self._look(owner_id)
         except LostError as error:
             self._trouble(str(error))
-        await self._connection.close()
+        await self._close()
 
     def _trouble(self, why: str) -> None:
         self.history.trouble(self._asked_ns, "audit list", why)
@@ -176,6 +195,9 @@ class Auditor:
         Raises LostError. What was read in part is not kept, as nobody could say what is missing.
         """
         pages: list[AuditReading] = []
+        for _ in self._connections[1:]:  # what one instance shows, the next must show as well
+            await self._look(owner_id)
+            self._instance += 1
         for _ in range(PASSES):
             pages = [await self._page(owner_id, 0)]
             first = pages[0]
@@ -213,10 +235,9 @@ class Auditor:
         """Go on from another address before the rate limit of this one is near."""
         self._requests += 1
         if self._requests > REQUESTS_PER_ADDRESS:
-            await self._connection.close()
+            await self._close()
             self._addresses += 1
-            source = auditor_source(self.target, self._addresses)
-            self._connection = ControlConnection(self.target, source, self._witness)
+            self._connections = self._connect()
             self._requests = 1
 
 

@@ -95,6 +95,14 @@ class FaultPlayer:
                 except ServerError as error:
                     problem = problem or str(error)
                 self._history.faults.append(
-                    Fault(fault.kind, began_from_ns, began_to_ns, ended_from_ns, now(), problem)
+                    Fault(
+                        fault.kind,
+                        began_from_ns,
+                        began_to_ns,
+                        ended_from_ns,
+                        now(),
+                        problem,
+                        *fault.clock_bounds_ns,
+                    )
                 )
                 self._progress.end(*of, now(), problem)

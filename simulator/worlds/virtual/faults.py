@@ -65,6 +65,14 @@ async def _empty_disk(world: VirtualWorld, fault: FaultOptions) -> None:
     _server(world, fault).disk.full = False
 
 
+async def _set_clock(world: VirtualWorld, fault: FaultOptions) -> None:
+    _server(world, fault).clock.set_off(fault.by_ns, fault.drift_ppm)
+
+
+async def _put_clock_right(world: VirtualWorld, fault: FaultOptions) -> None:
+    _server(world, fault).clock.set_off(0, 0.0)
+
+
 def _redis(world: VirtualWorld) -> VirtualRedis:
     if world.redis is None:
         raise ServerError("there is no Redis")
@@ -88,7 +96,11 @@ async def _resume_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
 
 
 async def _flush_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
-    _redis(world).flush()
+    await _redis(world).flush()
+
+
+async def _fail_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+    await _redis(world).fail()
 
 
 async def _nothing(_world: VirtualWorld, _fault: FaultOptions) -> None:
@@ -100,10 +112,12 @@ FAULT_ACTIONS: Mapping[str, FaultActions] = {
     "server.restart": FaultActions(_stop, _start),
     **dict.fromkeys(NETWORK_FAULTS, FaultActions(_trouble_network, _calm_network)),
     "server.pause": FaultActions(_pause, _resume),
+    "server.clock": FaultActions(_set_clock, _put_clock_right),
     "disk.full": FaultActions(_fill_disk, _empty_disk),
     "redis.down": FaultActions(_end_redis, _start_redis),
     "redis.pause": FaultActions(_pause_redis, _resume_redis),
     "redis.flush": FaultActions(_flush_redis, _nothing),
+    "redis.crash": FaultActions(_fail_redis, _start_redis),
 }
 """By a scenario's `kind`. What of `scenario.values.FAULTS` has no row here is refused in virtual time."""
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from reference_server.adapters.memory.limiter import MemoryLimiter, SharedWindows
-from reference_server.adapters.memory.nonces import MemoryNonces, SharedNonces
+from reference_server.adapters.memory.nonces import FallbackNonces, MemoryNonces, SharedNonces
 from reference_server.adapters.memory.shared_journal import MemorySharedJournal, SharedStorage
 from reference_server.limits import REDIS_ATTEMPT_SECONDS
-from reference_server.ports import NonceRequest, Reservation, SharedDown
+from reference_server.ports import SharedDown
 from reference_server.wire.units import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
 from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.ports import Clock, Entropy, SharedBounds
     from reference_server.settings import Settings
-    from reference_server.wire.values import Instant
 
 ADDRESS = "127.0.0.1:6379"
 """Where instances are told that it is. Nobody connects there."""
@@ -30,37 +29,16 @@ SLOW_SHARE, SLOW_NS = 0.01, 20 * MILLISECOND_NS
 """How often it takes longer, and how long at most."""
 OTHER_MOMENTS_SHARE = 0.1
 """How many of the moments at which a process waits without a lease count as such: there are far more of them."""
+UNSYNCED_SECONDS = 1.0
+"""How much of what it was told a Redis may lose that syncs once a second (`appendfsync everysec`)."""
 DONE_SHARE = 0.5
 """How much of what is asked of a Redis that hangs it had done already."""
-
-
-class _Nonces(SharedNonces):
-    """Nonces by the clock of Redis. After a flush nobody can tell what was accepted, until no replay can be in time."""
-
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        super().__init__(settings)
-        self._settings = settings
-        self._clock = clock
-        self._blind_until_ns = -1
-
-    def flush(self) -> None:
-        """Forget all."""
-        super().__init__(self._settings)
-        self._blind_until_ns = self._clock.now().monotonic_ns + 2 * self._settings.skew_seconds * SECOND_NS
-
-    def reserve(self, request: NonceRequest) -> Reservation:
-        """Reserve one nonce, now."""
-        now: Instant = self._clock.now()
-        reservation = super().reserve(NonceRequest(request.worker_id, request.nonce, request.timestamp_ns, now))
-        if reservation is Reservation.RESERVED and now.monotonic_ns < self._blind_until_ns:
-            return Reservation.UNAVAILABLE
-        return reservation
 
 
 class VirtualRedis:
     """What is outside of all instances: a journal, nonces and windows of rate limits. It is made by the first of them.
 
-    It may be down, and keeps what it has; hang, and answer nothing until it goes on; and forget all.
+    It may be down, and keep what it has, or all but the last; hang, and answer nothing until it goes on; forget all.
     """
 
     def __init__(self, clock: Clock, rng: np.random.Generator) -> None:
@@ -69,15 +47,15 @@ class VirtualRedis:
         self.rng = rng
         self.most_ns = MOST_NS[int(rng.integers(len(MOST_NS)))]
         self._storage: SharedStorage | None = None
-        self._nonces: _Nonces | None = None
+        self._nonces: SharedNonces | None = None
         self._windows: SharedWindows | None = None
         self.hangs: trio.Event | None = None
         """Set once it goes on; None while it does not hang."""
 
-    def _made(self, settings: Settings) -> tuple[SharedStorage, _Nonces, SharedWindows]:
+    def _made(self, settings: Settings) -> tuple[SharedStorage, SharedNonces, SharedWindows]:
         if self._storage is None or self._nonces is None or self._windows is None:
             self._storage, self._windows = SharedStorage(settings), SharedWindows(settings)
-            self._nonces = self._storage.nonces = _Nonces(settings, self._clock)
+            self._nonces = self._storage.nonces = SharedNonces(settings, self._clock)
         return self._storage, self._nonces, self._windows
 
     def be_down(self, *, down: bool) -> None:
@@ -86,10 +64,14 @@ class VirtualRedis:
             if one is not None:
                 one.down = down
 
-    async def hang(self) -> None:
-        """Answer nobody from here on: as often as not from a moment at which somebody has the lease."""
+    async def _until_busy(self) -> None:
+        """Wait, as often as not, until somebody waits for an answer; with the lease, where there is one."""
         if self.rng.random() < BUSY_SHARE:
             await self.moments.wait(int(self.rng.integers(1, BUSY_MOMENTS + 1)), BUSY_SECONDS)
+
+    async def hang(self) -> None:
+        """Answer nobody from here on."""
+        await self._until_busy()
         self.hangs = trio.Event()
 
     def go_on(self) -> None:
@@ -98,11 +80,25 @@ class VirtualRedis:
             self.hangs.set()
             self.hangs = None
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         """Forget all there is."""
+        await self._until_busy()
         if self._storage is not None and self._nonces is not None:
             self._storage.lose()
-            self._nonces.flush()
+            self._nonces.forget(self._clock.now())
+
+    async def fail(self) -> None:
+        """Answer nobody from here on, and lose what came in the last second."""
+        await self._until_busy()
+        self.be_down(down=True)
+        if self._storage is not None and self._nonces is not None:
+            self._storage.rewind(UNSYNCED_SECONDS)
+            self._nonces.forget(self._clock.now())
+
+    @property
+    def has_leases(self) -> bool:
+        """Return whether it holds a journal, which is changed under leases."""
+        return self._storage is not None and bool(self._storage.term)
 
     def is_leased_to(self, name: str) -> bool:
         """Return whether a process has the lease of the journal now."""
@@ -115,6 +111,10 @@ class VirtualRedis:
     def nonces_of(self, client: RedisClient, settings: Settings) -> MemoryNonces:
         """Return the nonces as one process has them."""
         return MemoryNonces(self._made(settings)[1], client.pause)
+
+    def fallback_of(self, client: RedisClient, settings: Settings, *, fresh: bool) -> FallbackNonces:
+        """Return the nonces as a process has them that goes on without it."""
+        return FallbackNonces(self._made(settings)[1], settings, self._clock.now(), client.pause, fresh=fresh)
 
     def limiter_of(self, client: RedisClient, settings: Settings) -> MemoryLimiter | None:
         """Return the rate limit as one process has it; None where its settings do not share it."""
@@ -133,6 +133,8 @@ class RedisClient:
         self._moments = moments
         self._redis = redis
         self._cut_off = False
+        self._leased = False
+        """Whether it had the lease when it asked last: whether it is released it knows from the answer."""
         self._broken_by: trio.Event | None = None
         self._asked: set[trio.lowlevel.Task] = set()
         """Who has asked something that was done, of which the answer has not come."""
@@ -141,10 +143,15 @@ class RedisClient:
         """Have nothing done any more: the process is no more."""
         self._cut_off = True
 
-    def share(self, api: Api, _entropy: Entropy, _clock: Clock, _fresh: bool) -> None:  # noqa: FBT001 - as it is called
+    def share(self, api: Api, _entropy: Entropy, _clock: Clock, fresh: bool) -> None:  # noqa: FBT001 - as it is called
         """Share nonces, and the rate limit where the settings say so."""
         redis = self._redis
-        api.share(redis.nonces_of(self, api.settings), redis.limiter_of(self, api.settings))
+        limiter = redis.limiter_of(self, api.settings)
+        if api.settings.redis_nonce_fallback:
+            nonces = redis.fallback_of(self, api.settings, fresh=fresh)
+            api.share(nonces, limiter, (nonces.run,))
+        else:
+            api.share(redis.nonces_of(self, api.settings), limiter)
 
     def share_state(self, api: Api, _entropy: Entropy, _clock: Clock, bounds: SharedBounds) -> None:
         """Share all state, and the rate limit where the settings say so."""
@@ -156,10 +163,11 @@ class RedisClient:
         rng = self._redis.rng
         if not self._cut_off:
             leased = self._redis.is_leased_to(self.name)
-            if leased:
+            if leased or self._leased or not self._redis.has_leases:
                 self._redis.moments.come()
-            if leased or rng.random() < OTHER_MOMENTS_SHARE:
+            if leased or self._leased or rng.random() < OTHER_MOMENTS_SHARE:
                 self._moments.come()
+            self._leased = leased
             slow = rng.random() < SLOW_SHARE
             await trio.sleep(int(rng.integers(LEAST_NS, SLOW_NS if slow else self._redis.most_ns)) / SECOND_NS)
             await self._hang()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import trio
 
-from reference_server.adapters.memory.clocks import BEGINNING
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
 from reference_server.http.accepting import FULL_PAUSE_SECONDS
@@ -18,8 +17,8 @@ from reference_server.pipeline.resolving import Resolver
 from reference_server.settings import SettingsError
 from reference_server.wire.signing import CertificateSigner
 from reference_server.wire.units import SECOND_NS
-from reference_server.wire.values import Instant
 from simulator.deployment.server_process import ServerError
+from simulator.worlds.virtual.clocks import ServerClock, VirtualClock
 from simulator.worlds.virtual.disk import Mount, VirtualDisk
 from simulator.worlds.virtual.lane import EventLane
 from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
@@ -43,27 +42,6 @@ SIGNING_KEY = "/signing.pem"
 def signing_key(seed: int) -> bytes:
     """Return the key that all instances of a world sign with, as PEM."""
     return CertificateSigner.from_seed(bytes.fromhex(SeededEntropy(f"signing-{seed}").hex(64))).pem()
-
-
-class VirtualClock:
-    """The clocks of a virtual world, the server's and the harness's: they begin at one fixed moment in every run."""
-
-    def __init__(self, clock: JumpingClock) -> None:
-        self._clock = clock
-        self._wall_ns, self._monotonic_ns = BEGINNING.wall_ns, BEGINNING.monotonic_ns
-
-    def now(self) -> Instant:
-        """Return the moment, as the server's clock does."""
-        passed_ns = self._clock.now_ns
-        return Instant(self._wall_ns + passed_ns, self._monotonic_ns + passed_ns)
-
-    def monotonic_ns(self) -> int:
-        """Return the time that only goes on."""
-        return self._monotonic_ns + self._clock.now_ns
-
-    def wall_ns(self) -> int:
-        """Return Unix time."""
-        return self._wall_ns + self._clock.now_ns
 
 
 class _Process:
@@ -169,7 +147,7 @@ class VirtualServer:
         seed: int,
         redis: VirtualRedis | None = None,
     ) -> None:
-        self.clock = VirtualClock(clock)
+        self.clock = ServerClock(clock)
         self._redis = redis
         self._events = clock
         self._network = network
@@ -248,11 +226,13 @@ class VirtualServer:
 
     async def kill(self) -> None:
         """End it in the middle of whatever it does, and its machine with it: what was not synced may be gone."""
-        await self._until_busy()
-        self._network.close_port(self._port)
-        self._cut_off()
-        self.disk.fail()
-        self._process.kill()
+        try:
+            await self._until_busy()
+        finally:  # whoever is kept from waiting starts it again, as after any kill
+            self._network.close_port(self._port)
+            self._cut_off()
+            self.disk.fail()
+            self._process.kill()
 
     async def _until_busy(self) -> None:
         """Wait, as often as not, until it waits for what is outside."""

@@ -13,11 +13,12 @@ from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.settings import SettingsError
 from simulator.client.target import Target, TargetError
 from simulator.deployment.conditions import Conditions
+from simulator.worlds.virtual.clocks import VirtualClock
 from simulator.worlds.virtual.network import SERVER_ADDRESS, MemoryNetwork, ShortWay
 from simulator.worlds.virtual.network_faults import TroubledEnd
 from simulator.worlds.virtual.redis import ADDRESS, VirtualRedis
 from simulator.worlds.virtual.scheduling import JumpingClock
-from simulator.worlds.virtual.server import SIGNING_KEY, VirtualClock, VirtualServer
+from simulator.worlds.virtual.server import SIGNING_KEY, VirtualServer
 from simulator.worlds.virtual.shard import VirtualShard
 from simulator.worlds.world import World
 

@@ -1,0 +1,55 @@
+"""The clocks of a virtual world: the harness's is right, and each server's wall clock may be set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reference_server.adapters.memory.clocks import BEGINNING
+from reference_server.wire.values import Instant
+
+if TYPE_CHECKING:
+    from simulator.worlds.virtual.scheduling import JumpingClock
+
+MILLION = 1_000_000
+
+
+class VirtualClock:
+    """The right clock of a virtual world, which the harness goes by: it begins at one fixed moment in every run."""
+
+    def __init__(self, clock: JumpingClock) -> None:
+        self._clock = clock
+        self._wall_ns, self._monotonic_ns = BEGINNING.wall_ns, BEGINNING.monotonic_ns
+
+    def now(self) -> Instant:
+        """Return the moment, as the server's clock does."""
+        passed_ns = self._clock.now_ns
+        return Instant(self._wall_ns + passed_ns, self._monotonic_ns + passed_ns)
+
+    def monotonic_ns(self) -> int:
+        """Return the time that only goes on."""
+        return self._monotonic_ns + self._clock.now_ns
+
+    def wall_ns(self) -> int:
+        """Return Unix time."""
+        return self._wall_ns + self._clock.now_ns
+
+
+class ServerClock(VirtualClock):
+    """The clock of one server, whose wall time may be off; its monotonic clock stays as it is."""
+
+    def __init__(self, clock: JumpingClock) -> None:
+        super().__init__(clock)
+        self._by_ns = self._since_ns = 0
+        self._drift_ppm = 0.0
+
+    def set_off(self, by_ns: int, drift_ppm: float) -> None:
+        """Set it ahead from here on, with a minus back, and have it drift."""
+        self._by_ns, self._drift_ppm, self._since_ns = by_ns, drift_ppm, self._clock.now_ns
+
+    def now(self) -> Instant:
+        """Return the moment as it is shown."""
+        passed_ns = self._clock.now_ns
+        wall_ns = self._wall_ns + passed_ns + self._by_ns
+        if self._drift_ppm:
+            wall_ns += round(self._drift_ppm * (passed_ns - self._since_ns) / MILLION)
+        return Instant(wall_ns, self._monotonic_ns + passed_ns)
