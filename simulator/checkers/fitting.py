@@ -2,7 +2,8 @@
 
 A server that was started with other settings looks like a wrong one. Where all that it showed fits one other value of
 a setting, nothing is proven: it says so, and how to say what the setting is. A value is one only if what was seen
-bounds it on both sides; a counter that never forgets, or a gauge that is never on, fits no setting.
+bounds it on both sides, or if it is the contract's own: a run that is shorter than that window cannot bound it. A gauge
+that is never on fits no setting.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ WINDOW_SECONDS = "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"
 THRESHOLD = "WORKER_AUTH_FAIL_ALERT_THRESHOLD"
 REFILL, BURST = "RATE_LIMIT_REFILL_PER_SECOND", "RATE_LIMIT_BURST"
 AUDIT_EVENTS = "AUDIT_EVENTS_PER_STREAM"
+CONTRACT_WINDOW_SECONDS = 300
+"""What servers are started with that nobody has given another window (contract §10)."""
 FIELDS = {
     STALE_SECONDS: "stale_seconds",
     WINDOW_SECONDS: "auth_window_seconds",
@@ -166,7 +169,8 @@ def _rules_of(failed: Verdict) -> list[dict[str, Any]]:
 def _alert_fits(history: History, facts: Facts) -> Iterator[Fit]:
     """Return other windows and thresholds of the alerts that fit every scrape."""
     for setting, figure, grows in ((WINDOW_SECONDS, RECENT, True), (STALE_SECONDS, STALE, False)):
-        yield from _fit(setting, facts, SECONDS_MAX, partial(_doubts, _thinned(history, figure), figure, grows))
+        doubts = partial(_doubts, _thinned(history, figure), figure, grows)
+        yield from _fit(setting, facts, SECONDS_MAX, doubts, CONTRACT_WINDOW_SECONDS if figure == RECENT else None)
     on = [one.samples[RECENT] for one in history.scrapes if one.samples.get(AUTH_ALERT) == 1 and RECENT in one.samples]
     off = [one.samples[RECENT] for one in history.scrapes if one.samples.get(AUTH_ALERT) == 0 and RECENT in one.samples]
     if on and off and max(off) < min(on) and not max(off) < facts.auth_threshold <= min(on):
@@ -249,14 +253,21 @@ def _undone(claim: ClaimRecord) -> ClaimRecord:
 # --- finding what fits
 
 
-def _fit(setting: str, facts: Facts, most: int, doubts: Callable[[Facts], set[str]]) -> Iterator[Fit]:
-    """Return the whole numbers that a setting may be, if it cannot be what is assumed, and they are bounded."""
+def _fit(
+    setting: str, facts: Facts, most: int, doubts: Callable[[Facts], set[str]], contracts: int | None = None
+) -> Iterator[Fit]:
+    """Return the whole numbers that a setting may be, if it cannot be what is assumed, and they are bounded.
+
+    Else the contract's own value, if it may be that.
+    """
     field = FIELDS[setting]
     if setting not in facts.unsure_settings or not doubts(facts):
         return
     found = interval(lambda value: doubts(msgspec.structs.replace(facts, **{field: value})), most)
     if found is not None:
         yield Fit(setting, *found)
+    elif contracts is not None and not doubts(msgspec.structs.replace(facts, **{field: contracts})):
+        yield Fit(setting, contracts, contracts)
 
 
 def interval(doubts: Callable[[int], set[str]], most: int) -> tuple[int, int] | None:
