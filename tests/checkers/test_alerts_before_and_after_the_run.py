@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
+from simulator.history.records import Fault
 
 if TYPE_CHECKING:
     from tests.checkers.conftest import Story
@@ -112,6 +115,20 @@ def test_servers_behind_one_address_that_take_turns_are_not_said_to_leap(story: 
     for second, uptime in ((10, 110), (12, 5000), (14, 114), (16, 5004)):
         story.scrape(second, uptime=uptime)
     assert "leap" not in story.rules()
+
+
+@pytest.mark.parametrize(("instances", "rules"), [(1, {"leap"}), (2, {"leap", "backwards"})])
+def test_a_restart_of_another_instance_than_is_scraped_hides_nothing_of_this_one(
+    story: Story, instances: int, rules: set[str]
+) -> None:
+    """Of one server alone a new process may be as old as the last when a scrape is answered, and counts anew."""
+    story.facts = msgspec.structs.replace(story.facts, instances=instances, durable=True)
+    eventful(story)
+    at_ns = 18 * SECOND_NS
+    story.history.faults.append(Fault("server.kill", at_ns, at_ns, at_ns + SECOND_NS, at_ns + SECOND_NS))
+    story.scrape(20, uptime=120, workers=2, stale=2)
+    story.scrape(21, uptime=180, workers=2, stale=2)
+    assert {*story.rules()} & {"leap", "backwards"} == rules
 
 
 def test_a_slow_clock_is_no_restart(story: Story) -> None:

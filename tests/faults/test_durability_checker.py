@@ -251,24 +251,36 @@ def test_what_one_instance_alone_knew_may_go_with_a_flush(instances: int, accept
     assert _rules_after_a_flush(accepted_at, instances=instances) == rules
 
 
+AWAY, AFTER = ("redis.down", 10.2, 22), ("redis.pause", 7, 9.9)
+
+
 @pytest.mark.parametrize(
-    ("kind", "at", "rules"),
-    [(None, 0, ["heartbeat"]), (KILL, 11, []), ("server.pause", 9, []), (KILL, 40, ["heartbeat"])],
+    ("accepted_at", "faults", "rules"),
+    [
+        (9.8, [], ["heartbeat"]),
+        (9.8, [(KILL, 11, 13)], []),
+        (9.8, [("server.pause", 9, 11)], []),
+        (9.8, [(KILL, 30, 32)], ["heartbeat"]),
+        (9.8, [AWAY, (KILL, 30, 32)], []),  # nobody was elected while Redis was away
+        (9.8, [AWAY, (KILL, 40, 42)], ["heartbeat"]),
+        (6.8, [AFTER, (KILL, 8, 9)], []),  # nor did anybody read
+        (6.8, [(KILL, 8, 9)], ["heartbeat"]),
+    ],
 )
 def test_in_virtual_time_nothing_goes_with_a_flush_unless_an_instance_did(
-    kind: str | None, at: float, rules: list[str]
+    accepted_at: float, faults: list[tuple[str, float, float]], rules: list[str]
 ) -> None:
     """None is late there: whoever was asked has read what it accepted, and takes part in the election."""
-    assert _rules_after_a_flush(9.8, kind, at, instances=3, virtual=True) == rules
+    assert _rules_after_a_flush(accepted_at, *faults, instances=3, virtual=True) == rules
 
 
-def _rules_after_a_flush(accepted_at: float, kind: str | None = None, at: float = 0, **facts: Any) -> list[str]:
+def _rules_after_a_flush(accepted_at: float, *faults: tuple[str, float, float], **facts: Any) -> list[str]:
     tale = Tale(durable=True, **facts)
     tale.register(0, 1)
     tale.heartbeat(0, 5, nonce=SPENT)
     tale.heartbeat(0, accepted_at, nonce=NONCE)
     tale.fault(FLUSH, 10, 10.1)
-    if kind is not None:
-        tale.fault(kind, at, at + 2)
+    for kind, began, ended in faults:
+        tale.fault(kind, began, ended)
     tale.shown(60, wrk_0=55)
     return tale.rules()

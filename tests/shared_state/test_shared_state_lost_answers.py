@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
+from reference_server.adapters.redis.journal import _ACCEPT
+from reference_server.adapters.redis.link import RedisDown
+from reference_server.core.snapshots import snapshot
+from reference_server.limits import SHARED_GROUPS_AT_ONCE
+from reference_server.ports import SharedDown
 from tests.shared_state.members import SUMMARY, enrol_at, members, names_at, registration
 from tests.support.patience import SHARED_IN_TIME
 from tests.support.redis_servers import proxy_to, redis_server
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from reference_server.adapters.redis.link import Command
     from reference_server.ports import Accepted, JournalPosition, NonceRequest, ReadResult
     from tests.shared_state.members import Member
 
@@ -96,3 +102,65 @@ async def test_what_redis_comes_to_when_it_was_refused_has_no_effect_any_more(tm
             await proxy.let_go()
             assert await other.audit() == before
         assert await other.beat(machine, "n2") == 200
+
+
+async def test_a_heartbeat_that_is_journalled_is_no_replay_though_it_cannot_be_read_in_time(
+    tmp_path: Path,
+) -> None:
+    """More came before it than is read at once, and Redis answers nothing more."""
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        one, other = some = [await group.join() for _ in range(2)]
+        machine, busy = await enrol_at(some, "rack 1"), await enrol_at(some, "rack 2")
+        journal = one.api.shared
+        assert journal is not None
+        accept, read = journal.accept, journal.read
+
+        async def down(place: JournalPosition, within: float) -> ReadResult:
+            del place, within
+            await trio.lowlevel.checkpoint()
+            raise SharedDown("no answer in time")
+
+        async def late(place: JournalPosition, asked: Sequence[NonceRequest]) -> Accepted:
+            for number in range(SHARED_GROUPS_AT_ONCE + 1):
+                assert await other.beat(busy, f"x{number}") == 200
+            journal.read = down  # type: ignore[method-assign]
+            return await accept(place, asked)
+
+        journal.accept = late  # type: ignore[method-assign]
+        beat = machine.heartbeat("n1", one.clock.now().wall_ns)
+        assert (await one.ask(beat)).status == 200
+        journal.accept, journal.read = accept, read  # type: ignore[method-assign]
+        assert (await one.served(beat)).status == 401
+        assert await one.audit() == await other.audit()
+
+
+async def test_a_heartbeat_whose_answer_was_lost_is_no_replay_when_a_snapshot_took_its_groups_place(
+    tmp_path: Path,
+) -> None:
+    """It is asked about again, by an instance that has to load the snapshot first; whoever sent it sends it again."""
+    async with redis_server() as redis, members(redis.port, tmp_path) as group:
+        one, other = some = [await group.join() for _ in range(2)]
+        machine = await enrol_at(some, "rack 1")
+        assert await one.beat(machine, "n0") == 200
+        link = one.api.shared._link  # type: ignore[union-attr]
+        lost: list[bool] = []
+        exchange = link._exchange
+
+        async def lossy(connection: Any, commands: Sequence[Command], seconds: float) -> list[Any]:
+            answer: list[Any] = await exchange(connection, commands, seconds)
+            if commands[0][1][:1] == (_ACCEPT.digest,) and not lost:
+                lost.append(True)
+                await other.served(SUMMARY)
+                place, state = other.resolver._sharer._place, other.api.state  # type: ignore[union-attr]
+                content = b"".join(snapshot(state, other.clock.now(), place.term))
+                await other.api.shared.compact(place, content, 1)  # type: ignore[union-attr]
+                raise RedisDown("cut", sent=True)
+            return answer
+
+        link._exchange = lossy
+        beat = machine.heartbeat("n1", one.clock.now().wall_ns)
+        assert (await one.ask(beat)).status == 503
+        assert lost
+        assert (await one.served(beat)).status == 200
+        assert (await one.audit())["heads"]["routine"]["sequence"] == 2
+        assert await one.audit() == await other.audit()
