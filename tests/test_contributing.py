@@ -24,7 +24,7 @@ from simulator.checkers.verdict import Status
 from simulator.deployment import own
 from simulator.deployment.own import FAULT_ACTIONS, Deployment
 from simulator.scenario.kinds import decode_value
-from simulator.scenario.values import FAULTS, NETWORK_FAULTS
+from simulator.scenario.values import CLOCK_FAULT, FAULTS, NETWORK_FAULTS
 from tests.attacks.playing import World
 from tests.checkers.conftest import Story
 from tests.core.server_under_test import Server, owner_headers
@@ -138,7 +138,7 @@ async def test_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_fault_of_a_scenario_has_its_actions() -> None:
-    assert FAULTS.keys() - NETWORK_FAULTS == FAULT_ACTIONS.keys()
+    assert FAULTS.keys() - NETWORK_FAULTS - {CLOCK_FAULT} == FAULT_ACTIONS.keys()
     assert FAULTS.keys() >= NETWORK_FAULTS
 
 

@@ -135,7 +135,7 @@ class NonceMemory:
             if self._older_count + len(current) >= self._nonces_max:
                 return Reservation.UNAVAILABLE
         if self.may_have_forgotten(timestamp_ns):
-            return Reservation.FORGOTTEN
+            return Reservation.UNAVAILABLE
         current.add(key)
         self._current_newest_ns = max(self._current_newest_ns, timestamp_ns)
         self._current_oldest_ns = min(self._current_oldest_ns, timestamp_ns)

@@ -27,7 +27,7 @@ DEATHS = {
         Edit(
             "reference_server.core.heartbeats",
             "verify",
-            'state.fail_worker(now, "invalid_heartbeat_signature", worker_id)',
+            'return Refused(INVALID_AUTH, "invalid_heartbeat_signature", worker_id)',
             SEGMENTATION,
         ),
     ),
