@@ -96,7 +96,7 @@ def verify(
     certificate_id: str,
     body: bytes,
 ) -> Verified | Refused:
-    """Run checks 1 to 9. Nothing is changed: many heartbeats may be verified before the first of them is settled."""
+    """Run checks 1 to 9. Nothing is changed but by time: many may be verified before the first of them is settled."""
     heartbeat = decode_heartbeat(body)
     if heartbeat is None:
         return Refused(INVALID_REQUEST)

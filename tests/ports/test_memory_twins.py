@@ -129,3 +129,15 @@ def test_a_fallback_of_an_instance_that_knows_machines_refuses_what_it_may_have_
         assert await store.reserve([request("a", clock)]) == [UNAVAILABLE]
 
     run_seeded(play, seed=1)
+
+
+def test_what_a_fallback_accepts_alone_is_bounded_as_that_of_the_real_one() -> None:
+    async def play() -> None:
+        clock = LoopClock()
+        shared = SharedNonces(SETTINGS, clock)
+        shared.down = True
+        store = FallbackNonces(shared, SETTINGS, BEGINNING, fresh=True, unwritten_max=2)
+        asked = [request(nonce, clock) for nonce in "abc"]
+        assert await store.reserve(asked) == [RESERVED, RESERVED, UNAVAILABLE]
+
+    run_seeded(play, seed=1)

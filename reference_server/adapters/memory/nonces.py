@@ -9,7 +9,12 @@ import trio
 
 from reference_server.adapters.memory.pauses import Pause, at_once
 from reference_server.core.nonces import NonceMemory, lasting_nonce_names
-from reference_server.limits import NONCES_MAX, REDIS_RECONNECT_PAUSE_SECONDS, REDIS_WAIT_SECONDS
+from reference_server.limits import (
+    NONCES_MAX,
+    REDIS_RECONNECT_PAUSE_SECONDS,
+    REDIS_UNWRITTEN_MAX,
+    REDIS_WAIT_SECONDS,
+)
 from reference_server.ports import NonceRequest, Reservation, SharedDown
 from reference_server.wire.units import SECOND_NS
 
@@ -96,9 +101,17 @@ class FallbackNonces(MemoryNonces):
     """
 
     def __init__(
-        self, shared: SharedNonces, settings: Settings, now: Instant, pause: Pause = at_once, *, fresh: bool
+        self,
+        shared: SharedNonces,
+        settings: Settings,
+        now: Instant,
+        pause: Pause = at_once,
+        *,
+        fresh: bool,
+        unwritten_max: int = REDIS_UNWRITTEN_MAX,
     ) -> None:
         super().__init__(shared, pause)
+        self._unwritten_max = unwritten_max
         self._own = SharedNonces(settings)
         if not fresh:
             self._own.forget(now)
@@ -110,12 +123,19 @@ class FallbackNonces(MemoryNonces):
         reservations = None if self._alone else await self._ask(asked)
         if reservations is None:
             self._alone = True
-            reservations = [self._own.reserve(request) for request in asked]
-            self._unwritten += _reserved(asked, reservations)
+            reservations = [self._reserve_alone(request) for request in asked]
         else:
             for request in _reserved(asked, reservations):
                 self._own.remember(request)
         return reservations
+
+    def _reserve_alone(self, request: NonceRequest) -> Reservation:
+        if len(self._unwritten) >= self._unwritten_max:
+            return Reservation.UNAVAILABLE
+        reservation = self._own.reserve(request)
+        if reservation is Reservation.RESERVED:
+            self._unwritten.append(request)
+        return reservation
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Look while it is alone whether it need not be any more."""
