@@ -346,6 +346,8 @@ scripts go on as they are answered, and what is under way at the end of one is n
 NETWORK_LATENCY_MAX_SECONDS = 2.0
 """By which a fault of the network delays bytes each way: with a handshake half of a client's patience. Parts of one
 answer are delayed together, up to what is held of it (`PROXY_HELD_MAX_BYTES`), so that it loses nothing."""
+REDIS_UNSYNCED_SECONDS = 1.0
+"""What a Redis that crashes loses of what it was told: what may not be synced yet with `appendfsync everysec`."""
 SERVER_CLOCK_OFF_MAX_SECONDS = 60
 """How far a fault may set a server's wall clock: two thirds of what a heartbeat's stamp may be off (contract §4), so
 that machines whose clocks are right are served all the time."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reference_server.wire.units import drifted_ns
 from reference_server.wire.values import Instant
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from reference_server.ports import Clock
-
-MILLION = 1_000_000
 
 
 class SteppedClock:
@@ -34,5 +33,5 @@ class SteppedClock:
         if text != self._text:
             self._text, self._since_ns = text, now.monotonic_ns
         by_ns, _, drift_ppm = text.partition(" ")
-        drifted_ns = round(float(drift_ppm) * (now.monotonic_ns - self._since_ns) / MILLION) if drift_ppm else 0
-        return Instant(now.wall_ns + int(by_ns) + drifted_ns, now.monotonic_ns)
+        gained_ns = drifted_ns(float(drift_ppm or 0), now.monotonic_ns - self._since_ns)
+        return Instant(now.wall_ns + int(by_ns) + gained_ns, now.monotonic_ns)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from simulator.deployment.server_process import ServerError
+from simulator.limits import REDIS_UNSYNCED_SECONDS
 from simulator.platform.watchdog import Watchdog, watchdog_of
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ POLL_SECONDS = 0.02
 PORT_TRIES = 5
 """Ports that are tried: between finding a free one and listening on it somebody else may take it."""
 ANSWER_MAX_BYTES = 4096
-UNSYNCED_SECONDS = 1.0
-"""How much of what it was told a Redis may lose that syncs once a second."""
 WRITTEN = "appendonlydir/*.incr.aof"
 """Where in its folder it writes what it is told."""
 
@@ -119,7 +118,7 @@ class RedisProcess:
     async def crash(self) -> None:
         """End it without what it was told in its last second, as a power loss may: that is cut off its file."""
         sizes = {file: file.stat().st_size for file in self._folder.glob(WRITTEN)}
-        await trio.sleep(UNSYNCED_SECONDS)
+        await trio.sleep(REDIS_UNSYNCED_SECONDS)
         await self.kill()
         for file, size in sizes.items():
             os.truncate(file, size)

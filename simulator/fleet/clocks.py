@@ -7,14 +7,13 @@ import re
 import msgspec
 
 from reference_server.wire.timestamps import parse_timestamp
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.units import SECOND_NS, drifted_ns
 from simulator.contract.answers import Answer
 
 SKEW_WINDOW_NS = 90_000_000_000
 """How far a heartbeat's timestamp may be off (contract §4, check 5)."""
 TOLERANCE_NS = SECOND_NS
 """How well the harness knows the server's clock: within this of the window's edge, only the server can know."""
-MILLION = 1_000_000
 _FRACTION = re.compile(r"\.([0-9]{1,9})")
 
 
@@ -28,7 +27,7 @@ class ClockError(msgspec.Struct, frozen=True):
 
     def at(self, elapsed_ns: int) -> int:
         """Return the error: what the machine's clock shows, less the truth."""
-        error_ns = self.offset_ns + round(self.drift_ppm * elapsed_ns / MILLION)
+        error_ns = self.offset_ns + drifted_ns(self.drift_ppm, elapsed_ns)
         if self.step_at_ns is not None and elapsed_ns >= self.step_at_ns:
             error_ns += self.step_by_ns
         return error_ns

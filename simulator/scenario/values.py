@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.units import SECOND_NS, drifted_ns
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
@@ -224,7 +224,6 @@ SHARED_NETWORK_FAULTS = frozenset({"network.reordering", "network.loss", "networ
 PARTITION = "network.partition"
 NETWORK_FAULTS = LATE_NETWORK_FAULTS | SHARED_NETWORK_FAULTS | {PARTITION}
 CLOCK_FAULT, CRASH_FAULT = "server.clock", "redis.crash"
-MILLION = 1_000_000
 LASTING_FAULTS = frozenset({"server.pause", "disk.full", "redis.down", "redis.pause", CLOCK_FAULT}) | NETWORK_FAULTS
 """Those that are none without a length."""
 DOWN_FAULTS = frozenset({"server.kill", "server.restart"})
@@ -267,7 +266,7 @@ class FaultOptions(Table, frozen=True, kw_only=True):
     def clock_bounds_ns(self) -> tuple[int, int]:
         """Return how far ahead a clock may be meanwhile, at least and at most."""
         by_ns = int(self.by_ns)
-        end_ns = by_ns + round(self.drift_ppm * self.duration_ns / MILLION)
+        end_ns = by_ns + drifted_ns(self.drift_ppm, self.duration_ns)
         return min(0, by_ns, end_ns), max(0, by_ns, end_ns)
 
     @property

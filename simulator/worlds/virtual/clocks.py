@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reference_server.adapters.memory.clocks import BEGINNING
+from reference_server.wire.units import drifted_ns
 from reference_server.wire.values import Instant
 
 if TYPE_CHECKING:
     from simulator.worlds.virtual.scheduling import JumpingClock
-
-MILLION = 1_000_000
 
 
 class VirtualClock:
@@ -51,5 +50,5 @@ class ServerClock(VirtualClock):
         passed_ns = self._clock.now_ns
         wall_ns = self._wall_ns + passed_ns + self._by_ns
         if self._drift_ppm:
-            wall_ns += round(self._drift_ppm * (passed_ns - self._since_ns) / MILLION)
+            wall_ns += drifted_ns(self._drift_ppm, passed_ns - self._since_ns)
         return Instant(wall_ns, self._monotonic_ns + passed_ns)

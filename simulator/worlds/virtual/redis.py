@@ -12,6 +12,7 @@ from reference_server.adapters.memory.shared_journal import MemorySharedJournal,
 from reference_server.limits import REDIS_ATTEMPT_SECONDS
 from reference_server.ports import SharedDown
 from reference_server.wire.units import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
+from simulator.limits import REDIS_UNSYNCED_SECONDS
 from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ SLOW_SHARE, SLOW_NS = 0.01, 20 * MILLISECOND_NS
 """How often it takes longer, and how long at most."""
 OTHER_MOMENTS_SHARE = 0.1
 """How many of the moments at which a process waits without a lease count as such: there are far more of them."""
-UNSYNCED_SECONDS = 1.0
-"""How much of what it was told a Redis may lose that syncs once a second (`appendfsync everysec`)."""
 DONE_SHARE = 0.5
 """How much of what is asked of a Redis that hangs it had done already."""
 
@@ -92,7 +91,7 @@ class VirtualRedis:
         await self._until_busy()
         self.be_down(down=True)
         if self._storage is not None and self._nonces is not None:
-            self._storage.rewind(UNSYNCED_SECONDS)
+            self._storage.rewind(REDIS_UNSYNCED_SECONDS)
             self._nonces.forget(self._clock.now())
 
     @property
