@@ -36,6 +36,7 @@ from simulator.judging.replay_record import (
 )
 from simulator.platform.interruptions import signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
+from simulator.platform.program import NAME
 from simulator.platform.wording import plural
 from simulator.report.text import printed
 from simulator.running.doctor import check_open_files
@@ -86,6 +87,8 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     """The measure that was asked for, if one was."""
     aim: Aim = Aim()
     """What is said of the target."""
+    program: str = NAME
+    """How the program was called."""
 
 
 class _ReplayState(msgspec.Struct):
@@ -280,6 +283,7 @@ def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> Repl
         deaths=tuple(outcome.deaths),
         lasting=tuple(outcome.lasting or [False] * len(trace.exchanges)),
         profile=profile_of(request.profile, given_target=request.target is not None),
+        program=request.program,
     )
 
 

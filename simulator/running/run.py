@@ -42,6 +42,7 @@ from simulator.load.conductor import Conductor
 from simulator.load.options import ConductorError, ConductorOptions, see_that_the_web_ui_can_be_served
 from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
+from simulator.platform.program import NAME
 from simulator.platform.wording import plural
 from simulator.report.text import printed
 from simulator.running.aborting import end_early
@@ -122,6 +123,8 @@ class RunRequest(msgspec.Struct, frozen=True):
     """How long its target is waited for, where this process plays it in real time."""
     held: HeldSignal | None = None
     """What is known of signals by whoever holds them around this run, too; None when nobody does."""
+    program: str = NAME
+    """How the program was called."""
 
 
 def execute(
