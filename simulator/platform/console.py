@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any, TextIO, cast
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.rule import Rule
@@ -24,7 +24,7 @@ _PADDING = re.compile(r" +(?=\n)")
 class _Unpadded:
     """A text stream without the spaces by which tables fill their lines. Rich writes whole lines."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -47,7 +47,7 @@ def make_console() -> Console:
     )
     if not console.is_terminal:
         console.width = PLAIN_COLUMNS
-        console.file = cast("TextIO", _Unpadded(console.file))
+        console.file = cast("IO[str]", _Unpadded(console.file))
     return console
 
 

@@ -203,6 +203,8 @@ async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _Replay
     outcome.target = OWN_SERVER if request.target is None else target.url
     outcome.before = await check_target(target)
     outcome.warnings = _warnings(request, trace, target)
+    for one in outcome.warnings:
+        console.print(f"[yellow]warning:[/] {escape(printed(one))}")
     resigner = None
     if not request.verbatim:
         suffix = request.entropy[:SUFFIX_DIGITS]

@@ -148,7 +148,7 @@ async def _work(world: VirtualWorld, sides: Mapping[str, Target], request: RunRe
     scenario = request.scenario
     outcome.target = VIRTUAL_SERVER
     if MEMORY in scenario.judged_thresholds:
-        outcome.warnings.append(f"{MEMORY} is not judged: in virtual time the server has the harness's own")
+        outcome.warn(f"{MEMORY} is not judged: in virtual time the server has the harness's own")
     async with trio.open_nursery() as nursery:
         for server in world.servers:
             await nursery.start(server.run)
