@@ -125,7 +125,14 @@ def target(*, own_addresses: bool) -> Target:
             0,
             ["all machines share one address, so the server's per-IP limits count the whole fleet as one client"],
         ),
-        (True, 7, ["the target already has 7 workers: whatever they do widens what the checkers must allow"]),
+        (
+            True,
+            7,
+            [
+                "the target already has 7 workers: whatever they do widens what the checkers must allow, and when they "
+                "go stale its alert fires, whatever this run does"
+            ],
+        ),
     ],
 )
 def test_a_run_warns_of_what_weakens_its_verdict(own_addresses: bool, workers: int, warnings: list[str]) -> None:  # noqa: FBT001 - a column of the table
