@@ -129,8 +129,10 @@ def target(*, own_addresses: bool) -> Target:
             True,
             7,
             [
-                "the target already has 7 workers: whatever they do widens what the checkers must allow, and when they "
-                "go stale its alert fires, whatever this run does"
+                (
+                    "the target already has 7 workers: whatever they do widens what the checkers must allow, and when "
+                    "they go stale its alert fires, whatever this run does"
+                )
             ],
         ),
     ],
