@@ -108,6 +108,10 @@ class ScriptPlayer:
             campaign.not_tried = "" if reached else NO_HTTP2
         if campaign.not_tried:
             return
+        if (
+            attack.sandbox is None
+        ):  # those that have servers to themselves are played one at a time, however many are due
+            campaign.count_planned()
         async with trio.open_nursery() as nursery:
             while (due_ns := next_attempt_ns(campaign)) is not None:
                 await trio.sleep(max(0, due_ns - self.now()) / SECOND_NS)
@@ -119,6 +123,7 @@ class ScriptPlayer:
                     self._limiter.acquire_on_behalf_of_nowait((campaign.number, campaign.fired))
                 except trio.WouldBlock:
                     self._progress.attempts_skipped += 1
+                    campaign.held_up += 1
                     continue
                 nursery.start_soon(self._attempt, campaign, attack, campaign.fired)
 
