@@ -313,7 +313,7 @@ async def _set_up_and_play(
     outcome.lacks = await look_for_features(target, outcome.baseline)
     noted = {"lacks": outcome.lacks, "secrets": None if deployment is None else outcome.secrets}
     target = msgspec.structs.replace(target, **noted)
-    sides = {name: msgspec.structs.replace(side, **noted) for name, side in sides.items()}
+    sides = {name: msgspec.structs.replace(side, **noted, patience=request.patience) for name, side in sides.items()}
     if deployment is not None:
         known = not scenario.server.command  # a program of others may have settings that it was not given
         target = msgspec.structs.replace(target, others=deployment.other_ports, settings_known=known)
