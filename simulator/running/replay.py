@@ -270,7 +270,7 @@ def _lasts(exchange: Exchange, token: str) -> bool:
 def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> ReplayRecord:
     missing = [Played(0, b"", Answer.LOST, problem="was not reached") for _ in trace.exchanges]
     return ReplayRecord(
-        trace_file=str(request.path),
+        trace_file=str(beyond_link(request.path)),
         target=outcome.target,
         given_target=request.target is not None,
         verbatim=request.verbatim,
@@ -287,6 +287,12 @@ def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> Repl
         profile=profile_of(request.profile, given_target=request.target is not None),
         program=request.program,
     )
+
+
+def beyond_link(path: Path) -> Path:
+    """Return a file without the link that its folder may be, as `latest`: that leads elsewhere after the next run."""
+    folder = path.parent
+    return folder.parent / folder.readlink() / path.name if folder.is_symlink() else path
 
 
 def _show_comparison(console: Console, exchanges: tuple[Exchange, ...], played: Sequence[Played]) -> None:
