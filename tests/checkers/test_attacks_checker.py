@@ -128,7 +128,7 @@ SHORT = CampaignRecord(1, "replay.exact", scripted=False, attempts=30, completed
 
 
 @pytest.mark.parametrize(
-    ("campaign", "said"),
+    ("campaign", "wording"),
     [
         (
             SHORT,
@@ -150,7 +150,7 @@ SHORT = CampaignRecord(1, "replay.exact", scripted=False, attempts=30, completed
     ids=["shots", "attempts", "nearly all", "of before plans were noted"],
 )
 def test_a_campaign_that_sent_less_than_planned_passes_and_says_how_much_and_why(
-    story: Story, campaign: CampaignRecord, said: str
+    story: Story, campaign: CampaignRecord, wording: str
 ) -> None:
     """In the checker's line and in the campaign's own: it proves what it sent."""
     story.history.campaigns = [campaign]
@@ -159,6 +159,6 @@ def test_a_campaign_that_sent_less_than_planned_passes_and_says_how_much_and_why
     (line,) = summarise_campaigns(story.history, [campaign.attack], story.facts)
     assert (verdict.status, line.status) == (Status.PASS, Status.PASS)
     assert verdict.summary == (
-        "1 campaign ran." + (f" Less than planned: {campaign.attack} (campaign 1): {said}." * bool(said))
+        "1 campaign ran." + (f" Less than planned: {campaign.attack} (campaign 1): {wording}." * bool(wording))
     )
-    assert line.note == said
+    assert line.note == wording

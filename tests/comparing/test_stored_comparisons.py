@@ -255,12 +255,12 @@ def test_a_run_is_no_slower_than_itself_and_slower_when_its_answers_took_twice_a
     }
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_people_are_told_how_figures_are_read_and_what_to_do_where_nothing_can_be_told(long: Any, told: bool) -> None:  # noqa: FBT001 - a column
+@pytest.mark.parametrize("sure", [True, False])
+def test_people_are_told_how_figures_are_read_and_what_to_do_where_nothing_can_be_told(long: Any, sure: bool) -> None:  # noqa: FBT001 - a column
     """On a terminal, on the page and in a job's summary, in the same words."""
     before = a_run("before", slowed(long, 10 * MILLISECOND_NS))
     comparison = compare_runs(before, before, AT, Tolerance())
-    if not told:
+    if not sure:
         lines = [msgspec.structs.replace(one, decision=msgspec.structs.replace(one.decision, says=Says.CANNOT_TELL))
                  for one in comparison.lines]  # fmt: skip
         comparison = msgspec.structs.replace(comparison, lines=lines, exit_code=3)
@@ -269,7 +269,7 @@ def test_people_are_told_how_figures_are_read_and_what_to_do_where_nothing_can_b
     assert isinstance(console.file, io.StringIO)
     for text in (console.file.getvalue(), comparison_page(comparison).decode(), summary_markdown(comparison).decode()):
         assert "+ is always the better" in text
-        assert ("run both again where nothing else runs" in text) is not told
+        assert ("run both again where nothing else runs" in text) is not sure
 
 
 def lossy(made: Any, share: int) -> Any:

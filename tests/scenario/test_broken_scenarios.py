@@ -190,8 +190,8 @@ def test_a_threshold_that_a_fleet_made_smaller_cannot_reach_is_said(
     path = tmp_path / "smaller.toml"
     path.write_text(f'{small}[thresholds]\n"machines.connected" = ["{expression}"]\n', encoding="utf-8")
     result = invoke(app, ["validate", str(path), "--machines", str(machines)])
-    said = f'beware: thresholds."machines.connected": {expression} cannot hold: the fleet has {machines:,} machines'
-    assert (said in result.stdout) is not holds
+    remark = f'beware: thresholds."machines.connected": {expression} cannot hold: the fleet has {machines:,} machines'
+    assert (remark in result.stdout) is not holds
     assert result.stdout.splitlines()[-1] == f"{path}: right"
 
 
