@@ -26,6 +26,8 @@ MARKS = {
     Status.NOT_TRIED: "\N{EN DASH}",
 }
 ORDER = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_TRIED, Status.NOT_APPLICABLE]
+NOT_KNOWN_SHOWN = 5
+"""Checks and thresholds that a verdict's line names as not known; the tables above it say why."""
 NOT_TRIED_SHOWN = 5
 """Attacks that a verdict's line names as not tried; the attack matrix has all of them."""
 
@@ -72,6 +74,15 @@ def untried_text(verdict: RunVerdict) -> str:
         return ""
     more = f" and {len(names) - NOT_TRIED_SHOWN} more" if len(names) > NOT_TRIED_SHOWN else ""
     return f"; {len(names)} not tried: {', '.join(names[:NOT_TRIED_SHOWN])}{more}"
+
+
+def not_known_text(verdict: RunVerdict) -> str:
+    """Name what made a verdict inconclusive, as the end of a sentence; nothing where it was interrupted."""
+    if verdict.status is not Status.INCONCLUSIVE or verdict.interrupted:
+        return ""
+    names = [one.name for one in [*verdict.checkers, *verdict.thresholds] if one.status is Status.INCONCLUSIVE]
+    more = f" and {len(names) - NOT_KNOWN_SHOWN} more" if len(names) > NOT_KNOWN_SHOWN else ""
+    return f": nobody could know of {', '.join(names[:NOT_KNOWN_SHOWN])}{more}"
 
 
 def not_shown_text(verdict: Verdict, shown: int) -> str:

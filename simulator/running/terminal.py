@@ -84,7 +84,7 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
         console.print(f"[yellow]Interrupted:[/] {_shown(verdict.interrupted)}")
     colour = COLOURS[verdict.status]
     untried, profile_note = _shown(wording.untried_text(verdict)), wording.profile_text(verdict)
-    more = f"{untried}{profile_note and f'.{profile_note}'}"
+    more = f"{_shown(wording.not_known_text(verdict))}{untried}{profile_note and f'.{profile_note}'}"
     console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}{more}")
 
 
