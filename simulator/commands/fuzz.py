@@ -101,8 +101,11 @@ def fuzz(
     except (ValueError, OutputError) as error:
         fail("fuzz", str(error))
     console, state = make_console(), Search(chosen)
-    console.print(f"Seeds {chosen[0]} to {chosen[-1]}", markup=False)
-    shown = ShownSearch(console, state)
+    all_seeds = minutes is None or seeds is not None
+    last = f" to {chosen[-1]}" if all_seeds else " and on"
+    time_given = "" if minutes is None else f", for {minutes:g} minutes"
+    console.print(f"Seeds {chosen[0]}{last}{time_given}", markup=False)
+    shown = ShownSearch(console, state, minutes, all_seeds=all_seeds)
     with signals_held() as held, shown.live:
         arguments = _time_left(minutes), lambda: held.number is not None, shown.look
         if live is None:

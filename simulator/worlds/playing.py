@@ -236,6 +236,8 @@ class Playing:
                 break
         else:
             campaign.unready += 1
+            if victim.policy_id and not victim.rotate_due:
+                attack.prepare(victim)  # it has registered anew since it was prepared
             return None
         shot = attack.shot(victim, moment, self._rng)
         link.request, link.nonce, link.expected = shot.request, shot.nonce, shot.expected
