@@ -16,6 +16,7 @@ from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.limits import FUZZ_JOBS_MAX, FUZZ_SEEDS_MAX, SEED_MAX
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import folder_of, see_file_writable, see_writable, write_whole
+from simulator.platform.program import this_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +148,7 @@ def _end(state: Search, live: LivePlayer | None, console: Console, out: Path, js
     except OSError as error:
         where = error.filename or out
         fail("fuzz", f"results cannot be written to {where} ({error.strerror}): give another --out or --json")
-    show_end(console, state, files, again)
+    show_end(console, state, files, again, this_program())
     raise typer.Exit(exit_code_of(state))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.markup import escape
 
 from simulator.fuzzing.shrinking import size_of
 from simulator.limits import FUZZ_UNDECIDED_MAX, FUZZ_UNDECIDED_SHOWN
+from simulator.platform.program import NAME
 from simulator.platform.wording import plural
 from simulator.report.text import printed
 
@@ -118,8 +120,10 @@ def exit_code_of(state: Search) -> int:
     return NOT_KNOWN if state.interrupted or state.played == state.undecided else 0
 
 
-def show_end(console: Console, state: Search, files: Sequence[Path], again: str = "--virtual") -> None:
-    """Print what came of a search; `again` are the flags by which its scenario is played again."""
+def show_end(
+    console: Console, state: Search, files: Sequence[Path], again: str = "--virtual", program: str = NAME
+) -> None:
+    """Print what came of a search; its scenario is played again by `program`, as it was called, with flags `again`."""
     states = plural(len(state.coverage.states), "state")
     counts = f"{plural(state.played, 'scenario')}, {plural(state.requests, 'request')}, {states}"
     found = state.found
@@ -144,7 +148,7 @@ def show_end(console: Console, state: Search, files: Sequence[Path], again: str 
     console.print(counts)
     _show_undecided(console, state)
     if files:
-        console.print(f"Reproduce with: hatchfarm run {files[0]} {again}", markup=False)
+        console.print(f"Reproduce with: {shlex.join([program, 'run', str(files[0])])} {again}", markup=False)
 
 
 def _show_undecided(console: Console, state: Search) -> None:
