@@ -100,4 +100,4 @@ format: $(READY) ## format the code and mend what the linter can
 
 clean: ## remove the environment and every result
 	@find . -name __pycache__ -prune -exec rm -rf {} +
-	@rm -rf $(ENVIRONMENT) results build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	@rm -rf $(ENVIRONMENT) .venv-other results build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

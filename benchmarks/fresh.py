@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.25
 """How often whoever waits is called meanwhile: a clock on a screen moves smoothly enough."""
+AGAIN_SECONDS = 10.0
+"""What an interrupted measurement may take to end its servers, before it is interrupted again."""
 
 
 def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measurement:
@@ -44,8 +46,7 @@ def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measu
     try:
         written = _read_all(receiving, meanwhile)
     except BaseException:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)  # so that it ends what it has started
+        _interrupt(pid)
         raise
     finally:
         os.close(receiving)
@@ -53,6 +54,18 @@ def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measu
     if not written:
         return Measurement(problem=f"a measurement ended with {os.waitstatus_to_exitcode(status)} and said nothing")
     return msgspec.json.decode(written, type=Measurement)
+
+
+def _interrupt(pid: int) -> None:
+    """Have a child end what it has started, and itself. What collects garbage drops what is raised: hence again."""
+    ended = os.pidfd_open(pid)
+    try:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+            while not select.select([ended], [], [], AGAIN_SECONDS)[0]:
+                os.kill(pid, signal.SIGINT)
+    finally:
+        os.close(ended)
 
 
 def _read_all(receiving: int, meanwhile: Callable[[], object]) -> bytes:
@@ -74,9 +87,9 @@ def _measure_and_end(subject: Subject, sending: int, mask: set[signal.Signals | 
     """
     code = 1
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         gc.collect()
         gc.freeze()  # what the parent made is not this measurement's
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             measured = as_measurement(subject.measure())
             code = 0

@@ -27,6 +27,8 @@ NOT_TRIED = "not-tried"
 """The claim by which an attempt says that its target has nothing on which it could be tried."""
 ENDED_EARLY = ("cut-off", "unsettled", FAULT)
 """Claims by which an attempt says that it could not play to its end."""
+NEARLY_ALL = 0.9
+"""The share of a plan from which on nobody needs to be told that it is not all."""
 
 
 def check_attacks(history: History, _facts: Facts) -> Verdict:
@@ -68,6 +70,9 @@ def check_attacks(history: History, _facts: Facts) -> Verdict:
     summary = f"{plural(tried, 'campaign')} ran" + (f", and {all_of(held, 'claim')} of theirs held." if held else ".")
     if figures["not_tried"]:
         summary += " Not tried: " + "; ".join(f"{name} ({why})" for name, why in figures["not_tried"].items()) + "."
+    short = {f"{one.attack} (campaign {one.number})": why for one in history.campaigns if (why := short_of_plan(one))}
+    if short:
+        summary += " Less than planned: " + "; ".join(f"{name}: {why}" for name, why in short.items()) + "."
     return Verdict("attacks", Status.PASS if tried else Status.NOT_APPLICABLE, summary, (), figures)
 
 
@@ -126,6 +131,26 @@ def proved_nothing(history: History, campaign: CampaignRecord) -> str:
     if not campaign.completed:
         return "no victim was ever ready for it"
     return _hardly_judged(history, campaign)
+
+
+def short_of_plan(campaign: CampaignRecord) -> str:
+    """Return how much less a campaign sent than was planned, and why; nothing where nearly all was, or none.
+
+    It proves what it sent, and no more: how much is enough, `attacks.sent` of a scenario's thresholds says.
+    """
+    if not campaign.completed or campaign.completed >= NEARLY_ALL * campaign.planned:
+        return ""
+    what, sent = ("attempts", "played to their end") if campaign.scripted else ("shots", "sent")
+    cut = campaign.attempts - campaign.completed - campaign.unready - campaign.held_up
+    held_up = "were not begun while too many were under way" if campaign.scripted else "were held up by late answers"
+    reasons = [
+        (campaign.unready, "found no victim ready"),
+        (campaign.held_up, held_up),
+        (cut, "did not play to their end"),
+        (campaign.planned - campaign.attempts, "were due after the run had ended"),
+    ]
+    why = ", ".join(f"{count:,} {reason}" for count, reason in reasons if count > 0)
+    return f"of {campaign.planned:,} planned {what} {campaign.completed:,} were {sent}: {why}"
 
 
 def _hardly_judged(history: History, campaign: CampaignRecord) -> str:

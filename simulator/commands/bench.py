@@ -12,6 +12,7 @@ from simulator.commands.failing import fail
 from simulator.commands.options import RESULTS
 from simulator.platform.console import make_console
 from simulator.platform.output_files import OutputError, see_writable
+from simulator.platform.program import as_called
 
 Names = Annotated[
     list[str] | None,
@@ -120,9 +121,8 @@ def _list() -> None:
     width = max(len(entry.name) for entry in CATALOGUE)
     for entry in CATALOGUE:
         typer.echo(f"{entry.name:<{width}}  {entry.summary}{' (quick)' if entry.quick else ''}")
-    typer.echo(
-        "\n`hatchfarm bench NAME...` measures some of them, `hatchfarm bench all` all, `--quick` the quick ones."
-    )
+    ways = "`hatchfarm bench NAME...` measures some of them, `hatchfarm bench all` all, `--quick` the quick ones."
+    typer.echo(f"\n{as_called(ways)}")
 
 
 def _see_all_writable(paths: list[Path]) -> None:

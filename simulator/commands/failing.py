@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from simulator.errors import first_message
+from simulator.platform.program import as_called
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,7 @@ USAGE_ERROR = 2
 
 def fail(command: str, message: str, code: int = USAGE_ERROR) -> NoReturn:
     """End a command with a message."""
-    sys.stderr.write(f"hatchfarm {command}: {message}\n")
+    sys.stderr.write(f"hatchfarm {command}: {as_called(message)}\n")
     raise typer.Exit(code)
 
 

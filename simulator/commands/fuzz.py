@@ -16,6 +16,7 @@ from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.limits import FUZZ_JOBS_MAX, FUZZ_SEEDS_MAX, SEED_MAX
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import folder_of, see_file_writable, see_writable, write_whole
+from simulator.platform.program import this_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,8 +101,11 @@ def fuzz(
     except (ValueError, OutputError) as error:
         fail("fuzz", str(error))
     console, state = make_console(), Search(chosen)
-    console.print(f"Seeds {chosen[0]} to {chosen[-1]}", markup=False)
-    shown = ShownSearch(console, state)
+    all_seeds = minutes is None or seeds is not None
+    last = f" to {chosen[-1]}" if all_seeds else " and on"
+    time_given = "" if minutes is None else f", for {minutes:g} minutes"
+    console.print(f"Seeds {chosen[0]}{last}{time_given}", markup=False)
+    shown = ShownSearch(console, state, minutes, all_seeds=all_seeds)
     with signals_held() as held, shown.live:
         arguments = _time_left(minutes), lambda: held.number is not None, shown.look
         if live is None:
@@ -144,7 +148,7 @@ def _end(state: Search, live: LivePlayer | None, console: Console, out: Path, js
     except OSError as error:
         where = error.filename or out
         fail("fuzz", f"results cannot be written to {where} ({error.strerror}): give another --out or --json")
-    show_end(console, state, files, again)
+    show_end(console, state, files, again, this_program())
     raise typer.Exit(exit_code_of(state))
 
 

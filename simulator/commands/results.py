@@ -9,6 +9,7 @@ import typer
 
 from simulator.commands.options import RESULTS
 from simulator.limits import RESULTS_READ_MAX, RESULTS_SHOWN
+from simulator.platform.program import as_called
 
 Out = Annotated[Path, typer.Option(help="The folder of results.", envvar="HATCHFARM_OUT")]
 Limit = Annotated[
@@ -37,7 +38,8 @@ def results(out: Out = RESULTS, limit: Limit = RESULTS_SHOWN, *, as_json: AsJson
         return
     console = make_console()
     if not shown:
-        console.print(f"There are no results in {one_line(str(out))}: `hatchfarm run` makes some.", markup=False)
+        text = as_called("`hatchfarm run` makes some")
+        console.print(f"There are no results in {one_line(str(out))}: {text}.", markup=False)
     else:
         table = Table("when (UTC)", "scenario", "verdict", "rate", "p99", "path", box=None, padding=(0, 2, 0, 0))
         for one in shown:

@@ -26,6 +26,7 @@ from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.commands.traces import Record, WithSecrets, recording_of
 from simulator.commands.worker import WEB_PORT, Master, Web, WebPort, Workers, host_and_port
 from simulator.platform.console import make_console
+from simulator.platform.program import this_program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,6 +217,7 @@ def _request(path: Path, loaded: Loaded, wanted: _Wanted) -> RunRequest:
         wanted.metrics_port,
         loaded.changes,
         loaded.options,
+        program=this_program(),
     )
 
 

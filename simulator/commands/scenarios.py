@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from simulator.commands.failing import USAGE_ERROR, fail
 from simulator.commands.options import DurationOption, MachinesOption, ScenarioFiles, SetOption, overrides_of
 from simulator.commands.reading import read_scenario, see_input_is_read_once
 from simulator.platform.console import make_console
+from simulator.platform.program import as_called, this_program
 from simulator.platform.wording import nearest, plural
 
 _NAME = re.compile("[a-z0-9][a-z0-9.-]{0,63}")
@@ -43,7 +45,7 @@ def validate(
             loaded = read_scenario(path, overrides_of(duration, machines, values))
         except ScenarioError as error:
             wrong += 1
-            typer.echo(str(error), err=True)
+            typer.echo(as_called(str(error)), err=True)
             for line in problems_of(error.problems, path, os.environ):
                 typer.echo(line)
             continue
@@ -106,7 +108,8 @@ def init(
     except OSError as error:
         fail("init", f"{path} cannot be written ({error.strerror})")
     typer.echo(f"{path} is a scenario to change, and {schema} lets your editor check it.")
-    typer.echo(f"Check it with: hatchfarm validate {path}\nRun it with: hatchfarm run {path}")
+    program = shlex.quote(this_program())
+    typer.echo(f"Check it with: {program} validate {path}\nRun it with: {program} run {path}")
 
 
 def metrics(

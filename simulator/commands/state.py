@@ -17,6 +17,7 @@ from reference_server.wire.schema1 import SCHEMA_1
 from reference_server.wire.state_file import EVENTS, StateFile, StateFileError, WorkerStatusFile
 from simulator.commands.failing import fail
 from simulator.limits import STATE_FILE_MAX_BYTES, STATE_PROBLEMS_SHOWN_MAX
+from simulator.platform.program import as_called
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,8 @@ def show(file: File) -> None:
         shown.update(dict.fromkeys(state.unknown, HIDDEN))
     typer.echo(json.dumps(shown, indent=2))
     if state.problems:
-        sys.stderr.write(f"hatchfarm state show: {file} is wrong in places: `hatchfarm state check` names them\n")
+        named = as_called("`hatchfarm state check` names them")
+        sys.stderr.write(f"hatchfarm state show: {file} is wrong in places: {named}\n")
     raise typer.Exit(WRONG if state.problems else RIGHT)
 
 

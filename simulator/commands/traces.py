@@ -16,6 +16,7 @@ from simulator.commands.failing import exit_with, fail
 from simulator.commands.options import RESULTS, OutOption, ProfileOption
 from simulator.commands.target_flags import NO_TOKEN, TargetFlags, aimed
 from simulator.platform.console import make_console
+from simulator.platform.program import this_program
 from simulator.platform.wording import plural
 from simulator.traces.recording import Recording
 
@@ -95,7 +96,7 @@ def replay(
     own_token = target.token if target.url is not None else token_hex(24)
     request = ReplayRequest(
         trace, out, target.url, own_token, verbatim, token_hex(8), frozenset(setting_names()), tuple(only or ()),
-        profile, target.aim,
+        profile, target.aim, this_program(),
     )  # fmt: skip
     exit_with("replay", lambda: execute(request, make_console()), USER_ERRORS)
 

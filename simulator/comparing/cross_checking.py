@@ -79,7 +79,7 @@ def _see_comparable(request: RunRequest) -> None:
         )
     if missing := not_yet_virtual(request.scenario):
         raise RunError(
-            f"{request.scenario.name} cannot be played in virtual time, as --cross-check does: there is not yet "
+            f"{request.scenario.name} cannot be played as --cross-check does, in virtual time, which has not yet: "
             f"{'; '.join(missing)}. Take it out of a copy of the scenario, or leave --cross-check away"
         )
 

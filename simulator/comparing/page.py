@@ -77,6 +77,8 @@ def comparison_page(comparison: Comparison, sides: SideBySide | None = None) -> 
         interval_text=wording.interval_text,
         smallest_text=wording.smallest_text,
         rounds_text=wording.rounds_text,
+        legend=wording.legend,
+        advice=wording.advice,
         band_of=band_of,
         class_of=CLASSES.__getitem__,
     )

@@ -40,9 +40,10 @@ def show(comparison: Comparison, console: Console) -> None:
                 wording.rounds_text(line),
             )
         console.print(table)
+        console.print(f"[dim]{wording.legend(comparison)}[/]")
     changed = [one for one in comparison.checks if one.before != one.after or one.unknown]
     if changed:
-        table = Table("before", "after", "check", "", box=None)
+        table = Table("before", "after", "check", "what it says now", box=None)
         for one in changed:
             colour = "red bold" if one.worse else "yellow" if one.unknown else ""
             after = f"[{colour}]{one.after or 'not there'}[/]" if colour else one.after or "not there"
@@ -54,6 +55,8 @@ def show(comparison: Comparison, console: Console) -> None:
             console.print(f"{_shown(finding.rule)}: {counts} findings: {_shown(finding.message)}")
     for note in comparison.notes:
         console.print(f"[dim]note:[/] {_shown(note)}")
+    if advice := wording.advice(comparison):
+        console.print(advice, markup=False)
     colour = CODE_COLOURS[comparison.exit_code]
     console.print(f"[{colour} bold]{_shown(comparison.summary)}[/]")
 
@@ -77,6 +80,8 @@ def summary_markdown(comparison: Comparison) -> bytes:
             wording.change_text(found.change), wording.interval_text(found), wording.smallest_text(found),
         )  # fmt: skip
         lines.append(f"| {' | '.join(map(markdown, cells))} |")
+    for text in filter(None, (wording.legend(comparison), wording.advice(comparison))):
+        lines += ["", markdown(text)]
     return "\n".join([*lines, ""]).encode()
 
 

@@ -4,9 +4,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.comparing.deciding import Says
+from simulator.comparing.outcome import Kind
+
 if TYPE_CHECKING:
     from simulator.comparing.deciding import Decision
-    from simulator.comparing.outcome import Line
+    from simulator.comparing.outcome import Comparison, Line
+
+_ROUNDS = {
+    Kind.COMMITS: "rounds",
+    Kind.RESULTS: "rounds",
+    Kind.RUNS: "parts that each run is cut into",
+}
+_WHAT_TO_DO = {
+    Kind.COMMITS: "compare again where nothing else runs, or with a larger --rounds-max or --seconds",
+    Kind.RESULTS: "measure both again where nothing else runs, with more --rounds, or compare the commits themselves, "
+    "which are measured in alternation",
+    Kind.RUNS: "run both again where nothing else runs, with the same scenario and seed, for longer or with more "
+    "machines",
+}
+
+
+def legend(comparison: Comparison) -> str:
+    """Return how the figures are to be read; nothing where there are none."""
+    if not comparison.lines:
+        return ""
+    return (
+        "A change is in percent of the first, and + is always the better: more a second, or less time or memory. It is "
+        f"estimated from all {_ROUNDS[comparison.kind]}, not from the two medians shown. The true change lies between "
+        "the ends (49 times of 50); one for the worse as large as the smallest would have been seen (19 times of 20)."
+    )
+
+
+def advice(comparison: Comparison) -> str:
+    """Return what can be done where something cannot be told; nothing where all can."""
+    sentences = []
+    if any(one.decision.says is Says.CANNOT_TELL for one in comparison.lines):
+        sentences.append(
+            "A figure of which it cannot be told may be worse, and noise hides whether and how much: "
+            f"{_WHAT_TO_DO[comparison.kind]}; or accept what may stay hidden with a larger --see."
+        )
+    if any(one.unknown for one in comparison.checks):
+        sentences.append(
+            "A check of which it cannot be told is inconclusive in the second run, or not in it: its line says why."
+        )
+    return " ".join(sentences)
 
 
 def value_text(line: Line, value: float | None) -> str:

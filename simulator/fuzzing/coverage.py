@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 NEWS_WEIGHT = 2.0
 """How much oftener than others an ingredient is drawn again whose last run showed something new."""
 
+FAULT, NOT_UNDONE = "fault ", " that was not undone"
+"""How the states of faults that happened begin, and how some end."""
+
 
 class Coverage:
     """States by how many runs reached them, and ingredients by how often they were drawn."""
@@ -26,6 +29,11 @@ class Coverage:
         self.states: Counter[str] = Counter()
         self.drawn: Counter[str] = Counter()
         self._fresh: set[str] = set()
+
+    @property
+    def faults(self) -> int:
+        """Return how many kinds of faults have happened."""
+        return sum(state.startswith(FAULT) and not state.endswith(NOT_UNDONE) for state in self.states)
 
     def weigh(self, ingredient: str) -> float:
         """Return how often it is drawn, relative to others: the less often before, the more often next."""
@@ -80,7 +88,7 @@ def _audit(history: History) -> Iterator[str]:
 
 def _faults(history: History) -> Iterator[str]:
     for one in history.faults:
-        yield f"fault {one.kind}{' that was not undone' if one.problem else ''}"
+        yield f"{FAULT}{one.kind}{NOT_UNDONE if one.problem else ''}"
 
 
 def _checks(verdict: RunVerdict) -> Iterator[str]:

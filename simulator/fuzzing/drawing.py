@@ -24,6 +24,7 @@ from simulator.fuzzing.ingredients import (
     attacks_on_targets,
 )
 from simulator.fuzzing.mishaps import draw_mishaps
+from simulator.fuzzing.room import keep_certificates, meet_victims
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,6 +113,8 @@ class Drawing(Draws):
         }
         for habit in habits:
             _ADDED[habit](self, document, seconds)
+        keep_certificates(document)
+        meet_victims(document)
         return Drawn(document, (*attacks, *habits))
 
     # --- parts of a scenario

@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
 SettingChoices = tuple[str | int | float | bool, ...]
 
+EXPIRES = "certificate.expired"
+LASTING_CERTIFICATES = 30
+"""Seconds: of the choices below the one with which attacks that keep clear of a certificate's end have time."""
 BURST = 18
 """Below the default, and above what scripts ask from one address at once: they would be cut off by less."""
 SETTINGS: Mapping[str, SettingChoices] = {
     "WORKER_STATUS_STALE_SECONDS": (2, 3, 4, 8, 20),
     "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": (3, 5, 10, 60),
     "WORKER_AUTH_FAIL_ALERT_THRESHOLD": (1, 2, 5, 20),
-    "MACHINE_CERT_TTL_SECONDS": (4, 6, 10, 30),
+    "MACHINE_CERT_TTL_SECONDS": (4, 6, 10, LASTING_CERTIFICATES),
     "RATE_LIMIT_BURST": (BURST, 40),
     "RATE_LIMIT_REFILL_PER_SECOND": (6.0, 20.0),
     "AUDIT_EVENTS_PER_STREAM": (20, 50, 200),
@@ -45,7 +48,7 @@ MARKET_DEFAULTS: Mapping[str, SettingChoices] = {CREDIT: CREDITS, COOLDOWN: (0, 
 """Of a market without a wish: with a day's cooldown nothing would leave it, and without money nothing would happen."""
 MONEY: Mapping[str, SettingChoices] = {CREDIT: (10, 100)}
 GOES_WITH: Mapping[str, Mapping[str, SettingChoices]] = {
-    "certificate.expired": {"MACHINE_CERT_TTL_SECONDS": (4, 6)},
+    EXPIRES: {"MACHINE_CERT_TTL_SECONDS": (4, 6)},
     **{key: {"RATE_LIMIT_BURST": (BURST,)} for key in ("limit.burst", "limit.spoofed-ip", "limit.window-edge")},
     **dict.fromkeys(("wallet.double-spend", "wallet.idempotency", "wallet.amounts", "wallet.address"), MONEY),
     **dict.fromkeys(("job.inflate", "job.foreign"), MONEY),
@@ -98,6 +101,9 @@ MISHAPS: Mapping[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Faults that may happen to each."""
+
+FORGETTING = ("redis.flush", "redis.crash")
+"""Those after which heartbeats are refused for longer than a run: they come last."""
 
 OF_MONEY = ("wallet.", "job.")
 """How the names of attacks begin that have to do with a market: there they are drawn before all others."""

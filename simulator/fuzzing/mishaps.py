@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reference_server.wire.units import MILLISECOND_NS
-from simulator.attacks import CATALOGUE
-from simulator.attacks.catalogue import ShotAttack
 from simulator.fuzzing.draws import Draws
-from simulator.fuzzing.ingredients import DEPLOYMENTS, GOES_WITH, INSTANCES, MEMORY, MISHAPS
+from simulator.fuzzing.ingredients import DEPLOYMENTS, EXPIRES, FORGETTING, GOES_WITH, INSTANCES, MEMORY, MISHAPS
+from simulator.fuzzing.room import has_lasting_certificates, keep_certificates, keeps_clear_of_expiry, make_room
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, SHARED_CLOCKS_OFF_MAX_MS
 from simulator.scenario.clock_problems import MARKET_ATTACKS, WINDOW_ATTACKS
 from simulator.scenario.kinds import parse_duration
@@ -57,32 +56,31 @@ FLAPS_MS: Mapping[str, Mapping[str, Sequence[int]]] = {
 FAULT_PAUSE_MS = 1000
 """From the end of one to the beginning of the next, at least."""
 FLUSH = "redis.flush"
-FORGETTING = ("redis.flush", "redis.crash")
-"""After which heartbeats are refused for longer than a run: they come last."""
 ASKED_FAULTS = frozenset({"disk.full", "redis.down", "redis.pause"})
 """What a server must refuse meanwhile, of which a run says nothing where no machine beat."""
 BEAT_MARGIN_MS = 500
 """For a heartbeat to be sent and answered within such a fault, once its moment has come."""
-SCRIPT_MS, SCRIPT_ROOM_MS = 2000, 4000
-"""How far from a fault scripts begin, as one whose preparation gets a 503 proves nothing; and what they need then."""
 LONG_PARTITION_SHARE = 0.3
 """Of scenarios whose network is at fault, how many have a partition for longer than clients wait."""
 LONG_PARTITION_SECONDS = int(ANSWER_TIMEOUT_SECONDS) + 2
 """By which such a run is longer, too: most of that time nothing happens, which costs next to nothing."""
-PRESSURE = {"durable": "credential.wrong-token", "instances": "credential.wrong-token", "redis": "replay.exact"}
+WRONG_TOKEN, REPLAY = "credential.wrong-token", "replay.exact"
+PRESSURE = {"durable": WRONG_TOKEN, "instances": WRONG_TOKEN, "redis": REPLAY}
 """What is shot all the time while faults happen: each shot changes state, or asks for a nonce that was accepted, so
 that a fault meets somebody in the midst of it."""
 PRESSURE_RATE, PRESSURE_BEFORE_MS, PRESSURE_AFTER_MS = 30, 900, 1500
-EXPIRES = "certificate.expired"
 CLOCK_OFF_MS = (2000, 30_000, 60_000)
 DRIFTS_PPM = (-900_000.0, 900_000.0)
 
 
 def draw_mishaps(document: Document, seconds: int, seed: int, weigh: Callable[[str], float]) -> tuple[str, ...]:
     """Have a scenario's server be another one, and things go wrong; return what was drawn."""
+    keep_certificates(document)
     drawn = Mishaps(seed, 1, weigh).happen(document, seconds)
     troubles = Mishaps(seed, 2, weigh).trouble(document, seconds)
-    return (*drawn, *troubles, *Mishaps(seed, 3, weigh).set_clocks(document, seconds))
+    clocks = Mishaps(seed, 3, weigh).set_clocks(document, seconds)
+    make_room(document)
+    return (*drawn, *troubles, *clocks)
 
 
 class Mishaps(Draws):
@@ -121,11 +119,12 @@ class Mishaps(Draws):
             kind, lengths_ms = self.one([*FLAPS_MS[deployment].items()])
             kinds, asked_ms = (kind,) * FLAPS, 0
         document["faults"] = self._faults(kinds, instances, seconds * 1000, lengths_ms, asked_ms=asked_ms)
-        keep_scripts_clear(document, seconds * 1000)
-        if deployment == "durable":
+        lasting = has_lasting_certificates(document)
+        if deployment == "durable" and lasting:
             document["attacks"] += _replays_over(document["faults"])
         if deployment in PRESSURE and document["faults"]:
-            document["attacks"] += _pressure_over(document["faults"], PRESSURE[deployment], seconds * 1000)
+            attack = PRESSURE[deployment] if lasting else WRONG_TOKEN
+            document["attacks"] += _pressure_over(document["faults"], attack, seconds * 1000)
         return (deployment, *(one["kind"] for one in document["faults"]))
 
     def trouble(self, document: Document, seconds: int) -> tuple[str, ...]:
@@ -169,7 +168,7 @@ class Mishaps(Draws):
         else:
             fault["by"] = f"{self.one('+-')}{self.one(CLOCK_OFF_MS)}ms"
         document["faults"] = [*faults, fault]
-        if not any(one["name"] == EXPIRES for one in document["attacks"]):
+        if not any(one["name"] == EXPIRES or keeps_clear_of_expiry(one["name"]) for one in document["attacks"]):
             settings = document["server"]["settings"]
             settings |= {name: self.one(those) for name, those in GOES_WITH[EXPIRES].items()}
             end = {"name": EXPIRES, "start": f"{at_ms + 500}ms", "duration": "1s", "rate": 1, "share": 0.5}
@@ -220,7 +219,7 @@ def _span_ms(fault: Document) -> tuple[int, int]:
 def _replays_over(faults: Sequence[Document]) -> list[Document]:
     """Return replays from before a server is down until after it: what it had accepted it must know again."""
     return [
-        {"name": "replay.exact", "start": f"{_span_ms(one)[0] - 900}ms", "duration": "3s", "rate": 8, "share": 1.0}
+        {"name": REPLAY, "start": f"{_span_ms(one)[0] - 900}ms", "duration": "3s", "rate": 8, "share": 1.0}
         for one in [one for one in faults if one["kind"] in DOWN_FAULTS][:1]
     ]
 
@@ -231,15 +230,3 @@ def _pressure_over(faults: Sequence[Document], attack: str, run_ms: int) -> list
     end_ms = min(run_ms, max(_span_ms(one)[1] for one in faults) + PRESSURE_AFTER_MS)
     length = f"{end_ms - start_ms}ms"
     return [{"name": attack, "start": f"{start_ms}ms", "duration": length, "rate": PRESSURE_RATE, "share": 1.0}]
-
-
-def keep_scripts_clear(document: Document, run_ms: int) -> None:
-    """Have scripts that would begin in a fault, or just before it, begin after it, where the run is long enough."""
-    for attack in document["attacks"]:
-        start_ms = parse_duration(attack["start"]) // MILLISECOND_NS
-        for fault in document["faults"]:
-            at_ms, end_ms = _span_ms(fault)
-            if at_ms - SCRIPT_MS < start_ms < end_ms + SCRIPT_MS:
-                start_ms = end_ms + SCRIPT_MS
-        if start_ms + SCRIPT_ROOM_MS <= run_ms and not issubclass(CATALOGUE[attack["name"]], ShotAttack):
-            attack["start"] = f"{start_ms}ms"

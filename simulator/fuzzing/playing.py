@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from rich.console import Console
 from simulator.checkers.verdict import Status
 from simulator.fuzzing.coverage import states_of
 from simulator.judging.judging import judge_run
+from simulator.limits import FUZZ_COLLECTED_RUNS
 from simulator.running.recorded import origin_of, record_of
 from simulator.running.run import RunRequest
 from simulator.running.virtual import play_virtually
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from simulator.traces.tape import Tape
     from simulator.traces.writing import Origin
 
+_runs = count(1)
+"""A run sets back what Python counts (`seldom_collected`), so that it would never look for circles by itself."""
 CRASHED = "run.crashed"
 """The rule of a run that the harness or the server in it ended by a fault of their own."""
 
@@ -79,7 +84,11 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def play_text(text: str) -> Played:
     """Play a scenario's file by its own seed. Raises ScenarioError."""
-    return judged(*_played(text, Recording.NOTHING))
+    try:
+        return judged(*_played(text, Recording.NOTHING))
+    finally:
+        if not next(_runs) % FUZZ_COLLECTED_RUNS:
+            gc.collect()
 
 
 def record_text(text: str) -> Recorded | None:

@@ -6,6 +6,7 @@ not on how many processes play at once.
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -59,8 +60,12 @@ class Search(msgspec.Struct):
     """Seeds of the round that ended it."""
     interrupted: bool = False
     found: Found | None = None
+    failed: int = 0
+    """Of the scenarios that were played, those that failed."""
     undecided: int = 0
     """Of the scenarios that were played, those of which nobody could know."""
+    undecided_by: Counter[str] = msgspec.field(default_factory=Counter)
+    """The checkers that could not, by of how many scenarios."""
     doubts: list[tuple[int, tuple[Doubt, ...]]] = []
     """The first of them by their seeds, and why nobody could."""
     problem: str = ""
@@ -139,7 +144,9 @@ def _play_round(
         state.interrupted = played.interrupted or stopped()
         if state.interrupted and not played.failures:  # what failed did so whether or not a signal came
             break
+        state.failed += bool(played.failures)
         state.undecided += played.undecided
+        state.undecided_by.update({one.checker for one in played.doubts})
         if played.undecided and len(state.doubts) < FUZZ_UNDECIDED_MAX:
             state.doubts.append((seed, played.doubts))
         state.news += state.coverage.add(one.ingredients, played.states)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from rich.markup import escape
 
 from simulator.fuzzing.shrinking import size_of
 from simulator.limits import FUZZ_UNDECIDED_MAX, FUZZ_UNDECIDED_SHOWN
+from simulator.platform.program import NAME
 from simulator.platform.wording import plural
 from simulator.report.text import printed
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from simulator.fuzzing.searching import Search
 
+UNDECIDED_BY_SHOWN = 3
 LINE_SECONDS, LIVE_SECONDS = 5.0, 0.2
 FOUND, NOT_KNOWN = 1, 3
 
@@ -29,10 +32,15 @@ FOUND, NOT_KNOWN = 1, 3
 class ShownSearch:
     """Shows a search while it goes on: in place on a terminal, a line every few seconds elsewhere."""
 
-    def __init__(self, console: Console, state: Search) -> None:
+    def __init__(
+        self, console: Console, state: Search, minutes: float | None = None, *, all_seeds: bool = True
+    ) -> None:
+        """Show how far it is in its `minutes`, if it has any, and in its seeds where it is to play all of them."""
         self.live = Live(console=console, auto_refresh=False, transient=True)
         self._console = console
         self._state = state
+        self._minutes = minutes
+        self._all_seeds = all_seeds
         self._began_at = self._shown_at = time.monotonic()
         self._looks = 0
 
@@ -56,10 +64,23 @@ class ShownSearch:
             return (
                 f"seed {state.failing[0]} failed: making it small, {plural(self._looks - state.played, 'run')} so far"
             )
-        return (
-            f"{state.played:,}/{len(state.seeds):,} scenarios  {plural(state.requests, 'request')}  "
-            f"{plural(len(state.coverage.states), 'state')}, {state.news:,} new in this round  {seconds:,.0f}s"
-        )
+        time_gone = f"{seconds:,.0f}s" if self._minutes is None else f"{seconds / 60:.1f} of {self._minutes:g} minutes"
+        of_all = f"/{len(state.seeds):,}" if self._all_seeds else ""
+        return "  ".join([
+            time_gone,
+            f"{state.played:,}{of_all} {'seed' if state.played == 1 and not of_all else 'seeds'}",
+            f"{state.failed:,} failed",
+            _undecided(state),
+            f"{plural(len(state.coverage.states), 'state')}, {state.news:,} new in this round",
+            f"{plural(state.coverage.faults, 'fault')} covered",
+            plural(state.requests, "request"),
+        ])  # fmt: skip
+
+
+def _undecided(state: Search) -> str:
+    """Return how many nobody could know of, and which checkers could not."""
+    by = ", ".join(f"{name} {count:,}" for name, count in state.undecided_by.most_common(UNDECIDED_BY_SHOWN))
+    return f"{state.undecided:,} undecided" + (f" ({by})" if by else "")
 
 
 def summary_of(state: Search, files: Sequence[Path]) -> dict[str, Any]:
@@ -71,7 +92,9 @@ def summary_of(state: Search, files: Sequence[Path]) -> dict[str, Any]:
         "requests": state.requests,
         "states": dict(sorted(state.coverage.states.items())),
         "drawn": dict(sorted(state.coverage.drawn.items())),
+        "failed": state.failed,
         "undecided": state.undecided,
+        "undecided_by": dict(state.undecided_by.most_common()),
         "undecided_seeds": [{"seed": seed, "doubts": msgspec.to_builtins(doubts)} for seed, doubts in state.doubts],
         "interrupted": state.interrupted,
         "problem": state.problem,
@@ -97,13 +120,15 @@ def exit_code_of(state: Search) -> int:
     return NOT_KNOWN if state.interrupted or state.played == state.undecided else 0
 
 
-def show_end(console: Console, state: Search, files: Sequence[Path], again: str = "--virtual") -> None:
-    """Print what came of a search; `again` are the flags by which its scenario is played again."""
+def show_end(
+    console: Console, state: Search, files: Sequence[Path], again: str = "--virtual", program: str = NAME
+) -> None:
+    """Print what came of a search; its scenario is played again by `program`, as it was called, with flags `again`."""
     states = plural(len(state.coverage.states), "state")
     counts = f"{plural(state.played, 'scenario')}, {plural(state.requests, 'request')}, {states}"
     found = state.found
     if state.undecided:
-        counts += f"; of {plural(state.undecided, 'scenario')} nobody could know"
+        counts += f"; {_undecided(state)}"
     if state.problem:
         console.print(f"It could go no further: {state.problem}", markup=False)
     if found is None:
@@ -123,7 +148,7 @@ def show_end(console: Console, state: Search, files: Sequence[Path], again: str 
     console.print(counts)
     _show_undecided(console, state)
     if files:
-        console.print(f"Reproduce with: hatchfarm run {files[0]} {again}", markup=False)
+        console.print(f"Reproduce with: {shlex.join([program, 'run', str(files[0])])} {again}", markup=False)
 
 
 def _show_undecided(console: Console, state: Search) -> None:

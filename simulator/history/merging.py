@@ -49,6 +49,8 @@ EARLIEST = frozenset({"planned_ns", "sent_ns", "at_ns", "first_ns"})
 """Fields that are the moment, or the first of two between which it was, as is every `..._from_ns`."""
 LATEST = frozenset({"answered_ns", "last_ns"})
 """Fields that are the last of two moments, as is every `..._to_ns`."""
+COUNTS = ("attempts", "completed", "planned", "held_up", "unready")
+"""What of a campaign all parts together have."""
 ADDED_UP = frozenset({"machines", "owners", "troubles", "campaigns", "parts"})
 """Side tables that say one thing of all parts together; of the others each record stays one."""
 OBSERVED = tuple(name for name in TABLES if name == "scrapes" or name.endswith("_readings"))
@@ -139,14 +141,13 @@ def _campaigns(parts: Sequence[HistoryPart]) -> list[CampaignRecord]:
     """Add up what became of each campaign: the scenario numbers it, so it has one number in all parts."""
     campaigns: dict[int, CampaignRecord] = {}
     for one in chain.from_iterable(part.history.campaigns for part in parts):
-        known = campaigns.setdefault(one.number, msgspec.structs.replace(one, attempts=0, completed=0))
+        known = campaigns.setdefault(one.number, msgspec.structs.replace(one, **dict.fromkeys(COUNTS, 0)))
         if known.attack != one.attack:
             raise ValueError(f"campaign {one.number} is two attacks: {known.attack} and {one.attack}")
         campaigns[one.number] = msgspec.structs.replace(
             known,
             scripted=known.scripted or one.scripted,
-            attempts=known.attempts + one.attempts,
-            completed=known.completed + one.completed,
+            **{name: getattr(known, name) + getattr(one, name) for name in COUNTS},
             # What one part could try was tried.
             not_tried=known.not_tried if one.not_tried else "",
         )

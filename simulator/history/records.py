@@ -147,7 +147,9 @@ class ClaimRecord(msgspec.Struct, frozen=True):
 class CampaignRecord(msgspec.Struct, frozen=True):
     """One attack campaign: how many attempts (of a script) or shots were begun, and how many played to their end.
 
-    `not_tried` says why it could not be run against this target.
+    `not_tried` says why it could not be run against this target. `planned` is how many its rate and duration ask for, 0
+    where that is not known; of those begun `held_up` were not sent as what was under way had no end yet, and `unready`
+    as no victim was ready.
     """
 
     number: int
@@ -156,6 +158,9 @@ class CampaignRecord(msgspec.Struct, frozen=True):
     attempts: int
     completed: int
     not_tried: str = ""
+    planned: int = 0
+    held_up: int = 0
+    unready: int = 0
 
 
 class AuditReading(msgspec.Struct, frozen=True):

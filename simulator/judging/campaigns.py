@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from simulator.attacks import CATALOGUE
-from simulator.checkers.attacks import not_tried, proved_nothing, undecided
+from simulator.checkers.attacks import not_tried, proved_nothing, short_of_plan, undecided
 from simulator.checkers.judging import Ruling, judge, judge_answers
 from simulator.checkers.outage import blamed
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -59,7 +59,9 @@ def summarise_campaigns(
         claims = [claim for claim in history.claims if claim.campaign == number]
         found = [one.message.removeprefix(f"{attack}: ") for one in accusing.get(number, ())]
         stop = stopped.get(number, "")
-        summaries.append(_summary(number, attack, rows[mine], judged[mine], wrong[mine], claims, found, idle, stop))
+        summary = _summary(number, attack, rows[mine], judged[mine], wrong[mine], claims, found, idle, stop)
+        short = "" if campaign is None or summary.status is Status.NOT_TRIED else short_of_plan(campaign)
+        summaries.append(_with_note(summary, short))
     return summaries
 
 
@@ -105,6 +107,10 @@ def _idle(history: History, campaign: CampaignRecord | None) -> tuple[Status, st
         return Status.NOT_TRIED, why
     why = proved_nothing(history, campaign)
     return (Status.INCONCLUSIVE if why else Status.PASS), why
+
+
+def _with_note(summary: AttackSummary, note: str) -> AttackSummary:
+    return msgspec.structs.replace(summary, note="; ".join(filter(None, (summary.note, note)))) if note else summary
 
 
 def _summary(

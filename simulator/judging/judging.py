@@ -117,7 +117,7 @@ def _at_the_end(one: Verdict, ended: EndedEarly | None) -> Verdict:
 
 
 def _command(record: RunRecord) -> str:
-    command = ["hatchfarm", "run", record.scenario_file, "--seed", str(record.seed)]
+    command = [record.program, "run", record.scenario_file, "--seed", str(record.seed)]
     command += record.options
     if record.given_target:
         command += ["--target", record.target]  # as it was understood: without a password that the URL may hold

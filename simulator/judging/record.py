@@ -15,6 +15,7 @@ from simulator.contract.profiles import Profile
 from simulator.errors import BundleError
 from simulator.limits import BUNDLE_RECORD_MAX_BYTES
 from simulator.platform.machine_facts import MachineFacts  # noqa: TC001 - as above
+from simulator.platform.program import NAME
 from simulator.scenario.overriding import Change  # noqa: TC001 - as above
 from simulator.scenario.thresholds import parse_threshold
 
@@ -76,6 +77,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What was found in the logs of the servers that the run had started; None where nobody looked."""
     changes: tuple[Change, ...] = ()
     """What flags and variables put in place of the scenario's values, without what may be secret."""
+    program: str = NAME
+    """How the program was called, for the line that reproduces the run."""
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

@@ -21,6 +21,7 @@ from simulator.judging.record import RunRecord
 from simulator.judging.verdict_file import RunVerdict
 from simulator.limits import BUNDLE_TABLE_MAX_BYTES
 from simulator.platform.output_files import write_whole
+from simulator.platform.program import NAME
 from simulator.traces.comparison import (
     TIMING,
     Played,
@@ -68,6 +69,8 @@ class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     deaths: tuple[Death, ...] = ()
     """Of the replay's own server, if it ended by itself."""
     profile: Profile = Profile.HARDENED
+    program: str = NAME
+    """How the program was called, for the line that reproduces the replay."""
 
 
 def numbers(metrics: dict[str, float]) -> dict[str, float]:
@@ -97,7 +100,7 @@ def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
     checkers = judged.checkers
     # That the replay kept its own times proves nothing of the target.
     status = worst([one.status for one in checkers if one.name != TIMING or one.status.is_problem])
-    command = ["hatchfarm", "replay", record.trace_file, *(["--verbatim"] if record.verbatim else [])]
+    command = [record.program, "replay", record.trace_file, *(["--verbatim"] if record.verbatim else [])]
     command += [part for name in record.only for part in ("--only", name)]
     if record.given_target:
         command += ["--target", record.target]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.rule import Rule
@@ -16,13 +18,36 @@ RULE_COLUMNS = 100
 """What of it a rule takes, which says nothing by its length."""
 
 
+_PADDING = re.compile(r" +(?=\n)")
+
+
+class _Unpadded:
+    """A text stream without the spaces by which tables fill their lines. Rich writes whole lines."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write it without the spaces at the ends of lines."""
+        self._stream.write(_PADDING.sub("", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the stream in everything else."""
+        return getattr(self._stream, name)
+
+
 def make_console() -> Console:
-    """Make the console: movement on a terminal only, and colours there without NO_COLOR. Printing to it never fails."""
+    """Make the console: movement on a terminal only, and colours there without NO_COLOR. Printing to it never fails.
+
+    What is no terminal gets lines as long as they are, which end where their text does.
+    """
     console = Console(
         file=steady(sys.stdout), no_color=bool(os.environ.get("NO_COLOR")), highlight=False, soft_wrap=True
     )
     if not console.is_terminal:
         console.width = PLAIN_COLUMNS
+        console.file = cast("IO[str]", _Unpadded(console.file))
     return console
 
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
+from simulator.checkers.attacks import short_of_plan
 from simulator.checkers.judging import Ruling, judge
 from simulator.contract.answers import Answer
 from simulator.limits import CAMPAIGN_BARS_ALL_MAX, CAMPAIGN_BARS_MAX
@@ -126,7 +127,7 @@ def _shots(record: CampaignRecord | None) -> str:
     if record is None:
         return "nothing is recorded of how much was begun"
     what = "attempts" if record.scripted else "shots"
-    return f"{record.completed:,} of {record.attempts:,} {what} played to their end"
+    return short_of_plan(record) or f"{record.completed:,} of {record.attempts:,} {what} played to their end"
 
 
 def scale_marks(elapsed_ns: int) -> Iterator[tuple[float, str]]:

@@ -26,6 +26,8 @@ MARKS = {
     Status.NOT_TRIED: "\N{EN DASH}",
 }
 ORDER = [Status.FAIL, Status.INCONCLUSIVE, Status.PASS, Status.NOT_TRIED, Status.NOT_APPLICABLE]
+NOT_KNOWN_SHOWN = 5
+"""Checks and thresholds that a verdict's line names as not known; the tables above it say why."""
 NOT_TRIED_SHOWN = 5
 """Attacks that a verdict's line names as not tried; the attack matrix has all of them."""
 
@@ -72,6 +74,36 @@ def untried_text(verdict: RunVerdict) -> str:
         return ""
     more = f" and {len(names) - NOT_TRIED_SHOWN} more" if len(names) > NOT_TRIED_SHOWN else ""
     return f"; {len(names)} not tried: {', '.join(names[:NOT_TRIED_SHOWN])}{more}"
+
+
+def not_known(verdict: RunVerdict) -> list[Verdict]:
+    """Return what made a verdict inconclusive, but for thresholds that only follow from a checker among it.
+
+    Nothing where an interruption did.
+    """
+    if verdict.status is not Status.INCONCLUSIVE or verdict.interrupted:
+        return []
+    found = [*verdict.checkers, *(one for one in verdict.thresholds if not _followed(one, verdict.checkers))]
+    return [one for one in found if one.status is Status.INCONCLUSIVE]
+
+
+def not_known_text(verdict: RunVerdict) -> str:
+    """Name what made a verdict inconclusive, as the end of a sentence; nothing of one that is not, or interrupted."""
+    names = [one.name for one in not_known(verdict)]
+    more = f" and {len(names) - NOT_KNOWN_SHOWN} more" if len(names) > NOT_KNOWN_SHOWN else ""
+    return f": nobody could know of {', '.join(names[:NOT_KNOWN_SHOWN])}{more}" if names else ""
+
+
+def summary_beside(threshold: Verdict, checkers: list[Verdict]) -> str:
+    """Return a threshold's summary for a place where the checkers' stand as well, so that none is repeated."""
+    followed = _followed(threshold, checkers)
+    return threshold.summary.removesuffix(f": {followed.summary}") if followed else threshold.summary
+
+
+def _followed(threshold: Verdict, checkers: list[Verdict]) -> Verdict | None:
+    """Return the checker that keeps a threshold from saying anything, which its summary ends with."""
+    ends = (one for one in checkers if one.status is threshold.status)
+    return next((one for one in ends if threshold.summary.endswith(f"{one.name} is {one.status}: {one.summary}")), None)
 
 
 def not_shown_text(verdict: Verdict, shown: int) -> str:

@@ -51,6 +51,7 @@ def record_of(request: RunRequest, outcome: RunState) -> RunRecord:
         profile=profile_of(request.profile, given_target=request.target is not None),
         log=outcome.log,
         changes=request.changes,
+        program=request.program,
     )
 
 

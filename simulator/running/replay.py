@@ -36,6 +36,7 @@ from simulator.judging.replay_record import (
 )
 from simulator.platform.interruptions import signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
+from simulator.platform.program import NAME
 from simulator.platform.wording import plural
 from simulator.report.text import printed
 from simulator.running.doctor import check_open_files
@@ -86,6 +87,8 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     """The measure that was asked for, if one was."""
     aim: Aim = Aim()
     """What is said of the target."""
+    program: str = NAME
+    """How the program was called."""
 
 
 class _ReplayState(msgspec.Struct):
@@ -200,6 +203,8 @@ async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _Replay
     outcome.target = OWN_SERVER if request.target is None else target.url
     outcome.before = await check_target(target)
     outcome.warnings = _warnings(request, trace, target)
+    for one in outcome.warnings:
+        console.print(f"[yellow]warning:[/] {escape(printed(one))}")
     resigner = None
     if not request.verbatim:
         suffix = request.entropy[:SUFFIX_DIGITS]
@@ -265,7 +270,7 @@ def _lasts(exchange: Exchange, token: str) -> bool:
 def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> ReplayRecord:
     missing = [Played(0, b"", Answer.LOST, problem="was not reached") for _ in trace.exchanges]
     return ReplayRecord(
-        trace_file=str(request.path),
+        trace_file=str(beyond_link(request.path)),
         target=outcome.target,
         given_target=request.target is not None,
         verbatim=request.verbatim,
@@ -280,7 +285,14 @@ def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> Repl
         deaths=tuple(outcome.deaths),
         lasting=tuple(outcome.lasting or [False] * len(trace.exchanges)),
         profile=profile_of(request.profile, given_target=request.target is not None),
+        program=request.program,
     )
+
+
+def beyond_link(path: Path) -> Path:
+    """Return a file without the link that its folder may be, as `latest`: that leads elsewhere after the next run."""
+    folder = path.parent
+    return folder.parent / folder.readlink() / path.name if folder.is_symlink() else path
 
 
 def _show_comparison(console: Console, exchanges: tuple[Exchange, ...], played: Sequence[Played]) -> None:

@@ -42,6 +42,7 @@ from simulator.load.conductor import Conductor
 from simulator.load.options import ConductorError, ConductorOptions, see_that_the_web_ui_can_be_served
 from simulator.platform.interruptions import HeldSignal, signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
+from simulator.platform.program import NAME
 from simulator.platform.wording import plural
 from simulator.report.text import printed
 from simulator.running.aborting import end_early
@@ -122,6 +123,8 @@ class RunRequest(msgspec.Struct, frozen=True):
     """How long its target is waited for, where this process plays it in real time."""
     held: HeldSignal | None = None
     """What is known of signals by whoever holds them around this run, too; None when nobody does."""
+    program: str = NAME
+    """How the program was called."""
 
 
 def execute(
@@ -198,7 +201,7 @@ def _view_of(request: RunRequest, outcome: RunState, console: Console) -> View:
         virtual=request.virtual,
     )
     view = View(console, sampling, progress, scenario.duration_ns, time.monotonic)
-    outcome.look_when_due = view.look_when_due
+    outcome.look_when_due, outcome.tell = view.look_when_due, view.warn
     return view
 
 
@@ -306,28 +309,25 @@ async def _set_up_and_play(
             watch.add_target(target.port)
         target, problem = await with_known_addresses(target, stated, scenario.server.environ())
         outcome.addresses = addresses_of(target)
-        outcome.warnings += [*request.aim.access.warnings, *([problem] if problem else [])]
+        outcome.warn(*request.aim.access.warnings, *([problem] if problem else []))
     outcome.lacks = await look_for_features(target, outcome.baseline)
     noted = {"lacks": outcome.lacks, "secrets": None if deployment is None else outcome.secrets}
     target = msgspec.structs.replace(target, **noted)
-    sides = {name: msgspec.structs.replace(side, **noted) for name, side in sides.items()}
+    sides = {name: msgspec.structs.replace(side, **noted, patience=request.patience) for name, side in sides.items()}
     if deployment is not None:
         known = not scenario.server.command  # a program of others may have settings that it was not given
         target = msgspec.structs.replace(target, others=deployment.other_ports, settings_known=known)
         faults = FaultPlayer(scenario, deployment, target, outcome.history, outcome.progress)
     over_hosts = request.conducted_by is not None and bool(request.conducted_by.master)
     workers = 0 if deployment is not None else int(outcome.baseline.get(WORKERS, 0))
-    outcome.warnings += target_warnings(target, workers, over_hosts=over_hosts)
+    outcome.warn(*target_warnings(target, workers, over_hosts=over_hosts))
     if deployment is None or scenario.server.command:
         outcome.stale_seconds = await stale_seconds_of(target)
     if deployment is not None:
-        outcome.warnings += command_warnings(scenario, outcome.stale_seconds)
+        outcome.warn(*command_warnings(scenario, outcome.stale_seconds))
     else:
-        outcome.warnings += settings_warnings(
-            scenario,
-            outcome.stale_seconds,
-            stale_is_stated=request.aim.strict_settings or STALE_SECONDS in request.aim.settings,
-        )
+        stated_stale = request.aim.strict_settings or STALE_SECONDS in request.aim.settings
+        outcome.warn(*settings_warnings(scenario, outcome.stale_seconds, stale_is_stated=stated_stale))
         outcome.clock = clock_facts(await read_target_clock(target))
     clock_offset_ns = outcome.clock.used_ns if outcome.clock else 0
     async with trio.open_nursery() as nursery:

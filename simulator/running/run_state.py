@@ -51,6 +51,14 @@ class RunState(msgspec.Struct):
     log: LogSearch | None = None
     look_when_due: Callable[[], None] = lambda: None
     """Shows how the run stands, unless it was shown just now: for who plays where real time does not pass by itself."""
+    tell: Callable[[str], None] = lambda _: None
+    """Shows a warning to whoever watches the run."""
+
+    def warn(self, *warnings: str) -> None:
+        """Keep what the verdict's readers must know, and tell it at once: who watches may end the run and mend it."""
+        self.warnings += warnings
+        for one in warnings:
+            self.tell(one)
 
     def known(self) -> tuple[History, int]:
         """Return what is known so far, and the moment of the run until which all is, in nanoseconds."""
@@ -59,4 +67,4 @@ class RunState(msgspec.Struct):
     def note_end(self, ended: EndedEarly) -> None:
         """Note what ended the run before its time."""
         self.ended_early = ended
-        self.warnings.append(f"ended early: {ended}")
+        self.warn(f"ended early: {ended}")

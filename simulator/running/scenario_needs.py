@@ -89,6 +89,7 @@ def target_warnings(target: Target, workers: int, *, over_hosts: bool) -> list[s
         warnings.append(f"{who} address, so the server's per-IP limits count {what} as one client")
     if workers:
         warnings.append(
-            f"the target already has {plural(workers, 'worker')}: whatever they do widens what the checkers must allow"
+            f"the target already has {plural(workers, 'worker')}: whatever they do widens what the checkers must "
+            "allow, and when they go stale its alert fires, whatever this run does"
         )
     return warnings

@@ -11,6 +11,7 @@ from rich.table import Table
 from simulator.checkers.verdict import EXIT_CODES, Status
 from simulator.errors import first_message
 from simulator.platform.interruptions import signals_held
+from simulator.platform.program import as_called
 from simulator.platform.wording import plural
 from simulator.running.terminal import COLOURS
 
@@ -83,7 +84,7 @@ def _play(
     try:
         ran.exit_code = play(msgspec.structs.replace(request, on_verdict=keep), console)
     except* errors as group:
-        ran.problem = first_message(group)
+        ran.problem = as_called(first_message(group))
         console.print(f"{request.scenario.name}: {ran.problem}", markup=False)
     return ran
 

@@ -36,13 +36,14 @@ def _shown(text: str) -> str:
     return escape(printed(text))
 
 
-def _rows(table: Table, verdicts: list[Verdict]) -> None:
+def _rows(table: Table, verdicts: list[Verdict], checkers: list[Verdict]) -> None:
     table.add_column()
     table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for verdict in wording.worst_first(verdicts):
         colour = COLOURS[verdict.status]
-        table.add_row(f"[{colour}]{verdict.status.value}[/]", _shown(verdict.name), _shown(verdict.summary))
+        summary = wording.summary_beside(verdict, checkers)
+        table.add_row(f"[{colour}]{verdict.status.value}[/]", _shown(verdict.name), _shown(summary))
 
 
 def _show_advisories(console: Console, verdict: RunVerdict) -> None:
@@ -68,7 +69,7 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
     for title, verdicts in (("Checkers", verdict.checkers), ("Thresholds", verdict.thresholds)):
         if verdicts:
             table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
-            _rows(table, verdicts)
+            _rows(table, verdicts, verdict.checkers)
             console.print(table)
     counts = verdict.requests
     latency = verdict.latency_s
@@ -80,11 +81,13 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
         )
     for warning in verdict.warnings:
         console.print(f"[yellow]warning:[/] {_shown(warning)}")
+    for one in wording.not_known(verdict)[:FINDINGS_SHOWN]:
+        console.print(f"[yellow bold]NOT KNOWN[/] {_shown(one.name)}: {_shown(one.summary)}")
     if verdict.interrupted:
         console.print(f"[yellow]Interrupted:[/] {_shown(verdict.interrupted)}")
     colour = COLOURS[verdict.status]
     untried, profile_note = _shown(wording.untried_text(verdict)), wording.profile_text(verdict)
-    more = f"{untried}{profile_note and f'.{profile_note}'}"
+    more = f"{_shown(wording.not_known_text(verdict))}{untried}{profile_note and f'.{profile_note}'}"
     console.print(f"[{colour} bold]{verdict.status.value.upper()}[/] {_shown(verdict.scenario)}{more}")
 
 

@@ -110,8 +110,8 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
         raise RunError("--virtual plays in one process: leave out [[load]], --workers, --master and --web")
     if missing := not_yet_virtual(request.scenario):
         raise RunError(
-            f"{request.scenario.name} cannot be played in virtual time: there is not yet {'; '.join(missing)}. Take it "
-            "out of a copy of the scenario, or leave --virtual away"
+            f"{request.scenario.name} cannot be played in virtual time, which has not yet: {'; '.join(missing)}. "
+            "Take it out of a copy of the scenario, or leave --virtual away"
         )
     if request.scenario.faults:  # of which servers say more than anybody wants to read beside a run
         logging.getLogger("hatchfarm").addHandler(logging.NullHandler())
@@ -148,7 +148,7 @@ async def _work(world: VirtualWorld, sides: Mapping[str, Target], request: RunRe
     scenario = request.scenario
     outcome.target = VIRTUAL_SERVER
     if MEMORY in scenario.judged_thresholds:
-        outcome.warnings.append(f"{MEMORY} is not judged: in virtual time the server has the harness's own")
+        outcome.warn(f"{MEMORY} is not judged: in virtual time the server has the harness's own")
     async with trio.open_nursery() as nursery:
         for server in world.servers:
             await nursery.start(server.run)

@@ -1,18 +1,21 @@
-"""What a right scenario says and a run will not do: what the end cuts, and shares and clocks without effect. No I/O."""
+"""What a right scenario says and a run will not do: what the end cuts, has no effect, or cannot hold. No I/O."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
+from simulator.platform.wording import plural
 from simulator.scenario.market_problems import market_remarks
 from simulator.scenario.source_lines import Problem, line_at, lines_of
+from simulator.scenario.thresholds import parse_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from simulator.scenario.values import Scenario, Stage
 
+CONNECTED = "machines.connected"
 CUT = "the run ends before it does, and cuts it"
 NOBODY = "nobody: of all machines it is not one"
 
@@ -46,6 +49,18 @@ def _remarks(scenario: Scenario) -> Iterator[tuple[str, str]]:
     yield from market_remarks(scenario)
     for number, load in enumerate(scenario.load):
         yield from _late_stages(f"load[{number}]", load.stages, end_ns)
+    yield from _out_of_reach(scenario)
+
+
+def _out_of_reach(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Find thresholds on connected machines that a fleet is too small for, as where `--machines` made it so."""
+    if scenario.attacks:
+        return  # whose machines may join it
+    machines = scenario.fleet.machines
+    for expression in scenario.thresholds.get(CONNECTED, ()):
+        threshold = parse_threshold(CONNECTED, expression)
+        if not any(threshold.holds(count) for count in (0, machines, min(threshold.bound, machines))):
+            yield f'thresholds."{CONNECTED}"', f"{expression} cannot hold: the fleet has {plural(machines, 'machine')}"
 
 
 def _late_stages(place: str, stages: Sequence[Stage], end_ns: int) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ import trio
 from rich.console import Group
 from rich.live import Live
 
+from simulator.report.text import printed
 from simulator.view.drawing import draw
 from simulator.view.lines import line, pace_seconds
 from simulator.view.wording import acknowledgement, change_text, second_acknowledgement
@@ -109,6 +110,10 @@ class View:
         """Say at once that a signal was heard, what it ends, and what another would. A signal's handler may call it."""
         wording = second_acknowledgement if again else acknowledgement
         self._print(wording(signal_name, self._progress.phase), "yellow")
+
+    def warn(self, text: str) -> None:
+        """Show a warning; it may have words of the target's."""
+        self._print(f"warning: {printed(text)}", "yellow")
 
     def _changes(self) -> str:
         return "\n".join(map(change_text, self._progress.take_changes()))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class Campaign(msgspec.Struct):
     """One attack campaign: its number in the history, the attack, its victims, and how many addresses attack.
 
-    `fired` counts the attempts or shots that were begun, `completed` those that were played to their end, or sent.
+    `fired` counts the attempts or shots that were begun, `completed` those that were played to their end, or sent; the
+    rest is as in its record.
     """
 
     number: int
@@ -40,6 +42,17 @@ class Campaign(msgspec.Struct):
     fired: int = 0
     completed: int = 0
     not_tried: str = ""
+    planned: int = 0
+    held_up: int = 0
+    unready: int = 0
+
+    def count_planned(self) -> None:
+        """Note how many its rate and duration ask for: one at least."""
+        rate, duration_ns = self.options.rate, self.options.duration_ns
+        count = max(1, math.ceil(rate * duration_ns / SECOND_NS))
+        if count > 1 and round((count - 1) * SECOND_NS / rate) >= duration_ns:
+            count -= 1
+        self.planned = count
 
     @property
     def shots(self) -> ShotAttack:
@@ -51,7 +64,10 @@ class Campaign(msgspec.Struct):
     def record(self) -> CampaignRecord:
         """Return what came of it, for the history."""
         scripted = isinstance(self.attack, ScriptAttack)
-        return CampaignRecord(self.number, self.attack.name, scripted, self.fired, self.completed, self.not_tried)
+        return CampaignRecord(
+            self.number, self.attack.name, scripted, self.fired, self.completed, self.not_tried, self.planned,
+            self.held_up, self.unready,
+        )  # fmt: skip
 
 
 def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str, first: int = 0) -> list[Machine]:

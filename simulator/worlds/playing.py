@@ -119,6 +119,7 @@ class Playing:
 
     def launch(self, campaign: Campaign, now_ns: int) -> None:
         """Begin a campaign's schedule."""
+        campaign.count_planned()
         links = deque(
             Link(attacker_source(self._target, campaign.number * 1000 + index), None, campaign.number)
             for index in range(campaign.attackers)
@@ -226,6 +227,7 @@ class Playing:
         links.rotate(-1)
         if link.state not in {LinkState.READY, LinkState.CLOSED}:
             self._progress.held_up += 1
+            campaign.held_up += 1
             return None
         attack = campaign.shots
         for _ in range(VICTIM_TRIES):
@@ -233,6 +235,9 @@ class Playing:
             if attack.ready(victim, moment):
                 break
         else:
+            campaign.unready += 1
+            if victim.policy_id and not victim.rotate_due:
+                attack.prepare(victim)  # it has registered anew since it was prepared
             return None
         shot = attack.shot(victim, moment, self._rng)
         link.request, link.nonce, link.expected = shot.request, shot.nonce, shot.expected

@@ -19,7 +19,6 @@ from simulator.checkers.attacks import FAULT
 from simulator.checkers.judging import judge_answers
 from simulator.client.target import parse_target
 from simulator.history.rows import History
-from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.scenario.kinds import Duration
 from simulator.scenario.values import AttackOptions
 from simulator.worlds.plan import Campaign
@@ -101,7 +100,7 @@ async def play_live(
     sides: Mapping[str, Target] | None = None,
     history: History | None = None,
     numbers: Mapping[str, Any] = MappingProxyType({}),
-    answer_seconds: float = ANSWER_TIMEOUT_SECONDS,
+    answer_seconds: float | None = None,
 ) -> Played:
     """Play one attempt of an attack, and see that it leaves no socket open; what it does goes into `history`.
 
@@ -139,9 +138,9 @@ async def play_live(
         )
 
     rng = np.random.default_rng(7)
+    stated: Any = {} if answer_seconds is None else {"answer_seconds": answer_seconds}
     player = ScriptPlayer(
-        target, history, Progress(), now, context_of, lambda _: None, rng, None, sides or {},
-        answer_seconds=answer_seconds,
+        target, history, Progress(), now, context_of, lambda _: None, rng, None, sides or {}, **stated
     )  # fmt: skip
     with trio.fail_after(PATIENCE_SECONDS):
         await player.run(campaign)

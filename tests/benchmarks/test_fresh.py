@@ -84,30 +84,47 @@ def test_whoever_stops_waiting_ends_the_measurement() -> None:
     os.close(receiving)
 
 
-INTERRUPTED_AT_ONCE = """
-import os, signal, time
-from benchmarks.fresh import in_fresh_process
+INTERRUPTED = """
+import gc, os, signal, time
+from benchmarks import fresh
 from benchmarks.measuring import Subject
 
-def interrupted():  # raises where the signal may come already
+def until_told(*_of_garbage):  # raises where the signal may come already
     while signal.SIGINT not in signal.sigpending():
         time.sleep(0.01)
+
+def drops_one():
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        signal.pause()
 
 def stop():
     raise KeyboardInterrupt
 
-os.register_at_fork(after_in_child=interrupted)
+measure = signal.pause
+{}
 try:
-    in_fresh_process(Subject((), signal.pause), stop)
+    fresh.in_fresh_process(Subject((), measure), stop)
 except KeyboardInterrupt:
     print("ended")
 """
 
 
-def test_an_interrupt_that_comes_before_the_measurement_began_ends_it() -> None:
-    """Python drops what is raised while it puts itself right after a fork; on a busy machine that is when it comes."""
+@pytest.mark.parametrize(
+    "dropped",
+    [
+        pytest.param("os.register_at_fork(after_in_child=until_told)", id="right after the fork"),
+        pytest.param(
+            "os.register_at_fork(after_in_child=lambda: gc.callbacks.append(until_told))", id="collecting garbage"
+        ),
+        pytest.param("measure, fresh.AGAIN_SECONDS = drops_one, 0.1", id="within the measurement"),
+    ],
+)
+def test_an_interrupt_that_python_drops_ends_the_measurement(dropped: str) -> None:
+    """What is raised right after a fork, or where garbage is collected, is dropped: a busy machine gets there."""
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_AT_ONCE],
+        [sys.executable, "-c", INTERRUPTED.format(dropped)],
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,

@@ -10,6 +10,7 @@ from simulator.checkers.attacks import check_attacks
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
 from simulator.history.records import CampaignRecord, ClaimRecord
+from simulator.judging.campaigns import summarise_campaigns
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -121,3 +122,43 @@ def test_one_attempt_that_played_to_its_end_is_enough(story: Story) -> None:
     story.history.claims = [claim("unknown", "cut-off"), claim("unknown", "cut-off")]
     story.attack(0, 1, Answer.NONCE_REPLAYED)
     assert check_attacks(story.history, story.facts).status is Status.PASS
+
+
+SHORT = CampaignRecord(1, "replay.exact", scripted=False, attempts=30, completed=9, planned=40, held_up=1, unready=20)
+
+
+@pytest.mark.parametrize(
+    ("campaign", "wording"),
+    [
+        (
+            SHORT,
+            (
+                "of 40 planned shots 9 were sent: 20 found no victim ready, 1 were held up by late answers, "
+                "10 were due after the run had ended"
+            ),
+        ),
+        (
+            CampaignRecord(1, "a", scripted=True, attempts=10, completed=3, planned=10, held_up=5),
+            (
+                "of 10 planned attempts 3 were played to their end: 5 were not begun while too many were under way, "
+                "2 did not play to their end"
+            ),
+        ),
+        (CampaignRecord(1, "a", scripted=False, attempts=40, completed=36, planned=40, unready=4), ""),
+        (SHOTS, ""),
+    ],
+    ids=["shots", "attempts", "nearly all", "of before plans were noted"],
+)
+def test_a_campaign_that_sent_less_than_planned_passes_and_says_how_much_and_why(
+    story: Story, campaign: CampaignRecord, wording: str
+) -> None:
+    """In the checker's line and in the campaign's own: it proves what it sent."""
+    story.history.campaigns = [campaign]
+    story.attack(0, 1, Answer.NONCE_REPLAYED)
+    verdict = check_attacks(story.history, story.facts)
+    (line,) = summarise_campaigns(story.history, [campaign.attack], story.facts)
+    assert (verdict.status, line.status) == (Status.PASS, Status.PASS)
+    assert verdict.summary == (
+        "1 campaign ran." + (f" Less than planned: {campaign.attack} (campaign 1): {wording}." * bool(wording))
+    )
+    assert line.note == wording

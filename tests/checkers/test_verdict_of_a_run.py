@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
     from simulator.history.rows import History
+    from simulator.judging.record import RunRecord
     from tests.checkers.conftest import Story
 
 TOKEN = "0123456789abcdef-owner-token"
@@ -49,6 +50,11 @@ def request(thresholds: dict[str, tuple[str, ...]] | None = None, target: str | 
 
 
 def judged(story: Story, asked: RunRequest, interrupted: str | None = None, **more: Any) -> RunVerdict:
+    return judge_run(recorded(story, asked, interrupted, **more), story.history)
+
+
+def recorded(story: Story, asked: RunRequest, interrupted: str | None = None, **more: Any) -> RunRecord:
+    """What a run leaves besides its history, the load of this machine in it."""
     fields: dict[str, Any] = {
         "history": story.history,
         "progress": Progress(),
@@ -58,8 +64,7 @@ def judged(story: Story, asked: RunRequest, interrupted: str | None = None, **mo
         "warnings": ["beware"],
         "interrupted": interrupted,
     }
-    outcome = RunState(**{**fields, **more})
-    return judge_run(record_of(asked, outcome), outcome.history)
+    return record_of(asked, RunState(**{**fields, **more}))
 
 
 def uneventful(story: Story) -> None:
@@ -173,7 +178,9 @@ def test_its_file_is_valid_and_the_same_for_the_same_history(
     """No number in it is of a kind that JSON does not know."""
     tell(story)
     asked = request({"heartbeat.accepted": ("rate==1",), "heartbeat.response_time": ("p(99)<1ms",)})
-    files = [write_verdict(judged(story, asked, interrupted), tmp_path / name).read_bytes() for name in ("one", "two")]
+    record = recorded(story, asked, interrupted)
+    verdicts = [judge_run(record, story.history) for _ in range(2)]
+    files = [write_verdict(one, tmp_path / str(place)).read_bytes() for place, one in enumerate(verdicts)]
     assert files[0] == files[1]
     Draft202012Validator(verdict_schema()).validate(json.loads(files[0]))
 

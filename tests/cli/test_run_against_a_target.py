@@ -45,6 +45,11 @@ def test_a_deployment_passes_and_its_token_is_told_to_nobody(
     assert (verdict["status"], verdict["target"]) == ("pass", deployment.url)
     assert passed.lines[-1] == f"Reproduce with: hatchfarm run tiny.toml --seed 9 --target {deployment.url}"
     assert deployment.token not in passed.out + json.dumps(verdict)
+    warnings = [f"warning: {one}" for one in verdict["warnings"]]
+    assert len(warnings) > 0
+    assert passed.lines[2 : 2 + len(warnings)] == warnings, "before the run, while it can still be mended"
+    at = passed.lines.index("PASS tiny. Judged by the published profile: 0 advisories.")
+    assert passed.lines[at - len(warnings) : at] == warnings
 
 
 def test_a_wrong_token_exits_with_2_and_names_the_flag(hatchfarm: Hatchfarm, deployment: Deployment) -> None:
@@ -120,7 +125,16 @@ def target(*, own_addresses: bool) -> Target:
             0,
             ["all machines share one address, so the server's per-IP limits count the whole fleet as one client"],
         ),
-        (True, 7, ["the target already has 7 workers: whatever they do widens what the checkers must allow"]),
+        (
+            True,
+            7,
+            [
+                (
+                    "the target already has 7 workers: whatever they do widens what the checkers must allow, and when "
+                    "they go stale its alert fires, whatever this run does"
+                )
+            ],
+        ),
     ],
 )
 def test_a_run_warns_of_what_weakens_its_verdict(own_addresses: bool, workers: int, warnings: list[str]) -> None:  # noqa: FBT001 - a column of the table

@@ -61,7 +61,9 @@ def test_a_run_in_which_nothing_happened_exits_with_3_and_no_color_takes_a_termi
     assert re.search(COLOUR, empty.out) is None
     assert "\x1b[1A" in empty.out, "it is still drawn in place"
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", empty.out).splitlines()
-    assert lines[-4] == "INCONCLUSIVE tiny"
+    assert lines[-4] == (
+        "INCONCLUSIVE tiny: nobody could know of outage, limits, answers, heartbeat.response_time: p(99)<1s"
+    )
     assert lines[-1] == "Reproduce with: hatchfarm run empty.toml --seed 4"
     verdict = hatchfarm.verdict()
     assert (verdict["status"], verdict["exit_code"], verdict["interrupted"]) == ("inconclusive", 3, None)
@@ -103,7 +105,7 @@ def test_results_that_can_no_longer_be_written_are_shown_and_are_an_error(
     assert (ended.code, ended.err) == (2, "")
     assert list((out / "tiny").iterdir()) == []
     assert ended.lines[-3:] == [
-        "INCONCLUSIVE tiny",
+        "INCONCLUSIVE tiny: nobody could know of outage, alerts, limits, answers, generator",
         f"The verdict could not be written to {out} (No space left on device): give another --out",
         f"Reproduce with: hatchfarm run {path} --seed 9",
     ]

@@ -127,6 +127,35 @@ def test_the_last_line_is_the_verdict_after_warnings_and_interruption(status: St
     assert lines[-4:] == ["warning: one", "warning: two", "Interrupted: SIGINT", f"{status.value.upper()} farm"]
 
 
+def test_what_could_not_be_known_is_named_beside_the_verdict() -> None:
+    unknown = [Verdict(f"u{number}", UNKNOWN, "why") for number in range(7)]
+    lines = shown(run_verdict(UNKNOWN, [Verdict("alerts", PASS, "fine"), *unknown[:3]], unknown[3:]))
+    assert lines[-4:] == [
+        "NOT KNOWN u0: why",
+        "NOT KNOWN u1: why",
+        "NOT KNOWN u2: why",
+        "INCONCLUSIVE farm: nobody could know of u0, u1, u2, u3, u4 and 2 more",
+    ]
+
+
+def test_a_threshold_that_only_follows_from_a_checker_repeats_and_adds_nothing() -> None:
+    checker = Verdict("alerts", UNKNOWN, "say it: with --target-setting.")
+    follows = Verdict("alerts.errors: count==0", UNKNOWN, f"0, but alerts is inconclusive: {checker.summary}")
+    lines = shown(run_verdict(UNKNOWN, [checker], [follows]))
+    assert "inconclusive  alerts.errors: count==0  0, but alerts is inconclusive" in lines
+    assert lines[-2:] == [f"NOT KNOWN alerts: {checker.summary}", "INCONCLUSIVE farm: nobody could know of alerts"]
+
+
+def test_off_a_terminal_no_line_ends_in_spaces(bare: pytest.MonkeyPatch) -> None:
+    """Those by which tables fill their lines are cut, and nothing else."""
+    screen = Screen(terminal=False)
+    bare.setattr("sys.stdout", screen)
+    show_verdict(make_console(), run_verdict(PASS, [Verdict("a", PASS, "long"), Verdict("bcd", PASS, "z  z")]))
+    lines = screen.getvalue().splitlines()
+    assert [line for line in lines if line.endswith(" ")] == []
+    assert {"Checkers", "pass  a    long", "pass  bcd  z  z"} <= {*lines}
+
+
 def test_what_had_nothing_to_check_comes_last_and_attacks_not_tried_are_named_in_the_verdict() -> None:
     checkers = [Verdict("revocation", Status.NOT_APPLICABLE, "Nothing was revoked."), Verdict("alerts", PASS, "fine")]
     attack = AttackSummary(

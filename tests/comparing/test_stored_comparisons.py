@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -12,6 +13,7 @@ import jsonschema
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 
 from benchmarks.measuring import Benchmark, Figure, Result, Subject, Yardstick, conclude
 from benchmarks.suite import Suite
@@ -24,7 +26,7 @@ from simulator.comparing.ranks import paired
 from simulator.comparing.results import Figure as ReadFigure
 from simulator.comparing.results import compare_results, higher_is_better
 from simulator.comparing.runs import Run, compare_runs
-from simulator.comparing.showing import junit
+from simulator.comparing.showing import junit, show, summary_markdown
 from simulator.contract.answers import Answer, Operation
 from simulator.errors import BundleError
 from simulator.history.rows import NEVER_NS
@@ -251,6 +253,23 @@ def test_a_run_is_no_slower_than_itself_and_slower_when_its_answers_took_twice_a
         "response time p90": Says.SLOWER,
         "response time p99": Says.SLOWER,
     }
+
+
+@pytest.mark.parametrize("sure", [True, False])
+def test_people_are_told_how_figures_are_read_and_what_to_do_where_nothing_can_be_told(long: Any, sure: bool) -> None:  # noqa: FBT001 - a column
+    """On a terminal, on the page and in a job's summary, in the same words."""
+    before = a_run("before", slowed(long, 10 * MILLISECOND_NS))
+    comparison = compare_runs(before, before, AT, Tolerance())
+    if not sure:
+        lines = [msgspec.structs.replace(one, decision=msgspec.structs.replace(one.decision, says=Says.CANNOT_TELL))
+                 for one in comparison.lines]  # fmt: skip
+        comparison = msgspec.structs.replace(comparison, lines=lines, exit_code=3)
+    console = Console(file=io.StringIO(), width=1000)
+    show(comparison, console)
+    assert isinstance(console.file, io.StringIO)
+    for text in (console.file.getvalue(), comparison_page(comparison).decode(), summary_markdown(comparison).decode()):
+        assert "+ is always the better" in text
+        assert ("run both again where nothing else runs" in text) is not sure
 
 
 def lossy(made: Any, share: int) -> Any:

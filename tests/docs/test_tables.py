@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 import typer
 
 from simulator.checkers import CHECKERS
+from simulator.checkers.server_log import LogSearch
 from simulator.commands.cli import app
+from simulator.history.records import PartRecord
+from simulator.history.rows import NEVER_NS
+from simulator.judging.judging import judge_run
 from simulator.load.mix import ATTACKER, MACHINE, USERS
 from simulator.scenario.schema import json_schema
+from tests.report.runs import uneventful
 from tests.support.pages import ROOT, first_cells, in_backticks, page
 
 
@@ -43,8 +49,13 @@ def test_the_table_of_a_scenarios_tables_names_exactly_those() -> None:
 
 
 def test_checkers_table_names_exactly_the_checkers() -> None:
-    # Statistics are of conducted runs only, and logs of servers that a run has started.
-    assert set(first_cells(page("verdicts"), "checker")) == {*CHECKERS, "statistics", "log"}
+    """Those of a run that several processes played, of whose server somebody read the log and looked what it lacks."""
+    run, history = uneventful(log=LogSearch(1, 0, 0, 1, 0))
+    history.parts = [PartRecord(0, 2, 0, 0, NEVER_NS)]
+    facts = msgspec.structs.replace(run.facts, lacks=())
+    judged = [one.name for one in judge_run(msgspec.structs.replace(run, facts=facts), history).checkers]
+    assert {*CHECKERS} < {*judged}
+    assert sorted(first_cells(page("verdicts"), "checker")) == sorted(judged)
 
 
 def test_table_of_locusts_users_names_exactly_the_users() -> None:

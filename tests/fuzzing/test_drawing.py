@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference_server.about import setting_names, settings_problem
-from reference_server.wire.units import SECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import as_toml
@@ -25,14 +26,16 @@ from simulator.fuzzing.ingredients import (
     TOO_LONG,
     attacks_drawn,
 )
-from simulator.fuzzing.mishaps import ASKED_FAULTS, keep_scripts_clear
+from simulator.fuzzing.mishaps import ASKED_FAULTS
+from simulator.fuzzing.playing import play_text
+from simulator.fuzzing.room import SCRIPT_MS, SCRIPT_ROOM_MS, has_lasting_certificates, keep_certificates, make_room
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, SEED_MAX
 from simulator.running.virtual import not_yet_virtual
 from simulator.scenario.kinds import parse_duration
 from simulator.scenario.loading import parse_scenario
 from simulator.scenario.server_problems import ServerSettings
 from simulator.scenario.values import CLOCK_FAULT, NETWORK_FAULTS, PARTITION
-from tests.support.tiers import examples
+from tests.support.tiers import SOAK, examples
 
 
 def evenly(_ingredient: str) -> float:
@@ -116,15 +119,89 @@ def test_what_must_be_refused_meanwhile_lasts_until_every_machine_has_beaten() -
     assert looked > 10
 
 
-def test_scripts_begin_clear_of_a_fault_where_there_is_time() -> None:
-    document = {
-        "attacks": [{"name": name, "start": "2500ms"} for name in ("nonce.burn", "signature.forged")],
-        "faults": [{"kind": "redis.down", "at": "3s", "duration": "1s"}, {"kind": "redis.flush", "at": "7s"}],
+def of_faults(*faults: dict[str, str], seconds: int = 8, **attack: object) -> dict[str, Any]:
+    """Return a scenario of one attack and some faults."""
+    return {
+        "duration": f"{seconds}s",
+        "server": {"settings": {}},
+        "fleet": {"machines": 1, "heartbeat_interval": "1s", "stages": [{"duration": "1s", "target": 1}]},
+        "attacks": [{"name": "nonce.burn", "start": "2500ms", "duration": "1s", "rate": 1, **attack}],
+        "faults": [*faults],
     }
-    keep_scripts_clear(document, 11_000)
-    assert [one["start"] for one in document["attacks"]] == ["2500ms", "2500ms"]
-    keep_scripts_clear(document, 16_000)
-    assert [one["start"] for one in document["attacks"]] == ["9000ms", "2500ms"]
+
+
+def attempts_ms(attack: dict[str, Any]) -> list[int]:
+    """Return when a script's attempts begin."""
+    start, length = (parse_duration(attack[key]) // MILLISECOND_NS for key in ("start", "duration"))
+    return [start + round(number * 1000 / attack["rate"]) for number in range(1 + int(length * attack["rate"] / 1000))]
+
+
+DOWN = {"kind": "redis.down", "at": "3s", "duration": "1s"}
+FLUSH = {"kind": "redis.flush", "at": "3s"}
+
+
+def test_a_script_that_meets_a_fault_is_tried_again_after_it_and_the_run_has_time_for_that() -> None:
+    document = of_faults(DOWN)
+    make_room(document)
+    first, last = attempts_ms(document["attacks"][0])
+    assert first == 2500
+    assert 4000 + SCRIPT_MS <= last <= parse_duration(document["duration"]) // MILLISECOND_NS - SCRIPT_ROOM_MS
+
+
+def test_a_script_is_tried_before_a_fault_that_forgets_and_where_it_was_to_be() -> None:
+    document = of_faults(FLUSH)
+    make_room(document)
+    first, last = attempts_ms(document["attacks"][0])
+    flushed_ms = parse_duration(document["faults"][0]["at"]) // MILLISECOND_NS
+    assert first + SCRIPT_ROOM_MS <= flushed_ms
+    assert (first - 3000, last - flushed_ms) == (-500, -500)
+
+
+@pytest.mark.parametrize("faults", [(), ({**DOWN, "at": "9s"},), ({"kind": "network.latency", "at": "2s"},)])
+def test_what_nothing_is_in_the_way_of_stays_as_it_was(faults: tuple[dict[str, str], ...]) -> None:
+    document = of_faults(*faults, seconds=16)
+    make_room(document)
+    assert document == of_faults(*faults, seconds=16)
+
+
+@pytest.mark.parametrize(
+    "away",
+    [
+        {"heartbeat_interval": "3s"},
+        {"silence": [{"share": 1.0, "at": "500ms", "duration": "5s"}]},
+        {"stages": [{"duration": "2s", "target": level} for level in (1, 0, 1)]},
+    ],
+)
+def test_shots_last_until_a_victim_has_beaten(away: dict[str, object]) -> None:
+    document = of_faults(seconds=12, name="replay.exact", start="2s", rate=4)
+    document["fleet"] |= away
+    del document["faults"]
+    make_room(document)
+    (shots,) = document["attacks"]
+    assert parse_duration(shots["duration"]) > SECOND_NS
+    assert parse_duration(shots["start"]) + parse_duration(shots["duration"]) <= parse_duration(document["duration"])
+
+
+def test_replays_have_certificates_that_last_unless_something_waits_for_their_end() -> None:
+    document = of_faults(name="replay.exact")
+    document["server"]["settings"] = {"MACHINE_CERT_TTL_SECONDS": 4}
+    document["fleet"]["certificate_rotation"] = "2s"
+    keep_certificates(document)
+    assert has_lasting_certificates(document)
+    document["server"]["settings"] = {"MACHINE_CERT_TTL_SECONDS": 4}
+    document["attacks"].append({"name": "certificate.expired", "start": "2s", "duration": "1s", "rate": 1})
+    keep_certificates(document)
+    assert [one["name"] for one in document["attacks"]] == ["certificate.expired"]
+
+
+DECIDED_SHARE = 0.9
+
+
+def test_nine_in_ten_runs_of_the_right_server_say_something_of_all_that_was_drawn() -> None:
+    """Of brief ones, of which as many were undecided before there was room as of others: three in ten."""
+    seeds = range(300, 400 if SOAK else 324)
+    played = [play_text(as_toml(Drawing(seed, evenly, brief=True).draw().document)) for seed in seeds]
+    assert sum(not one.undecided for one in played) >= DECIDED_SHARE * len(seeds)
 
 
 texts = st.text(max_size=8)

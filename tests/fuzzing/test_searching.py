@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import runpy
 from pathlib import Path
@@ -18,7 +19,7 @@ from simulator.fuzzing.documents import as_toml
 from simulator.fuzzing.drawing import Drawing, Drawn
 from simulator.fuzzing.playing import CRASHED, Doubt, Failure, Played, play_text
 from simulator.fuzzing.searching import Search, Way, make_small, players, search
-from simulator.fuzzing.showing import exit_code_of, show_end, summary_of
+from simulator.fuzzing.showing import ShownSearch, exit_code_of, show_end, summary_of
 from simulator.limits import FUZZ_ROUND_SEEDS, FUZZ_SEEDS_MAX, SEED_MAX
 from simulator.scenario.loading import load_scenario
 from simulator.traces.format import read_trace
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 SEEDS = range(1, 5001) if SOAK else range(1, 201)
 """In the ordinary run those of brief scenarios, each of which costs a seventh of a second of CPU."""
+CIRCLES_MAX = 100
+"""Objects; a run leaves some 1,300."""
 FAILED = sorted(Path(__file__).with_name("failed").glob("*.toml"))
 
 
@@ -211,7 +214,43 @@ def test_of_what_nobody_could_know_seeds_and_reasons_are_said() -> None:
     assert "seed 0 is undecided: fitting: reason 0" in shown
     assert "and 2 more" in shown
     named = summary_of(state, [])["undecided_seeds"]
+    assert "7 undecided (fitting 7)" in shown
     assert named[6] == {"seed": 6, "doubts": ({"checker": "fitting", "why": "reason 6"},)}
+
+
+def lines_of(state: Search, minutes: float | None, *, all_seeds: bool, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return what is shown after each scenario."""
+    monkeypatch.setattr("simulator.fuzzing.showing.LINE_SECONDS", 0.0)
+    console = Console(file=io.StringIO(), width=300, highlight=False)
+    shown = ShownSearch(console, state, minutes, all_seeds=all_seeds)
+    doubts = (Doubt("attacks", "nobody was ready"),)
+    covered = frozenset({"fault server.kill", "fault server.kill that was not undone", "answer register 201"})
+    played = [Played((), covered, 7), Played((), frozenset(), 7, undecided=True, doubts=doubts)]
+    search(state, lambda _texts: iter(played), lambda: True, lambda: False, shown.look)
+    printed = console.file
+    assert isinstance(printed, io.StringIO)
+    return printed.getvalue()
+
+
+def test_with_minutes_time_is_shown_and_seeds_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    (_, line) = lines_of(Search(range(1, 3)), 2.0, all_seeds=False, monkeypatch=monkeypatch).splitlines()
+    assert line.startswith(
+        "0.0 of 2 minutes  2 seeds  0 failed  1 undecided (attacks 1)  3 states, 3 new in this round"
+    )
+    assert "1 fault covered" in line
+
+
+def test_without_minutes_seeds_are_shown_of_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = lines_of(Search(range(1, 3)), None, all_seeds=True, monkeypatch=monkeypatch)
+    assert "0s  1/2 seeds  0 failed  0 undecided  3 states" in shown
+
+
+def test_what_a_run_leaves_in_circles_is_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run freezes what is there, and Python alone never looks at that again: an hour of runs took all memory."""
+    monkeypatch.setattr("simulator.fuzzing.playing.FUZZ_COLLECTED_RUNS", 1)
+    text = as_toml(Drawing(3, lambda _name: 1.0, brief=True).draw().document)
+    play_text(text)
+    assert gc.collect() < CIRCLES_MAX
 
 
 def test_a_run_that_is_undecided_says_which_checker_could_not_know() -> None:

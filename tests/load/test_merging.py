@@ -115,12 +115,13 @@ def test_attempts_of_a_campaign_are_added_up_and_it_was_tried_where_any_part_tri
     parts = []
     for attempts, not_tried in ((2, ""), (0, "no IPv6"), (3, "")):
         history = History()
-        history.campaigns.append(CampaignRecord(1, "peers", scripted=True, attempts=attempts, completed=attempts - 0))
+        counts: Any = {"attempts": attempts, "completed": attempts, "planned": attempts, "held_up": 2, "unready": 1}
+        history.campaigns.append(CampaignRecord(1, "peers", scripted=True, **counts))
         history.campaigns[0] = msgspec.structs.replace(history.campaigns[0], not_tried=not_tried)
         history.campaigns.append(CampaignRecord(2, "skew", scripted=False, attempts=0, completed=0, not_tried="why"))
         parts.append(HistoryPart(history))
     assert merge_histories(parts).campaigns == [
-        CampaignRecord(1, "peers", scripted=True, attempts=5, completed=5),
+        CampaignRecord(1, "peers", scripted=True, attempts=5, completed=5, planned=5, held_up=6, unready=3),
         CampaignRecord(2, "skew", scripted=False, attempts=0, completed=0, not_tried="why"),
     ]
 

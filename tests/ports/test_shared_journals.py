@@ -145,6 +145,15 @@ async def test_a_snapshot_takes_the_place_of_groups_and_whoever_lacks_those_is_l
     assert [group.position for group in loaded.groups] == [end.position]
 
 
+async def test_a_snapshot_may_take_the_place_of_no_group(journals: list[SharedJournal]) -> None:
+    a, b, place = await joined(journals)
+    await a.compact(place, b"again", 0)
+    loaded = await b.load()
+    assert (loaded.snapshot, loaded.place.position, loaded.groups) == (b"again", place.position, [])
+    end = await changed(b, place)
+    assert (await a.read(place, WAIT_SECONDS)).journal_bytes == (await b.read(end, WAIT_SECONDS)).journal_bytes > 0
+
+
 @pytest.mark.parametrize("place", [JournalPosition(), JournalPosition("1-other", 0, 0), None], ids=repr)
 async def test_a_state_of_another_journal_is_lost(journals: list[SharedJournal], place: JournalPosition | None) -> None:
     """Or one that has more of it than there is."""

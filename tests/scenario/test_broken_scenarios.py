@@ -174,6 +174,27 @@ def test_a_fleet_that_by_default_starts_for_longer_than_its_run_is_said(small: s
         assert result.stdout.splitlines() == [*stated, f"{path}: right"]
 
 
+@pytest.mark.parametrize(
+    ("machines", "expression", "holds"),
+    [
+        (60, "max==1000", False),
+        (1000, "max==1000", True),
+        (60, "max>60", False),
+        (60, "max>=60", True),
+        (60, "max<9", True),
+    ],
+)
+def test_a_threshold_that_a_fleet_made_smaller_cannot_reach_is_said(
+    small: str, tmp_path: Path, machines: int, expression: str, *, holds: bool
+) -> None:
+    path = tmp_path / "smaller.toml"
+    path.write_text(f'{small}[thresholds]\n"machines.connected" = ["{expression}"]\n', encoding="utf-8")
+    result = invoke(app, ["validate", str(path), "--machines", str(machines)])
+    remark = f'beware: thresholds."machines.connected": {expression} cannot hold: the fleet has {machines:,} machines'
+    assert (remark in result.stdout) is not holds
+    assert result.stdout.splitlines()[-1] == f"{path}: right"
+
+
 def test_a_byte_order_mark_is_no_fault(small: str, tmp_path: Path) -> None:
     path = tmp_path / "marked.toml"
     path.write_bytes(b"\xef\xbb\xbf" + small.encode())

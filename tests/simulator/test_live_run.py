@@ -21,7 +21,9 @@ from simulator.checkers.verdict import Status
 from simulator.client.patience import Patience
 from simulator.client.target import Target, machine_source
 from simulator.contract.answers import REASONS, Answer, Operation
+from simulator.history.losses import Loss, losses_of
 from simulator.history.rows import HONEST, NEVER_NS
+from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.scenario.kinds import decode_value
 from simulator.scenario.values import Scenario
 from simulator.worlds.live.shard import Shard
@@ -29,8 +31,10 @@ from simulator.worlds.live.world import LIVE, run_fleet
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.players.hardware_reports import time_hour
 from simulator.worlds.progress import Progress
+from tests.attacks.live import play_live
 from tests.simulator.conftest import (
     ACCEPT,
+    SILENT,
     Reaction,
     ScriptedServer,
     WatchedApi,
@@ -346,6 +350,15 @@ async def test_scrapes_that_fail_are_counted_and_the_run_goes_on(
         nursery.cancel_scope.cancel()
     assert not run.history.scrapes
     assert "answered 500" in run.progress.last_problem
+
+
+async def test_scripts_wait_for_an_answer_as_long_as_their_run_does(scripted: ScriptedServer) -> None:
+    scripted.script = [SILENT]
+    target = msgspec.structs.replace(scripted.target, patience=Patience(answer_seconds=0.1))
+    played = await play_live("revoke.twice", target)
+    causes, waited_ns = losses_of(played.history.rows()["status"])
+    assert {*causes} == {Loss.TIMED_OUT}
+    assert waited_ns.max() < ANSWER_TIMEOUT_SECONDS * SECOND_NS
 
 
 async def test_what_owners_did_before_the_run_is_before_its_start() -> None:

@@ -107,9 +107,11 @@ async def test_nothing_is_fired_at_victims_that_are_not_ready(scripted: Scripted
     shard = ShardUnderTest(scripted.target)
     victim = shard.machine()
     victim.policy_id = ""
+    attack = campaign("signature.forged", [victim], 50, SECOND_NS // 5, shard.now())
     async with shard.running():
-        shard.shard.launch(campaign("signature.forged", [victim], 50, SECOND_NS // 5, shard.now()))
+        shard.shard.launch(attack)
         await until(lambda: not shard.shard.playing.due)
+    assert (attack.record().planned, attack.record().attempts, attack.record().unready) == (10, 10, 10)
     assert not scripted.arrivals
     assert len(shard.history) == 0
 
@@ -117,13 +119,15 @@ async def test_nothing_is_fired_at_victims_that_are_not_ready(scripted: Scripted
 async def test_a_shot_that_finds_its_attacker_waiting_is_held_up(scripted: ScriptedServer) -> None:
     scripted.script = [SILENT]
     shard = ShardUnderTest(scripted.target)
+    attack = campaign("signature.forged", [shard.machine()], 4, 2 * SECOND_NS, shard.now())
     async with shard.running():
-        shard.shard.launch(campaign("signature.forged", [shard.machine()], 4, 2 * SECOND_NS, shard.now()))
+        shard.shard.launch(attack)
         await until(lambda: scripted.arrivals)
         shard.shift_ns += 2 * SECOND_NS
         await until(lambda: not shard.shard.playing.due)
     assert len(scripted.arrivals) == len(shard.history) == 1
     assert shard.progress.held_up == 7
+    assert (attack.record().planned, attack.record().held_up, attack.record().completed) == (8, 7, 1)
     assert shard.progress.dropped_starts == 0
 
 

@@ -36,10 +36,12 @@ def hatchfarm(tmp_path: Path) -> Hatchfarm:
     return Hatchfarm(tmp_path)
 
 
-def replayed(hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, *flags: str, wrong: bool = False) -> Finished:
+def replayed(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, *flags: str, wrong: bool = False, trace: str = "t.ndjson"
+) -> Finished:
     """Replay a small trace with secrets, without a server: as recorded, or with every refusal turned around."""
     recording = small_recording()
-    write_trace(hatchfarm.folder / "t.ndjson", recording.taken, recording.origin(), OWNER_TOKEN, redact=False)
+    write_trace(hatchfarm.folder / trace, recording.taken, recording.origin(), OWNER_TOKEN, redact=False)
 
     def run(function: object, request: session.ReplayRequest, trace: Trace, console: object, held: object) -> object:
         del function, request, console, held
@@ -52,7 +54,7 @@ def replayed(hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, *flags: str,
         return outcome
 
     monkeypatch.setattr("simulator.running.replay.trio.run", run)
-    return hatchfarm.invoke("replay", "t.ndjson", *flags)
+    return hatchfarm.invoke("replay", trace, *flags)
 
 
 @pytest.mark.parametrize("flags", [(), ("--verbatim",)])
@@ -72,6 +74,16 @@ def test_a_replay_leaves_a_whole_bundle_that_is_verified_and_drawn_anew(
     assert (drawn.code, f"Bundle: {digest}" in drawn.lines) == (0, True), drawn
     secret = OWNER_TOKEN.encode()
     assert [path.name for path in folder.rglob("*") if path.is_file() and secret in path.read_bytes()] == []
+
+
+def test_the_line_that_reproduces_a_replay_names_the_run_that_latest_was(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run points the link elsewhere."""
+    (hatchfarm.folder / "first").mkdir()
+    (hatchfarm.folder / "latest").symlink_to("first")
+    done = replayed(hatchfarm, monkeypatch, trace="latest/t.ndjson")
+    assert done.lines[-1] == "Reproduce with: hatchfarm replay first/t.ndjson"
 
 
 def test_a_replay_whose_answers_were_changed_is_not_genuine(

@@ -35,6 +35,42 @@ def test_the_right_server_survives_them(text: str, seed: int) -> None:
     assert played.requests > 20
 
 
+FORGOTTEN = """
+version = 1
+name = "forgotten"
+seed = 1
+duration = "14s"
+metrics_interval = "1s"
+
+[server.settings]
+
+[fleet]
+machines = 1
+owners = 1
+heartbeat_interval = "1s"
+stages = [{ duration = "1s", target = 1 }]
+
+[[attacks]]
+name = "certificate.rotated-out"
+start = "3s"
+duration = "9s"
+rate = 5
+share = 1.0
+
+[[faults]]
+kind = "server.restart"
+at = "2s"
+duration = "3s"
+"""
+
+
+def test_a_victim_that_registers_anew_while_it_is_shot_at_is_prepared_again() -> None:
+    """The owner's wish that it rotates its certificate was for the worker that the server has forgotten."""
+    played = play_text(FORGOTTEN)
+    assert not played.failures
+    assert not played.undecided, played.doubts
+
+
 def test_a_fault_is_noted_and_a_server_that_stands_still_answers_nothing() -> None:
     history = play_tiny(3, DURABLE)
     assert [one.kind for one in history.faults] == ["server.kill", "server.pause", "disk.full"]

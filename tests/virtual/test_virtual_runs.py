@@ -18,7 +18,7 @@ from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import HONEST
 from simulator.running.run import RunRequest
 from simulator.running.virtual import not_yet_virtual, play_virtually
-from simulator.scenario.loading import parse_scenario
+from simulator.scenario.loading import load_scenario, parse_scenario
 from simulator.worlds.progress import Kind
 from tests.planted_bugs.faults import FAULTS
 from tests.planted_bugs.faulty_server import planted
@@ -28,6 +28,12 @@ from tests.virtual.small_run import SCENARIO, Played, play
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(50) if SOAK else range(1, 4)
+VIRTUAL = [
+    path.stem
+    for path in sorted((ROOT / "scenarios").glob("*.toml"))
+    if SOAK and path.stem != "virtual-week" and not not_yet_virtual(load_scenario(path))
+]
+"""Shipped scenarios that can be played so; the week takes minutes, and is played elsewhere."""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,17 @@ def test_every_honest_heartbeat_is_answered_and_each_machine_beats_in_its_time(r
     assert set(np.unique(honest["got"])) == {int(Answer.ACCEPTED)}
     assert (honest["answered_ns"] > honest["sent_ns"]).all()
     assert (honest["sent_ns"] == honest["planned_ns"]).mean() > 0.9
+
+
+if SOAK:
+
+    @pytest.mark.parametrize("seed", [None, 1, 2, 3])
+    @pytest.mark.parametrize("name", VIRTUAL)
+    def test_a_shipped_scenario_passes_whatever_its_seed(name: str, seed: int | None, tmp_path: Path) -> None:
+        """Its own, with which anybody begins, and others: no threshold is a matter of luck."""
+        flags = () if seed is None else ("--seed", str(seed))
+        done = invoke(app, ["run", name, "--virtual", "--no-reports", "--out", str(tmp_path), *flags])
+        assert done.exit_code == 0, done.output
 
 
 def test_the_report_says_that_time_was_virtual(right: Played) -> None:

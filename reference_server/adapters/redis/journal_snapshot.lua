@@ -31,7 +31,7 @@ else
   if status ~= 'ok' then
     return {status}
   end
-  redis.call('HINCRBY', META, 'bytes', -tonumber(ARGV[9]))
+  redis.call('HINCRBY', META, 'bytes', 0 - tonumber(ARGV[9])) -- not its negation: of nothing that is -0, no integer
   redis.call('XTRIM', GROUPS, 'MINID', string.format('%.0f-0', tonumber(ARGV[2]) + 1))
 end
 for at = 5, #KEYS do

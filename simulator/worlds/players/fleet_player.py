@@ -267,7 +267,7 @@ class FleetPlayer:
         if campaign.not_tried:
             note = f"not tried: {campaign.not_tried}"
         elif isinstance(campaign.attack, ShotAttack):
-            note = f"{campaign.completed:,} sent"
+            note = f"{campaign.completed:,} of {plural(campaign.planned, 'shot')} sent"
         else:
             note = f"{campaign.completed:,} of {plural(campaign.fired, 'attempt')} played to the end"
         self._progress.end(Kind.ATTACK, name, campaign.number, at_ns, note)

@@ -35,7 +35,7 @@ from simulator.deployment.server_process import ServerError
 from simulator.deployment.server_watch import SandboxGauges, ServerWatch
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS, History
-from simulator.limits import ANSWER_TIMEOUT_SECONDS, SANDBOXES_MAX_CONCURRENT, SCRIPTS_MAX_CONCURRENT
+from simulator.limits import SANDBOXES_MAX_CONCURRENT, SCRIPTS_MAX_CONCURRENT
 from simulator.scenario.values import ServerOptions
 from simulator.worlds.harness_failure import leaf_errors
 from simulator.worlds.performing import (
@@ -63,7 +63,8 @@ if TYPE_CHECKING:
 class ScriptPlayer:
     """Plays the scripts of campaigns against one target. `join` takes a machine into the honest fleet.
 
-    `server` says what is started where an attack needs servers to itself. A whole answer has `answer_seconds`.
+    `server` says what is started where an attack needs servers to itself. A whole answer has `answer_seconds`, or what
+    the target's patience says.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class ScriptPlayer:
         shard: int = 0,
         *,
         server: ServerOptions | None = None,
-        answer_seconds: float = ANSWER_TIMEOUT_SECONDS,
+        answer_seconds: float | None = None,
     ) -> None:
         self.performing = Performing(target, history, progress, now, tape, shard)
         self.target = target
@@ -108,6 +109,10 @@ class ScriptPlayer:
             campaign.not_tried = "" if reached else NO_HTTP2
         if campaign.not_tried:
             return
+        if (
+            attack.sandbox is None
+        ):  # those that have servers to themselves are played one at a time, however many are due
+            campaign.count_planned()
         async with trio.open_nursery() as nursery:
             while (due_ns := next_attempt_ns(campaign)) is not None:
                 await trio.sleep(max(0, due_ns - self.now()) / SECOND_NS)
@@ -119,6 +124,7 @@ class ScriptPlayer:
                     self._limiter.acquire_on_behalf_of_nowait((campaign.number, campaign.fired))
                 except trio.WouldBlock:
                     self._progress.attempts_skipped += 1
+                    campaign.held_up += 1
                     continue
                 nursery.start_soon(self._attempt, campaign, attack, campaign.fired)
 
