@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reference_server.wire.units import MILLISECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.fuzzing.draws import Draws
 from simulator.fuzzing.ingredients import DEPLOYMENTS, EXPIRES, FORGETTING, GOES_WITH, INSTANCES, MEMORY, MISHAPS
 from simulator.fuzzing.room import has_lasting_certificates, keep_certificates, keeps_clear_of_expiry, make_room
@@ -53,6 +53,8 @@ FLAPS_MS: Mapping[str, Mapping[str, Sequence[int]]] = {
     },
 }  # fmt: skip
 """How often it comes at most, and how long it lasts: longer than an answer is waited for, or than a lease."""
+FLAP_ROOM_MS = 1500
+"""From a flap of several instances to the next: few meet somebody under a lease, and most runs had time for three."""
 FAULT_PAUSE_MS = 1000
 """From the end of one to the beginning of the next, at least."""
 FLUSH = "redis.flush"
@@ -77,6 +79,7 @@ def draw_mishaps(document: Document, seconds: int, seed: int, weigh: Callable[[s
     """Have a scenario's server be another one, and things go wrong; return what was drawn."""
     keep_certificates(document)
     drawn = Mishaps(seed, 1, weigh).happen(document, seconds)
+    seconds = parse_duration(document["duration"]) // SECOND_NS
     troubles = Mishaps(seed, 2, weigh).trouble(document, seconds)
     clocks = Mishaps(seed, 3, weigh).set_clocks(document, seconds)
     make_room(document)
@@ -118,6 +121,10 @@ class Mishaps(Draws):
         if deployment in FLAPS_MS and self.chance() < FLAPPING_SHARE:
             kind, lengths_ms = self.one([*FLAPS_MS[deployment].items()])
             kinds, asked_ms = (kind,) * FLAPS, 0
+            if instances > 1:
+                needed_ms = FIRST_FAULT_MS + LAST_FAULT_MS + FLAPS * (max(lengths_ms) + FLAP_ROOM_MS)
+                seconds = max(seconds, needed_ms // 1000)
+                document["duration"] = f"{seconds}s"
         document["faults"] = self._faults(kinds, instances, seconds * 1000, lengths_ms, asked_ms=asked_ms)
         lasting = has_lasting_certificates(document)
         if deployment == "durable" and lasting:
