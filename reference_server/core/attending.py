@@ -30,6 +30,8 @@ def concerns_market(market: Market, offer: Offer | None, metrics: bytes) -> bool
     part = market_part(metrics)
     if offer is None:
         return bool(part)
+    if hash(part) == offer.repeated_hash and not market.unsettled:
+        return False
     if offer.assigned or offer.cancelled or offer.worker_id in market.unsettled:
         return True
     return bool(part) and not repeats(offer, metrics, part)
@@ -43,7 +45,7 @@ def end_what_is_over(state: State, now: Instant, offer: Offer) -> None:
     market = state.market
     ends = market.deadlines.ends
     silent = offer.heard is not None and now.monotonic_ns - offer.heard.monotonic_ns > market.conditions.stale_ns
-    if silent or (offer.jobs and ends and ends[0][0] <= now.monotonic_ns):
+    if silent or (ends and ends[0][0] <= now.monotonic_ns and offer.jobs):
         bring_up(state, now, offer.worker_id)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from reference_server.core.audit import MARKET, NOTABLE, REFUSED, EventStream, Room, RoutineStream
+
+if TYPE_CHECKING:
+    from reference_server.core.market.pool import Offer
 
 
 class Certificate(msgspec.Struct, frozen=True, gc=False):
@@ -89,6 +92,7 @@ class Worker:
     """A registered machine. `consents` maps policy id to consent, oldest first.
 
     `nonces` counts those accepted since `nonces_since_ns` (monotonic), which is one span of the nonce memory at most.
+    `offer` is what `State.offer_of` found: to look it up each time would wait for memory more than once.
     """
 
     __slots__ = (
@@ -102,6 +106,7 @@ class Worker:
         "name",
         "nonces",
         "nonces_since_ns",
+        "offer",
         "owner",
         "policy_id",
         "serial",
@@ -132,3 +137,4 @@ class Worker:
         self.nonces = 0
         self.nonces_since_ns = -(1 << 63)
         self.fresh = False
+        self.offer: Offer | None = None

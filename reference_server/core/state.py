@@ -29,6 +29,7 @@ from reference_server.wire.units import SECOND_NS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from reference_server.core.market.pool import Offer
     from reference_server.core.records import Consent, Policy, Worker
     from reference_server.core.table import Tables
     from reference_server.ports import Entropy
@@ -146,6 +147,13 @@ class State:
         if owner is None and self.tables[OWNERS_NAMED.name].has_room(self):
             owner = self.owners[owner_id] = Owner(owner_id, self.settings.audit_events_per_stream, self._rooms)
         return owner
+
+    def offer_of(self, worker: Worker) -> Offer | None:
+        """Find a worker's offer on the market. Once made it is there for good, so the worker keeps it."""
+        offer = worker.offer
+        if offer is None:
+            offer = worker.offer = self.market.pool.offers.get(worker.id)
+        return offer
 
     def audit(
         self,

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from reference_server.core.changes import Kind, moment_then, note, recovery
-from reference_server.core.market.changes import hear_worker
+from reference_server.core.market.changes import hear_offer
 from reference_server.core.table import Table
 from reference_server.wire.schema1 import STATUSES, StatusRecord
 from reference_server.wire.sections import kept_time
@@ -40,9 +40,10 @@ def accept_heartbeat(
         worker.nonces_since_ns, worker.nonces = at.monotonic_ns, 0
     worker.nonces += 1
     worker.owner.routine.append(event_hex, worker.id, policy_id, at.wall_ns)
-    if worker_id in state.market.pool.offers:
+    offer = state.offer_of(worker)
+    if offer is not None:  # a machine that never said what it has is none of the market's
         consented = worker.consents[policy_id].revoked_ns is None
-        hear_worker(state.market, at, worker_id, policy_id, state.policies[policy_id].rules, consented=consented)
+        hear_offer(state.market, at, offer, policy_id, state.policies[policy_id].rules, consented=consented)
 
 
 @recovery(Kind.HEARTBEAT)

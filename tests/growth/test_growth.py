@@ -86,7 +86,7 @@ ROUTING = (
     'path.split("/", self._parts_max)\n        if len(parts) > self._parts_max:',
     'path.split("/")\n        if any("/".join(parts[:at]) in self._exact for at in range(len(parts))):',
 )
-DEPTH = ("reference_server.wire.canonical_json", r'\\.)*+"?|', r'\\.)*"|')
+DEPTH = ("reference_server.wire.canonical_json", r'rb"\\."', r'rb"\\+[^\\]"')
 INTEGER = ("reference_server.core.calls", 'r"([+-]?)([0-9]+)"', 'r"([+-]?)(?=[0-9])0*([0-9]*)"')
 HEAD = ("simulator.client.raw", "self._searched = max(0, len(buffer) - 3)", "self._searched = 0")
 LITERALS = (
@@ -101,7 +101,7 @@ FOUND_BY = {
     LITERALS: {"HTTP/2, fields, in one piece, unread", "HTTP/2, other fields, byte by byte"},
     WINDOWS: {"HTTP/2, a closed window, byte by byte"},
     ROUTING: {"path of slashes", "path of segments"},
-    DEPTH: {"POST /policies with strings never closed"},
+    DEPTH: {"POST /policies with backslashes"},
     INTEGER: {"GET /workers/statuses?limit=zeros", "GET /audit/events?offset=zeros"},
     HEAD: {"raw answers, a head without end, byte by byte"},
 }

@@ -82,6 +82,13 @@ def post(market: Market, job_id: str, *, now: float = 0, account: str = "agent:a
     return data_of(post_job(market, at(now), account, None, job_body(**changed), job_id))["job"]
 
 
+def hear(market: Market, now: Instant, worker_id: str, policy_id: str, rules: str = RULES) -> None:
+    """Do what an accepted heartbeat itself does to a market, which knows the machine or not."""
+    offer = market.pool.offers.get(worker_id)
+    if offer is not None:
+        changes.hear_offer(market, now, offer, policy_id, rules)
+
+
 def beat(
     market: Market,
     worker_id: str,
@@ -98,7 +105,7 @@ def beat(
     if jobs:
         metrics["jobs"] = list(jobs)
     tick(market, at(now))
-    changes.hear_worker(market, at(now), worker_id, policy_id, rules)
+    hear(market, at(now), worker_id, policy_id, rules)
     notices = attend(market, at(now), worker_id, owner_id, policy_id, rules, json.dumps(metrics).encode())
     assert all(notices.values())
     return {"assignments": notices.get("assignments", []), "cancelled": list(notices.get("cancelled", ()))}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reference_server.core.attending import concerns_market
-from reference_server.core.market import changes
 from reference_server.core.market.bounds import MarketBounds
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.idempotency import KeptAnswer, KeptAnswers, digest_of
@@ -23,6 +22,7 @@ from tests.market.small_market import (
     beat,
     cancel,
     error_of,
+    hear,
     make_market,
     post,
     recovered,
@@ -79,7 +79,7 @@ def test_a_heartbeat_that_says_nothing_to_the_market_is_none_of_its(metrics: byt
     market = make_market()
     for worker_id in ("w1", "w2"):
         beat(market, worker_id, capacity=SMALL)
-    changes.hear_worker(market, at(1), "w2", "pol_2", RULES)
+    hear(market, at(1), "w2", "pol_2")
     offers = market.pool.offers
     assert not concerns_market(market, None, metrics)
     assert not concerns_market(market, offers["w1"], metrics)

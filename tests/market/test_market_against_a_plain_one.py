@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from reference_server.core.market import changes
 from reference_server.core.market.conditions import Conditions
 from reference_server.core.market.job_routes import cancel_job, post_job
+from reference_server.core.market.metering import metered
 from reference_server.core.market.prices import BasePrices
 from reference_server.core.market.resources import Wanted, list_resources
 from reference_server.core.market.wallet import apply_payout, ensure_account
@@ -28,6 +29,7 @@ from tests.market.small_market import (
     beat,
     data_of,
     error_of,
+    hear,
     job_body,
     make_market,
     recovered,
@@ -36,6 +38,8 @@ from tests.market.small_market import (
 )
 
 if TYPE_CHECKING:
+    from reference_server.core.market.jobs import Job
+    from reference_server.core.market.market import Market
     from reference_server.wire.values import Instant
 
 SECOND = 1_000_000_000
@@ -183,7 +187,7 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
         owner = f"o{worker[1:]}"
         reported = None if capacity is None else (Fraction(capacity[0]), Fraction(capacity[1]), capacity[2])
         assigned, cancelled = self.plain.hear(worker, owner, plain_policy, reported, reports, *self.moment)
-        self.heartbeats.append((self.changes_before_hearing(), changes.hear_worker, self.now, worker, policy, rules))
+        self.heartbeats.append((self.changes_before_hearing(), hear, self.now, worker, policy, rules))
         shown = None
         if capacity is not None:
             gpus = [{"model": model, "count": count} for model, count in capacity[2].items()]
@@ -295,7 +299,7 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
     @invariant()
     def they_agree(self) -> None:
         market, plain = self.market, self.plain
-        assert {job.id: _seen(job) for job in market.jobs.values()} == {
+        assert {job.id: _seen(market, job) for job in market.jobs.values()} == {
             job.id: _seen_plainly(job) for job in plain.jobs.values()
         }
         assert balances(market) == {place: units for place, units in plain.money.items() if units}
@@ -317,8 +321,8 @@ class MarketBesideAPlainOne(RuleBasedStateMachine):
         """What was noted makes the same market again."""
         again = recovered(self.market, self.now, self.heartbeats)
         tick(self.market, self.now)
-        assert {job.id: _seen(job) for job in again.jobs.values()} == {
-            job.id: _seen(job) for job in self.market.jobs.values()
+        assert {job.id: _seen(again, job) for job in again.jobs.values()} == {
+            job.id: _seen(self.market, job) for job in self.market.jobs.values()
         }
         assert balances(again) == balances(self.market)
         assert again.pool.prices() == self.market.pool.prices()
@@ -330,7 +334,7 @@ def _entries(market: Any) -> list[Any]:
     return [entry for account in market.ledger.accounts.values() for entry in account.entries]
 
 
-def _seen(job: Any) -> tuple[Any, ...]:
+def _seen(market: Market, job: Job) -> tuple[Any, ...]:
     return (
         job.state,
         job.worker_id if job.unfinished else "",
@@ -340,7 +344,7 @@ def _seen(job: Any) -> tuple[Any, ...]:
         job.billed,
         job.attempts,
         job.error,
-        job.metered_ns,
+        metered(job, market.pool.offers.get(job.worker_id)),
     )
 
 

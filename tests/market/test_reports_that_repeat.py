@@ -96,6 +96,17 @@ def test_all_that_says_something_is_looked_at(metrics: list[tuple[bytes, Any]]) 
     assert market_part(metrics_of(metrics)) or not names & {"jobs", "capacity"}
 
 
+@given(metrics=METRICS)
+def test_their_part_begins_with_what_is_before_the_first_word(metrics: list[tuple[bytes, Any]]) -> None:
+    written_ones = metrics_of(metrics)
+    found = [at for at in map(written_ones.find, (b'"capacity"', b'"jobs"')) if at >= 0]
+    before = written_ones[: min(found)] if found else written_ones
+    if b"\\u00" in before:
+        assert market_part(written_ones) == written_ones
+    else:
+        assert market_part(written_ones) == (written_ones[min(found) - 1 :] if found else b"")
+
+
 def test_most_metrics_say_nothing() -> None:
     for metrics in (b'{"path":"C:\\\\users","a":"\\"b\\""}', b'{"cpu_percent":12.5,"memory_percent":40}'):
         assert market_part(metrics) == b""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reference_server.wire.canonical_json import canonical_json, canonical_number, decode_strict, nesting_depth
+from reference_server.wire.canonical_json import canonical_json, canonical_number, decode_strict, nests_deeper
 from reference_server.wire.signing import sign_text
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "canonical_rules.json").read_text(encoding="utf-8"))
@@ -130,16 +130,23 @@ def test_number_turns_to_exponents_below_a_millionth_and_from_ten_to_the_21(numb
     assert canonical_number(number) == text
 
 
-@given(values)
-def test_depth_is_counted_as_json_nests(value: Any) -> None:
-    assert nesting_depth(json.dumps(value)) == depth(value)
+@given(values, st.sampled_from('[]{}"\\\\'), st.booleans())
+def test_depth_is_that_in_which_json_nests(value: Any, text: str, ascii_only: bool) -> None:  # noqa: FBT001 - drawn
+    for nested in (value, [text * 3, value, {text: [text]}]):
+        written = json.dumps(nested, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+        assert [nests_deeper(written, levels) for levels in range(depth(nested) + 2)] == [True] * depth(nested) + [
+            False,
+            False,
+        ]
 
 
-@given(values, st.text('"\\\\[{', max_size=20))
-def test_what_is_never_closed_is_counted_up_to_there(value: Any, rest: str) -> None:
-    """What is no JSON is refused later, and must not take long to be counted (`tests/growth`)."""
-    assert nesting_depth(f"[{json.dumps(value)}") == 1 + depth(value)
-    assert nesting_depth(f'[{json.dumps(value)},"' + rest.replace('"', "")) == 1 + depth(value)
+@given(values, st.text('"\\\\[]{}', max_size=20))
+def test_what_is_no_json_hides_nothing_that_was_read_before_it(value: Any, rest: str) -> None:
+    """It is refused later, but not before a reader has gone as deep as it nests up to there."""
+    opened = f"[{json.dumps(value)}"
+    assert nests_deeper(opened.encode(), depth(value))
+    assert nests_deeper(f"{opened}}}{rest}".encode(), max(0, depth(value) - 1))
+    assert nests_deeper((f'{opened},"' + rest.replace('"', "")).encode(), depth(value))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from reference_server.wire.values import Instant
 
 if TYPE_CHECKING:
     from reference_server.core.market.market import HasMarket, Market
+    from reference_server.core.market.pool import Offer
 
 
 @change("job_added")
@@ -159,7 +160,7 @@ def note_capacity(
     offer = market.pool.offers.get(worker_id)
     if offer is None:
         offer = market.offer(worker_id, owner_id)
-        hear_worker(market, at, worker_id, policy_id, rules, consented=consented)
+        hear_offer(market, at, offer, policy_id, rules, consented=consented)
     offer.reported_raw = bytes(reported)
     offer.reported = read_capacity(offer.reported_raw)
     offer.reported_hash = offer.repeated_hash = None
@@ -172,25 +173,24 @@ def note_notified(state: HasMarket, _at: Instant, worker_id: str) -> None:
     state.market.pool.offers[worker_id].cancelled.clear()
 
 
-def hear_worker(
-    market: Market, at: Instant, worker_id: str, policy_id: str, rules: str, *, consented: bool = True
+def hear_offer(
+    market: Market, at: Instant, offer: Offer, policy_id: str, rules: str, *, consented: bool = True
 ) -> None:
     """Note an accepted heartbeat, and meter what its machine runs. Part of the heartbeat's own change.
 
     `rules` are those of the policy, canonical JSON. A consent may have been revoked already, where a shared journal has
-    that behind the heartbeat. A machine that never said what it has is none of the market's.
+    that behind the heartbeat.
     """
-    offer = market.pool.offers.get(worker_id)
-    if offer is None:
-        return
     hear(offer, at, market.conditions.stale_ns)
     if offer.policy_id != policy_id or offer.consented is not consented or not offer.is_open:
         offer.consented = consented
         offer.policy_id = policy_id
         offer.maxima = maxima_of(rules)
-        market.unsettled[worker_id] = None
-    market.fresh[worker_id] = None
-    market.fresh.move_to_end(worker_id)
+        market.unsettled[offer.worker_id] = None
+    try:
+        market.fresh.move_to_end(offer.worker_id)
+    except KeyError:
+        market.fresh[offer.worker_id] = None
 
 
 def end_consent(market: Market, worker_id: str, policy_id: str) -> None:

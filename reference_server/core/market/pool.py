@@ -40,7 +40,8 @@ class Offer:
 
     `total` is what it offers, nothing while it is not open; `held_*` is what its jobs hold, in the order in which they
     were assigned; `assigned` are those of them that it has not reported yet. `reported_hash` is that of the text in
-    which it last said what is reported, `repeated_hash` of all that it last said to the market, if that is known still.
+    which it last said what is reported, `repeated_hash` of all that it last said to the market, while that is known and
+    there is nothing to tell it: no job that it has not reported, and none that was taken from it.
     `heard_on_from_ns` is from when on it was never silent for too long between two
     heartbeats (monotonic). `cancelled` are jobs it has to be told not to go on with, `look_ns` is when its policy's
     hours are looked at again (Unix ns).
@@ -50,7 +51,6 @@ class Offer:
         "assigned",
         "cancelled",
         "consented",
-        "free_gpus",
         "gpus",
         "heard",
         "heard_on_from_ns",
@@ -237,10 +237,10 @@ class Pool:
         """Give back what a job held."""
         del offer.jobs[job.id]
         offer.assigned.pop(job.id, None)
-        offer.repeated_hash = None
         self._hold(offer, job, -1)
 
     def _hold(self, offer: Offer, job: Job, sign: int) -> None:
+        offer.repeated_hash = None  # from here on there is something to tell it, or less that runs on it
         self._count(offer, -1)
         need = job.need
         offer.held_cpu += sign * need.cpu

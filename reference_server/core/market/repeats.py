@@ -40,15 +40,13 @@ def market_part(metrics: bytes) -> bytes:
     """
     if len(metrics) < _LEAST_SAID:
         return b""
-    # For bytes `find` is several times as fast as `in`, which tries whether what it is given is a number.
-    capacity = metrics.find(b'"capacity"')
-    jobs = metrics.find(b'"jobs"', 0, capacity) if capacity >= 0 else metrics.find(b'"jobs"')
-    begin = capacity if jobs < 0 else jobs
-    # Nearly no metrics have a backslash, and for one byte `find` is several times as fast again.
-    end = begin if begin > 0 else len(metrics)
-    if metrics.find(b"\\", 0, end) >= 0 and metrics.find(_LETTER_ESCAPED, 0, end) >= 0:
+    # For bytes `partition` takes half the time of `find` where there is nothing to find, and a quarter of that of `in`.
+    before, capacity, _ = metrics.partition(b'"capacity"')
+    before, jobs, _ = before.partition(b'"jobs"')
+    # Nearly no metrics have a backslash, and one byte is found in less time.
+    if before.partition(b"\\")[1] and _LETTER_ESCAPED in before:
         return metrics
-    return metrics[begin - 1 :] if begin > 0 else b""
+    return metrics[len(before) - 1 :] if before and (capacity or jobs) else b""
 
 
 def repeats(offer: Offer, metrics: bytes, part: bytes) -> bool:

@@ -33,7 +33,7 @@ from reference_server.core.market.withdrawals import (
 )
 from reference_server.limits import JSON_MAX_DEPTH, WITHDRAWALS_PENDING_MAX
 from reference_server.ports import PayoutOutcome
-from reference_server.wire.canonical_json import nesting_depth
+from reference_server.wire.canonical_json import nests_deeper
 from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, retry_after, success
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def withdraw(market: Market, now: Instant, account: str, key: str, body: bytes, 
     """`POST /wallet/withdraw`, checked in the contract's order; `key` is empty where none was sent."""
     try:
         body.decode("utf-8")
-        if nesting_depth(body.decode()) > JSON_MAX_DEPTH:
+        if nests_deeper(body, JSON_MAX_DEPTH):
             return INVALID_REQUEST
         read = _decode(body)
         digest = digest_of(body)
