@@ -324,7 +324,7 @@ RESULTS_SHOWN = 20
 FUZZ_ROUND_SEEDS = 16
 """Scenarios that are drawn before what they cover counts: enough for all cores until the slowest ends."""
 FUZZ_COLLECTED_RUNS = 16
-"""Runs until what they left in circles is collected: 4 MB each, and looking takes as long as a tenth of a run."""
+"""Runs until what they left in circles is collected: a megabyte each, and looking takes as long as a tenth of a run."""
 FUZZ_SEEDS_MAX = 1_000_000
 """Of one search: a week and more of a core, and a list of what failed that fits on a page."""
 FUZZ_JOBS_MAX = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import inspect
 import os
@@ -81,6 +82,7 @@ def test_scheduling_alone_makes_histories_differ(play: Callable[[int], Awaitable
 
 
 DIGEST = """
+import gc
 import hashlib
 from simulator.worlds.virtual.scheduling import run_seeded
 from tests.virtual.worlds import play_shared
@@ -181,6 +183,38 @@ def test_trio_still_has_the_private_parts_that_this_relies_on() -> None:
 def test_a_world_in_which_all_wait_for_each_other_ends() -> None:
     with pytest.raises(trio.TooSlowError):
         run_seeded(trio.sleep_forever, seed=1)
+
+
+@pytest.mark.timeout(60)
+def test_what_is_shielded_from_the_end_of_a_run_goes_on_past_it() -> None:
+    """Where nothing but events is left to wait for, as on a disk that is slow to end."""
+    clock, seen = JumpingClock(), list[float]()
+
+    async def main() -> None:
+        written = trio.Event()
+        clock.at(5 * SECOND_NS, written.set)
+        with trio.CancelScope(shield=True):
+            await written.wait()
+        seen.append(trio.current_time())
+        await trio.lowlevel.checkpoint()
+
+    with pytest.raises(trio.TooSlowError):
+        run_seeded(main, seed=1, seconds_max=2, clock=clock)
+    assert seen == [5]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its tasks have no end of their own
+def test_what_is_shielded_and_waits_for_nothing_that_could_come_ends_the_run() -> None:
+    async def main() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+
+    with pytest.raises(trio.TrioInternalError) as raised:
+        run_seeded(main, seed=1, seconds_max=2)
+    assert "what cannot come" in str(raised.value.__cause__)
+    del raised
+    gc.collect()
 
 
 def test_trio_is_as_it_was_afterwards() -> None:

@@ -116,11 +116,15 @@ class JumpingClock(trio.abc.Clock):
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Handle the events that are due until a deadline, and jump to it. Trio asks this when no task can run."""
+        events = self._events or self._next_stretch()
         if deadline == math.inf:
-            return deadline  # as Trio ends it waits for its own wake-up
+            if _has_ended():
+                return deadline  # as Trio ends it waits for its own wake-up
+            if not events:
+                raise RuntimeError("what is shielded from the run's end waits for what cannot come")
+            deadline = events[0][0] / SECOND_NS  # past the run's time, what is shielded from its end goes on
         deadline_ns = math.ceil(deadline * SECOND_NS)
         may_run = runnable_tasks()
-        events = self._events or self._next_stretch()
         while events and events[0][0] <= deadline_ns:
             try:
                 if events[0][2] is not self._turn or not self._play_round(events, deadline_ns):
@@ -175,6 +179,10 @@ def runnable_tasks() -> deque[Any]:
     return queue
 
 
+def _has_ended() -> bool:
+    return vars(_run)[CONTEXT].runner.main_task_outcome is not None
+
+
 class Frozen(trio.abc.Instrument):
     """A task and all that it has started, which stand still where they are until they are thawed, as by SIGSTOP.
 
@@ -225,7 +233,8 @@ def run_seeded(
 
     The same seed and arguments give the same order of all steps, in any process, as long as nothing in it takes a
     thread, a socket or a signal. One at a time in a process. Raises TooSlowError past `seconds_max`, which comes at
-    once where every task waits for another, and what an event of the `clock` raises.
+    once where every task waits for another, and what an event of the `clock` raises; TrioInternalError where what is
+    shielded from that waits for what cannot come.
     """
     chosen = JumpingClock() if clock is None else clock
 
