@@ -138,18 +138,22 @@ class Withdrawing:
             return await client.ask(request)
 
     async def _read(self, server: PayingServer, path: str, account: str = "nobody") -> str:
-        """Read until it is not refused for want of the shared state."""
-        request = Request("GET", path, headers=_headers(account))
+        """Read what is there."""
+        answer = await self._decided(server, Request("GET", path, headers=_headers(account)))
+        assert answer.status == HTTPStatus.OK, answer
+        return answer.body.decode()
+
+    async def _decided(self, server: PayingServer, request: Request) -> Answer:
+        """Ask until it is not refused for want of the shared state."""
         with trio.fail_after(PATIENCE_SECONDS):
             while (answer := await self._ask(server, request)).status == HTTPStatus.SERVICE_UNAVAILABLE:  # noqa: ASYNC110
                 await trio.sleep(POLL_SECONDS)
-        assert answer.status == HTTPStatus.OK, answer
-        return answer.body.decode()
+        return answer
 
     async def _state(self, withdrawal_id: str, wanted: Wanted) -> str:
         """Return what the servers say became of a withdrawal that the gateway knows."""
         request = Request("GET", f"/api/v1/wallet/withdrawals/{withdrawal_id}", headers=_headers(wanted.account))
-        answer = await self._ask(self._servers[0], request)
+        answer = await self._decided(self._servers[0], request)
         if answer.status == HTTPStatus.NOT_FOUND:
             return "unknown"
         shown = json.loads(answer.body)["data"]["withdrawal"]
