@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, NoReturn
 import msgspec
 
 from benchmarks.measuring import BenchmarkError, Measurement, Subject, as_measurement
+from benchmarks.processes import STOP_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOK_SECONDS = 0.25
 """How often whoever waits is called meanwhile: a clock on a screen moves smoothly enough."""
-AGAIN_SECONDS = 10.0
-"""What an interrupted measurement may take to end its servers, before it is interrupted again."""
+AGAIN_SECONDS = 2 * STOP_SECONDS
+"""What an interrupted measurement may take to end its servers, before it is interrupted again, which leaves them."""
 
 
 def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measurement:
@@ -58,10 +59,13 @@ def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measu
 
 def _interrupt(pid: int) -> None:
     """Have a child end what it has started, and itself. What collects garbage drops what is raised: hence again."""
-    ended = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGINT)  # it is there, or nobody has asked yet how it ended
+    try:
+        ended = os.pidfd_open(pid)
+    except OSError:
+        return  # it cannot be waited for and told again: it is waited for
     try:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)
             while not select.select([ended], [], [], AGAIN_SECONDS)[0]:
                 os.kill(pid, signal.SIGINT)
     finally:

@@ -321,6 +321,9 @@ RESULTS_READ_MAX = 5_000
 """Stored runs that are looked at to list the newest: some seconds of reading their verdicts."""
 RESULTS_SHOWN = 20
 """Stored runs that are listed where nobody says how many."""
+VIRTUAL_PAST_END_SECONDS = 600.0
+"""What a run in virtual time that is past its time may still take, for what is shielded from its end: a full disk or a
+client that waits takes a tenth of that."""
 FUZZ_ROUND_SEEDS = 16
 """Scenarios that are drawn before what they cover counts: enough for all cores until the slowest ends."""
 FUZZ_COLLECTED_RUNS = 16

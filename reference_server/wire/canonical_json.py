@@ -89,7 +89,7 @@ def decode_strict(body: bytes, depth_max: int) -> Any:
     nesting past `depth_max`.
     """
     text = body.decode("utf-8")
-    if max(text.count("["), text.count("{")) > depth_max and nests_deeper(body, depth_max):
+    if text.count("[") + text.count("{") > depth_max and nests_deeper(body, depth_max):
         raise ValueError("nested too deeply")
     return json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_double)
 

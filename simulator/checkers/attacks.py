@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from simulator.checkers.excused import Excused
 from simulator.checkers.judging import judge_answers
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.unknown import lost_parts
@@ -104,6 +105,13 @@ def _judged(history: History, campaign: CampaignRecord) -> tuple[NDArray[Any], N
     return judged, (own["expected"] != Answer.ACCEPTED) & ~silent
 
 
+def _kept_away(history: History, campaign: CampaignRecord, unjudged: NDArray[Any]) -> int:
+    """Count which of a campaign's requests that were not judged the run's own faults kept from that."""
+    rows = history.rows()
+    sent_ns = rows["sent_ns"][rows["campaign"] == campaign.number][unjudged]
+    return int(Excused(history).covers(sent_ns).sum())
+
+
 def not_tried(history: History, campaign: CampaignRecord) -> str:
     """Return why an attack could not be tried on this target; nothing when it was, or should have been."""
     if campaign.not_tried:
@@ -157,7 +165,8 @@ def _hardly_judged(history: History, campaign: CampaignRecord) -> str:
     """Return why the answers to a campaign prove nothing; nothing when enough of what is hostile in it was judged.
 
     That what an attempt sets up was granted says nothing about what it tries. Each hostile request of a script is
-    another one, so that most of them must have been judged; shots are all alike, and one of them is enough.
+    another one, so that most of them must have been judged, of those that no fault of the run's own kept from it. Shots
+    are all alike, and one of them is enough.
     """
     judged, hostile = _judged(history, campaign)
     if not judged.any():
@@ -168,6 +177,6 @@ def _hardly_judged(history: History, campaign: CampaignRecord) -> str:
         return unknown[0].message if unknown else ""
     if not answered:
         return f"of {plural(tried, 'hostile request')} none got an answer that says anything"
-    if campaign.scripted and 2 * answered < tried:
-        return f"of {plural(tried, 'hostile request')} only {answered:,} got an answer that says anything"
+    if campaign.scripted and 2 * answered < (could := tried - _kept_away(history, campaign, hostile & ~judged)):
+        return f"of {plural(could, 'hostile request')} only {answered:,} got an answer that says anything"
     return ""

@@ -27,7 +27,7 @@ from simulator.fuzzing.mishaps import draw_mishaps
 from simulator.fuzzing.room import keep_certificates, meet_victims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from simulator.fuzzing.documents import Document
 
@@ -41,6 +41,12 @@ MARKET_ATTACKS_MAX = BRIEF_ATTACKS_MAX = 2
 MACHINES, MARKET_MACHINES = (1, 2, 3, 5, 8), (2, 3, 5)
 MARKET_OWNERS = 3
 """One in three offers nothing outside its hours: with one owner a market may have nothing to sell."""
+
+
+def _kept(attacks: Sequence[str], document: Document) -> list[str]:
+    """Return which of some attacks are in a scenario still: certificates that end soon leave no room for some."""
+    names = {one["name"] for one in document["attacks"]}
+    return [name for name in attacks if name in names]
 
 
 class Drawn(NamedTuple):
@@ -91,10 +97,8 @@ class Drawing(Draws):
         }
         for habit in habits:
             _ADDED[habit](self, document, seconds)
-        return Drawn(
-            document,
-            (*attacks, *settings, *habits, *draw_mishaps(document, seconds, self._seed, self._weigh)),
-        )
+        mishaps = draw_mishaps(document, seconds, self._seed, self._weigh)
+        return Drawn(document, (*_kept(attacks, document), *settings, *habits, *mishaps))
 
     def draw_for_target(self) -> Drawn:
         """Return a short scenario for a deployment that is as it is: no settings, faults or market of its own."""
@@ -115,7 +119,7 @@ class Drawing(Draws):
             _ADDED[habit](self, document, seconds)
         keep_certificates(document)
         meet_victims(document)
-        return Drawn(document, (*attacks, *habits))
+        return Drawn(document, (*_kept(attacks, document), *habits))
 
     # --- parts of a scenario
 

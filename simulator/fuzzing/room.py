@@ -236,5 +236,6 @@ def _try_again(attack: Document, calm: Sequence[Span]) -> None:
 
 
 def _repeat(attack: Document, after_ms: int) -> None:
+    after_ms = max(after_ms, AGAIN_MS + 1)  # else it would come more than twice
     attack["rate"] = round(1000 / after_ms, 6)
     attack["duration"] = f"{after_ms + AGAIN_MS}ms"

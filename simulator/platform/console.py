@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import IO, Any, cast
 
@@ -18,9 +17,6 @@ RULE_COLUMNS = 100
 """What of it a rule takes, which says nothing by its length."""
 
 
-_PADDING = re.compile(r" +(?=\n)")
-
-
 class _Unpadded:
     """A text stream without the spaces by which tables fill their lines. Rich writes whole lines."""
 
@@ -29,7 +25,8 @@ class _Unpadded:
 
     def write(self, text: str) -> int:
         """Write it without the spaces at the ends of lines."""
-        self._stream.write(_PADDING.sub("", text))
+        *lines, rest = text.split("\n")
+        self._stream.write("".join(f"{line.rstrip(' ')}\n" for line in lines) + rest)
         return len(text)
 
     def __getattr__(self, name: str) -> Any:

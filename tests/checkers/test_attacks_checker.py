@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.attacks import check_attacks
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer
-from simulator.history.records import CampaignRecord, ClaimRecord
+from simulator.history.records import CampaignRecord, ClaimRecord, Fault
 from simulator.judging.campaigns import summarise_campaigns
 from simulator.platform.wording import plural
 
@@ -122,6 +123,27 @@ def test_one_attempt_that_played_to_its_end_is_enough(story: Story) -> None:
     story.history.claims = [claim("unknown", "cut-off"), claim("unknown", "cut-off")]
     story.attack(0, 1, Answer.NONCE_REPLAYED)
     assert check_attacks(story.history, story.facts).status is Status.PASS
+
+
+@pytest.mark.parametrize("in_fault", [False, True])
+def test_a_campaign_is_held_to_what_no_fault_of_the_runs_own_kept_from_an_answer(
+    story: Story, *, in_fault: bool
+) -> None:
+    """As after a flush of Redis, when a right server refuses for three minutes."""
+    story.history.campaigns = [SCRIPT]
+    if in_fault:
+        at_ns = 10 * SECOND_NS
+        story.history.faults.append(Fault("redis.flush", at_ns, at_ns, at_ns, at_ns))
+    for at in range(1, 4):
+        story.attack(0, at, Answer.NONCE_REPLAYED, expected=Answer.NONCE_REPLAYED)
+    for at in range(12, 22):
+        story.attack(0, at, Answer.UNAVAILABLE, expected=Answer.NONCE_REPLAYED, status=503)
+    verdict = check_attacks(story.history, story.facts)
+    assert verdict.status is (Status.PASS if in_fault else Status.INCONCLUSIVE), verdict.summary
+    assert in_fault or "of 13 hostile requests only 3 got an answer" in verdict.summary
+    for at in (5, 6, 7, 8):
+        story.attack(0, at, Answer.UNAVAILABLE, expected=Answer.NONCE_REPLAYED, status=503)
+    assert check_attacks(story.history, story.facts).status is Status.INCONCLUSIVE
 
 
 SHORT = CampaignRecord(1, "replay.exact", scripted=False, attempts=30, completed=9, planned=40, held_up=1, unready=20)

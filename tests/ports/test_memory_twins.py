@@ -91,7 +91,8 @@ def test_nonces_that_were_forgotten_are_refused_until_no_replay_can_be_in_time()
         store = MemoryNonces(shared)
         assert await store.reserve([request("a", clock)]) == [RESERVED]
         shared.forget(clock.now())
-        assert await store.reserve([request("a", clock)]) == [UNAVAILABLE]
+        for _ in range(2):  # what was refused is not known for a replay: nobody accepted it
+            assert await store.reserve([request("a", clock)]) == [UNAVAILABLE]
         await trio.sleep(2 * SETTINGS.skew_seconds)
         assert await store.reserve([request("b", clock)]) == [RESERVED]
 

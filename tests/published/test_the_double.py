@@ -42,7 +42,7 @@ def test_each_scenario_that_the_project_ships_has_a_short_copy(scenario: Path) -
     parse_scenario(shortened(scenario.read_text(encoding="utf-8")))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(600 * TRIES if SOAK else 600)
 @pytest.mark.parametrize("scenario", SHORT + (LIVE if SOAK else []), ids=lambda path: path.stem)
 def test_it_passes_by_the_published_api_and_lacks_what_it_lacks_by_the_contract(scenario: Path, tmp_path: Path) -> None:
     for attempt in range(TRIES):

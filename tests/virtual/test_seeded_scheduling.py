@@ -24,6 +24,7 @@ from reference_server.pipeline.resolving import Resolver
 from reference_server.pipeline.sharing import Sharer
 from reference_server.ports import Reservation
 from reference_server.wire.units import SECOND_NS
+from simulator.running.virtual import LooksNowAndThen
 from simulator.worlds.virtual.scheduling import RANDOM, SWITCH, JumpingClock, run_seeded, runnable_tasks
 from tests.planted_bugs.faults import Edit
 from tests.planted_bugs.faulty_server import plant
@@ -82,7 +83,6 @@ def test_scheduling_alone_makes_histories_differ(play: Callable[[int], Awaitable
 
 
 DIGEST = """
-import gc
 import hashlib
 from simulator.worlds.virtual.scheduling import run_seeded
 from tests.virtual.worlds import play_shared
@@ -205,15 +205,20 @@ def test_what_is_shielded_from_the_end_of_a_run_goes_on_past_it() -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its tasks have no end of their own
-def test_what_is_shielded_and_waits_for_nothing_that_could_come_ends_the_run() -> None:
+@pytest.mark.parametrize("looks", [False, True], ids=["nothing is planned", "a run is shown for ever"])
+def test_what_is_shielded_and_waits_for_nothing_that_could_come_ends_the_run(*, looks: bool) -> None:
+    clock = JumpingClock()
+    if looks:
+        LooksNowAndThen(lambda: None, clock)
+
     async def main() -> None:
         with trio.CancelScope(shield=True):
             await trio.sleep_forever()
 
     with pytest.raises(trio.TrioInternalError) as raised:
-        run_seeded(main, seed=1, seconds_max=2)
-    assert "what cannot come" in str(raised.value.__cause__)
-    del raised
+        run_seeded(main, seed=1, seconds_max=2, clock=clock)
+    assert "what does not come" in str(raised.value.__cause__)
+    del raised, clock
     gc.collect()
 
 

@@ -155,7 +155,7 @@ def test_what_is_no_json_hides_nothing_that_was_read_before_it(value: Any, rest:
         b"", b" ", b"{", b"{}x", b"{} {}", b'{"a":NaN}', b'{"a":Infinity}', b'{"a":-Infinity}', b'{"a":1e999}',
         b'{"a":01}', b"\xff", b'{"a":"\xed\xa0\x80"}', b"\xef\xbb\xbf{}", b"{'a':1}", b'{"a":1,}', b"[" * 65,
         b"[" * 65 + b"]" * 65,
-        b'{"a":' * 65 + b"1" + b"}" * 65, b"[" * 100_000,
+        b'{"a":' * 65 + b"1" + b"}" * 65, b"[" * 100_000, b'{"a":[' * 33 + b"]}" * 33,
     ],
 )  # fmt: skip
 def test_what_is_not_strict_json_is_refused(body: bytes) -> None:
@@ -163,7 +163,10 @@ def test_what_is_not_strict_json_is_refused(body: bytes) -> None:
         decode_strict(body, DEPTH_MAX)
 
 
-@pytest.mark.parametrize("body", [b"[" * 64 + b"]" * 64, b'"' + b"[" * 100 + b'"', b'{"a":"' + b'{\\"' * 90 + b'"}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"[" * 64 + b"]" * 64, b'{"a":[' * 32 + b"]}" * 32, b'"' + b"[" * 100 + b'"', b'{"a":"' + b'{\\"' * 90 + b'"}'],
+)
 def test_nesting_counts_outside_strings_only(body: bytes) -> None:
     decode_strict(body, DEPTH_MAX)
 

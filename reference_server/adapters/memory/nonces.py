@@ -59,11 +59,12 @@ class SharedNonces:
         return self._memory.reserve(self._name(worker, request.nonce), request.timestamp_ns, now)
 
     def reserve(self, request: NonceRequest) -> Reservation:
-        """Reserve one nonce, now, and see in the same step that none was forgotten."""
-        reservation = self.remember(request)
-        if reservation is Reservation.RESERVED and not self.is_whole(self.now(request)):
-            return Reservation.UNAVAILABLE
-        return reservation
+        """Reserve one nonce, now, and see in the same step that none was forgotten. Where one was none is kept."""
+        if self.is_whole(self.now(request)):
+            return self.remember(request)
+        name = self._name(self._workers.get(request.worker_id, -1), request.nonce)
+        known = any(name in generation.nonces for generation in self._memory.dump())
+        return Reservation.REPLAYED if known else Reservation.UNAVAILABLE
 
     def now(self, request: NonceRequest) -> Instant:
         """Return the moment of a request."""

@@ -109,9 +109,8 @@ class ScriptPlayer:
             campaign.not_tried = "" if reached else NO_HTTP2
         if campaign.not_tried:
             return
-        if (
-            attack.sandbox is None
-        ):  # those that have servers to themselves are played one at a time, however many are due
+        # Those that have servers to themselves are played one at a time, however many are due.
+        if attack.sandbox is None:
             campaign.count_planned()
         async with trio.open_nursery() as nursery:
             while (due_ns := next_attempt_ns(campaign)) is not None:

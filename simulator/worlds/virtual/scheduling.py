@@ -23,6 +23,7 @@ import trio
 from trio._core import _run  # the one place that touches Trio's private parts: pyproject.toml bounds its version for it
 
 from reference_server.wire.units import SECOND_NS
+from simulator.limits import VIRTUAL_PAST_END_SECONDS
 
 if TYPE_CHECKING:
     from collections import deque
@@ -75,6 +76,8 @@ class JumpingClock(trio.abc.Clock):
         self.fail: Callable[[], object] = lambda: None
         """Ends the run; called once, where an event fails."""
         self._planned = 0
+        self._given_up_ns = 0
+        """When a run that is past its time is given up; 0 before it is."""
         self._events: list[_Event] = []
         """A heap of those that come next, up to the end of the stretch."""
         self._stretch = 0
@@ -120,9 +123,11 @@ class JumpingClock(trio.abc.Clock):
         if deadline == math.inf:
             if _has_ended():
                 return deadline  # as Trio ends it waits for its own wake-up
-            if not events:
-                raise RuntimeError("what is shielded from the run's end waits for what cannot come")
-            deadline = events[0][0] / SECOND_NS  # past the run's time, what is shielded from its end goes on
+            # Past the run's time, what is shielded from its end goes on for a while.
+            self._given_up_ns = self._given_up_ns or self.now_ns + int(VIRTUAL_PAST_END_SECONDS * SECOND_NS)
+            if not events or events[0][0] > self._given_up_ns:
+                raise RuntimeError("what is shielded from the run's end waits for what does not come")
+            deadline = events[0][0] / SECOND_NS
         deadline_ns = math.ceil(deadline * SECOND_NS)
         may_run = runnable_tasks()
         while events and events[0][0] <= deadline_ns:
@@ -234,7 +239,7 @@ def run_seeded(
     The same seed and arguments give the same order of all steps, in any process, as long as nothing in it takes a
     thread, a socket or a signal. One at a time in a process. Raises TooSlowError past `seconds_max`, which comes at
     once where every task waits for another, and what an event of the `clock` raises; TrioInternalError where what is
-    shielded from that waits for what cannot come.
+    shielded from that waits for what does not come.
     """
     chosen = JumpingClock() if clock is None else clock
 
