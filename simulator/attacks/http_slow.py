@@ -11,7 +11,7 @@ import msgspec
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
+from simulator.attacks.honest import ANSWERS, BUSY_SECONDS, OK, honest_client, longest_wait_seconds
 from simulator.attacks.script import Claim, Expect, ScriptAttack, Together, Wire, granted
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.features import Feature
@@ -68,7 +68,7 @@ class _Slow(ScriptAttack):
     def judge_probe(self, probe: Wire, outcome: WireOutcome, *, known: bool, sure: bool) -> Claim:
         """Claim that every honest request was answered, in a time that is not starving."""
         slowest = longest_wait_seconds(probe, outcome)
-        answered = sum(one.status == OK for one in outcome.answers)
+        answered = sum(one.status in ANSWERS for one in outcome.answers)
         held = _held(right=slowest <= self.probe_max_seconds, known=known, sure=sure)
         message = f"{answered} of {len(probe.parts)} honest requests were answered meanwhile"
         message += f", the slowest in {slowest:.3f}s" if math.isfinite(slowest) else ""
