@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from simulator.attacks.script import ScriptContext, WireOutcome
 
 OK = HTTPStatus.OK
-ANSWERS = (OK, HTTPStatus.TOO_MANY_REQUESTS)
-"""Behind a proxy an honest client shares the attacker's address, and its limit. A refusal by that is an answer."""
 BUSY_SECONDS = 1.0
 """A server that makes an honest client wait for longer has much to do, and little CPU maybe: that it is late with
 other things by a second or two proves nothing."""
@@ -35,7 +33,7 @@ def honest_client(
 
 def longest_wait_seconds(client: Wire, outcome: WireOutcome) -> float:
     """Return the longest that an honest client waited for an answer; endlessly when it did not get all of them."""
-    if sum(one.status in ANSWERS for one in outcome.answers) < len(client.parts):
+    if sum(one.status == OK for one in outcome.answers) < len(client.parts):
         return math.inf
     waits = (one.at_ns - part_ns for one, part_ns in zip(outcome.answers, outcome.parts_ns, strict=False))
     return max(waits) / SECOND_NS

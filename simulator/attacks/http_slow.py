@@ -11,7 +11,7 @@ import msgspec
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.honest import ANSWERS, BUSY_SECONDS, OK, honest_client, longest_wait_seconds
+from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
 from simulator.attacks.script import Claim, Expect, ScriptAttack, Together, Wire, granted
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.features import Feature
@@ -66,9 +66,12 @@ class _Slow(ScriptAttack):
         return honest_client(context, seconds, self.probe_seconds, self.probe_max_seconds)
 
     def judge_probe(self, probe: Wire, outcome: WireOutcome, *, known: bool, sure: bool) -> Claim:
-        """Claim that every honest request was answered, in a time that is not starving."""
+        """Claim that every honest request was answered, in a time that is not starving.
+
+        Not `known` where the honest client shares the attacker's address: its limits are that one's, too.
+        """
         slowest = longest_wait_seconds(probe, outcome)
-        answered = sum(one.status in ANSWERS for one in outcome.answers)
+        answered = sum(one.status == OK for one in outcome.answers)
         held = _held(right=slowest <= self.probe_max_seconds, known=known, sure=sure)
         message = f"{answered} of {len(probe.parts)} honest requests were answered meanwhile"
         message += f", the slowest in {slowest:.3f}s" if math.isfinite(slowest) else ""
@@ -137,7 +140,7 @@ class _SlowSender(_Slow):
             f"deadline of {deadline_seconds:g}s; the last was held for {held_seconds:.1f}s"
         )
         yield Claim("closed-in-time", _held(right=not late, known=known, sure=sure), message)
-        yield self.judge_probe(probe, honest, known=known, sure=punctual)
+        yield self.judge_probe(probe, honest, known=known and context.own_addresses, sure=punctual)
 
 
 class Slowloris(_SlowSender):
@@ -245,7 +248,7 @@ class SlowRead(_Slow):
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
         sure = punctual and longest_wait_seconds(probe, honest) <= self.busy_seconds
         yield self._judge(slow, hold_seconds, known=known, sure=sure)
-        yield self.judge_probe(probe, honest, known=known, sure=punctual)
+        yield self.judge_probe(probe, honest, known=known and context.own_addresses, sure=punctual)
 
     def _judge(self, slow: list[WireOutcome], hold_seconds: float, *, known: bool, sure: bool) -> Claim:
         waited = sum(any(_total(one) > self.events for one in outcome.answers) for outcome in slow)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.honest import ANSWERS, BUSY_SECONDS, OK, honest_client, longest_wait_seconds
+from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
 from simulator.attacks.http_slow import LAG_ACCUSING_MAX_NS, LAG_MAX_NS
 from simulator.attacks.script import Claim, Expect, ScriptAttack, Together, Wire
 from simulator.contract.answers import Answer, Operation
@@ -134,7 +134,7 @@ class Strain(ScriptAttack):
         self, honest: tuple[Wire, ...], outcomes: list[WireOutcome], slowest: float, *, known: bool, sure: bool
     ) -> Claim:
         """Claim that honest clients were served. Where they share the attacker's address, its limits are theirs too."""
-        answered = sum(one.status in ANSWERS for outcome in outcomes[: len(honest)] for one in outcome.answers)
+        answered = sum(one.status == OK for outcome in outcomes[: len(honest)] for one in outcome.answers)
         asked = sum(len(one.parts) for one in honest)
         right = slowest <= self.probe_max_seconds
         message = f"{answered} of {asked} honest requests were answered meanwhile"

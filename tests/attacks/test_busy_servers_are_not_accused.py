@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 import trio
 
@@ -80,3 +81,17 @@ async def test_a_harness_that_was_late_itself_calls_no_server_late(lag_ns: int, 
         played = await play_live("http.slowloris", target, defences=SOON, history=history, numbers=numbers)
     played.see_that_none_is_accused(*(["closed-in-time", "honest-served"] if held is None else []))
     assert played.claims == {"closed-in-time": [held], "honest-served": [held]}, played.stated
+
+
+@pytest.mark.parametrize("own_addresses", [True, False])
+@tried_again_alone
+async def test_no_server_starves_an_honest_client_that_shares_the_attackers_address(*, own_addresses: bool) -> None:
+    """As behind a proxy: what keeps that one from an answer may be the limit of who attacks."""
+    numbers = {**SENDING_SOON, "probe_max_seconds": ANSWER_AFTER_SECONDS / 2}
+    async with wrong_server(late_for_all) as target:
+        played = await play_live(
+            "http.slowloris",
+            msgspec.structs.replace(target, own_addresses=own_addresses),
+            defences=SOON, numbers=numbers, own_addresses=own_addresses,
+        )  # fmt: skip
+    assert played.claims["honest-served"] == [False if own_addresses else None], played.stated
