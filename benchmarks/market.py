@@ -130,7 +130,7 @@ def _figures(*names: str) -> tuple[Figure, ...]:
 
 @contextmanager
 def _open_subjects(seconds: float) -> Iterator[Sequence[Subject]]:
-    plain = partial(benchmark_server, "lane", MACHINES)
+    plain = partial(benchmark_server, "heard", MACHINES, SETTINGS)
     full = partial(benchmark_server, "market", MACHINES, SETTINGS)
     decisions = _Decisions()
     yield [

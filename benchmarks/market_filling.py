@@ -1,10 +1,11 @@
-"""A full market for benchmarks: machines that offer capacity, jobs on them, and a long queue of those without room."""
+"""Fleets for benchmarks that have been heard, and a full market: capacity, jobs, and a long queue without room."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from benchmarks.blaster import METRICS
 from benchmarks.processes import TOKEN
 from benchmarks.registering import CREDENTIALS_SHOWN, register_machines
 from reference_server.adapters.clock import SystemClock
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply
+
+Machine = TypeVar("Machine")
 
 ACCOUNTS = 200
 """Who post jobs, in turn: no account may have more than a thousand unfinished ones."""
@@ -45,35 +48,27 @@ def metrics_of(number: int) -> str:
     return f'{{"cpu_percent":12.5,"memory_percent":30.1,"gpu_percent":0.0,"capacity":{capacity_of(number)}}}'
 
 
-class FullMarket:
-    """Fills an API's market as requests would, and asks it more."""
+class HeardFleet:
+    """Machines that have been heard twice each, as those of a full market have been at least.
 
-    def __init__(self, api: Api, machines: int, queued: int) -> None:
+    What a server keeps of heartbeats (nonces, events, moments) makes the next ones dearer, with a market or without.
+    """
+
+    def __init__(self, api: Api, machines: int) -> None:
         self.api = api
-        self.posted = 0
         self._clock = SystemClock()
         self._entropy = SystemEntropy()
         self.machines = register_machines(api, machines, rules=RULES, shown_max=machines)
-        for number, machine in enumerate(self.machines):
-            self.beat(machine, metrics_of(number))
-        while len(api.state.market.waiting) < queued:
-            self.post_job()
-        # What is assigned and not reported stands in every answer: a machine reports it at once, so these do too.
-        for number, machine in enumerate(self.machines):
-            self.beat(machine, self.metrics_of(number))
+        self.fill()
+
+    def fill(self) -> None:
+        """Have each machine heard, and again."""
+        for machine in (*self.machines, *self.machines):
+            self.beat(machine, METRICS)
 
     def shown(self) -> list[dict[str, str]]:
-        """Return credentials for a client: of machines that say what they have, each with its metrics; of idle ones."""
-        step = max(1, len(self.machines) // CREDENTIALS_SHOWN)
-        offering = list(enumerate(self.machines))[::step][:CREDENTIALS_SHOWN]
-        idle = register_machines(self.api, CREDENTIALS_SHOWN)
-        return [{**machine, "metrics": self.metrics_of(number)} for number, machine in offering] + idle
-
-    def metrics_of(self, number: int) -> str:
-        """Return what a machine says each time it is heard, as JSON: its capacity, and that its jobs run."""
-        jobs = self.api.state.market.pool.offers[self.machines[number]["worker_id"]].jobs
-        reports = json.dumps([{"job_id": job_id, "state": "running", "progress": 0.5} for job_id in jobs])
-        return f'{metrics_of(number)[:-1]},"jobs":{reports}}}'
+        """Return credentials for a client, spread evenly over all machines."""
+        return _spread_evenly(self.machines)
 
     def now(self) -> Instant:
         """Return the moment it is."""
@@ -88,6 +83,43 @@ class FullMarket:
         body = signed_heartbeat(token.encode(), worker_id, at, nonce, machine["policy_id"], metrics)
         headers = (("x-machine-token", token), ("x-machine-certificate-id", machine["certificate_id"]))
         self._ask(Request("POST", f"/api/v1/workers/{worker_id}/heartbeat", "", headers, body), 200)
+
+    def _ask(self, request: Request, status: int) -> Reply:
+        reply = self.api.handle(request, self.now())
+        if reply.status != status:
+            raise AssertionError(f"{request.method} {request.path}: {reply.status} {reply.body!r}")
+        return reply
+
+
+class FullMarket(HeardFleet):
+    """Fills an API's market as requests would, and asks it more."""
+
+    def __init__(self, api: Api, machines: int, queued: int) -> None:
+        self.posted = 0
+        self._queued = queued
+        super().__init__(api, machines)
+
+    def fill(self) -> None:
+        """Have each machine say what it has, post jobs, and have each machine say that it runs its own."""
+        for number, machine in enumerate(self.machines):
+            self.beat(machine, metrics_of(number))
+        while len(self.api.state.market.waiting) < self._queued:
+            self.post_job()
+        # What is assigned and not reported stands in every answer: a machine reports it at once, so these do too.
+        for number, machine in enumerate(self.machines):
+            self.beat(machine, self.metrics_of(number))
+
+    def shown(self) -> list[dict[str, str]]:
+        """Return credentials for a client: of machines that say what they have, each with its metrics; of idle ones."""
+        offering = _spread_evenly(list(enumerate(self.machines)))
+        idle = register_machines(self.api, CREDENTIALS_SHOWN)
+        return [{**machine, "metrics": self.metrics_of(number)} for number, machine in offering] + idle
+
+    def metrics_of(self, number: int) -> str:
+        """Return what a machine says each time it is heard, as JSON: its capacity, and that its jobs run."""
+        jobs = self.api.state.market.pool.offers[self.machines[number]["worker_id"]].jobs
+        reports = json.dumps([{"job_id": job_id, "state": "running", "progress": 0.5} for job_id in jobs])
+        return f'{metrics_of(number)[:-1]},"jobs":{reports}}}'
 
     def post_job(self) -> None:
         """Post the next job: no two ask for the same."""
@@ -112,11 +144,9 @@ class FullMarket:
         """Ask for a page of resources."""
         return self._ask(Request("GET", "/api/v1/resources", query, _headers(0)), 200).body
 
-    def _ask(self, request: Request, status: int) -> Reply:
-        reply = self.api.handle(request, self.now())
-        if reply.status != status:
-            raise AssertionError(f"{request.method} {request.path}: {reply.status} {reply.body!r}")
-        return reply
+
+def _spread_evenly(machines: list[Machine]) -> list[Machine]:
+    return machines[:: max(1, len(machines) // CREDENTIALS_SHOWN)][:CREDENTIALS_SHOWN]
 
 
 def _headers(account: int) -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,8 @@
 
 `lane` and `hypercorn` are the reference server with and without its express lane, with `MACHINES` machines registered
 through the API, or read from a state file, which it leaves alone afterwards; `routes` is `lane`, and shows requests of
-every route; `market` has as many machines that offer capacity, full of jobs, and as many jobs more in its queue.
+every route. `heard` is `lane` whose machines have all been heard; `market` has as many that offer capacity, full of
+jobs, and as many jobs more in its queue.
 `direct` and `reactor` are yardsticks: bare Trio and httptools answering a constant, with one task for each connection
 on raw sockets, and one task for all connections.
 """
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import httptools
 import trio
 
-from benchmarks.market_filling import FullMarket
+from benchmarks.market_filling import FullMarket, HeardFleet
 from benchmarks.registering import register_machines
 from benchmarks.route_requests import RouteRequests
 from reference_server.adapters.clock import SystemClock
@@ -137,6 +138,8 @@ def main(kind: str, machines: int, state_file: Path | None = None) -> None:
         shown = RouteRequests(api, SystemClock()).shown() if kind == "routes" else []
     elif kind == "market":
         shown = FullMarket(api, machines, machines).shown()
+    elif kind == "heard":
+        shown = HeardFleet(api, machines).shown()
     elif machines:
         shown = register_machines(api, machines)
     sys.stdout.write(json.dumps(shown) + "\n")
