@@ -17,6 +17,8 @@ OK = HTTPStatus.OK
 BUSY_SECONDS = 1.0
 """A server that makes an honest client wait for longer has much to do, and little CPU maybe: that it is late with
 other things by a second or two proves nothing."""
+WATCHING_ASKS = 12
+"""So many in all the time in which a server is to do something: it may stand still at any moment of it."""
 
 
 def honest_client(
@@ -29,6 +31,28 @@ def honest_client(
     parts = (*((health, every_seconds) for _ in range(asks - 1)), (last, 0.0))
     patience_seconds += max(seconds, asks * every_seconds)
     return Wire(parts, granted(OK, "it is honest"), patience_seconds=patience_seconds, client=client)
+
+
+def watching_client(
+    context: ScriptContext, seconds: float, patience_seconds: float, client: int = 0, asks: int = WATCHING_ASKS
+) -> Wire:
+    """Make a client that asks evenly over all of a time, as often as does not come near its address' limit."""
+    asks = max(2, min(asks, context.defences.burst // 2))
+    return honest_client(context, seconds, seconds / asks, patience_seconds, client)
+
+
+def waited_seconds(client: Wire, outcome: WireOutcome) -> float:
+    """Return for how much of the time an honest client had to wait; endlessly when it did not get all its answers.
+
+    A server that stands still again and again, each time for a moment, is late by all of these together.
+    """
+    if sum(one.status == OK for one in outcome.answers) < len(client.parts):
+        return math.inf
+    waited_ns = seen_ns = 0
+    for answer, part_ns in zip(outcome.answers, outcome.parts_ns, strict=False):
+        waited_ns += max(0, answer.at_ns - max(part_ns, seen_ns))
+        seen_ns = max(seen_ns, answer.at_ns)
+    return waited_ns / SECOND_NS
 
 
 def longest_wait_seconds(client: Wire, outcome: WireOutcome) -> float:

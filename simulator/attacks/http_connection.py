@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, ask, changed
-from simulator.attacks.honest import BUSY_SECONDS, honest_client, longest_wait_seconds
+from simulator.attacks.honest import BUSY_SECONDS, WATCHING_ASKS, waited_seconds, watching_client
 from simulator.attacks.raw import policies_before
 from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Together, Wire, granted
 from simulator.contract.answers import Answer, Operation
@@ -29,7 +29,6 @@ REGISTRATIONS = 3
 """Each is a machine that stays on the target."""
 PATIENCE_SECONDS = 2.0
 """How much later than by its deadline a connection may be closed."""
-PROBE_SECONDS = 1.0
 CUT_AFTER_SECONDS = 0.05
 """So that a server has begun to read: what is reset before it reads is as if it was never sent."""
 LOOKS = 6
@@ -119,7 +118,7 @@ class _Leaving(ScriptAttack):
     ways: tuple[tuple[int, float], ...]
     """When to leave behind a whole request: after how many bytes of the answer, and after a pause in seconds."""
     how: Literal["half-close", "reset"]
-    probe_seconds: ClassVar[float] = PROBE_SECONDS
+    probe_asks: ClassVar[int] = WATCHING_ASKS
     busy_seconds: ClassVar[float] = BUSY_SECONDS
     look_again_ns: ClassVar[int] = LOOK_AGAIN_NS
 
@@ -131,10 +130,10 @@ class _Leaving(ScriptAttack):
         sure = False
         if self.how == "half-close" and any(outcome.connected and not outcome.closed for outcome in outcomes):
             # Once more, beside an honest client: where that one waits for long, the server may only be busy.
-            seconds = context.defences.body_seconds
-            honest = honest_client(context, seconds, self.probe_seconds, PATIENCE_SECONDS, client=len(wires))
+            seconds = context.defences.body_seconds + PATIENCE_SECONDS
+            honest = watching_client(context, seconds, PATIENCE_SECONDS, client=len(wires), asks=self.probe_asks)
             *outcomes, shown = yield Together((*wires, honest))
-            sure = longest_wait_seconds(honest, shown) <= self.busy_seconds
+            sure = waited_seconds(honest, shown) <= self.busy_seconds
         count = yield from policies_before(context, owner_id, client=len(wires) + 1)
         message = f"{count} of {len(wires)} requests that were cut short took effect"
         yield Claim("cut-short", None if count is None else count == 0, message)

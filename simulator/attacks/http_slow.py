@@ -11,7 +11,14 @@ import msgspec
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
+from simulator.attacks.honest import (
+    BUSY_SECONDS,
+    OK,
+    WATCHING_ASKS,
+    longest_wait_seconds,
+    waited_seconds,
+    watching_client,
+)
 from simulator.attacks.script import Claim, Expect, ScriptAttack, Together, Wire, granted
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.features import Feature
@@ -29,7 +36,6 @@ LAG_MAX_NS = SECOND_NS
 """A harness later than this itself knows nothing of a server's deadlines."""
 LAG_ACCUSING_MAX_NS = SECOND_NS // 4
 """One that is later than this shares its CPUs with others, as the server may do: a server is not called late then."""
-PROBE_SECONDS = 1.0
 PROBE_MAX_SECONDS = 5.0
 """How long an honest request may take meanwhile. Far more than a busy machine needs, so that only starving is found;
 thresholds judge the rest."""
@@ -44,7 +50,7 @@ DRAIN_SECONDS = 10.0
 
 
 class _Slow(ScriptAttack):
-    """Holds many connections, and one honest one that asks once a second."""
+    """Holds many connections, and one honest one that asks again and again."""
 
     anchor = "OWASP API4:2023; contract §6: closed by a deadline"
     verdict = "closed by the deadline"
@@ -53,7 +59,7 @@ class _Slow(ScriptAttack):
     connections = SLOW_CONNECTIONS_MAX
     needs = frozenset({Feature.HEALTH})
     margin_seconds: ClassVar[float] = MARGIN_SECONDS
-    probe_seconds: ClassVar[float] = PROBE_SECONDS
+    probe_asks: ClassVar[int] = WATCHING_ASKS
     probe_max_seconds: ClassVar[float] = PROBE_MAX_SECONDS
     busy_seconds: ClassVar[float] = BUSY_SECONDS
 
@@ -62,8 +68,8 @@ class _Slow(ScriptAttack):
         return deadline_seconds * (1 + MARGIN_SHARE) + self.margin_seconds
 
     def probe(self, context: ScriptContext, seconds: float) -> Wire:
-        """Make the honest client: it asks all the while on one connection."""
-        return honest_client(context, seconds, self.probe_seconds, self.probe_max_seconds)
+        """Make the honest client: it asks on one connection for all the time in which the others have to be closed."""
+        return watching_client(context, seconds, self.probe_max_seconds, asks=self.probe_asks)
 
     def judge_probe(self, probe: Wire, outcome: WireOutcome, *, known: bool, sure: bool) -> Claim:
         """Claim that every honest request was answered, in a time that is not starving.
@@ -125,14 +131,14 @@ class _SlowSender(_Slow):
             parts[late_at] += begun.late
             paced = tuple((part, self.byte_seconds) for part in parts)
             wires.append(Wire(paced, expect, patience_seconds=patience_seconds, client=1 + client))
-        probe = self.probe(context, deadline_seconds)
+        probe = self.probe(context, patience_seconds)
         since_ns = context.now()
         outcomes: list[WireOutcome] = yield Together((probe, *wires))
         honest, slow = outcomes[0], outcomes[1:]
         lag_ns = self.lag_ns(context, since_ns)
         known = all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
-        sure = punctual and longest_wait_seconds(probe, honest) <= self.busy_seconds
+        sure = punctual and waited_seconds(probe, honest) <= self.busy_seconds
         late = [one for one in slow if one.connected and not one.closed]
         held_seconds = max((one.closed_ns - one.sent_ns for one in slow), default=0) / SECOND_NS
         message = (
@@ -246,7 +252,7 @@ class SlowRead(_Slow):
         lag_ns = self.lag_ns(context, since_ns)
         known = made == self.events and all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
-        sure = punctual and longest_wait_seconds(probe, honest) <= self.busy_seconds
+        sure = punctual and waited_seconds(probe, honest) <= self.busy_seconds
         yield self._judge(slow, hold_seconds, known=known, sure=sure)
         yield self.judge_probe(probe, honest, known=known and context.own_addresses, sure=punctual)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 import trio
 
-from simulator.attacks.script import Defences
+from reference_server.wire.units import SECOND_NS
+from simulator.attacks.honest import waited_seconds
+from simulator.attacks.script import Defences, Wire, WireAnswer, WireOutcome, granted
 from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
 from tests.attacks.live import play_live, wrong_server
@@ -29,11 +32,11 @@ NEGATIVE = Defences(body_seconds=-1.7)
 
 
 SENDING_SOON = {
-    "connections": 5, "margin_seconds": 0.3, "probe_seconds": 0.1, "byte_seconds": 0.05,
+    "connections": 5, "margin_seconds": 0.3, "probe_asks": 5, "byte_seconds": 0.05,
 }  # fmt: skip
 NUMBERS = {
     **{name: {**SENDING_SOON, "probe_max_seconds": PATIENCE_SECONDS} for name in SLOW_SENDERS},
-    "http.half-close": {"probe_seconds": 0.1},
+    "http.half-close": {"probe_asks": 5},
 }
 
 
@@ -68,6 +71,48 @@ async def test_a_server_that_keeps_its_honest_clients_waiting_too_is_not_called_
     played.see_that_none_is_accused("honest-served", *([rule] if held is None else []))
     assert played.claims[rule] == [held], played.stated
     assert played.claims.get("honest-served", [True]) == [True], played.stated
+
+
+@pytest.mark.parametrize(("busy_seconds", "held"), [(0.2, None), (5.0, False)])
+@pytest.mark.parametrize("name", SLOW_SENDERS)
+@tried_again_alone
+async def test_a_server_that_stands_still_once_its_deadline_has_come_is_not_called_late(
+    name: str, busy_seconds: float, *, held: bool | None
+) -> None:
+    """Honest clients are answered at once until then: who asks only so long learns nothing of it."""
+    stands_from = trio.current_time() + SOON.header_seconds
+
+    async def standing_still(connection: Connection) -> None:
+        while message := await connection.message():
+            if trio.current_time() >= stands_from:
+                await trio.sleep(HOLD_SECONDS / 2)
+            await connection.send(connection.handle(message))
+            if b"Connection: close" in message:
+                return
+        if connection.unread:
+            await trio.sleep(HOLD_SECONDS)
+
+    numbers = {**NUMBERS[name], "busy_seconds": busy_seconds}
+    async with wrong_server(standing_still) as target:
+        played = await play_live(name, target, defences=SOON, numbers=numbers)
+    assert played.claims["closed-in-time"] == [held], played.stated
+
+
+@pytest.mark.parametrize(
+    ("answered", "waited_seconds_"),
+    [
+        ([0.0, 1.0, 2.0, 3.0], 0.0),
+        ([0.4, 1.1, 2.0, 3.5], 1.0),  # one pause after the other adds up
+        ([2.5, 2.5, 2.5, 3.0], 2.5),  # and one in which three asked counts once
+        ([0.0, 1.9, 2.9, 3.9], 2.7),
+        ([0.0, 1.0, 2.0], math.inf),
+    ],
+)
+def test_the_waits_of_an_honest_client_are_counted_once_each(answered: list[float], waited_seconds_: float) -> None:
+    parts = tuple((b"ask", 1.0) for _ in range(4))
+    answers = tuple(WireAnswer(200, b"", b"", round(at * SECOND_NS)) for at in answered)
+    outcome = WireOutcome(answers, parts_ns=tuple(number * SECOND_NS for number in range(4)))
+    assert waited_seconds(Wire(parts, granted(200, "it is honest")), outcome) == pytest.approx(waited_seconds_)
 
 
 @pytest.mark.parametrize(("lag_ns", "held"), [(LATE_NS, None), (PUNCTUAL_NS, False)])

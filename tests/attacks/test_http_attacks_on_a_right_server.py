@@ -19,7 +19,7 @@ DEADLINES = {"header_timeout_seconds": 0.4, "body_timeout_seconds": 0.4}
 HURRIED = Defences(header_seconds=0.4, body_seconds=0.4)
 
 
-READING = {"connections": 5, "probe_seconds": 0.1}
+READING = {"connections": 5, "probe_asks": 5}
 SENDING = {**READING, "connections": 28, "byte_seconds": 0.05}
 """Slow attacks are as slow as short deadlines need."""
 

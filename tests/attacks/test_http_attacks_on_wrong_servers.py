@@ -26,13 +26,13 @@ _HIDDEN = b"POST /api/v1/policies "
 
 
 SENDING = {
-    "connections": 7, "margin_seconds": 0.4, "probe_seconds": 0.1, "probe_max_seconds": 0.5, "byte_seconds": 0.05,
+    "connections": 7, "margin_seconds": 0.4, "probe_asks": 5, "probe_max_seconds": 0.5, "byte_seconds": 0.05,
 }  # fmt: skip
 NUMBERS: dict[str, dict[str, Any]] = {
     **{name: {"patience_seconds": 1.5} for name in [*FRAMING, "http.large-headers", "json.huge"]},
     **dict.fromkeys(SLOW, SENDING),
     "http.slow-read": {
-        "connections": 3, "margin_seconds": 0.4, "probe_seconds": 0.1, "probe_max_seconds": 0.5, "drain_seconds": 3.0,
+        "connections": 3, "margin_seconds": 0.4, "probe_asks": 5, "probe_max_seconds": 0.5, "drain_seconds": 3.0,
     },
     "http.pipeline": {"patience_seconds": 2.0},
     **{name: {"look_again_ns": 1_000_000} for name in ["http.half-close", "http.reset"]},
