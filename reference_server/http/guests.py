@@ -7,6 +7,7 @@ import socket as stdlib_socket
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -151,6 +152,11 @@ class Guests(ABC):
         self._stop_by = deadline
         for served in list(self._served):
             served.stop(deadline)
+
+    def close(self) -> None:
+        """Hand nothing over any more. Each connection is closed by its own task, which ends with `handlers`."""
+        if self._stop_by is None:
+            self._stop_by = -inf
 
     async def _serve_guest(self, guest: Guest) -> None:
         try:

@@ -57,6 +57,11 @@ class Opening(Guests):
         await super().finish(deadline)
         await self._lane.finish(deadline)
 
+    def close(self) -> None:
+        """Close what the lane has left as well."""
+        super().close()
+        self._lane.close()
+
     async def serve(self, guest: Guest) -> None:
         """Shake hands where this server speaks TLS, and see to it that the protocol that is agreed on is served."""
         tls: TlsSocket | None = None

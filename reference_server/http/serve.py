@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -54,19 +54,22 @@ async def serve_until(
         try:
             async with trio.open_nursery() as handlers:
                 front = _make_front(api, clock, entropy, resolver, admission, handlers, tls, express_lane=express_lane)
-                async with trio.open_nursery() as acceptors:
-                    acceptors.start_soon(front.run, listeners)
-                    calm_garbage_collector()
-                    scheme = "http" if tls is None else "https"
-                    task_status.started([_url(scheme, listener) for listener in listeners])
-                    await stop()
-                    acceptors.cancel_scope.cancel()
-                for listener in listeners:
-                    listener.close()
-                deadline = trio.current_time() + settings.shutdown_grace_seconds
-                handlers.cancel_scope.deadline = deadline
-                await front.finish(deadline)
+                with closing(front):  # whatever ends it
+                    async with trio.open_nursery() as acceptors:
+                        acceptors.start_soon(front.run, listeners)
+                        calm_garbage_collector()
+                        scheme = "http" if tls is None else "https"
+                        task_status.started([_url(scheme, listener) for listener in listeners])
+                        await stop()
+                        acceptors.cancel_scope.cancel()
+                    for listener in listeners:
+                        listener.close()
+                    deadline = trio.current_time() + settings.shutdown_grace_seconds
+                    handlers.cancel_scope.deadline = deadline
+                    await front.finish(deadline)
         finally:
+            for listener in listeners:
+                listener.close()
             await resolver.stop()
 
 
@@ -78,6 +81,9 @@ class _Front(Protocol):
 
     async def finish(self, deadline: float, /) -> None:
         """End by the deadline, a time of Trio's clock. Called once accepting has stopped."""
+
+    def close(self) -> None:
+        """Close what is left, at once."""
 
 
 def _make_front(

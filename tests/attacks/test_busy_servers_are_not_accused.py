@@ -34,7 +34,7 @@ NEGATIVE = Defences(body_seconds=-1.7)
 SENDING_SOON = {
     "connections": 5, "margin_seconds": 0.3, "probe_asks": 5, "byte_seconds": 0.05,
 }  # fmt: skip
-NUMBERS = {
+NUMBERS: dict[str, dict[str, float]] = {
     **{name: {**SENDING_SOON, "probe_max_seconds": PATIENCE_SECONDS} for name in SLOW_SENDERS},
     "http.half-close": {"probe_asks": 5},
 }

@@ -16,6 +16,7 @@ from reference_server.http.express_lane import ExpressLane
 from tests.http.corpus import get
 from tests.http.serving import PATIENCE_SECONDS, Client, Server, serving
 from tests.http.twins import OWNER, Machine, enrol, make_api, written
+from tests.support.open_sockets import open_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -255,7 +256,8 @@ async def test_one_connection_may_ask_as_often_as_it_likes(monkeypatch: pytest.M
 @WAYS
 @pytest.mark.parametrize("asked", [False, True], ids=["idle", "asked"])
 async def test_a_server_ends_when_what_runs_it_fails(way: str, pair: Pair, *, asked: bool) -> None:
-    """It is cancelled then, not told to stop. One that went on waiting would neither serve nor end."""
+    """It is cancelled then, not told to stop. One that waited on would not serve and not end; none leaves sockets."""
+    before = open_sockets()
     with pytest.RaisesGroup(ZeroDivisionError):
         async with (
             serving(make_api(**pair.settings_of(way)), LoopClock(), express_lane=way != "hypercorn") as server,
@@ -266,3 +268,4 @@ async def test_a_server_ends_when_what_runs_it_fails(way: str, pair: Pair, *, as
                 await client.send(written(HEALTH)[-9:])
                 await client.answer()
             raise ZeroDivisionError
+    assert open_sockets() == before

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -30,6 +29,7 @@ from simulator.fleet.machine import Machine
 from simulator.history.rows import History
 from simulator.worlds.live.shard import Shard
 from simulator.worlds.progress import Progress
+from tests.support.open_sockets import open_sockets
 from tests.support.ports import closed_port
 from tests.support.waiting import PATIENCE_SECONDS, until
 
@@ -128,15 +128,6 @@ class WatchedHistory(History):
         with trio.fail_after(PATIENCE_SECONDS):
             while len(self) < rows:
                 await self._grown.wait()
-
-
-def open_sockets() -> int:
-    """Count this process's open sockets."""
-    count = 0
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            count += str(descriptor.readlink()).startswith("socket:")
-    return count
 
 
 @asynccontextmanager

@@ -28,9 +28,9 @@ from tests.simulator.conftest import (
     ScriptedServer,
     ShardUnderTest,
     answer,
-    open_sockets,
     sockets_closed_after,
 )
+from tests.support.open_sockets import open_sockets
 from tests.support.waiting import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
