@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,8 +52,6 @@ WHOLE_RUNS = frozenset(
 """Folders in which a fixture makes whole runs, draws many plots or counts each step of a program, or a test starts
 servers again and again; each ends by itself."""
 WHOLE_RUNS_SECONDS = 1800
-SEARCHES = frozenset({"fuzzing", "virtual"})
-"""Folders whose tests play run after run, which collects garbage in the middle of a test."""
 LONGEST = (
     "planted_bugs/test_planted_bugs.py",
     "load/test_network_namespaces.py",
@@ -186,15 +183,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     with ThisMachine.together():
         item.config.stash[GUARD].a_test_begins()
         return (yield)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _blamed_for_its_own_garbage(request: pytest.FixtureRequest) -> None:
-    """Collect what other modules left, where a search would: a socket in it is not for a test of that one to close."""
-    if request.path.parent.name in SEARCHES:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
