@@ -17,6 +17,8 @@ OK = HTTPStatus.OK
 BUSY_SECONDS = 1.0
 """A server that makes an honest client wait for longer has much to do, and little CPU maybe: that it is late with
 other things by a second or two proves nothing."""
+BUSY_IN_ALL_SECONDS = 0.5
+"""The same of all its waits together. One with hundreds of connections to close may be late by several times that."""
 WATCHING_ASKS = 12
 """So many in all the time in which a server is to do something: it may stand still at any moment of it."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, ask, changed
-from simulator.attacks.honest import BUSY_SECONDS, WATCHING_ASKS, waited_seconds, watching_client
+from simulator.attacks.honest import BUSY_IN_ALL_SECONDS, WATCHING_ASKS, waited_seconds, watching_client
 from simulator.attacks.raw import policies_before
 from simulator.attacks.script import Claim, Expect, Pause, ScriptAttack, Together, Wire, granted
 from simulator.contract.answers import Answer, Operation
@@ -119,7 +119,7 @@ class _Leaving(ScriptAttack):
     """When to leave behind a whole request: after how many bytes of the answer, and after a pause in seconds."""
     how: Literal["half-close", "reset"]
     probe_asks: ClassVar[int] = WATCHING_ASKS
-    busy_seconds: ClassVar[float] = BUSY_SECONDS
+    busy_seconds: ClassVar[float] = BUSY_IN_ALL_SECONDS
     look_again_ns: ClassVar[int] = LOOK_AGAIN_NS
 
     def script(self, context: ScriptContext) -> Script[None]:

@@ -12,7 +12,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import CREATED, RULES, call, changed
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.honest import (
-    BUSY_SECONDS,
+    BUSY_IN_ALL_SECONDS,
     OK,
     WATCHING_ASKS,
     longest_wait_seconds,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MARGIN_SECONDS = 2.0
 MARGIN_SHARE = 0.1
 """By how much a close may come later than its deadline: servers look at intervals, and end connections gently."""
+BUSY_SHARE = 0.25
+"""Of that margin: an honest client that has to wait for longer in all shows a server with little CPU, no more."""
 LAG_MAX_NS = SECOND_NS
 """A harness later than this itself knows nothing of a server's deadlines."""
 LAG_ACCUSING_MAX_NS = SECOND_NS // 4
@@ -61,11 +63,15 @@ class _Slow(ScriptAttack):
     margin_seconds: ClassVar[float] = MARGIN_SECONDS
     probe_asks: ClassVar[int] = WATCHING_ASKS
     probe_max_seconds: ClassVar[float] = PROBE_MAX_SECONDS
-    busy_seconds: ClassVar[float] = BUSY_SECONDS
+    busy_seconds: ClassVar[float] = BUSY_IN_ALL_SECONDS
 
     def patience_seconds(self, deadline_seconds: float) -> float:
         """Return how long a close is waited for."""
         return deadline_seconds * (1 + MARGIN_SHARE) + self.margin_seconds
+
+    def may_wait_seconds(self, deadline_seconds: float) -> float:
+        """Return for how long in all an honest client may wait beside a server that is called late."""
+        return max(self.busy_seconds, BUSY_SHARE * (self.patience_seconds(deadline_seconds) - deadline_seconds))
 
     def probe(self, context: ScriptContext, seconds: float) -> Wire:
         """Make the honest client: it asks on one connection for all the time in which the others have to be closed."""
@@ -138,7 +144,7 @@ class _SlowSender(_Slow):
         lag_ns = self.lag_ns(context, since_ns)
         known = all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
-        sure = punctual and waited_seconds(probe, honest) <= self.busy_seconds
+        sure = punctual and waited_seconds(probe, honest) <= self.may_wait_seconds(deadline_seconds)
         late = [one for one in slow if one.connected and not one.closed]
         held_seconds = max((one.closed_ns - one.sent_ns for one in slow), default=0) / SECOND_NS
         message = (
@@ -252,7 +258,7 @@ class SlowRead(_Slow):
         lag_ns = self.lag_ns(context, since_ns)
         known = made == self.events and all(one.connected for one in slow) and lag_ns <= LAG_MAX_NS
         punctual = lag_ns <= LAG_ACCUSING_MAX_NS
-        sure = punctual and waited_seconds(probe, honest) <= self.busy_seconds
+        sure = punctual and waited_seconds(probe, honest) <= self.may_wait_seconds(context.defences.body_seconds)
         yield self._judge(slow, hold_seconds, known=known, sure=sure)
         yield self.judge_probe(probe, honest, known=known and context.own_addresses, sure=punctual)
 

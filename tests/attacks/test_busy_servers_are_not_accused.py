@@ -119,7 +119,7 @@ def test_the_waits_of_an_honest_client_are_counted_once_each(answered: list[floa
 @tried_again_alone
 async def test_a_harness_that_was_late_itself_calls_no_server_late(lag_ns: int, *, held: bool | None) -> None:
     """Neither in closing nor in serving honest clients: it shares its CPUs with others, as the server may."""
-    numbers = {**SENDING_SOON, "probe_max_seconds": ANSWER_AFTER_SECONDS / 2}
+    numbers = {**SENDING_SOON, "probe_max_seconds": ANSWER_AFTER_SECONDS / 2, "busy_seconds": 5.0}
     history = History()
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
     async with wrong_server(late_for_all) as target:
