@@ -17,7 +17,9 @@ from tests.http.corpus import BEARER, body_but_a_byte, get
 from tests.http.serving import PATIENCE_SECONDS, Server, serving
 from tests.http.twins import enrol, make_api, written
 from tests.support.circles import circles
+from tests.support.open_sockets import open_sockets
 from tests.support.tiers import SOAK
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,13 +60,15 @@ async def keep_visiting(server: Server, sent: Iterator[bytes]) -> None:
 
 
 async def visits(server: Server, machine: Machine, number: int) -> None:
-    """Have so many clients come and leave, and the server see that all have."""
+    """Have so many clients come and leave, and the server see that all have: on a busy machine their ends come late."""
+    before = open_sockets()
     sent = islice(cycle(parts(machine)), number)
     async with trio.open_nursery() as nursery:
         for _ in range(AT_ONCE):
             nursery.start_soon(keep_visiting, server, sent)
     async with server.client() as last:
         assert (await last.ask(get("/health"))).status == 200
+    await until(lambda: open_sockets() <= before)
 
 
 @pytest.mark.timeout(1200 if SOAK else 600)
