@@ -16,7 +16,7 @@ from reference_server.wire.values import Request
 from simulator.fleet.machine import signed_heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply
@@ -45,7 +45,7 @@ def capacity_of(number: int) -> str:
 
 def metrics_of(number: int) -> str:
     """Return a machine's metrics with its capacity, as JSON."""
-    return f'{{"cpu_percent":12.5,"memory_percent":30.1,"gpu_percent":0.0,"capacity":{capacity_of(number)}}}'
+    return f'{METRICS[:-1]},"capacity":{capacity_of(number)}}}'
 
 
 class HeardFleet:
@@ -63,7 +63,11 @@ class HeardFleet:
 
     def fill(self) -> None:
         """Have each machine heard, and again."""
-        for machine in (*self.machines, *self.machines):
+        self.beat_twice(self.machines)
+
+    def beat_twice(self, machines: Sequence[Mapping[str, str]]) -> None:
+        """Send a heartbeat of each machine that says nothing to the market, and another."""
+        for machine in (*machines, *machines):
             self.beat(machine, METRICS)
 
     def shown(self) -> list[dict[str, str]]:
@@ -108,12 +112,13 @@ class FullMarket(HeardFleet):
         # What is assigned and not reported stands in every answer: a machine reports it at once, so these do too.
         for number, machine in enumerate(self.machines):
             self.beat(machine, self.metrics_of(number))
+        self._idle = register_machines(self.api, CREDENTIALS_SHOWN, rules=RULES)
+        self.beat_twice(self._idle)
 
     def shown(self) -> list[dict[str, str]]:
         """Return credentials for a client: of machines that say what they have, each with its metrics; of idle ones."""
         offering = _spread_evenly(list(enumerate(self.machines)))
-        idle = register_machines(self.api, CREDENTIALS_SHOWN)
-        return [{**machine, "metrics": self.metrics_of(number)} for number, machine in offering] + idle
+        return [{**machine, "metrics": self.metrics_of(number)} for number, machine in offering] + self._idle
 
     def metrics_of(self, number: int) -> str:
         """Return what a machine says each time it is heard, as JSON: its capacity, and that its jobs run."""

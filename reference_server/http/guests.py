@@ -154,7 +154,7 @@ class Guests(ABC):
             served.stop(deadline)
 
     def close(self) -> None:
-        """Hand nothing over any more. Each connection is closed by its own task, which ends with `handlers`."""
+        """Begin nothing more. Each connection is closed by its own task, which ends with `handlers`."""
         if self._stop_by is None:
             self._stop_by = -inf
 

@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from contextlib import closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -46,10 +46,11 @@ async def serve_until(
     """
     settings = api.settings
     tls = make_tls_context(settings)
-    listeners = open_listeners(settings)
     resolver = Resolver(api, clock)
     admission = Admission(connections_max, settings.unproven_connections_per_address, settings.waiting_bytes_max)
-    async with trio.open_nursery() as resolving:
+    async with AsyncExitStack() as stack:
+        listeners = [stack.enter_context(closing(listener)) for listener in open_listeners(settings)]
+        resolving = await stack.enter_async_context(trio.open_nursery())
         await resolving.start(resolver.run)
         try:
             async with trio.open_nursery() as handlers:
@@ -68,8 +69,6 @@ async def serve_until(
                     handlers.cancel_scope.deadline = deadline
                     await front.finish(deadline)
         finally:
-            for listener in listeners:
-                listener.close()
             await resolver.stop()
 
 

@@ -70,7 +70,7 @@ class _Slow(ScriptAttack):
         return deadline_seconds * (1 + MARGIN_SHARE) + self.margin_seconds
 
     def may_wait_seconds(self, deadline_seconds: float) -> float:
-        """Return for how long in all an honest client may wait beside a server that is called late."""
+        """Return for how long in all an honest client may wait beside a server that is called late, at the most."""
         return max(self.busy_seconds, BUSY_SHARE * (self.patience_seconds(deadline_seconds) - deadline_seconds))
 
     def probe(self, context: ScriptContext, seconds: float) -> Wire:

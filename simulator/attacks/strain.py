@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.honest import BUSY_SECONDS, OK, honest_client, longest_wait_seconds
+from simulator.attacks.honest import OK, honest_client, longest_wait_seconds
 from simulator.attacks.http_slow import LAG_ACCUSING_MAX_NS, LAG_MAX_NS
 from simulator.attacks.script import Claim, Expect, ScriptAttack, Together, Wire
 from simulator.contract.answers import Answer, Operation
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 PROBE_SECONDS = 0.5
+BUSY_SECONDS = 1.0
+"""A server that makes an honest client wait for longer has much to do, and little CPU maybe: that it is late with
+other things by a second or two proves nothing."""
 """How often an honest client asks: it stays within a rate limit of a few requests a second."""
 PROBE_MAX_SECONDS = 5.0
 """How long an honest request may take meanwhile. Far more than a busy machine needs, so that only stalling is found."""

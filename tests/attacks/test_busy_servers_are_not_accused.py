@@ -10,11 +10,13 @@ import pytest
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks.honest import waited_seconds
+from simulator.attacks.honest import waited_seconds, watching_client
+from simulator.attacks.http_slow import Slowloris
 from simulator.attacks.script import Defences, Wire, WireAnswer, WireOutcome, granted
 from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
 from tests.attacks.live import play_live, wrong_server
+from tests.attacks.playing import World
 from tests.support.trying import tried_again_alone
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -41,9 +43,11 @@ NUMBERS: dict[str, dict[str, float]] = {
 
 
 async def late_for_all(connection: Connection) -> None:
-    """Answer after a while, and keep what does not end."""
+    """Answer at once at first, then after a while, and keep what does not end."""
+    after_seconds = 0.0
     while message := await connection.message():
-        await trio.sleep(ANSWER_AFTER_SECONDS)
+        await trio.sleep(after_seconds)
+        after_seconds = ANSWER_AFTER_SECONDS
         await connection.send(connection.handle(message))
         if b"Connection: close" in message:
             return
@@ -95,7 +99,57 @@ async def test_a_server_that_stands_still_once_its_deadline_has_come_is_not_call
     numbers = {**NUMBERS[name], "busy_seconds": busy_seconds}
     async with wrong_server(standing_still) as target:
         played = await play_live(name, target, defences=SOON, numbers=numbers)
+    played.see_that_none_is_accused(*(["closed-in-time"] if held is None else []))
     assert played.claims["closed-in-time"] == [held], played.stated
+
+
+async def far_away(connection: Connection) -> None:
+    """Answer everybody as soon as who is far away can, and keep what does not end."""
+    while message := await connection.message():
+        await trio.sleep(ANSWER_AFTER_SECONDS)
+        await connection.send(connection.handle(message))
+        if b"Connection: close" in message:
+            return
+    if connection.unread:
+        await trio.sleep(HOLD_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "defences"),
+    [*((name, "closed-in-time", SOON) for name in SLOW_SENDERS), ("http.half-close", "closed", NEGATIVE)],
+)
+@tried_again_alone
+async def test_a_server_that_is_far_away_is_still_found_to_close_nothing(
+    name: str, rule: str, defences: Defences
+) -> None:
+    async with wrong_server(far_away) as target:
+        played = await play_live(name, target, defences=defences, numbers=NUMBERS[name])
+    assert played.claims[rule] == [False], played.stated
+
+
+@pytest.mark.parametrize("seconds", [3.1, 13.0, 35.0])
+@pytest.mark.parametrize(("burst", "refill_per_second"), [(20, 5.0), (40, 5.0), (4, 5.0), (1, 5.0), (1, 0.1)])
+def test_a_server_is_watched_from_the_beginning_to_the_end(
+    seconds: float, burst: int, refill_per_second: float
+) -> None:
+    context = World().context
+    context.defences = Defences(burst, refill_per_second)
+    asks = watching_client(context, seconds, 5.0).parts
+    assert sum(after for _, after in asks) == pytest.approx(seconds)
+    assert len({after for _, after in asks[:-1]}) == 1
+    # Half of what the limit allows a client, so that nobody is refused who shares it with another.
+    allowed = context.defences.allows(int(seconds * SECOND_NS))
+    assert len(asks) <= max(2, allowed // 2)
+    if refill_per_second >= 5.0:
+        assert len(asks) >= min(12, allowed // 2)
+        assert asks[0][1] <= 1.0
+
+
+@pytest.mark.parametrize(("deadline_seconds", "may_wait_seconds"), [(1.0, 0.525), (10.0, 0.75), (30.0, 1.25)])
+def test_the_longer_a_deadline_the_longer_an_honest_client_may_wait(
+    deadline_seconds: float, may_wait_seconds: float
+) -> None:
+    assert Slowloris().may_wait_seconds(deadline_seconds) == pytest.approx(may_wait_seconds)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +160,9 @@ async def test_a_server_that_stands_still_once_its_deadline_has_come_is_not_call
         ([2.5, 2.5, 2.5, 3.0], 2.5),  # and one in which three asked counts once
         ([0.0, 1.9, 2.9, 3.9], 2.7),
         ([0.0, 1.0, 2.0], math.inf),
+        ([0.1, 1.1, 2.1, 3.1], 0.0),  # far away
+        ([0.1, 1.1, 2.7, 3.1], 0.6),
+        ([0.9, 1.9, 2.9, 3.9], 2.6),  # nobody is as far away as that
     ],
 )
 def test_the_waits_of_an_honest_client_are_counted_once_each(answered: list[float], waited_seconds_: float) -> None:
@@ -116,16 +173,22 @@ def test_the_waits_of_an_honest_client_are_counted_once_each(answered: list[floa
 
 
 @pytest.mark.parametrize(("lag_ns", "held"), [(LATE_NS, None), (PUNCTUAL_NS, False)])
+@pytest.mark.parametrize(
+    ("rule", "probe_max_seconds"),
+    [("closed-in-time", PATIENCE_SECONDS), ("honest-served", ANSWER_AFTER_SECONDS / 2)],
+)
 @tried_again_alone
-async def test_a_harness_that_was_late_itself_calls_no_server_late(lag_ns: int, *, held: bool | None) -> None:
+async def test_a_harness_that_was_late_itself_calls_no_server_late(
+    rule: str, probe_max_seconds: float, lag_ns: int, *, held: bool | None
+) -> None:
     """Neither in closing nor in serving honest clients: it shares its CPUs with others, as the server may."""
-    numbers = {**SENDING_SOON, "probe_max_seconds": ANSWER_AFTER_SECONDS / 2, "busy_seconds": 5.0}
+    numbers = {**SENDING_SOON, "probe_max_seconds": probe_max_seconds, "busy_seconds": 5.0}
     history = History()
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
     async with wrong_server(late_for_all) as target:
         played = await play_live("http.slowloris", target, defences=SOON, history=history, numbers=numbers)
     played.see_that_none_is_accused(*(["closed-in-time", "honest-served"] if held is None else []))
-    assert played.claims == {"closed-in-time": [held], "honest-served": [held]}, played.stated
+    assert played.claims[rule] == [held], played.stated
 
 
 @pytest.mark.parametrize("own_addresses", [True, False])
