@@ -14,6 +14,7 @@ from simulator.contract.answers import Answer, Operation
 from simulator.traces.messages import split_request
 from simulator.traces.resign import Resigner
 from simulator.worlds.live.replaying import Player
+from tests.support.trying import tried_again_alone
 from tests.traces.recorded import OWNER_TOKEN, Recording, answer_of, in_order, small_recording
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ async def test_an_answer_that_never_comes_is_lost_and_the_rest_is_played() -> No
 
 
 @pytest.mark.parametrize("then", ["read", "half-close"])
+@tried_again_alone
 async def test_a_raw_request_is_written_again_in_its_parts(then: str) -> None:
     recording = Recording()
     parts = ((b"RAW \xff one\r\n", 0.05), (b"two\r\n\r\n", 0.0))
