@@ -21,6 +21,8 @@ from tests.support.trying import tried_again_alone
 from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from tests.attacks.live import Connection
 
 SLOW_SENDERS = ["http.slowloris", "http.slow-body"]
@@ -42,26 +44,34 @@ NUMBERS: dict[str, dict[str, float]] = {
 }
 
 
-async def late_for_all(connection: Connection) -> None:
-    """Answer at once at first, then after a while, and keep what does not end."""
-    after_seconds = 0.0
-    while message := await connection.message():
-        await trio.sleep(after_seconds)
-        after_seconds = ANSWER_AFTER_SECONDS
-        await connection.send(connection.handle(message))
-        if b"Connection: close" in message:
-            return
-    if connection.unread:
-        await trio.sleep(HOLD_SECONDS)
-
-
-@pytest.mark.parametrize(
+CLOSING = pytest.mark.parametrize(
     ("name", "rule", "defences"),
-    [
-        *((name, "closed-in-time", SOON) for name in SLOW_SENDERS),
-        ("http.half-close", "closed", NEGATIVE),
-    ],
+    [*((name, "closed-in-time", SOON) for name in SLOW_SENDERS), ("http.half-close", "closed", NEGATIVE)],
 )
+
+
+def keeping(wait_seconds: Callable[[int], float]) -> Callable[[Connection], Awaitable[None]]:
+    """Make a server that keeps what does not end. It waits by how many it has answered on a connection."""
+
+    async def serve(connection: Connection) -> None:
+        answered = 0
+        while message := await connection.message():
+            await trio.sleep(wait_seconds(answered))
+            answered += 1
+            await connection.send(connection.handle(message))
+            if b"Connection: close" in message:
+                return
+        if connection.unread:
+            await trio.sleep(HOLD_SECONDS)
+
+    return serve
+
+
+late_for_all = keeping(lambda answered: ANSWER_AFTER_SECONDS * (answered > 0))
+far_away = keeping(lambda _: ANSWER_AFTER_SECONDS)
+
+
+@CLOSING
 @pytest.mark.parametrize(("busy_seconds", "held"), [(ANSWER_AFTER_SECONDS / 2, None), (5.0, False)])
 @tried_again_alone
 async def test_a_server_that_keeps_its_honest_clients_waiting_too_is_not_called_late_in_closing(
@@ -86,38 +96,17 @@ async def test_a_server_that_stands_still_once_its_deadline_has_come_is_not_call
     """Honest clients are answered at once until then: who asks only so long learns nothing of it."""
     stands_from = trio.current_time() + SOON.header_seconds
 
-    async def standing_still(connection: Connection) -> None:
-        while message := await connection.message():
-            if trio.current_time() >= stands_from:
-                await trio.sleep(HOLD_SECONDS / 2)
-            await connection.send(connection.handle(message))
-            if b"Connection: close" in message:
-                return
-        if connection.unread:
-            await trio.sleep(HOLD_SECONDS)
+    def wait_seconds(_: int) -> float:
+        return HOLD_SECONDS / 2 * (trio.current_time() >= stands_from)
 
     numbers = {**NUMBERS[name], "busy_seconds": busy_seconds}
-    async with wrong_server(standing_still) as target:
+    async with wrong_server(keeping(wait_seconds)) as target:
         played = await play_live(name, target, defences=SOON, numbers=numbers)
     played.see_that_none_is_accused(*(["closed-in-time"] if held is None else []))
     assert played.claims["closed-in-time"] == [held], played.stated
 
 
-async def far_away(connection: Connection) -> None:
-    """Answer everybody as soon as who is far away can, and keep what does not end."""
-    while message := await connection.message():
-        await trio.sleep(ANSWER_AFTER_SECONDS)
-        await connection.send(connection.handle(message))
-        if b"Connection: close" in message:
-            return
-    if connection.unread:
-        await trio.sleep(HOLD_SECONDS)
-
-
-@pytest.mark.parametrize(
-    ("name", "rule", "defences"),
-    [*((name, "closed-in-time", SOON) for name in SLOW_SENDERS), ("http.half-close", "closed", NEGATIVE)],
-)
+@CLOSING
 @tried_again_alone
 async def test_a_server_that_is_far_away_is_still_found_to_close_nothing(
     name: str, rule: str, defences: Defences
