@@ -54,20 +54,23 @@ def waited_seconds(client: Wire, outcome: WireOutcome) -> float:
     A server that stands still again and again, each time for a moment, is late by all of these together. The way to
     it, which is in all of them, is left out.
     """
-    if sum(one.status == OK for one in outcome.answers) < len(client.parts):
-        return math.inf
-    answered = [(one.at_ns, part_ns) for one, part_ns in zip(outcome.answers, outcome.parts_ns, strict=False)]
-    way_ns = min(int(ROUND_TRIP_MAX_SECONDS * SECOND_NS), *(at_ns - part_ns for at_ns, part_ns in answered))
+    asked = _answered(client, outcome)
+    way_ns = min([int(ROUND_TRIP_MAX_SECONDS * SECOND_NS), *(at_ns - part_ns for at_ns, part_ns in asked)])
     waited_ns = seen_ns = 0
-    for at_ns, part_ns in answered:
+    for at_ns, part_ns in asked:
         waited_ns += max(0, at_ns - max(part_ns + way_ns, seen_ns))
         seen_ns = max(seen_ns, at_ns)
-    return waited_ns / SECOND_NS
+    return waited_ns / SECOND_NS if asked else math.inf
 
 
 def longest_wait_seconds(client: Wire, outcome: WireOutcome) -> float:
     """Return the longest that an honest client waited for an answer; endlessly when it did not get all of them."""
-    if sum(one.status == OK for one in outcome.answers) < len(client.parts):
-        return math.inf
-    waits = (one.at_ns - part_ns for one, part_ns in zip(outcome.answers, outcome.parts_ns, strict=False))
-    return max(waits) / SECOND_NS
+    return max((at_ns - part_ns for at_ns, part_ns in _answered(client, outcome)), default=math.inf) / SECOND_NS
+
+
+def _answered(client: Wire, outcome: WireOutcome) -> list[tuple[int, int]]:
+    """Return when each request was answered and sent; nothing where not all were, as some answer unasked."""
+    asked = len(client.parts)
+    if sum(one.status == OK for one in outcome.answers) < asked or len(outcome.parts_ns) < asked:
+        return []
+    return [(one.at_ns, part_ns) for one, part_ns in zip(outcome.answers, outcome.parts_ns, strict=False)]

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks.honest import waited_seconds, watching_client
+from simulator.attacks.honest import longest_wait_seconds, waited_seconds, watching_client
 from simulator.attacks.http_slow import Slowloris
 from simulator.attacks.script import Defences, Wire, WireAnswer, WireOutcome, granted
 from simulator.history.records import GeneratorSample
@@ -159,6 +159,14 @@ def test_the_waits_of_an_honest_client_are_counted_once_each(answered: list[floa
     answers = tuple(WireAnswer(200, b"", b"", round(at * SECOND_NS)) for at in answered)
     outcome = WireOutcome(answers, parts_ns=tuple(number * SECOND_NS for number in range(4)))
     assert waited_seconds(Wire(parts, granted(200, "it is honest")), outcome) == pytest.approx(waited_seconds_)
+
+
+def test_who_answers_before_it_is_asked_has_not_answered() -> None:
+    parts = tuple((b"ask", 1.0) for _ in range(4))
+    client = Wire(parts, granted(200, "it is honest"))
+    for sent in ((), (0,), (0, 1, 2)):
+        outcome = WireOutcome(tuple(WireAnswer(200, b"", b"", 0) for _ in range(9)), parts_ns=sent)
+        assert waited_seconds(client, outcome) == longest_wait_seconds(client, outcome) == math.inf
 
 
 @pytest.mark.parametrize(("lag_ns", "held"), [(LATE_NS, None), (PUNCTUAL_NS, False)])
