@@ -226,8 +226,13 @@ class RoutineStream:
 
     def moments(self) -> Iterator[tuple[int, int]]:
         """Yield (created_ns, position) of each event, oldest first."""
-        for position in range(self._kept):
-            yield self._unpack(position)[0], position
+        position, skipped = 0, self._dropped
+        for segment in self._segments:
+            packed = segment.packed[(skipped - segment.first) * _PACKED_BYTES :]  # a copy: this may be read on
+            for created_ns, _, _ in _PACKED.iter_unpack(packed):
+                yield created_ns, position
+                position += 1
+            skipped = 0
 
     def type_of(self, _position: int) -> str:
         """Return the type of the event at a position."""
@@ -235,8 +240,9 @@ class RoutineStream:
 
     def event(self, position: int) -> dict[str, Any]:
         """Show the event at a position, 0 the oldest kept."""
-        created_ns, event_id, digest = self._unpack(position)
-        worker_id, policy_id = self._ids(position)
+        segment, index = self._place(position)
+        worker_id, policy_id = segment.workers[index], segment.policies[index]
+        created_ns, event_id, digest = _PACKED.unpack_from(segment.packed, index * _PACKED_BYTES)
         return {
             "id": f"aud_{event_id.hex()}",
             "type": HEARTBEAT_TYPE,
@@ -253,27 +259,25 @@ class RoutineStream:
     def kept(self) -> Iterator[Event]:
         """Yield every event kept, oldest first."""
         for position in range(self._kept):
-            created_ns, event_id, _ = self._unpack(position)
-            worker_id, policy_id = self._ids(position)
+            segment, index = self._place(position)
+            worker_id, policy_id = segment.workers[index], segment.policies[index]
+            created_ns, event_id, _ = _PACKED.unpack_from(segment.packed, index * _PACKED_BYTES)
             metadata = f'{{"policy_id":"{policy_id}"}}'
             yield Event(f"aud_{event_id.hex()}", HEARTBEAT_TYPE, f"worker:{worker_id}", worker_id, metadata, created_ns)
-
-    def _ids(self, position: int) -> tuple[str, str]:
-        number, slot = divmod(self._dropped + position, SEGMENT_EVENTS)
-        segment = self._segments[number]
-        return segment.workers[slot - segment.first], segment.policies[slot - segment.first]
 
     def _digest_before(self, position: int) -> bytes:
         """Return the digest of the event before a position; before the oldest kept it may be in memory no more."""
         if self._segments and self._dropped + position > self._segments[0].first:
-            return self._unpack(position - 1)[2]
+            segment, index = self._place(position - 1)
+            end = (index + 1) * _PACKED_BYTES
+            return bytes(segment.packed[end - _DIGEST_BYTES : end])
         return self._base_digest
 
-    def _unpack(self, position: int) -> tuple[int, bytes, bytes]:
+    def _place(self, position: int) -> tuple[_Segment, int]:
+        """Return the segment that the event at a position is in, and its index there."""
         number, slot = divmod(self._dropped + position, SEGMENT_EVENTS)
         segment = self._segments[number]
-        created_ns, event_id, digest = _PACKED.unpack_from(segment.packed, (slot - segment.first) * _PACKED_BYTES)
-        return created_ns, event_id, digest
+        return segment, slot - segment.first
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
