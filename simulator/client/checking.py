@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import time
 from email.utils import parsedate_to_datetime
@@ -139,7 +141,7 @@ async def check_target(target: Target) -> dict[str, float]:
                     "start the server, or give its own address and port with --target",
                     f", {tried}",
                 ) from None
-            closed = "closed before" in str(error) or "ConnectionResetError" in str(error)
+            closed = "closed before" in str(error) or os.strerror(errno.ECONNRESET) in str(error)
             more = ", or https:// where it wants TLS" if target.tls is None and closed else ""
             raise UnreachableError(
                 f"{target.url} cannot be reached ({error})",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import TYPE_CHECKING, Any, Self
 
@@ -49,6 +50,8 @@ def cause_of(error: BaseException, target: Target, answer_seconds: float | None 
             return f"its certificate is not trusted ({why}): name its authority's file with --cacert"
         case ssl.SSLError():
             return f"no TLS ({origin.reason or 'the connection was closed'}): is it http://{target.authority}{target.base}?"
+        case OSError() if origin.errno is not None and origin.errno > 0:
+            return os.strerror(origin.errno)
         case _:
             return f"{type(origin).__name__}: {origin}"
 

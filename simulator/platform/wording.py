@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SHELL_SIGNAL = 128
 """What shells add to the number of the signal that ended a process, to give it as an exit code."""
-NEAR_ENOUGH = 0.5
+NEAR_ENOUGH = 0.6
 """How alike a name must be to be what was meant, from 0 to 1: a slip of two letters in a short one."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 import re
 import sys
@@ -14,6 +13,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.contract.answers import Operation
 from simulator.limits import ATTACKS_MAX
+from simulator.platform.wording import nearest
 from simulator.scenario.kinds import parse_duration
 from simulator.scenario.metrics import MEGABYTE, MEMORY, METRIC_ROWS, PART_ROWS, TIMES
 
@@ -97,10 +97,8 @@ def _unknown_metric(metric: str) -> str:
         names = {"operation": [*OPERATIONS], "attack": [*CATALOGUE], "campaign": [name if _is_number(name) else "1"]}
         whats = [what] if what in PARTS[kind] else [*PARTS[kind]]
         options = [f"{kind}.{one}.{other}" for one in names[kind] for other in whats]
-        close = difflib.get_close_matches(metric, options, 1, 0.5)
-        return f"did you mean {close[0]!r}?" if close else f"write it like {options[0]!r}"
-    close = difflib.get_close_matches(metric, METRICS, 1, 0.5)
-    return f"did you mean {close[0]!r}?" if close else f"one of {', '.join(METRICS)}"
+        return nearest(metric, options, f"write it like {options[0]!r}")
+    return nearest(metric, METRICS, f"one of {', '.join(METRICS)}")
 
 
 class ThresholdError(ValueError):
