@@ -1,7 +1,8 @@
 """Rows of a history as lines of Locust's statistics: the one place where either becomes the other.
 
 Statistics are a function of the same rows that the checkers judge, so that the two cannot disagree. A heartbeat of the
-fleet succeeds when it is accepted; a hostile request when it is answered as a right server answers it.
+fleet succeeds when it is accepted; every other request, an owner's, an agent's or a hostile one, when it is answered as
+a right server answers it: an agent that asks for what is another's is to be refused.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from simulator.checkers.judging import judge_answers
 from simulator.checkers.wording import contract_words
-from simulator.contract.answers import Answer, Operation, operation_name
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation, operation_name
 from simulator.history.histogram import Histogram
 from simulator.history.rows import HONEST, NEVER_NS
 
@@ -71,7 +72,8 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
         return []
     _, allowed = judge_answers(rows)
     honest = rows["campaign"] == HONEST
-    right = np.where(honest, rows["got"] == Answer.ACCEPTED, allowed)
+    beats = honest & (rows["operation"] == Operation.HEARTBEAT)
+    right = np.where(beats, rows["got"] == Answer.ACCEPTED, allowed)
     lost = rows["answered_ns"] == NEVER_NS
     lines = np.where(honest, rows["operation"].astype(np.int32), 256 + rows["campaign"].astype(np.int32))
     tallies = []
@@ -84,7 +86,7 @@ def tally(rows: NDArray[Any], attacks: Sequence[str]) -> list[Tally]:
         failures = {}
         wrong = rows[mine & ~lost & ~right]
         for got, count in zip(*np.unique(wrong["got"], return_counts=True), strict=True):
-            failures[f"{'accepted' if got == Answer.ACCEPTED else 'refused'}: {answer_name(got)}"] = int(count)
+            failures[_in_words(got)] = int(count)
         gone = int((mine & lost).sum())
         if gone:
             failures[UNKNOWN] = gone
@@ -97,7 +99,19 @@ def _attack_name(campaign: int, attacks: Sequence[str]) -> str:
     return attacks[campaign - 1] if campaign <= len(attacks) else f"campaign {campaign}"
 
 
-def answer_name(got: int) -> str:
+def failure_of(expected: Answer, got: Answer) -> str | None:
+    """Return what is said of an owner's request that got another answer than a right server's, as `tally` counts it."""
+    if got is Answer.LOST:
+        return UNKNOWN
+    return None if got is expected or got in ALTERNATIVES.get(expected, ()) else _in_words(got)
+
+
+def _in_words(got: int) -> str:
+    """Return what is said of an answer that is no success."""
+    return f"{'accepted' if got == Answer.ACCEPTED else 'refused'}: {_answer_name(got)}"
+
+
+def _answer_name(got: int) -> str:
     """Return an answer's name in the statistics."""
     if got == Answer.UNEXPECTED:
         return contract_words(Answer.UNEXPECTED)

@@ -28,7 +28,7 @@ from simulator.fleet.market_acts import MarketActs
 from simulator.fleet.requests import ANY_OWNER, ApiCall, owner_headers
 from simulator.history.losses import Loss, loss_of_close
 from simulator.history.rows import NEVER_NS, History
-from simulator.judging.tally import UNKNOWN, answer_name
+from simulator.judging.tally import failure_of
 from simulator.limits import (
     ACCOUNTS_MAX_CONCURRENT,
     ACCOUNTS_PATIENCE_SECONDS,
@@ -302,22 +302,17 @@ class OwnerSession:
 
     def record(self, ask: Ask, exchanged: Exchanged) -> None:
         """Add the row, keep what was wrong, and let Locust count the request."""
-        part, (reply, got, *_) = self.part, exchanged
+        part, (reply, got, _, expected) = self.part, exchanged
         record_act(part.history, ask, exchanged, source_number(self._source))
         if reply.why:
             part.history.trouble(reply.sent_ns, operation_name(ask.call.operation), reply.why)
         elif got in {Answer.UNEXPECTED, Answer.FAILED}:
             keep_wrong_act(part.history, ask, exchanged, part.target.authority)
-        problem = None
-        if got is Answer.LOST:
-            problem = UNKNOWN
-        elif got is not Answer.ACCEPTED:
-            problem = f"refused: {answer_name(got)}"
         self._environment.events.request.fire(
             request_type=ask.call.method,
             name=ask.name or operation_name(ask.call.operation),
             response_time=(reply.ended_ns - reply.sent_ns) / 1e6 if reply.status else None,
             response_length=len(reply.body),
-            exception=problem,
+            exception=failure_of(expected, got),
             context={},
         )

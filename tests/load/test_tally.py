@@ -16,7 +16,7 @@ from reference_server.wire.units import MILLISECOND_NS
 from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.history.histogram import Histogram
 from simulator.history.rows import HONEST, NEVER_NS, ROW
-from simulator.judging.tally import ATTACK, UNKNOWN, name_of, tally
+from simulator.judging.tally import ATTACK, UNKNOWN, failure_of, name_of, tally
 from tests.load.parts import anything
 from tests.support.tiers import examples
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from simulator.judging.tally import Tally
 
+READS = ("GET", "wallet read")
 ATTACKS = ["replay.exact", "signature.forged", "skew.ahead"]
 Line = tuple[str, str]
 
@@ -78,10 +79,11 @@ def counted(rows: NDArray[Any]) -> dict[Line, tuple[Any, int, Counter[str]]]:
     for row in rows:
         expected, got = Answer(int(row["expected"])), Answer(int(row["got"]))
         line = name_of(int(row["operation"]))
-        right = got is Answer.ACCEPTED
+        right = got is expected or got in ALTERNATIVES.get(expected, ())
         if row["campaign"] != HONEST:
             line = (ATTACK, ATTACKS[int(row["campaign"]) - 1])
-            right = got is expected or got in ALTERNATIVES.get(expected, ())
+        elif row["operation"] == Operation.HEARTBEAT:
+            right = got is Answer.ACCEPTED
         if row["answered_ns"] == NEVER_NS:
             times[line] += []
             lost[line] += 1
@@ -157,6 +159,10 @@ def one_row(**fields: int) -> NDArray[Any]:
             ("POST", "heartbeat"),
             {"refused: timestamp out of window": 1},
         ),
+        # An agent asked for what is another's, and has to be refused.
+        ({"operation": Operation.WALLET_READ, "expected": Answer.REFUSED, "got": Answer.REFUSED}, READS, {}),
+        ({"operation": Operation.WALLET_READ, "expected": Answer.REFUSED}, READS, {"accepted: accepted": 1}),
+        ({"operation": Operation.WALLET_READ, "got": Answer.REFUSED}, READS, {"refused: refused": 1}),
         (
             {"campaign": 1, "expected": Answer.NONCE_REPLAYED, "got": Answer.NONCE_REPLAYED},
             (ATTACK, "replay.exact"),
@@ -172,12 +178,21 @@ def one_row(**fields: int) -> NDArray[Any]:
     ],
     ids=lambda value: None if isinstance(value, tuple) else ", ".join(map(str, value)) or "none",
 )
-def test_what_fails_is_said_and_what_a_right_server_refuses_is_a_success_of_an_attack(
+def test_what_fails_is_said_and_what_a_right_server_refuses_is_a_success(
     fields: dict[str, int], line: Line, failures: dict[str, int]
 ) -> None:
     (one,) = tally(one_row(**fields), ATTACKS)
     assert ((one.method, one.name), one.lost, one.failures) == (line, 0, failures)
     assert read(one.answered)[3] == 20 * MILLISECOND_NS
+
+
+@pytest.mark.parametrize("expected", Answer)
+def test_what_owners_tell_of_an_answer_at_once_is_what_its_row_counts_as(expected: Answer) -> None:
+    for got in Answer:
+        lost = NEVER_NS if got is Answer.LOST else 1
+        (one,) = tally(one_row(operation=Operation.OTHER, expected=expected, got=got, answered_ns=lost), ATTACKS)
+        said = failure_of(expected, got)
+        assert one.failures == ({} if said is None else {said: 1}), got
 
 
 def test_a_lost_answer_is_a_failure_without_a_time() -> None:
