@@ -240,9 +240,7 @@ class RoutineStream:
 
     def event(self, position: int) -> dict[str, Any]:
         """Show the event at a position, 0 the oldest kept."""
-        segment, index = self._place(position)
-        worker_id, policy_id = segment.workers[index], segment.policies[index]
-        created_ns, event_id, digest = _PACKED.unpack_from(segment.packed, index * _PACKED_BYTES)
+        created_ns, event_id, digest, worker_id, policy_id = self._at(position)
         return {
             "id": f"aud_{event_id.hex()}",
             "type": HEARTBEAT_TYPE,
@@ -259,25 +257,23 @@ class RoutineStream:
     def kept(self) -> Iterator[Event]:
         """Yield every event kept, oldest first."""
         for position in range(self._kept):
-            segment, index = self._place(position)
-            worker_id, policy_id = segment.workers[index], segment.policies[index]
-            created_ns, event_id, _ = _PACKED.unpack_from(segment.packed, index * _PACKED_BYTES)
+            created_ns, event_id, _, worker_id, policy_id = self._at(position)
             metadata = f'{{"policy_id":"{policy_id}"}}'
             yield Event(f"aud_{event_id.hex()}", HEARTBEAT_TYPE, f"worker:{worker_id}", worker_id, metadata, created_ns)
 
     def _digest_before(self, position: int) -> bytes:
         """Return the digest of the event before a position; before the oldest kept it may be in memory no more."""
         if self._segments and self._dropped + position > self._segments[0].first:
-            segment, index = self._place(position - 1)
-            end = (index + 1) * _PACKED_BYTES
-            return bytes(segment.packed[end - _DIGEST_BYTES : end])
+            return self._at(position - 1)[2]
         return self._base_digest
 
-    def _place(self, position: int) -> tuple[_Segment, int]:
-        """Return the segment that the event at a position is in, and its index there."""
+    def _at(self, position: int) -> tuple[int, bytes, bytes, str, str]:
+        """Return when the event at a position was, its id, its digest, and the ids of its worker and policy."""
         number, slot = divmod(self._dropped + position, SEGMENT_EVENTS)
         segment = self._segments[number]
-        return segment, slot - segment.first
+        index = slot - segment.first
+        created_ns, event_id, digest = _PACKED.unpack_from(segment.packed, index * _PACKED_BYTES)
+        return created_ns, event_id, digest, segment.workers[index], segment.policies[index]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):

@@ -191,8 +191,8 @@ def test_what_owners_tell_of_an_answer_at_once_is_what_its_row_counts_as(expecte
     for got in Answer:
         lost = NEVER_NS if got is Answer.LOST else 1
         (one,) = tally(one_row(operation=Operation.OTHER, expected=expected, got=got, answered_ns=lost), ATTACKS)
-        said = failure_of(expected, got)
-        assert one.failures == ({} if said is None else {said: 1}), got
+        failure = failure_of(expected, got)
+        assert one.failures == ({} if failure is None else {failure: 1}), got
 
 
 def test_a_lost_answer_is_a_failure_without_a_time() -> None:
