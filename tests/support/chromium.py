@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.waiting import until_blocking
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -42,6 +44,14 @@ WAIT = """(condition, milliseconds) => new Promise((resolve, reject) => {
   setTimeout(() => { watcher.disconnect(); reject(Error(document.body.innerText)); }, milliseconds);
   look();
 })"""
+PLACE = """(element => {
+  const box = element.getBoundingClientRect(), x = box.x + box.width / 2, y = box.y + box.height / 2;
+  const hit = document.elementFromPoint(x, y);
+  if (!hit) { element.scrollIntoView({block: "center"}); }
+  return [x, y, element.contains(hit)];
+})"""
+"""The middle of an element, and whether a click there meets it: others may cover it."""
+PRESS_SECONDS = 60.0
 FIRST_FREE = 10
 """File descriptors below are spoken for: Chromium reads commands from 3 and writes answers to 4."""
 
@@ -140,7 +150,8 @@ class Browser:
     def evaluate(self, expression: str) -> Any:
         """Return the value of an expression in the open page, of a promise what it comes to. An error in it fails."""
         answer = self._send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in answer, (expression, answer["exceptionDetails"])
+        if "exceptionDetails" in answer:
+            raise AssertionError(f"{expression}\n{json.dumps(answer['exceptionDetails'], indent=1)}")
         return answer["result"].get("value", answer["result"])
 
     def wait(self, expression: str, seconds: float) -> Any:
@@ -155,10 +166,15 @@ class Browser:
         self._send("Input.insertText", text=text)
 
     def press(self, element: str) -> None:
-        """Click the middle of an element, given as an expression, as a mouse does."""
-        x, y = self.evaluate(
-            f"(box => [box.x + box.width / 2, box.y + box.height / 2])(({element}).getBoundingClientRect())"
-        )
+        """Click the middle of an element, given as an expression, as a mouse does, once it stands still there."""
+        places: list[Any] = [None]
+
+        def stands_still() -> bool:
+            places.append(self.evaluate(f"({PLACE})({element})"))
+            return bool(places[-1] == places[-2] and places[-1][2])
+
+        until_blocking(stands_still, PRESS_SECONDS)
+        x, y, _ = places[-1]
         for kind in ("mousePressed", "mouseReleased"):
             self._send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
