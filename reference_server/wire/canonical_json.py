@@ -10,6 +10,10 @@ from typing import Any, NoReturn
 _ESCAPED = re.compile('[\x00-\x1f"\\\\<>&\u2028\u2029\ud800-\udfff]')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SHORT = {"\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+_plain_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")).encode
+_NOT_PLAIN = re.compile('[<>&\u2028\u2029\ud800-\udfff]|(?:":|[,\\[])-?(?:[0-9]+[.e]|[0-9]{16})')
+"""Where Python's own writer of JSON may write otherwise: characters that it does not escape, and numbers that are no
+integers below 1e15. It may be found inside of a string as well, which is no harm."""
 _EXPONENT_FROM = 1e21
 _EXPONENT_BELOW = 1e-6
 
@@ -49,6 +53,15 @@ def canonical_string(value: str) -> str:
 
 def canonical_json(value: Any) -> str:
     """Write a decoded JSON value canonically: keys sorted by UTF-8 bytes, no spaces."""
+    if isinstance(value, dict | list):
+        text = _plain_json(value)
+        if not _NOT_PLAIN.search(text):
+            return text
+    return canonical_json_of_any(value)
+
+
+def canonical_json_of_any(value: Any) -> str:
+    """Write it as `canonical_json` does, which knows a way that takes a tenth of the time for nearly all there is."""
     match value:
         case None:
             return "null"
@@ -59,10 +72,10 @@ def canonical_json(value: Any) -> str:
         case int() | float():
             return canonical_number(value)
         case list() | tuple():
-            return "[" + ",".join(map(canonical_json, value)) + "]"
+            return "[" + ",".join(map(canonical_json_of_any, value)) + "]"
         case dict():
             keys = sorted(value, key=lambda key: _SURROGATE.sub("\ufffd", key).encode())
-            return "{" + ",".join(f"{canonical_string(key)}:{canonical_json(value[key])}" for key in keys) + "}"
+            return "{" + ",".join(f"{canonical_string(key)}:{canonical_json_of_any(value[key])}" for key in keys) + "}"
     raise TypeError(f"not a JSON value: {type(value).__name__}")
 
 

@@ -60,6 +60,7 @@ class _Heard:
         self._kept = ~perhaps_forgotten(history, beats, facts)
         registered = rows[(rows["operation"] == Operation.REGISTER) & (rows["got"] == Answer.ACCEPTED)]
         self._beats = beats
+        self._machines = beats["machine"].copy()  # of a column among others a copy is made for each search
         self._numbers = {record.worker_id: number for number, record in history.machines.items()}
         self.registered = dict(zip(registered["machine"].tolist(), registered["answered_ns"].tolist(), strict=True))
 
@@ -82,8 +83,7 @@ class _Heard:
 
     def _of(self, worker_id: str) -> slice:
         number = self._numbers.get(worker_id, NO_MACHINE - 1)
-        first, last = np.searchsorted(self._beats["machine"], [number, number + 1])
-        return slice(first, last)
+        return slice(*self._machines.searchsorted([number, number + 1]))
 
 
 def _list(history: History, heard: _Heard, reading: StatusReading) -> Iterator[Finding]:

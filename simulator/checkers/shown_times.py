@@ -128,8 +128,7 @@ class Spans:
 
     def meet(self, from_ns: int, to_ns: int) -> bool:
         """Return whether any of them has a moment in common with another span."""
-        begun = int(np.searchsorted(self._sent_ns, to_ns, side="right"))
-        return begun > int(np.searchsorted(self._answered_ns, from_ns, side="left"))
+        return bool(self._sent_ns.searchsorted(to_ns, "right") > self._answered_ns.searchsorted(from_ns, "left"))
 
 
 def _done(history: History) -> dict[tuple[str, str], Spans]:
@@ -144,8 +143,10 @@ def _done(history: History) -> dict[tuple[str, str], Spans]:
     sure = (rows["got"] == Answer.ACCEPTED) | ((rows["status"] >= 400) & (rows["status"] < 500))  # noqa: PLR2004 - refusals
     answered = np.where(sure, rows["answered_ns"], NEVER_NS)
     accepted = (rows["operation"] == Operation.HEARTBEAT) & ((rows["got"] == Answer.ACCEPTED) | ~sure)
-    for number, record in history.machines.items():
-        first, last = np.searchsorted(rows["machine"], [number, number + 1])
+    numbers = np.array([*history.machines], dtype=np.int64)
+    machines = rows["machine"].copy()  # of a column among others a copy is made for each call
+    places = zip(np.searchsorted(machines, numbers), np.searchsorted(machines, numbers + 1), strict=True)
+    for record, (first, last) in zip(history.machines.values(), places, strict=True):
         part, done = rows[first:last], accepted[first:last]
         actor = f"worker:{record.worker_id}"
         if done.any():

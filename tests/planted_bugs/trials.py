@@ -35,8 +35,8 @@ class Trial(NamedTuple):
 
 async def make_all(trials: Sequence[Trial], folder: Path) -> dict[Trial, Result]:
     """Make them all; gives each one's result."""
-    of = {fault.name: fault.caught_by for fault in FAULTS}
-    caught_by = {trial: of.get(trial.fault, frozenset()) for trial in trials}
+    of = {fault.name: (fault.caught_by, fault.evidence) for fault in FAULTS}
+    caught_by = {trial: of[trial.fault] for trial in trials if trial.fault in of}
     return await make_trials(trials, folder, _try, at_once=AT_ONCE, caught_by=caught_by)
 
 

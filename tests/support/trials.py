@@ -29,15 +29,19 @@ class Result(NamedTuple):
         """Return whether this machine was not too busy for a verdict."""
         return self.exit_code != INCONCLUSIVE
 
-    def says_all(self, caught_by: frozenset[str]) -> bool:
-        """Return whether one of these checkers found something, or none of them was kept from looking.
+    def says_all(self, caught_by: frozenset[str], evidence: str = "") -> bool:
+        """Return whether one of these checkers found what is looked for, or none of them was kept from looking.
 
-        A busy machine may leave attacks without their end while another checker has found something already.
+        A busy machine may leave attacks without their end while another checker has found something already, and
+        requests without an answer, which may be what another finding would have been of.
         """
         if not self.says_something():
             return False
         doubtful = any(one["status"] == "inconclusive" for one in self.verdict.get("checkers", []))
-        return not doubtful or not caught_by or bool(caught_by & self.failed().keys())
+        return not doubtful or not caught_by or self._shows(caught_by, evidence)
+
+    def _shows(self, caught_by: Collection[str], evidence: str) -> bool:
+        return any(name in caught_by and re.search(evidence, output) for name, output in self.failed().items())
 
     def failed(self) -> dict[str, str]:
         """Return each failed checker's findings, as JSON."""
@@ -52,7 +56,7 @@ class Result(NamedTuple):
         assert self.exit_code == 1, self.printed
         findings = {name: output for name, output in self.failed().items() if name in caught_by}
         assert findings, f"failed: {[*self.failed()]}, not {sorted(caught_by)}\n{self.printed}"
-        assert any(re.search(evidence, output) for output in findings.values()), findings
+        assert self._shows(caught_by, evidence), findings
 
 
 async def make_trials(
@@ -61,19 +65,23 @@ async def make_trials(
     make: Callable[[K, Path], Awaitable[Result]],
     *,
     at_once: int,
-    caught_by: Mapping[K, Collection[str]] = {},
+    caught_by: Mapping[K, tuple[Collection[str], str]] = {},
 ) -> dict[K, Result]:
     """Return each key's result. `make` is given a key and a path that is its trial's alone.
 
-    What said nothing because this machine was too busy is made again; so is what should have been caught by a checker.
+    What said nothing because this machine was too busy is made again; so is what should have been `caught_by` a
+    checker with some evidence.
     """
     numbers = {key: number for number, key in enumerate(keys)}
 
     async def one(key: K, attempt: int) -> Result:
         return await make(key, folder / f"{numbers[key]}-{attempt}")
 
-    found = {key: frozenset(caught_by.get(key, ())) for key in keys}
-    return await try_all(keys, one, lambda key, result: result.says_all(found[key]), at_once=at_once)
+    def is_known(key: K, result: Result) -> bool:
+        checkers, evidence = caught_by.get(key, ((), ""))
+        return result.says_all(frozenset(checkers), evidence)
+
+    return await try_all(keys, one, is_known, at_once=at_once)
 
 
 async def run_trial(

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reference_server.wire.canonical_json import canonical_json, canonical_number, decode_strict, nests_deeper
+from reference_server.wire.canonical_json import (
+    canonical_json,
+    canonical_json_of_any,
+    canonical_number,
+    decode_strict,
+    nests_deeper,
+)
 from reference_server.wire.signing import sign_text
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "canonical_rules.json").read_text(encoding="utf-8"))
@@ -71,6 +77,30 @@ def _merges(value: Any) -> bool:
         case dict():
             return len(repaired(value)) != len(value) or any(map(_merges, value.values()))
     return False
+
+
+misleading = st.text('ab,:[]{}"-1.eIN ', max_size=8)
+mixed = st.recursive(
+    st.none() | st.booleans() | texts | misleading | numbers | st.integers(-(10**30), 10**30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(mixed)
+@example({"a": 10**15})
+@example([2**53 + 1])
+@example({"a": 10**400})
+@example([-(10**15), 10**16, 1e16, 0.1, -0.0, 1e-7])
+@example({"\ue000": 1, "\U0001f600": 2})
+def test_the_short_way_writes_what_the_long_one_does(value: Any) -> None:
+    try:
+        text = canonical_json_of_any(value)
+    except OverflowError:
+        with pytest.raises(OverflowError):
+            canonical_json(value)
+    else:
+        assert canonical_json(value) == text
 
 
 @given(values)
