@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from reference_server.http.framing import Waiting
@@ -30,6 +30,7 @@ class Patience:
             Waiting.HEAD: int(settings.header_timeout_seconds * SECOND_NS),
             Waiting.BODY: self._body_ns,
         }
+        self._shortest_ns = min(self._idle_ns, _LINGER_NS, *self._patience_ns.values())
         self.connections: OrderedDict[Connection, None] = OrderedDict()
         self._deadlines: dict[Connection, tuple[Waiting | None, int]] = {}
         """What connections wait for, and until when; None for a client that is to take its answer."""
@@ -96,6 +97,12 @@ class Patience:
     def at_rest(self, connection: Connection) -> bool:
         """Return whether nothing is under way on a connection."""
         return connection not in self._deadlines and not connection.pending
+
+    def calm_until(self, now_ns: int) -> int:
+        """Return a moment up to which no connection is late, whatever comes meanwhile; it may have passed."""
+        deadlines_ns = [deadline_ns for _, deadline_ns in self._deadlines.values()]
+        deadlines_ns += [one.since_ns + self._idle_ns for one in islice(self.connections, 1)]
+        return min([now_ns + self._shortest_ns, *deadlines_ns])
 
     def late(self, now_ns: int) -> list[Connection]:
         """Return the connections whose time is over."""

@@ -155,6 +155,12 @@ class Playing:
         latest_ns = now_ns - patience_ns
         return [one for one in self.links() if one.state not in RESTING and one.sent_ns < latest_ns]
 
+    def oldest_ns(self, now_ns: int) -> int:
+        """Return when what has waited longest was sent; now where nothing waits."""
+        if not self._progress.in_flight:
+            return now_ns
+        return min((one.sent_ns for one in self.links() if one.state not in RESTING), default=now_ns)
+
     def _plan(self, due_ns: int, turn: Turn) -> None:
         self._order += 1
         heapq.heappush(self.due, (due_ns, self._order, turn))

@@ -50,11 +50,14 @@ class World(msgspec.Struct, frozen=True):
     """One world. `make_shard` takes what `worlds.live.shard.Shard` does.
 
     `watch` records how the harness does until cancelled, as `worlds.live.watching.watch_generator` does.
+    `steady_seconds` is from one look to the next while as many machines take part as are wanted, and nothing is to
+    begin before.
     """
 
     clock: Clock
     make_shard: Callable[..., Shard]
     watch: Callable[..., Awaitable[None]]
+    steady_seconds: float = 0.5
 
 
 def owner_prefix(wall_ns: int) -> str:

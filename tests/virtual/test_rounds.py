@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.http.patience import Patience
+from simulator.contract.answers import Answer
 from simulator.fuzzing.documents import as_toml
 from simulator.fuzzing.drawing import Drawing
 from simulator.history.tables import history_digest
+from simulator.worlds.playing import Playing
 from simulator.worlds.virtual.rounds import FleetRounds
+from simulator.worlds.virtual.shard import PATIENCE_NS
 from tests.support.tiers import SOAK
 from tests.virtual.small_run import play
 from tests.virtual.tiny_runs import play_tiny
@@ -39,10 +43,32 @@ rate = 4
 share = 0.5
 """
 """Much of a fleet at once, with all that ends a round: rotations, silences, refusals, attacks, and machines that go."""
+LATE_ONES = """
+version = 1
+name = "late"
+duration = "40s"
+metrics_interval = "2s"
+[fleet]
+machines = 12
+owners = 3
+heartbeat_interval = "2s"
+jitter = 0.4
+stages = [{ duration = "1s", target = 12 }]
+[[attacks]]
+name = "http.slowloris"
+start = "2s"
+duration = "4s"
+rate = 1
+[[faults]]
+kind = "server.pause"
+at = "14s"
+duration = "14s"
+[server.settings]
+"""
 SERVERS = {
     "in memory": "",
     "durable": "[server]\ndurable = true\n",
-    "limited": "[server.settings]\nRATE_LIMIT_BURST = 2\nRATE_LIMIT_REFILL_PER_SECOND = 2\n",
+    "limited": "[server.settings]\nRATE_LIMIT_BURST = 6\nRATE_LIMIT_REFILL_PER_SECOND = 3\n",
     "paused": '[[faults]]\nkind = "server.pause"\nat = "2s"\nduration = "700ms"\n',
     "killed": '[[faults]]\nkind = "server.kill"\nat = "2s"\n',
     "on a market": "[market]\nagents = 2\n",
@@ -98,3 +124,16 @@ def test_what_is_drawn_plays_the_same_in_rounds_and_without(counted: Counted, se
     without = play(seed, text)
     assert without.digest == in_rounds.digest
     assert without.code == in_rounds.code
+
+
+@pytest.mark.parametrize("deadlines", ["0.3", "1.1", "3"])
+def test_a_fleet_plays_the_same_however_often_it_is_looked_for_who_is_late(
+    monkeypatch: pytest.MonkeyPatch, deadlines: str
+) -> None:
+    """Connections rest for too long, heads do not end, and a server that stands still answers nobody in time."""
+    text = LATE_ONES + "".join(f"HTTP_{name}_TIMEOUT_SECONDS = {deadlines}\n" for name in ("IDLE", "HEADER", "BODY"))
+    seldom = play_tiny(1, text)
+    assert len(seldom.rows()[seldom.rows()["got"] == Answer.LOST])
+    monkeypatch.setattr(Patience, "calm_until", lambda _self, _now_ns: 0)
+    monkeypatch.setattr(Playing, "oldest_ns", lambda _self, _now_ns: -PATIENCE_NS)
+    assert history_digest(play_tiny(1, text)) == history_digest(seldom)

@@ -75,7 +75,7 @@ def play_tiny(seed: int, text: str = SCENARIO) -> History:
     world = VirtualWorld(
         seed,
         token,
-        {"WORKER_STATUS_STATE_FILE": ""},
+        {"WORKER_STATUS_STATE_FILE": "", **server.environ()},
         instances=server.instances,
         redis=server.redis,
         durable=server.durable,

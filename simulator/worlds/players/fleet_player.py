@@ -38,12 +38,10 @@ if TYPE_CHECKING:
     from simulator.worlds.world import World
 
 TICK_SECONDS = 0.05
-STEADY_SECONDS = 0.5
-"""From one look to the next while as many machines take part as are wanted, and nothing is to begin before."""
 STEADY_SHARE = 1e-5
 """Of a run's duration, how long nothing is looked at where nothing is to change, if that is longer."""
-HARDWARE_MIN_SECONDS, HARDWARE_SHARE = 1.0, 0.2
-"""How often the load of the hardware moves on: at most once a second, and five times from a heartbeat to the next."""
+HARDWARE_MIN_SECONDS, HARDWARE_SHARE = 1.0, 0.5
+"""How often the load of the hardware moves on: at most once a second, and twice from a heartbeat to the next."""
 
 
 class ShardRange(msgspec.Struct, frozen=True):
@@ -105,7 +103,7 @@ class FleetPlayer:
         self._early: list[int] = []
         hardware = scenario.fleet.hardware
         self._hardware = HardwareReports(HardwareLoad(len(self.fleet), hardware, hardware_rng), self.fleet, first)
-        self._steady_seconds = max(STEADY_SECONDS, scenario.duration_ns / SECOND_NS * STEADY_SHARE)
+        self._steady_seconds = max(world.steady_seconds, scenario.duration_ns / SECOND_NS * STEADY_SHARE)
         self._hardware_seconds = hardware_seconds(scenario.fleet.heartbeat_interval_ns)
         self._start_ns = progress.started_ns = clock.monotonic_ns()
         rotation_ns = scenario.fleet.certificate_rotation_ns

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 65_536
 SWEEP_NS = SECOND_NS
+PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
 LOOK_SECONDS = 0.01
 
 
@@ -82,11 +83,13 @@ class VirtualShard(Carrying):
             self._take_turn(turn, due_ns, self._clock.now_ns - self._began_ns)
 
     def _sweep(self) -> None:
-        """Give up on what is overdue, from time to time."""
+        """Give up on what is overdue, and look again at the first of all seconds at which anything can be."""
         if self._running:
-            for link in self.playing.overdue(self._now(), int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)):
+            now_ns = self._now()
+            for link in self.playing.overdue(now_ns, PATIENCE_NS):
                 self._lost(link, f"no whole answer within {ANSWER_TIMEOUT_SECONDS:g} s", Loss.TIMED_OUT)
-            self._clock.at(self._clock.now_ns + SWEEP_NS, self._sweep)
+            looks = max(0, self.playing.oldest_ns(now_ns) + PATIENCE_NS - now_ns) // SWEEP_NS + 1
+            self._clock.at(self._clock.now_ns + looks * SWEEP_NS, self._sweep)
 
     def _look(self, link: Link, _events: int) -> None:
         self._ready(link)

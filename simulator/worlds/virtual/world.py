@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PORT = 8080
+STEADY_SECONDS = 1.0
+"""How often a fleet is looked at that nothing happens to: each look ends a round of heartbeats."""
 WAY, REDIS, TROUBLE = 7, 8, 9
 """Which children of the seed's sequence the network, Redis and the network's faults draw from; the others are the
 fleet's."""
@@ -86,7 +88,7 @@ class VirtualWorld:
             "http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network, others=others,
             settings_known=True,
         )  # fmt: skip
-        self.world = World(harness, partial(VirtualShard, self.clock, network), watch_nothing)
+        self.world = World(harness, partial(VirtualShard, self.clock, network), watch_nothing, STEADY_SECONDS)
 
     def add_beside(self, settings: Mapping[str, str]) -> Target:
         """Make another server, whose settings differ in these, for those that may not be tried on the first."""
