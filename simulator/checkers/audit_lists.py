@@ -65,20 +65,16 @@ class Look(msgspec.Struct, frozen=True):
 class Shown(msgspec.Struct, frozen=True, gc=False):
     """One event as it was shown. What is missing or of another type is empty; `raw` has it as it came.
 
-    `sequence` is -1 where there is none.
+    `stream` is the one that its type belongs to (contract §3). `sequence` is -1 where there is none.
     """
 
     type: str
+    stream: str
     actor: str
     object_id: str
     reason: str
     sequence: int
     raw: dict[str, Any]
-
-    @property
-    def stream(self) -> str:
-        """Return the stream that the event's type belongs to (contract §3)."""
-        return stream_of(self.type)
 
 
 def stream_of(kind: str) -> str:
@@ -155,9 +151,10 @@ def _heads(heads: dict[str, Any]) -> dict[str, Head]:
 
 
 def _shown(event: dict[str, Any]) -> Shown:
-    metadata = event.get("metadata")
+    metadata, kind = event.get("metadata"), _text(event.get("type"))
     return Shown(
-        type=_text(event.get("type")),
+        type=kind,
+        stream=stream_of(kind),
         actor=_text(event.get("actor")),
         object_id=_text(event.get("object_id")),
         reason=_text(metadata.get("reason")) if isinstance(metadata, dict) else "",

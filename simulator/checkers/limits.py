@@ -158,7 +158,7 @@ def _too_many(passed: NDArray[Any], bucket: _Bucket) -> Iterator[Finding]:
     if len(passed) <= burst:
         return
     passed = passed[np.lexsort((passed["sent_ns"], passed["source"]))]
-    source, sent = passed["source"].copy(), passed["sent_ns"]  # of a column each search would make a copy
+    source, sent = passed["source"].astype(np.int64), passed["sent_ns"]  # else each search copies it
     # Whoever exceeds its bucket has sent one more than a burst within the time that refills it, at least once.
     refill_ns = burst / bucket.refill_per_second * SECOND_NS
     near = (source[burst:] == source[:-burst]) & (sent[burst:] - sent[:-burst] <= refill_ns + 1)
@@ -225,7 +225,7 @@ def _too_few(rows: NDArray[Any], refused: NDArray[np.bool_], bucket: _Bucket) ->
     rows, refused = rows[mine], refused[mine]
     order = np.argsort(rows["source"], kind="stable")
     rows, refused = rows[order], refused[order]
-    sources = rows["source"].copy()
+    sources = rows["source"].astype(np.int64)
     for client in clients:
         part = slice(*sources.searchsorted([client, client + 1]))
         yield from _refused_early(int(client), rows[part], refused[part], bucket)

@@ -60,7 +60,7 @@ class _Heard:
         self._kept = ~perhaps_forgotten(history, beats, facts)
         registered = rows[(rows["operation"] == Operation.REGISTER) & (rows["got"] == Answer.ACCEPTED)]
         self._beats = beats
-        self._machines = beats["machine"].copy()  # of a column among others a copy is made for each search
+        self._machines = beats["machine"].astype(np.int64)  # else each search makes a copy of the column
         self._numbers = {record.worker_id: number for number, record in history.machines.items()}
         self.registered = dict(zip(registered["machine"].tolist(), registered["answered_ns"].tolist(), strict=True))
 

@@ -144,7 +144,7 @@ def _done(history: History) -> dict[tuple[str, str], Spans]:
     answered = np.where(sure, rows["answered_ns"], NEVER_NS)
     accepted = (rows["operation"] == Operation.HEARTBEAT) & ((rows["got"] == Answer.ACCEPTED) | ~sure)
     numbers = np.array([*history.machines], dtype=np.int64)
-    machines = rows["machine"].copy()  # of a column among others a copy is made for each call
+    machines = rows["machine"].astype(np.int64)
     places = zip(np.searchsorted(machines, numbers), np.searchsorted(machines, numbers + 1), strict=True)
     for record, (first, last) in zip(history.machines.values(), places, strict=True):
         part, done = rows[first:last], accepted[first:last]
