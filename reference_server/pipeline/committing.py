@@ -52,7 +52,7 @@ class Committer:
         self._clock = clock
         self._journal = journal
         self._written: Callable[[], None] | None = None
-        self._failed = False
+        self._failed = self._ended = False
         self._wanted = trio.Event()
         self._rest = trio.Event()
         self._rest.set()
@@ -86,11 +86,14 @@ class Committer:
                     await self._recover()
                 self._rest.set()
         finally:
+            self._ended = True
             self._rest.set()
 
     def _want(self) -> None:
-        self._rest = trio.Event()
-        self._wanted.set()
+        """Have `run` go on with what is begun; once that has ended, what is begun is left to `close`."""
+        if not self._ended:
+            self._rest = trio.Event()
+            self._wanted.set()
 
     async def commit(self) -> bool:
         """Make all changes up to now durable. False when they are not, and nothing of them is left to be seen."""
@@ -216,6 +219,7 @@ class Committer:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._end_late_snapshots)
                 await self._rest.wait()
+                await self._finish_snapshot(publish=True)  # of a commit after `run` was cancelled
                 # Where the last one failed this one may hang as long, and whoever stops the server waits.
                 if self._api.state.compacting and not self._late and self._begin_snapshot():
                     await self._rotate_and_publish()

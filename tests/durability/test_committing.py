@@ -15,6 +15,7 @@ from reference_server.adapters.memory.journal import MemoryJournal, Storage
 from reference_server.adapters.threads import Result, offload
 from reference_server.core.recovery import begin, recover
 from reference_server.core.snapshots import snapshot
+from reference_server.operations.outcomes import Deferred
 from reference_server.pipeline import committing
 from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError
@@ -350,6 +351,29 @@ async def test_stopping_waits_for_snapshots_no_longer_than_it_says(
     again = make_api()
     recover(again.state, kept.journal, START)
     assert len(again.state.workers) == (2 if begun == "before" else 1)
+
+
+async def test_what_is_committed_while_the_server_is_cancelled_is_answered_and_kept_and_it_ends() -> None:
+    """Who was to put the snapshot in place that this commit begins has ended before."""
+    kept, clock = Kept(due_after=0), SetClock()
+    resolver = Resolver(kept.api, clock)
+    answers: list[int] = []
+    kept.journal.gate.clear()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(resolver.run)
+        reply = kept.api.handle(REGISTRATION, clock.now())
+        assert isinstance(reply, Deferred)
+        resolver.defer(reply, lambda answer: answers.append(answer.status))
+        await until_waiting(kept.journal)
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.testing.wait_all_tasks_blocked()
+            kept.journal.gate.set()
+    assert answers == [201]
+    assert kept.journal.snapshots > 1
+    again = make_api()
+    recover(again.state, kept.journal, START)
+    assert len(again.state.workers) == 2
 
 
 async def test_a_snapshot_that_failed_is_tried_again_though_nothing_is_changed() -> None:

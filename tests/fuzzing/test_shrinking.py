@@ -81,3 +81,19 @@ def test_it_ends_after_so_many_tries() -> None:
 def test_what_only_fails_whole_stays_whole() -> None:
     whole = largest(lambda _one: True)
     assert shrink(whole, lambda one: one == whole, 1000)[0] == whole
+
+
+def test_what_fails_by_another_seed_with_less_in_it_is_made_that_small() -> None:
+    """With all its faults it fails by its own seed, without them by one that another order comes of."""
+    whole = largest(lambda one: len(one.get("faults", ())) >= 3)
+    kinds = {one["kind"] for one in whole["faults"]}
+
+    def fails(document: Document) -> bool:
+        faults = document.get("faults", [])
+        if document["seed"] == whole["seed"]:
+            return len(faults) == len(whole["faults"])
+        return document["seed"] == whole["seed"] + 4 and any(one["kind"] in kinds for one in faults)
+
+    smallest, _ = shrink(whole, fails, 2000)
+    assert size_of(smallest) | {"faults": 1, "attacks": 0, "machines": 1} == size_of(smallest)
+    assert fails(smallest)
