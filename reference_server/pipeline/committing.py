@@ -127,8 +127,11 @@ class Committer:
         return True
 
     def _may_snapshot(self) -> bool:
-        """Return whether another one may be begun: after one, and not at every commit while none can be written."""
-        if self._late or self._failed or not self._rest.is_set():
+        """Return whether another one may be begun: after one, and not at every commit while none can be written.
+
+        Once `run` has ended, `close` alone begins one, behind what was begun before.
+        """
+        if self._late or self._failed or self._ended or not self._rest.is_set():
             return False
         return self._clock.now().monotonic_ns >= self._no_snapshot_before_ns
 

@@ -88,4 +88,8 @@ class LivePlayer(msgspec.Struct, frozen=True):
         look: Callable[[], object],
     ) -> Found:  # fmt: skip
         ends_at = time.monotonic() + FUZZ_LIVE_SHRINK_SECONDS
-        return make_small(seed, drawn, failures, lambda: stopped() or time.monotonic() >= ends_at, look, self.play)
+
+        def is_over() -> bool:
+            return stopped() or time.monotonic() >= ends_at
+
+        return make_small(seed, drawn, failures, is_over, look, self.play, seeded=False)

@@ -168,10 +168,12 @@ def make_small(
     look: Callable[[], object] = lambda: None,
     play_one: Callable[[str], Played] = play_text,
     tries_max: int = SHRINK_TRIES_MAX,
+    *,
+    seeded: bool = True,
 ) -> Found:
     """Return a failing scenario and the smallest that still fails by the same rule of the same checker.
 
-    Once a signal came, or after `tries_max` runs, it stays as small as it is.
+    Once a signal came, or after `tries_max` runs, it stays as small as it is. `seeded` is for `shrink`.
     """
     kind = failures[0].kind
     smallest_failures, interrupted = failures, False
@@ -195,5 +197,5 @@ def make_small(
         smallest_failures = tuple(sorted(played.failures, key=lambda one: one.kind != kind))
         return True
 
-    smallest, tries = shrink(drawn, fails, tries_max)
+    smallest, tries = shrink(drawn, fails, tries_max, seeded=seeded)
     return Found(seed, smallest_failures, drawn, smallest, tries)

@@ -25,7 +25,7 @@ from tests.http.twins import OWNER, START, Machine, as_owner, data_of, enrol, ma
 from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from reference_server.operations.api import Api
 
@@ -353,9 +353,24 @@ async def test_stopping_waits_for_snapshots_no_longer_than_it_says(
     assert len(again.state.workers) == (2 if begun == "before" else 1)
 
 
+class CountingJournal(GatedJournal):
+    """A journal that counts the snapshots that were begun."""
+
+    begun = 0
+
+    def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], None]:
+        """Begin one."""
+        self.begun += 1
+        return super().begin_snapshot(pieces)
+
+
+ANOTHER = as_owner("/machines/register", {"owner_id": "ada", "name": "a third"})
+
+
 async def test_what_is_committed_while_the_server_is_cancelled_is_answered_and_kept_and_it_ends() -> None:
     """Who was to put the snapshot in place that this commit begins has ended before."""
-    kept, clock = Kept(due_after=0), SetClock()
+    kept, clock = Kept(CountingJournal, due_after=0), SetClock()
+    assert isinstance(kept.journal, CountingJournal)
     resolver = Resolver(kept.api, clock)
     answers: list[int] = []
     kept.journal.gate.clear()
@@ -365,15 +380,19 @@ async def test_what_is_committed_while_the_server_is_cancelled_is_answered_and_k
         assert isinstance(reply, Deferred)
         resolver.defer(reply, lambda answer: answers.append(answer.status))
         await until_waiting(kept.journal)
+        another = kept.api.handle(ANOTHER, clock.now())
+        assert isinstance(another, Deferred)
+        resolver.defer(another, lambda answer: answers.append(answer.status))
         nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
             await trio.testing.wait_all_tasks_blocked()
             kept.journal.gate.set()
-    assert answers == [201]
-    assert kept.journal.snapshots > 1
+    assert answers == [201, 201]
+    # The first one, that of the commit and the last: none was left behind half written.
+    assert kept.journal.begun == kept.journal.snapshots == 3
     again = make_api()
     recover(again.state, kept.journal, START)
-    assert len(again.state.workers) == 2
+    assert len(again.state.workers) == 3
 
 
 async def test_a_snapshot_that_failed_is_tried_again_though_nothing_is_changed() -> None:
