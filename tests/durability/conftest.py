@@ -6,15 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.durability.kept import Kept
-
 VECTORS = Path(__file__).parent.parent / "vectors"
-
-
-@pytest.fixture
-async def kept() -> Kept:
-    """An API with a journal in memory, and a machine."""
-    return Kept()
 
 
 @pytest.fixture

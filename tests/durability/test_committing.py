@@ -25,6 +25,11 @@ HEALTH = Request("GET", "/health")
 WRONG = Request("GET", "/api/v1/workers/wrk_unknown/policy")
 
 
+@pytest.fixture
+async def kept() -> Kept:
+    return Kept()
+
+
 def error_of(answer: Answer) -> tuple[int, str]:
     return answer.status, msgspec.json.decode(answer.body)["error"]
 

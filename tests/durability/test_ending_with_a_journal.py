@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from reference_server.adapters.memory.journal import Storage
 
 
+@pytest.fixture
+async def kept() -> Kept:
+    return Kept()
+
+
 class HangingJournal(GatedJournal):
     """A journal whose next snapshots hang until they are given up."""
 
