@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import re
@@ -19,6 +18,7 @@ from simulator.client.aim import JUDGED_SETTINGS, OWN, PLAYED_SETTINGS, SHARED, 
 from simulator.commands.failing import fail
 from simulator.commands.reading import see_input_is_read_once
 from simulator.limits import CERTIFICATES_MAX_BYTES, HEADERS_MAX, HEADERS_MAX_CHARACTERS, TOKEN_FILE_MAX_BYTES
+from simulator.platform.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -296,8 +296,7 @@ def read_settings(given: list[str]) -> dict[str, str]:
         if not equals or not name:
             raise FlagError(f"--target-setting {text}: write it like RATE_LIMIT_BURST=40")
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"those that are judged by: {', '.join(known)}"
+            hint = nearest(name, known, f"those that are judged by: {', '.join(known)}")
             what = "nothing is judged by it" if name in setting_names() else "unknown server setting"
             raise FlagError(f"--target-setting {name}: {what}; {hint}")
         if settings.get(name, value) != value:

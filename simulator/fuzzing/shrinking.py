@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DROPPED = ("market", "fleet.silence", "fleet.clocks", "fleet.certificate_rotation", "fleet.jitter", "metrics_interval")
 """What a scenario can do without as a whole."""
 OTHER_SEEDS = 6
+"""How many are tried for each attack and fault that is left out: each is one more run."""
 LEAST_SECONDS = 4
 SHORT_FAULT_NS = 50 * MILLISECOND_NS
 

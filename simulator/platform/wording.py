@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SHELL_SIGNAL = 128
 """What shells add to the number of the signal that ended a process, to give it as an exit code."""
 NEAR_ENOUGH = 0.6
-"""How alike a name must be to be what was meant, from 0 to 1: a slip of two letters in a short one."""
+"""How alike a name must be to be what was meant, from 0 to 1: two wrong letters in a name of five."""
 
 
 def plural(number: int, noun: str, nouns: str = "") -> str:

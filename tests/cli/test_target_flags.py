@@ -261,7 +261,7 @@ def test_addresses_and_settings_reach_the_run_and_its_scenario(asked: Asked) -> 
     [
         (["RATE_LIMIT_BURST"], "write it like RATE_LIMIT_BURST=40"),
         (["=40"], "write it like"),
-        (["RATE_LIMIT_BURTS=4"], "did you mean RATE_LIMIT_BURST?"),
+        (["RATE_LIMIT_BURTS=4"], "did you mean 'RATE_LIMIT_BURST'?"),
         (["HATCHFARM_API_TOKEN=t"], "nothing is judged by it"),
         (["NONSENSE=1"], "unknown server setting"),
         (["RATE_LIMIT_BURST=many"], "RATE_LIMIT_BURST"),
