@@ -16,6 +16,7 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.checkers.verdict import EXIT_CODES, Status, worst
 from simulator.comparing.alert_turns import alert_lines
 from simulator.comparing.fault_reach import Reach, forgets, honest_reach, losing_faults, missed_turns, sent_within
+from simulator.comparing.load_reach import load_allows
 from simulator.comparing.runs import Run, named_checks
 from simulator.comparing.world_lines import Says, WorldLine, count_line
 from simulator.contract.answers import Operation, operation_name
@@ -41,6 +42,7 @@ ONLY_LIVE = {
     "generator": "in virtual time the harness is never late",
     "log": "a server in memory writes no log",
     MEMORY: "in virtual time the server has the harness's own memory",
+    "statistics": "in virtual time Locust counts nothing",
 }
 """What virtual time has nothing to judge of, with the reason."""
 OPEN = (Says.DIFFERS, Says.UNDECIDED)
@@ -200,6 +202,8 @@ def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
         one, other = ones.get(operation, Reach()), others.get(operation, Reach())
         name = operation_name(operation)
         allowed, why = _allowed(scenario, operation, missed)
+        users, by_users = load_allows(scenario, operation, (one.asked, other.asked), SPREAD)
+        allowed, why = allowed + users, "; ".join(filter(None, (why, by_users)))
         if scenario.faults:
             more, reason = _asked_for_faults(scenario, operation, (virtual, one), (live, other))
             allowed, why = allowed + more, "; ".join(filter(None, (why, reason if more else "")))
