@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import Operation
 from simulator.fleet.load_users import DASHBOARD, FORUM, MARKET, ONBOARDING
-from simulator.limits import CROSS_LOAD_SHIFT_SECONDS
+from simulator.limits import CROSS_LOCUST_SHIFT_SECONDS
 from simulator.worlds.plan import level_at
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def load_allows(scenario: Scenario, operation: int, asked: tuple[int, int], spre
     late, drawn = 0.0, False
     for load in scenario.load:
         if load.user == ONBOARDING and operation in _IN_TURN:
-            late += _changes(load) * math.ceil(CROSS_LOAD_SHIFT_SECONDS * load.rate / len(_IN_TURN))
+            late += _changes(load) * math.ceil(CROSS_LOCUST_SHIFT_SECONDS * load.rate / len(_IN_TURN))
         elif operation in _DRAWN.get(load.user, ()):
             share = min(1.0, max(asked) / max(1.0, load.rate * _user_seconds(scenario, load)))
-            late += _changes(load) * (CROSS_LOAD_SHIFT_SECONDS * load.rate + 1) * share
+            late += _changes(load) * (CROSS_LOCUST_SHIFT_SECONDS * load.rate + 1) * share
             drawn = True
     if not late:
         return 0, ""
-    why = f"users come and go up to {CROSS_LOAD_SHIFT_SECONDS:g} s earlier or later"
+    why = f"users come and go up to {CROSS_LOCUST_SHIFT_SECONDS:g} s earlier or later"
     if not drawn:
         return math.ceil(late), why
     return math.ceil(late + spread * math.sqrt(sum(asked))), f"{why}, and draw what they ask"

@@ -22,7 +22,12 @@ from simulator.comparing.world_lines import Says, WorldLine, count_line
 from simulator.contract.answers import Operation, operation_name
 from simulator.fleet.requests import ROTATION_SHARE_MAX
 from simulator.history.starvation import Starvation
-from simulator.limits import CROSS_CAMPAIGN_SHARE, CROSS_CAMPAIGN_SPARE, CROSS_SHIFT_SECONDS
+from simulator.limits import (
+    CROSS_CAMPAIGN_SHARE,
+    CROSS_CAMPAIGN_SPARE,
+    CROSS_LOCUST_SHIFT_SECONDS,
+    CROSS_SHIFT_SECONDS,
+)
 from simulator.platform.wording import plural
 from simulator.scenario.metrics import MEMORY
 
@@ -250,9 +255,10 @@ def _allowed(scenario: Scenario, operation: int, missed: int) -> tuple[int, str]
     if operation != Operation.HEARTBEAT:
         return 0, ""
     turns = 1 + len(fleet.stages) + len(fleet.silence)
-    shifted = min(1.0, CROSS_SHIFT_SECONDS * SECOND_NS / max(1, fleet.heartbeat_interval_ns))
+    seconds = CROSS_LOCUST_SHIFT_SECONDS if scenario.load or fleet.processes > 1 else CROSS_SHIFT_SECONDS
+    shifted = min(1.0, seconds * SECOND_NS / max(1, fleet.heartbeat_interval_ns))
     by_chance = SPREAD * math.sqrt(fleet.machines * turns)
-    why = f"machines begin and end up to {CROSS_SHIFT_SECONDS:g} s later, {plural(turns, 'time')}, and by chance"
+    why = f"machines begin and end up to {seconds:g} s later, {plural(turns, 'time')}, and by chance"
     if missed:
         why += f"; {missed:,} starts were lost to the live run's schedule"
     return math.ceil(fleet.machines * turns * shifted + by_chance) + missed, why
