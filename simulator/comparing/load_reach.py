@@ -22,11 +22,15 @@ _IN_TURN = (
     Operation.POLICY_FETCH, Operation.CERTIFICATE, Operation.CONSENT_REVOKE,
 )  # fmt: skip
 """What an owner asks for each machine that is brought in and out, once."""
-_DRAWN: Mapping[str, frozenset[Operation]] = {
-    DASHBOARD: frozenset({Operation.OTHER, Operation.METRICS}),
-    MARKET: frozenset(range(Operation.RESOURCES_READ, Operation.FORUM_WRITE + 1)),
-    FORUM: frozenset({Operation.FORUM_READ, Operation.FORUM_WRITE}),
-}
+_OF_THE_FORUM = (Operation.FORUM_READ, Operation.FORUM_WRITE)
+_DRAWN: Mapping[str, tuple[Operation, ...]] = {
+    DASHBOARD: (Operation.OTHER, Operation.METRICS),
+    MARKET: (
+        Operation.RESOURCES_READ, Operation.PRICES_READ, Operation.JOB_CREATE, Operation.JOB_READ, Operation.JOB_CANCEL,
+        Operation.WALLET_READ, Operation.WITHDRAW, *_OF_THE_FORUM,
+    ),
+    FORUM: _OF_THE_FORUM,
+}  # fmt: skip
 """What users draw, each time anew. Agents register once, whatever they draw."""
 
 

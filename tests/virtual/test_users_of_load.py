@@ -53,7 +53,8 @@ def everybody() -> Played:
 def asked_by_users(history: History) -> NDArray[Any]:
     """Return the rows of users: those from their addresses."""
     rows = history.rows()
-    return rows[rows["source"] >> 16 == OWNER_USERS_NET]
+    asked: NDArray[Any] = rows[rows["source"] >> 16 == OWNER_USERS_NET]
+    return asked
 
 
 def test_users_of_every_kind_play_against_a_right_server_and_it_passes(everybody: Played) -> None:
