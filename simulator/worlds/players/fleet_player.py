@@ -123,7 +123,7 @@ class FleetPlayer:
         """Number a machine that is none of the fleet's."""
         self._player = ScriptPlayer(
             target, history, progress, self.now, self._context, self._join, script_rng, tape, sides, share.shard,
-            server=scenario.server,
+            sandboxes=world.sandboxes, server=scenario.server,
         )  # fmt: skip
         self.spread = shard_rng.random(len(self.fleet))
         self.load_hardware(self._hardware_seconds)
@@ -296,6 +296,7 @@ class FleetPlayer:
             peer_sources=self._peers,
             lacks=target.lacks,
             metrics_public=self._metrics_public(target),
+            clocks_apart_ns=scenario.clocks_apart_ns,
         )
 
     def _metrics_public(self, target: Target) -> bool | None:
