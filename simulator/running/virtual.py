@@ -18,6 +18,7 @@ from simulator.deployment.identity_provider import IdentityProvider
 from simulator.deployment.server_process import environ_of
 from simulator.deployment.server_watch import ServerWatch
 from simulator.limits import VIRTUAL_SECONDS_AFTER
+from simulator.load.options import SPREADING
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute, play
 from simulator.scenario.metrics import MEMORY
@@ -65,8 +66,6 @@ def _if(there: object, what: str) -> str:
 
 NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     _faults,
-    lambda scenario: _if(scenario.load, "[[load]]"),
-    lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
     lambda scenario: _if(scenario.server.tls, "TLS ([server] tls)"),
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
@@ -96,7 +95,7 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
     if request.target is not None:
         raise RunError("--virtual plays against a server of its own in memory: leave --target away")
     if request.conducted_by is not None:
-        raise RunError("--virtual plays in one process: leave out [[load]], --workers, --master and --web")
+        raise RunError(f"--virtual plays in one process: leave out {SPREADING}")
     if missing := not_yet_virtual(request.scenario):
         raise RunError(
             f"{request.scenario.name} cannot be played in virtual time, which has not yet: {'; '.join(missing)}. "
