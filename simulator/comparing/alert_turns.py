@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from reference_server.wire.units import SECOND_NS
-from simulator.comparing.fault_reach import alert_spans
+from simulator.comparing.fault_reach import alert_spans, script_spans
+from simulator.comparing.market_reach import abandons
 from simulator.comparing.world_lines import Says, WorldLine, count_line
 from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.limits import CROSS_LATE_SECONDS
@@ -46,9 +47,13 @@ def alert_lines(scenario: Scenario, virtual: History, live: History) -> Iterator
                 name, bound = f"{gauge} {'cleared' if number % 2 else 'fired'}", f"±{allowed:.1f} s"
                 lines.append(WorldLine("alert", name, f"{one:.1f} s", f"{other:.1f} s", says, bound, why))
         spans = [span for history in (virtual, live) for span in alert_spans(scenario, history, gauge)]
-        says, moved = _moved([*_alone(ones, others, scenario.duration_ns / SECOND_NS)], spans, allowed)
+        longer = script_spans(scenario, virtual, live, allowed) if gauge == AUTH_ALERT else []
+        what = _what(scenario, longer)
+        says, moved = _moved(
+            what, [*_alone(ones, others, scenario.duration_ns / SECOND_NS)], [*spans, *longer], allowed
+        )
         for line in lines:
-            differs = line.says is Says.DIFFERS and scenario.faults
+            differs = line.says is Says.DIFFERS and what
             yield msgspec.structs.replace(line, says=says, why=moved) if differs else line
 
 
@@ -74,15 +79,25 @@ def _alone(ones: list[float], others: list[float], end: float) -> Iterator[Alone
         yield Alone(began[0], max(began[0], end), shifted=False)
 
 
-def _moved(alone: list[Alone], spans: list[Span], allowed: float) -> tuple[Says, str]:
-    """Return whether faults can have moved an alert as far as it differs, and by how much it does."""
+def _moved(what: str, alone: list[Alone], spans: list[Span], allowed: float) -> tuple[Says, str]:
+    """Return whether what was drawn can have moved an alert as far as it differs, and by how much it does."""
     for one in alone:
         reached = [span for span in spans if one.shifted or span.sets_off]
         outside = _outside(one, reached)
         if outside > allowed or not (one.shifted or any(span.since <= one.since <= span.until for span in reached)):
-            return Says.DIFFERS, f"it was on in one world alone for {outside:.1f} s where no fault can have moved it"
+            return Says.DIFFERS, f"it was on in one world alone for {outside:.1f} s where nothing can have moved it"
     total = sum(one.until - one.since for one in alone)
-    return Says.EXPLAINED, f"it was on in one world alone for {total:.1f} s, where faults can have moved it"
+    return Says.EXPLAINED, f"it was on in one world alone for {total:.1f} s, where {what} can have moved it"
+
+
+def _what(scenario: Scenario, longer: list[Span]) -> str:
+    """Name what can have moved an alert; nothing where nothing can."""
+    found = (
+        (scenario.faults, "faults"),
+        (abandons(scenario), "machines that abandon jobs"),
+        (longer, "scripts that went on for longer in one world"),
+    )
+    return ", or ".join(name for there, name in found if there)
 
 
 def _outside(one: Alone, spans: Iterable[Span]) -> float:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
+from simulator.attacks import CATALOGUE
+from simulator.attacks.script import ScriptAttack
 from simulator.checkers.excused import IN_FLIGHT_NS, LOSES_NOTHING, Excused, healed_ns
 from simulator.client.aim import JUDGED_SETTINGS
+from simulator.comparing.market_reach import abandons
 from simulator.contract.answers import Answer
 from simulator.contract.metrics import STALE_ALERT
 from simulator.history.losses import Loss, losses_of
@@ -83,10 +86,10 @@ def sent_within(history: History, campaign: int) -> int:
     return int(_within(history, rows[rows["campaign"] == campaign]).sum())
 
 
-def missed_turns(scenario: Scenario, history: History) -> tuple[float, int]:
+def missed_turns(scenario: Scenario, history: History, *, anywhere: bool = False) -> tuple[float, int]:
     """Return how many heartbeats were not sent for want of an answer that a fault kept, and after how many others.
 
-    From each heartbeat within a fault's window to its machine's next one, or the end of the run.
+    From each heartbeat within a fault's window, or `anywhere`, to its machine's next one, or the end of the run.
     """
     beats = honest_heartbeats(history)
     beats = beats[np.lexsort((beats["sent_ns"], beats["machine"]))]
@@ -96,7 +99,7 @@ def missed_turns(scenario: Scenario, history: History) -> tuple[float, int]:
     last = np.append(beats["machine"][1:] != beats["machine"][:-1], True)
     following = np.where(last, scenario.duration_ns, following)
     turns = (following - beats["sent_ns"]) / max(1, scenario.fleet.heartbeat_interval_ns) - 1
-    late = _within(history, beats) & (turns > scenario.fleet.jitter)
+    late = (anywhere | _within(history, beats)) & (turns > scenario.fleet.jitter)
     return float(turns[late].sum()), int(late.sum())
 
 
@@ -118,9 +121,35 @@ class Span(NamedTuple):
 
 
 def alert_spans(scenario: Scenario, history: History, gauge: str) -> list[Span]:
-    """Return when the faults of a run may have moved an alert, and with it whatever follows from them."""
+    """Return when the faults of a run may have moved an alert, and with it whatever follows from them.
+
+    Machines that fall silent with the jobs that they were given move it at any time.
+    """
     spans = (_span(scenario, one, stale=gauge == STALE_ALERT) for one in history.faults)
-    return [one for one in spans if one is not None]
+    drawn = [Span(0.0, scenario.duration_ns / SECOND_NS, sets_off=True)]
+    return [*(one for one in spans if one is not None), *(drawn if gauge == STALE_ALERT and abandons(scenario) else ())]
+
+
+def script_spans(scenario: Scenario, virtual: History, live: History, allowed: float) -> list[Span]:
+    """Return when an alert of failures was on for the scripts of one world that went on for longer than the other's.
+
+    They go on as they are answered: a flood of requests takes as long as a server takes for it. They set nothing off
+    that they do not set off in the other world, where they begin at the same time.
+    """
+    settings = {**JUDGED_SETTINGS, **scenario.server.settings}
+    lasting = float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"])
+    found = []
+    for number, one in enumerate(scenario.attacks, 1):
+        if issubclass(CATALOGUE[one.name], ScriptAttack):
+            ends = sorted(_last_sent(history, number) for history in (virtual, live))
+            if ends[1] - ends[0] > allowed / 2:
+                found.append(Span(ends[0], ends[1] + lasting + allowed, sets_off=False))
+    return found
+
+
+def _last_sent(history: History, campaign: int) -> float:
+    rows = history.rows()
+    return float(rows["sent_ns"][rows["campaign"] == campaign].max(initial=0)) / SECOND_NS
 
 
 def _span(scenario: Scenario, fault: Fault, *, stale: bool) -> Span | None:

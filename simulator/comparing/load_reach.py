@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
+from simulator.comparing.market_reach import DRAWN_BY_AGENTS, OF_THE_FORUM
 from simulator.contract.answers import Operation
 from simulator.fleet.load_users import DASHBOARD, FORUM, MARKET, ONBOARDING
 from simulator.limits import CROSS_LOCUST_SHIFT_SECONDS
@@ -22,15 +23,11 @@ _IN_TURN = (
     Operation.POLICY_FETCH, Operation.CERTIFICATE, Operation.CONSENT_REVOKE,
 )  # fmt: skip
 """What an owner asks for each machine that is brought in and out, once."""
-_OF_THE_FORUM = (Operation.FORUM_READ, Operation.FORUM_WRITE)
 _DRAWN: Mapping[str, tuple[Operation, ...]] = {
     DASHBOARD: (Operation.OTHER, Operation.METRICS),
-    MARKET: (
-        Operation.RESOURCES_READ, Operation.PRICES_READ, Operation.JOB_CREATE, Operation.JOB_READ, Operation.JOB_CANCEL,
-        Operation.WALLET_READ, Operation.WITHDRAW, *_OF_THE_FORUM,
-    ),
-    FORUM: _OF_THE_FORUM,
-}  # fmt: skip
+    MARKET: DRAWN_BY_AGENTS,
+    FORUM: OF_THE_FORUM,
+}
 """What users draw, each time anew. Agents register once, whatever they draw."""
 
 

@@ -17,6 +17,7 @@ from simulator.checkers.verdict import EXIT_CODES, Status, worst
 from simulator.comparing.alert_turns import alert_lines
 from simulator.comparing.fault_reach import Reach, forgets, honest_reach, losing_faults, missed_turns, sent_within
 from simulator.comparing.load_reach import load_allows
+from simulator.comparing.market_reach import abandons, market_allows
 from simulator.comparing.runs import Run, named_checks
 from simulator.comparing.world_lines import Says, WorldLine, count_line
 from simulator.contract.answers import Operation, operation_name
@@ -200,15 +201,19 @@ def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
 
     What faults kept from its answer is a count of its own: it differs by no more than they can have reached.
     """
-    yield count_line("machines connected", virtual.record.connected_max, live.record.connected_max, 0, "")
+    yield _connected(scenario, virtual.record.connected_max, live.record.connected_max)
     ones, others = honest_reach(scenario, virtual.history), honest_reach(scenario, live.history)
     missed = _missed(live)
     for operation in sorted({*ones, *others}):
         one, other = ones.get(operation, Reach()), others.get(operation, Reach())
         name = operation_name(operation)
         allowed, why = _allowed(scenario, operation, missed)
-        users, by_users = load_allows(scenario, operation, (one.asked, other.asked), SPREAD)
-        allowed, why = allowed + users, "; ".join(filter(None, (why, by_users)))
+        for allows in (load_allows, market_allows):
+            more, reason = allows(scenario, operation, (one.asked, other.asked), SPREAD)
+            allowed, why = allowed + more, "; ".join(filter(None, (why, reason)))
+        if abandons(scenario) and operation == Operation.HEARTBEAT:
+            more, reason = _missed_turns(scenario, virtual, live, anywhere=True)
+            allowed, why = allowed + more, f"{why}; {reason} jobs that they abandon"
         if scenario.faults:
             more, reason = _asked_for_faults(scenario, operation, (virtual, one), (live, other))
             allowed, why = allowed + more, "; ".join(filter(None, (why, reason if more else "")))
@@ -218,19 +223,35 @@ def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
             yield count_line(f"{name} kept by faults", one.kept, other.kept, *_kept(scenario, live, one, other))
 
 
+def _connected(scenario: Scenario, one: int, other: int) -> WorldLine:
+    """Compare how many connections machines had at most: a machine that moves has two for a moment, by chance."""
+    if scenario.server.instances == 1:
+        return count_line("machines connected", one, other, 0, "")
+    allowed = math.ceil(SPREAD * math.sqrt(max(0, one - scenario.fleet.machines, other - scenario.fleet.machines)))
+    why = "machines that move between instances have two connections for a moment"
+    return count_line("machines connected", one, other, allowed, why)
+
+
 def _asked_for_faults(
     scenario: Scenario, operation: int, virtual: tuple[Run, Reach], live: tuple[Run, Reach]
 ) -> tuple[int, str]:
     """Return by how many more requests two runs may differ for what their faults reached, and why."""
     if operation == Operation.HEARTBEAT:
-        turns, after = zip(*(missed_turns(scenario, run.history) for run, _ in (virtual, live)), strict=True)
-        more = math.ceil(abs(turns[0] - turns[1]) + SPREAD * math.sqrt(sum(after)))
-        return more, f"machines missed {turns[0]:,.0f} and {turns[1]:,.0f} turns for faults"
+        more, reason = _missed_turns(scenario, virtual[0], live[0])
+        return more, f"{reason} faults"
     more = max(reach.kept for _, reach in (virtual, live))
     if forgets(scenario):  # who is a stranger, or not yet one, begins anew
         within = max(reach.within for _, reach in (virtual, live))
         more += min(within, len(losing_faults(live[0].history)) * scenario.fleet.machines)
     return more, "what faults kept from its answer is asked again"
+
+
+def _missed_turns(scenario: Scenario, virtual: Run, live: Run, *, anywhere: bool = False) -> tuple[int, str]:
+    """Return by how many heartbeats two runs may differ for turns that machines missed, and what to say of them."""
+    missed = (missed_turns(scenario, run.history, anywhere=anywhere) for run in (virtual, live))
+    turns, after = zip(*missed, strict=True)
+    more = math.ceil(abs(turns[0] - turns[1]) + SPREAD * math.sqrt(sum(after)))
+    return more, f"machines missed {turns[0]:,.0f} and {turns[1]:,.0f} turns for"
 
 
 def _kept(scenario: Scenario, live: Run, one: Reach, other: Reach) -> tuple[int, str]:

@@ -1,0 +1,116 @@
+"""By how much a market may differ between two worlds, and that no more is allowed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from reference_server.wire.units import SECOND_NS
+from simulator.comparing.alert_turns import alert_lines
+from simulator.comparing.market_reach import market_allows
+from simulator.comparing.runs import Run, read_run
+from simulator.comparing.world_lines import Says
+from simulator.comparing.worlds import SPREAD, compare_worlds
+from simulator.contract.answers import Operation
+from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
+from simulator.history.records import Scrape
+from simulator.history.rows import History
+from simulator.running.run import RunRequest
+from simulator.running.virtual import execute_virtually
+from simulator.scenario.loading import parse_scenario
+
+TEXT = """
+version = 1
+name = "market"
+duration = "40s"
+[server.settings]
+WALLET_DEV_CREDIT_USDT = 20
+WORKER_STATUS_STALE_SECONDS = 15
+[fleet]
+machines = 6
+owners = 2
+heartbeat_interval = "2s"
+[market]
+agents = 5
+rate = 2
+jobs_per_minute = 20
+minutes = [1]
+[market.offer]
+cpu_cores = 2
+memory_gb = 8
+abandons = 0.5
+abandoned_for = "20s"
+"""
+MARKET = parse_scenario(TEXT)
+PATIENT = parse_scenario(TEXT.replace("abandons = 0.5", "abandons = 0.0"))
+
+
+def played(seed: int, out: Path) -> Run:
+    request = RunRequest(
+        MARKET, Path("market.toml"), seed, out, None, "", scenario_text=TEXT, reports=False, virtual=True
+    )
+    execute_virtually(request, Console(file=io.StringIO()))
+    (folder,) = (one for one in (out / "market").iterdir() if not one.is_symlink())
+    return read_run(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """Return two runs in which all was drawn anew."""
+    return played(1, tmp_path_factory.mktemp("one")), played(2, tmp_path_factory.mktemp("other"))
+
+
+def differing(one: Run, other: Run) -> set[str]:
+    lines = compare_worlds(MARKET, one, other, ("", ""), "").lines
+    return {line.name for line in lines if line.kind == "count" and line.says is Says.DIFFERS}
+
+
+def without(run: Run, operation: Operation, share: float) -> Run:
+    """Return a run in which some requests of a kind were never sent."""
+    rows = run.history.rows()
+    mine = (rows["operation"] == operation).nonzero()[0]
+    kept = sorted({*range(len(rows))} - set(mine[: round(share * len(mine))].tolist()))
+    return msgspec.structs.replace(run, history=run.history.with_rows(rows[kept]))
+
+
+def test_what_is_drawn_anew_agrees(runs: tuple[Run, Run]) -> None:
+    assert differing(*runs) == set()
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"), [(Operation.WALLET_READ, "wallet read"), (Operation.PRICES_READ, "prices read")]
+)
+def test_far_fewer_than_by_chance_differ(runs: tuple[Run, Run], operation: Operation, name: str) -> None:
+    assert differing(runs[0], without(runs[1], operation, 0.9)) == {f"{name} asked"}
+
+
+def test_what_no_agent_draws_is_the_same() -> None:
+    for operation in (Operation.AGENT_REGISTER, Operation.REGISTER, Operation.HEARTBEAT):
+        assert market_allows(MARKET, operation, (90, 100), SPREAD) == (0, "")
+    assert market_allows(MARKET, Operation.JOB_READ, (90, 100), SPREAD)[0] == 42
+    without_market = msgspec.structs.replace(MARKET, market=None)
+    assert market_allows(without_market, Operation.JOB_READ, (90, 100), SPREAD) == (0, "")
+
+
+def shown(gauge: str, *on: tuple[float, float]) -> History:
+    history = History()
+    for second in range(40):
+        at_ns = second * SECOND_NS
+        value = float(any(since <= second < until for since, until in on))
+        history.scrapes.append(Scrape(at_ns, at_ns, {gauge: value}))
+    return history
+
+
+@pytest.mark.parametrize(("gauge", "moves"), [(STALE_ALERT, True), (AUTH_ALERT, False)])
+def test_machines_that_abandon_jobs_move_the_alert_of_stale_ones_and_no_other(
+    gauge: str,
+    moves: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    virtual, live = shown(gauge, (10, 15)), shown(gauge, (20, 30))
+    for scenario, may in ((MARKET, moves), (PATIENT, False)):
+        said = {line.says for line in alert_lines(scenario, virtual, live)}
+        assert said == {Says.AGREES, Says.EXPLAINED if may else Says.DIFFERS}
