@@ -77,7 +77,6 @@ NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     _faults,
     lambda scenario: _if(scenario.load, "[[load]]"),
     lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
-    lambda scenario: _if(scenario.server.tls, "TLS ([server] tls)"),
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
     _attacks,
@@ -119,8 +118,9 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
     server = request.scenario.server
     world = VirtualWorld(
-        request.seed, request.token, environ, instances=server.instances, redis=server.redis, durable=server.durable
-    )
+        request.seed, request.token, environ, instances=server.instances, redis=server.redis, durable=server.durable,
+        tls=server.tls,
+    )  # fmt: skip
     if any(fault.kind in NETWORK_FAULTS for fault in request.scenario.faults):
         world.trouble_network()
     sides = _add_sides(world, request.scenario)

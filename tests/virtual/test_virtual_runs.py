@@ -164,7 +164,7 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "printed"),
     [
-        ("[server.settings]", "[server]\ntls = true\n[server.settings]", "TLS"),
+        ("[fleet]", "[fleet]\nprocesses = 2", "several processes"),
         ("owner.header-mismatch", "replay.after-restart", "replay.after-restart"),
     ],
 )

@@ -20,10 +20,13 @@ from simulator.worlds.virtual.redis import ADDRESS, VirtualRedis
 from simulator.worlds.virtual.scheduling import JumpingClock
 from simulator.worlds.virtual.server import SIGNING_KEY, VirtualServer
 from simulator.worlds.virtual.shard import VirtualShard
+from simulator.worlds.virtual.tls_contexts import make_contexts
 from simulator.worlds.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from simulator.worlds.virtual.tls_contexts import TlsContexts
 
 PORT = 8080
 STEADY_SECONDS = 1.0
@@ -49,8 +52,8 @@ class VirtualWorld:
     """A clock, a network, and the servers that listen in it with their settings as the environment holds them.
 
     The first `instances` are one to who asks: with several they share all state through a Redis, with one `redis` has
-    its nonces kept there, and `durable` its state on its disk. All of `servers` are to be run: those, and others that
-    were added beside them.
+    its nonces kept there, and `durable` its state on its disk; with `tls` they speak that. All of `servers` are to be
+    run: those, and others that were added beside them.
 
     Raises TargetError where a server cannot use its settings.
     """
@@ -64,6 +67,7 @@ class VirtualWorld:
         instances: int = 1,
         redis: bool = False,
         durable: bool = False,
+        tls: bool = False,
     ) -> None:
         self.clock = JumpingClock()
         streams = np.random.SeedSequence(seed).spawn(REDIS + 1)
@@ -77,22 +81,27 @@ class VirtualWorld:
             settings |= {"HATCHFARM_SHARED_STATE": "redis", "MACHINE_CERT_SIGNING_KEY_FILE": SIGNING_KEY}
         elif durable:
             settings["HATCHFARM_STATE_FILE"] = STATE_FILE
+        contexts = make_contexts() if tls else None
         self.servers: list[VirtualServer] = []
-        others = tuple(self._add(settings, self.redis) for _ in range(instances))[1:]
+        others = tuple(self._add(settings, self.redis, contexts) for _ in range(instances))[1:]
         self.instances = (*self.servers,)
         """Those that are one to who asks, as faults count them."""
         self.conditions: list[Conditions] = []
         """Of the network before each of them, once it has faults."""
         self.server = self.servers[0]
-        self.target = Target(
+        self._plain = Target(
             "http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network, others=others,
             settings_known=True,
         )  # fmt: skip
+        self.target = self._plain if contexts is None else contexts.over(self._plain)
         self.world = World(harness, partial(VirtualShard, self.clock, network), watch_nothing, STEADY_SECONDS)
 
     def add_beside(self, settings: Mapping[str, str]) -> Target:
-        """Make another server, whose settings differ in these, for those that may not be tried on the first."""
-        return msgspec.structs.replace(self.target, port=self._add(settings), others=())
+        """Make another server, whose settings differ in these, for those that may not be tried on the first.
+
+        Over plain HTTP whatever the first speaks, as live: what REQUIRE_HTTPS refuses is nothing else.
+        """
+        return msgspec.structs.replace(self._plain, port=self._add(settings), others=())
 
     def trouble_network(self) -> None:
         """Have the network before each instance be one that faults may happen to."""
@@ -103,11 +112,14 @@ class VirtualWorld:
             self.network.make_ends[port] = partial(make, of_client=True), partial(make, of_client=False)
             self.conditions.append(conditions)
 
-    def _add(self, settings: Mapping[str, str], redis: VirtualRedis | None = None) -> int:
+    def _add(
+        self, settings: Mapping[str, str], redis: VirtualRedis | None = None, contexts: TlsContexts | None = None
+    ) -> int:
         port = PORT + len(self.servers)
         environ = {**self._environ, **settings}
+        tls = None if contexts is None else contexts.server
         try:
-            server = VirtualServer(self.clock, self.network, port, environ, self._seed, redis)
+            server = VirtualServer(self.clock, self.network, port, environ, self._seed, redis, tls)
         except SettingsError as error:
             raise TargetError(f"the server cannot start: {error}") from None
         self.servers.append(server)
