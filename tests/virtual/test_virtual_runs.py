@@ -164,7 +164,7 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "printed"),
     [
-        ("[fleet]", "[fleet]\nprocesses = 2", "several processes"),
+        ("[server.settings]", "[server]\ncommand = ['true']\n[server.settings]", "[server] command"),
         ("owner.header-mismatch", "replay.after-restart", "replay.after-restart"),
     ],
 )

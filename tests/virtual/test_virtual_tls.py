@@ -103,8 +103,8 @@ def test_http2_is_http2_up_to_an_answer_that_waits_for_the_disk() -> None:
     assert [one.status for one in in_world(ask, HATCHFARM_STATE_FILE="/state.json")] == [200, 201, 200]
 
 
-@pytest.mark.parametrize(("fault", "told"), [("stop", GOAWAY), ("kill", b"")])
-def test_a_server_that_ends_ends_its_connections_of_http2(fault: str, told: bytes) -> None:
+@pytest.mark.parametrize(("fault", "last"), [("stop", GOAWAY), ("kill", b"")])
+def test_a_server_that_ends_ends_its_connections_of_http2(fault: str, last: bytes) -> None:
     """In order with a word about it, and without one where it is killed."""
 
     async def act(world: VirtualWorld) -> bytes:
@@ -118,7 +118,7 @@ def test_a_server_that_ends_ends_its_connections_of_http2(fault: str, told: byte
                 frame = bytes(data)
         return frame[FRAME_TYPE]
 
-    assert in_world(act) == told
+    assert in_world(act) == last
 
 
 def test_a_handshake_that_is_not_ended_is_not_waited_for_longer_than_a_head() -> None:
