@@ -161,7 +161,7 @@ def make_api(
         api.state.orphan_statuses = _legacy_statuses(settings)
         if settings.worker_status_file:
             api.background_tasks = (*api.background_tasks, WorkerStatusWriter(settings.worker_status_file, api).run)
-    ask_outside(api, clock)
+    ask_outside(api, clock, outside.make_transport)
     return api
 
 

@@ -1,4 +1,4 @@
-"""The part of the composition root that is outside of a server's process: its disk, and what instances share."""
+"""The part of the composition root that is outside of a server's process: its disk, what is shared, who is asked."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _limiter(api: Api, link: RedisLink) -> RateLimiter | None:
 
 
 class Outside(msgspec.Struct, frozen=True):
-    """What keeps a server's state: the machine's own, unless it is in a world that has none of it.
+    """What a server's process reaches: the machine's own, unless it is in a world that has none of it.
 
     `share` takes the API, its entropy and clock, and whether no nonce of its machines can have been accepted yet;
     `share_state` the API, its entropy and clock, and bounds.
@@ -117,6 +117,8 @@ class Outside(msgspec.Struct, frozen=True):
         api, entropy, clock, fresh=fresh
     )
     share_state: Callable[[Api, Entropy, Clock, SharedBounds], None] = share_state
+    make_transport: Callable[[], Any] = lambda: None
+    """Makes the `httpx.AsyncBaseTransport` by which it asks who people and agents are; None for the network's own."""
 
 
 SYSTEM = Outside()

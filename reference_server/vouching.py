@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reference_server.adapters.files.private_files import exposure
 from reference_server.settings import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from reference_server.operations.api import Api
     from reference_server.ports import Clock
 
 
-def ask_outside(api: Api, clock: Clock) -> None:
-    """Have an API ask whom its settings name. Raises SettingsError, naming the variable."""
+def ask_outside(api: Api, clock: Clock, make_transport: Callable[[], Any]) -> None:
+    """Have an API ask whom its settings name, by a transport of httpx's or, for None, by sockets.
+
+    Raises SettingsError, naming the variable.
+    """
     settings = api.settings
     if not (api.state.login_providers or settings.moltbook_base_url):
         return
@@ -26,7 +31,7 @@ def ask_outside(api: Api, clock: Clock) -> None:
         problem = exposure(Path(path)) if path else ""
         if problem:
             raise SettingsError(f"APPLE_PRIVATE_KEY_FILE: {problem}; then make it anew, for it may be known")
-        vouchers = connect(settings, clock)
+        vouchers = connect(settings, clock, make_transport())
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"APPLE_PRIVATE_KEY_FILE: cannot use {path} ({error}): it is the file with the key that Apple gave"

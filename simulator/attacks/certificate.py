@@ -125,7 +125,8 @@ class ExpiredCertificate(ScriptAttack):
         machine = yield from enrol(context, context.new_owner())
         certificate = known[machine.certificate_number - 1]
         life_ns = certificate.life_ns
-        yield Pause(certificate.answered_ns + life_ns + life_ns // LIFE_STRETCH + EXPIRY_MARGIN_NS)
+        over_ns = certificate.answered_ns + life_ns + life_ns // LIFE_STRETCH + context.clocks_apart_ns
+        yield Pause(over_ns + EXPIRY_MARGIN_NS)
         because = f"it lived {life_ns / SECOND_NS:g} s from when it was issued"
         yield heartbeat(context, machine, Answer.INVALID_CERTIFICATE, because, client=1)
         yield policy_fetch(context, machine, Answer.POLICY_INVALID_CERTIFICATE, because, client=1)

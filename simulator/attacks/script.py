@@ -296,8 +296,8 @@ class ScriptContext:
     the script lets its certificate become once it has joined the fleet. `own_addresses` says whether each client of the
     script speaks from an address of its own; `peer_sources` are addresses within one IPv6 /64 that it may speak from.
     `lacks` is what the target does not have: what depends on it is not tried. `metrics_public` says whether anybody may
-    read its metrics, None where that is not known. `acts` are what the script's owners and
-    machines do on the control plane.
+    read its metrics, None where that is not known. The clocks of its instances may be `clocks_apart_ns` apart. `acts`
+    are what the script's owners and machines do on the control plane.
     """
 
     def __init__(
@@ -321,6 +321,7 @@ class ScriptContext:
         peer_sources: tuple[str, ...] = (),
         lacks: frozenset[Feature] = frozenset(),
         metrics_public: bool | None = None,
+        clocks_apart_ns: int = 0,
     ) -> None:
         self.campaign = campaign
         self.host = host
@@ -337,6 +338,7 @@ class ScriptContext:
         self.peer_sources = peer_sources
         self.lacks = lacks
         self.metrics_public = metrics_public
+        self.clocks_apart_ns = clocks_apart_ns
         self.acts = Acts(history, token, rotation_ns, Unrecorded())
         self._new_number = new_number
         self._interval_ns = interval_ns

@@ -42,11 +42,11 @@ class _Lifetimes(msgspec.Struct, frozen=True):
     replaced_ns: NDArray[np.int64]
 
 
-def check_credentials(history: History, _facts: Facts) -> Verdict:
+def check_credentials(history: History, facts: Facts) -> Verdict:
     """Find acceptances under a certificate that was surely dead, another machine's, or none at all."""
     rows = history.rows()
     rows = rows[(rows["operation"] == Operation.HEARTBEAT) | (rows["operation"] == Operation.POLICY_FETCH)]
-    lifetimes = _lifetimes(history)
+    lifetimes = _lifetimes(history, _apart_ns(history) if facts.instances > 1 else 0)
     known = rows["certificate"] < len(lifetimes.machine)
     rows = rows[known & (rows["machine"] != NO_MACHINE)]
     number = rows["certificate"].astype(np.int64)
@@ -78,13 +78,25 @@ def check_credentials(history: History, _facts: Facts) -> Verdict:
     return Verdict("credentials", Status.PASS, summary, (), figures)
 
 
-def _lifetimes(history: History) -> _Lifetimes:
-    """Work out from when on each certificate is surely dead."""
+def _apart_ns(history: History) -> int:
+    """Return by how much the clocks of instances differed at most: each ends by its own what another has issued."""
+    low_ns = min((one.clock_low_ns for one in history.faults), default=0)
+    return max((one.clock_high_ns for one in history.faults), default=0) - low_ns
+
+
+def _lifetimes(history: History, apart_ns: int) -> _Lifetimes:
+    """Work out from when on each certificate is surely dead, by clocks so far apart."""
     records = history.certificates
     lifetimes = _Lifetimes(
         np.array([NO_MACHINE, *(one.machine for one in records)], dtype=np.int64),
         np.array(
-            [NEVER_NS, *(min(NEVER_NS, one.answered_ns + one.life_ns + slack_ns_of(one.life_ns)) for one in records)],
+            [
+                NEVER_NS,
+                *(
+                    min(NEVER_NS, one.answered_ns + one.life_ns + slack_ns_of(one.life_ns) + apart_ns)
+                    for one in records
+                ),
+            ],
             dtype=np.int64,
         ),
         np.full(len(records) + 1, NEVER_NS, dtype=np.int64),

@@ -68,7 +68,7 @@ def healed_ns(fault: Fault) -> int:
     """
     if fault.kind.startswith(NETWORK) or fault.kind == CLOCK:
         return fault.ended_to_ns + IN_FLIGHT_NS
-    refused_for_ns = FLUSHED_FOR_NS if fault.kind in FORGETS else 0
+    refused_for_ns = FLUSHED_FOR_NS if fault.kind in FORGETS else fault.refused_for_ns
     return fault.ended_to_ns + refused_for_ns + HEALED_AFTER_NS
 
 

@@ -66,7 +66,7 @@ def _missing(wanted: SandboxOptions, options: ServerOptions) -> str:
 
 
 class Sandbox:
-    """The processes behind one attempt. Instances keep their state in folders of their own."""
+    """The processes behind one attempt (`worlds.world.Sandbox`). Instances keep their state in folders of their own."""
 
     def __init__(
         self,

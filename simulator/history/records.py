@@ -185,7 +185,8 @@ class Fault(msgspec.Struct, frozen=True):
 
     `kind` is the scenario's. A killed server is over its fault once it listens again, a paused one once it goes on.
     `problem` says why it could not be carried out or mended, in the words of what failed. Meanwhile a server's wall
-    clock may have been anything from `clock_low_ns` to `clock_high_ns` ahead.
+    clock may have been anything from `clock_low_ns` to `clock_high_ns` ahead. A right server may refuse heartbeats for
+    `refused_for_ns` after it.
     """
 
     kind: str
@@ -196,6 +197,7 @@ class Fault(msgspec.Struct, frozen=True):
     problem: str = ""
     clock_low_ns: int = 0
     clock_high_ns: int = 0
+    refused_for_ns: int = 0
 
 
 class Unserved(msgspec.Struct, frozen=True):

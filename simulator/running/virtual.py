@@ -14,6 +14,7 @@ from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.client.checking import check_target
 from simulator.client.probing import look_for_features
+from simulator.deployment.identity_provider import IdentityProvider
 from simulator.deployment.server_process import environ_of
 from simulator.deployment.server_watch import ServerWatch
 from simulator.limits import VIRTUAL_SECONDS_AFTER
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from simulator.worlds.virtual.scheduling import JumpingClock
 
 VIRTUAL_SERVER = "its own server, in virtual time"
+PROVIDER_ORIGIN = "http://127.0.0.1:8090"
+"""Where servers are told that somebody says who people and agents are. Nobody connects there."""
 LOOKING_SHARE = 0.02
 """Of the virtual time that has passed, from one look for an end to the next: a look costs what the history is long."""
 OUTSIDE = ("REDIS_ADDR", "HATCHFARM_STATE_FILE", "HATCHFARM_SHARED_STATE", "WORKER_STATUS_STATE_FILE", "TLS_CERT_FILE")
@@ -48,20 +51,6 @@ OUTSIDE = ("REDIS_ADDR", "HATCHFARM_STATE_FILE", "HATCHFARM_SHARED_STATE", "WORK
 def _settings_outside(scenario: Scenario) -> str:
     found = [name for name, value in scenario.server.environ().items() if name in OUTSIDE and value]
     return f"settings that reach outside the server's memory ({', '.join(found)})" if found else ""
-
-
-def _attacks(scenario: Scenario) -> str:
-    """Name the attacks that need what there is not."""
-    found = []
-    for name in dict.fromkeys(one.name for one in scenario.attacks):
-        attack = CATALOGUE[name]
-        if issubclass(attack, ScriptAttack) and (attack.sandbox is not None or attack.needs_identity):
-            found.append(name)
-    return (
-        f"attacks that need servers to themselves, or somebody who tells who people are ({', '.join(found)})"
-        if found
-        else ""
-    )
 
 
 def _faults(scenario: Scenario) -> str:
@@ -79,7 +68,6 @@ NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
-    _attacks,
 )
 """What virtual time does not have yet: each says what of it a scenario wants, or nothing."""
 
@@ -112,8 +100,6 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
             f"{request.scenario.name} cannot be played in virtual time, which has not yet: {'; '.join(missing)}. "
             "Take it out of a copy of the scenario, or leave --virtual away"
         )
-    if request.scenario.faults:  # of which servers say more than anybody wants to read beside a run
-        logging.getLogger("hatchfarm").addHandler(logging.NullHandler())
     request = msgspec.structs.replace(request, token=seeded_token(request.seed))
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
     server = request.scenario.server
@@ -124,6 +110,8 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
     if any(fault.kind in NETWORK_FAULTS for fault in request.scenario.faults):
         world.trouble_network()
     sides = _add_sides(world, request.scenario)
+    if request.scenario.faults or sides:  # of which servers say more than anybody wants to read beside a run
+        logging.getLogger("hatchfarm").addHandler(logging.NullHandler())
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)
     return request, start, partial(_work, world, sides)
@@ -133,12 +121,18 @@ def _add_sides(world: VirtualWorld, scenario: Scenario) -> dict[str, Target]:
     """Add servers for attacks that need settings of their own; return them by the attack's name."""
     added: dict[frozenset[tuple[str, str]], Target] = {}
     sides = {}
+    provider = IdentityProvider(PROVIDER_ORIGIN)
     for options in scenario.attacks:
         attack = CATALOGUE[options.name]
-        if issubclass(attack, ScriptAttack) and attack.needs_settings:
-            needed = frozenset(attack.needs_settings.items())
+        if not issubclass(attack, ScriptAttack):
+            continue
+        if attack.sandbox is not None:
+            sides[attack.name] = world.target  # beside which it may have a sandbox with what it needs
+        if attack.needs_settings:
+            settings = {**attack.needs_settings, **(provider.settings if attack.needs_identity else {})}
+            needed = frozenset(settings.items())
             if needed not in added:
-                added[needed] = world.add_beside(attack.needs_settings)
+                added[needed] = world.add_beside(settings, provider if attack.needs_identity else None)
             sides[attack.name] = added[needed]
     return sides
 

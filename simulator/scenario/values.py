@@ -322,6 +322,12 @@ class Scenario(Table, frozen=True, kw_only=True):
     ] = ()
 
     @property
+    def clocks_apart_ns(self) -> int:
+        """Return by how much the wall clocks of instances that share what they know may differ."""
+        bounds = [one.clock_bounds_ns for one in self.faults] if self.server.instances > 1 else []
+        return max((high for _, high in bounds), default=0) - min((low for low, _ in bounds), default=0)
+
+    @property
     def judged_thresholds(self) -> Expressions:
         """Return every threshold that the run is judged by: those that end it early, too."""
         judged = {metric: [*expressions] for metric, expressions in self.thresholds.items()}

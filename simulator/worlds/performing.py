@@ -25,7 +25,6 @@ from simulator.client.target import SCRIPT_ADDRESSES, Target, script_source, sou
 from simulator.client.witness import Witness
 from simulator.contract.answers import Answer
 from simulator.contract.features import LACKS
-from simulator.deployment.sandbox import obstacle_to
 from simulator.history.evidence import as_figures
 from simulator.history.losses import Loss, lost_status
 from simulator.history.records import ClaimRecord
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
+    from simulator.worlds.world import Sandboxes
 
 SHARD_CLIENTS = SCRIPT_ADDRESSES // 16
 """Addresses from which one shard's scripts begin to the next's, so that shards on one machine do not meet soon."""
@@ -55,7 +55,12 @@ def needs_own_server(attack: ScriptAttack) -> str:
 
 
 def why_not_tried(
-    attack: ScriptAttack, target: Target, sides: Mapping[str, Target], server: ServerOptions, context: ScriptContext
+    attack: ScriptAttack,
+    target: Target,
+    sides: Mapping[str, Target],
+    sandboxes: Sandboxes,
+    server: ServerOptions,
+    context: ScriptContext,
 ) -> str:
     """Return why an attack cannot be tried; nothing when it can, as far as that can be told without asking the target.
 
@@ -64,7 +69,7 @@ def why_not_tried(
     own = attack.name in sides
     if attack.needs_settings and not own:
         return needs_own_server(attack)
-    if attack.sandbox is not None and (obstacle := obstacle_to(attack.sandbox, server, allowed=own)):
+    if attack.sandbox is not None and (obstacle := sandboxes.obstacle(attack.sandbox, server, allowed=own)):
         return obstacle
     if missing := attack.needs & target.lacks:
         return f"of this target {'; '.join(LACKS[one].does for one in sorted(missing))}"

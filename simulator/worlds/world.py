@@ -13,7 +13,13 @@ import msgspec
 from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from simulator.attacks.script import SandboxOptions
+    from simulator.client.target import Target
+    from simulator.deployment.server_watch import ServerWatch
     from simulator.fleet.machine import Machine
+    from simulator.scenario.values import ServerOptions
     from simulator.worlds.plan import Campaign
 
 
@@ -46,6 +52,37 @@ class Shard(Protocol):
         """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""
 
 
+class Sandbox(Protocol):
+    """The servers that one attempt has to itself, and what it may do to them."""
+
+    def target(self, instance: int, /) -> Target:
+        """Return an instance as a target."""
+
+    async def begin_fault(self, kind: str, instance: int, /) -> None:
+        """Begin a fault. Raises ServerError."""
+
+    async def end_fault(self, kind: str, instance: int, /) -> None:
+        """End a fault. Raises ServerError."""
+
+    async def start_other_instances(self) -> None:
+        """Start the other instances from what the first has kept. Raises ServerError."""
+
+    def step_clock(self, by_ns: int, /) -> None:
+        """Set the servers' wall clock ahead, or with a minus back."""
+
+
+class Sandboxes(Protocol):
+    """Where sandboxes come from."""
+
+    def obstacle(self, wanted: SandboxOptions, options: ServerOptions, /, *, allowed: bool) -> str:
+        """Return why one cannot be made; nothing when it can. `allowed`: the run's target is its own."""
+
+    def open(
+        self, wanted: SandboxOptions, options: ServerOptions, token: str, watch: ServerWatch, /
+    ) -> AbstractAsyncContextManager[Sandbox]:
+        """Start what an attempt needs, and end it at the end. Raises ServerError."""
+
+
 class World(msgspec.Struct, frozen=True):
     """One world. `make_shard` takes what `worlds.live.shard.Shard` does.
 
@@ -57,6 +94,7 @@ class World(msgspec.Struct, frozen=True):
     clock: Clock
     make_shard: Callable[..., Shard]
     watch: Callable[..., Awaitable[None]]
+    sandboxes: Sandboxes
     steady_seconds: float = 0.5
 
 

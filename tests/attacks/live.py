@@ -21,6 +21,7 @@ from simulator.client.target import parse_target
 from simulator.history.rows import History
 from simulator.scenario.kinds import Duration
 from simulator.scenario.values import AttackOptions
+from simulator.worlds.live.world import LIVE
 from simulator.worlds.plan import Campaign
 from simulator.worlds.players.scripts import ScriptPlayer
 from simulator.worlds.progress import Progress
@@ -140,7 +141,8 @@ async def play_live(
     rng = np.random.default_rng(7)
     stated: Any = {} if answer_seconds is None else {"answer_seconds": answer_seconds}
     player = ScriptPlayer(
-        target, history, Progress(), now, context_of, lambda _: None, rng, None, sides or {}, **stated
+        target, history, Progress(), now, context_of, lambda _: None, rng, None, sides or {},
+        sandboxes=LIVE.sandboxes, **stated,
     )  # fmt: skip
     with trio.fail_after(PATIENCE_SECONDS):
         await player.run(campaign)

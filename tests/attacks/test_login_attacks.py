@@ -28,6 +28,7 @@ from simulator.contract.features import Feature
 from simulator.deployment.identity_provider import identity_provider, redeemed
 from simulator.limits import ADDRESS_BURST_REQUESTS
 from simulator.scenario.values import ServerOptions
+from simulator.worlds.live.world import LIVE
 from simulator.worlds.performing import why_not_tried
 from tests.attacks.login_worlds import PROVIDER, LoginWorld
 from tests.attacks.planting import planted
@@ -270,7 +271,7 @@ def test_it_is_not_tried_on_a_server_whose_provider_is_not_the_attackers(name: s
     class Anybodys:
         lacks: frozenset[Feature] = frozenset()
 
-    why = why_not_tried(attack, Anybodys(), {}, ServerOptions(), world.context)  # type: ignore[arg-type]
+    why = why_not_tried(attack, Anybodys(), {}, LIVE.sandboxes, ServerOptions(), world.context)  # type: ignore[arg-type]
     assert "asks the attacker who people and agents are" in why
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from simulator.checkers.credentials import check_credentials
 from simulator.checkers.verdict import Status, Verdict
 from simulator.contract.answers import Answer, Operation
+from simulator.history.records import Fault
 from simulator.history.rows import NEVER_NS
 
 if TYPE_CHECKING:
@@ -55,6 +57,19 @@ def test_an_acceptance_after_its_end_is_proven(certified: Story) -> None:
 def test_an_acceptance_that_may_have_come_in_time_accuses_nobody(certified: Story, at: float) -> None:
     certified.heartbeat(3, at, certificate=1, took=50)
     assert judged(certified).status is Status.PASS
+
+
+@pytest.mark.parametrize(("instances", "found"), [(1, ["expired"] * 2), (2, ["expired"])])
+def test_instances_whose_clocks_differ_end_by_their_own_what_others_have_issued(
+    certified: Story, instances: int, found: list[str]
+) -> None:
+    """A server by itself goes on by a clock that nobody sets."""
+    fault = Fault("server.clock", 0, 0, NEVER_NS, NEVER_NS, clock_low_ns=-200_000_000, clock_high_ns=100_000_000)
+    certified.history.faults.append(fault)
+    certified.facts = msgspec.structs.replace(certified.facts, instances=instances)
+    for at in (111.3, 111.4):
+        certified.heartbeat(3, at, certificate=1)
+    assert rules(certified) == found
 
 
 def test_a_certificate_is_dead_once_the_next_one_has_come(certified: Story) -> None:

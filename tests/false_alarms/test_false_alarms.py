@@ -49,8 +49,12 @@ def test_no_run_accuses_a_server_that_is_right(numbers: range, tmp_path: Path) -
         if (found := accusations(ended))
     ]
     assert not accused, f"{len(accused)} of {len(made)} runs accuse a right server:\n" + "\n\n".join(accused)
-    # A harness that never knows would never be wrong either.
-    plain = [(run.name, ended) for run, ended in made if run.circumstance is Circumstance.PLAIN]
+    # A harness that never knows would never be wrong either. Where it says that it was late itself others follow.
+    plain = [
+        (run.name, ended)
+        for run, ended in made
+        if run.circumstance is Circumstance.PLAIN and "generator" not in ended.doubts()
+    ]
     unknowing = [(name, ended.doubts()) for name, ended in plain if not knows(ended)]
     assert len(unknowing) <= UNKNOWING_SHARE_MAX * len(plain), unknowing
 

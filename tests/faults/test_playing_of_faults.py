@@ -59,8 +59,8 @@ class StandIn:
 class Stage:
     """A run's faults on stand-ins, by a clock that moves on when everybody waits."""
 
-    def __init__(self, *faults: tuple[str, float, float], problem: str = "") -> None:
-        text = 'version = 1\nname = "f"\nduration = "60s"\n[fleet]\nmachines = 1\nowners = 1\n[server]\nredis = true\n'
+    def __init__(self, *faults: tuple[str, float, float], problem: str = "", server: str = "redis = true") -> None:
+        text = f'version = 1\nname = "f"\nduration = "60s"\n[fleet]\nmachines = 1\nowners = 1\n[server]\n{server}\n'
         for kind, at, length in faults:
             text += FAULT.format(kind, at) + (f'duration = "{length}s"\n' if length else "")
         self.server, self.redis = StandIn(problem), StandIn(at_once=frozenset({"pause", "resume"}))
@@ -99,6 +99,27 @@ async def test_the_history_says_between_which_moments_each_began_and_was_over(au
     assert (kill.kind, kill.began_from_ns, kill.began_to_ns) == ("server.kill", 5 * SECOND_NS, 5 * SECOND_NS)
     assert (kill.ended_from_ns, kill.ended_to_ns) == (6 * SECOND_NS, round(6.25 * SECOND_NS))
     assert (flush.began_from_ns, flush.ended_to_ns) == (7 * SECOND_NS, 7 * SECOND_NS)
+
+
+@pytest.mark.parametrize(
+    ("server", "refused_for"),
+    [
+        ("redis = true\ndurable = true", [174.75, 0, 169.75]),
+        ("redis = true", [0, 0, 0]),
+        ("durable = true", [0, 0]),
+        ("redis = true\ninstances = 2", [0, 0, 0]),
+    ],
+)
+async def test_a_server_that_comes_back_with_machines_beside_a_young_redis_may_refuse_until_that_is_older(
+    autojump_clock: MockClock, server: str, refused_for: list[float]
+) -> None:
+    """It cannot tell what of theirs was accepted before. Instances that share all they know can."""
+    del autojump_clock
+    faults = (("server.kill", 5, 0), ("redis.down", 7, 1), ("server.restart", 10, 0))
+    stage = Stage(*(one for one in faults if "redis" in server or one[0] != "redis.down"), server=server)
+    await stage.play()
+    ordered = sorted(stage.history.faults, key=lambda one: one.began_from_ns)
+    assert [one.refused_for_ns / SECOND_NS for one in ordered] == refused_for
 
 
 async def test_faults_of_one_process_wait_for_each_other_and_others_do_not(autojump_clock: MockClock) -> None:

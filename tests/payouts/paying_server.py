@@ -55,7 +55,10 @@ def serve() -> int:
 
 
 class PayingServer:
-    """A server that may be killed, and starts again on its port. What it knows then is what it was set to keep."""
+    """A server that may be killed, and starts again: on another port, as anybody may have taken the one that it had.
+
+    What it knows then is what it was set to keep.
+    """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
         self._environ = without_settings(
@@ -69,7 +72,6 @@ class PayingServer:
         line = await self._process.line()
         assert "http://" in line, line
         self.url = line.split()[-1]
-        self._environ["PORT"] = self.url.rpartition(":")[2]
 
     async def kill(self) -> None:
         """Kill it with SIGKILL."""

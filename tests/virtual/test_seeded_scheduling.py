@@ -25,7 +25,15 @@ from reference_server.pipeline.sharing import Sharer
 from reference_server.ports import Reservation
 from reference_server.wire.units import SECOND_NS
 from simulator.running.virtual import LooksNowAndThen
-from simulator.worlds.virtual.scheduling import RANDOM, SWITCH, JumpingClock, run_seeded, runnable_tasks
+from simulator.worlds.virtual.scheduling import (
+    GIVEN_UP_MAX,
+    RANDOM,
+    SWITCH,
+    HangError,
+    JumpingClock,
+    run_seeded,
+    runnable_tasks,
+)
 from tests.planted_bugs.faults import Edit
 from tests.planted_bugs.faulty_server import plant
 from tests.virtual.worlds import World, play_durable, play_nonces, play_shared
@@ -203,22 +211,41 @@ def test_what_is_shielded_from_the_end_of_a_run_goes_on_past_it() -> None:
     assert seen == [5]
 
 
+async def _wait_for_nothing(cleaned_up: list[float], times: int) -> None:
+    """Wait again each time that it is cut off, so often."""
+    try:
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+    finally:
+        cleaned_up.append(trio.current_time())
+        if times:
+            await _wait_for_nothing(cleaned_up, times - 1)
+
+
 @pytest.mark.timeout(60)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its tasks have no end of their own
 @pytest.mark.parametrize("looks", [False, True], ids=["nothing is planned", "a run is shown for ever"])
-def test_what_is_shielded_and_waits_for_nothing_that_could_come_ends_the_run(*, looks: bool) -> None:
-    clock = JumpingClock()
+def test_what_is_shielded_and_waits_for_nothing_that_could_come_is_cut_off_and_named(*, looks: bool) -> None:
+    clock, cleaned_up = JumpingClock(), list[float]()
     if looks:
         LooksNowAndThen(lambda: None, clock)
 
     async def main() -> None:
-        with trio.CancelScope(shield=True):
-            await trio.sleep_forever()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_wait_for_nothing, cleaned_up, 0)
+            nursery.start_soon(_wait_for_nothing, cleaned_up, 3)
 
-    with pytest.raises(trio.TrioInternalError) as raised:
+    with pytest.raises(HangError, match=r"_wait_for_nothing \(tests/virtual/test_seeded_scheduling.py:[0-9]+\)$"):
         run_seeded(main, seed=1, seconds_max=2, clock=clock)
-    assert "what does not come" in str(raised.value.__cause__)
-    del raised, clock
+    assert len(cleaned_up) == 5
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its tasks have no end of their own
+def test_what_cannot_be_cut_off_ends_the_run_all_the_same() -> None:
+    with pytest.raises(HangError) as raised:
+        run_seeded(_wait_for_nothing, [], GIVEN_UP_MAX + 1, seed=1, seconds_max=2)
+    assert isinstance(raised.value.__cause__, trio.TrioInternalError)
+    del raised
     gc.collect()
 
 

@@ -165,7 +165,6 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
     ("old", "new", "printed"),
     [
         ("[server.settings]", "[server]\ncommand = ['true']\n[server.settings]", "[server] command"),
-        ("owner.header-mismatch", "replay.after-restart", "replay.after-restart"),
     ],
 )
 def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, printed: str) -> None:

@@ -16,6 +16,8 @@ from reference_server.login_settings import APPLE, GITHUB, GOOGLE, login_provide
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import httpx
+
     from reference_server.identity_ports import IdentityProvider, MoltbookIdentity
     from reference_server.ports import BackgroundTask, Clock
     from reference_server.settings import Settings
@@ -29,9 +31,12 @@ class Vouchers(NamedTuple):
     run: BackgroundTask
 
 
-def connect(settings: Settings, clock: Clock) -> Vouchers:
-    """Return those that the settings name. Raises OSError or ValueError for an Apple key that cannot be used."""
-    fetcher = Fetcher()
+def connect(settings: Settings, clock: Clock, transport: httpx.AsyncBaseTransport | None = None) -> Vouchers:
+    """Return those that the settings name, asked by a transport or else by sockets.
+
+    Raises OSError or ValueError for an Apple key that cannot be used.
+    """
+    fetcher = Fetcher(transport=transport)
     configured = login_providers(settings)
     providers: dict[str, IdentityProvider] = {}
     if GOOGLE in configured:

@@ -35,10 +35,14 @@ class Fetched(NamedTuple):
 
 
 class Fetcher:
-    """Asks over HTTP, and waits so many seconds for a whole answer. `run` has to run while it is used."""
+    """Asks over HTTP, and waits so many seconds for a whole answer. `run` has to run while it is used.
 
-    def __init__(self, seconds: float = FETCH_SECONDS) -> None:
+    What is asked goes by a `transport`, if one is given: by sockets otherwise.
+    """
+
+    def __init__(self, seconds: float = FETCH_SECONDS, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._seconds = seconds
+        self._transport = transport
         self._client: httpx.AsyncClient | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -46,7 +50,13 @@ class Fetcher:
         limits = httpx.Limits(max_connections=INQUIRIES_MAX, max_keepalive_connections=16)
         # Redirects are not followed, and no proxy is taken from the environment: what is asked holds secrets, and goes
         # to whom the settings name. Time is bounded where it is asked: connecting and reading have it together.
-        client = httpx.AsyncClient(headers=_HEADERS, limits=limits, timeout=None, trust_env=False)  # noqa: S113
+        client = httpx.AsyncClient(
+            headers=_HEADERS,
+            limits=limits,
+            timeout=None,  # noqa: S113 - see above
+            trust_env=False,
+            transport=self._transport,
+        )
         async with client:
             self._client = client
             task_status.started()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from reference_server.adapters.memory.pauses import Pause, at_once
+from reference_server.adapters.nonce_figures import nonce_figures
 from reference_server.core.nonces import NonceMemory, lasting_nonce_names
 from reference_server.limits import (
     NONCES_MAX,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from reference_server.ports import Clock
     from reference_server.settings import Settings
+    from reference_server.wire.exposition import Figure
     from reference_server.wire.values import Instant
 
 
@@ -30,7 +32,8 @@ class SharedNonces:
     """What is outside: all nonces that were reserved by any instance. While it is `down` no call reaches it.
 
     It goes by a `clock` of its own, or else by those of who asks. Once it has forgotten anything nobody can tell what
-    was accepted, until no replay of that can be in time any more.
+    was accepted, until no replay of that can be in time any more. Nor can anybody tell of what was accepted before it
+    was there, but who is `fresh` knows that it was nothing.
     """
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
@@ -41,15 +44,16 @@ class SharedNonces:
         self._workers: dict[str, int] = {}
         self._memory = NonceMemory(self._ttl_ns, self._skew_ns, NONCES_MAX)
         self._blind_until_ns = -1
+        self._young_until_ns = -1 if clock is None else clock.now().monotonic_ns + 2 * self._skew_ns
 
     def forget(self, now: Instant) -> None:
         """Forget all, and who asks from now on finds that out, as by the canary in Redis."""
         self._memory = NonceMemory(self._ttl_ns, self._skew_ns, NONCES_MAX)
         self._blind_until_ns = now.monotonic_ns + 2 * self._skew_ns
 
-    def is_whole(self, now: Instant) -> bool:
+    def is_whole(self, now: Instant, *, fresh: bool = True) -> bool:
         """Return whether all that may still be replayed is known here."""
-        return now.monotonic_ns >= self._blind_until_ns
+        return now.monotonic_ns >= (self._blind_until_ns if fresh else max(self._blind_until_ns, self._young_until_ns))
 
     def remember(self, request: NonceRequest) -> Reservation:
         """Reserve one nonce, whether or not others were forgotten."""
@@ -58,9 +62,9 @@ class SharedNonces:
         worker = self._workers.setdefault(request.worker_id, len(self._workers))
         return self._memory.reserve(self._name(worker, request.nonce), request.timestamp_ns, now)
 
-    def reserve(self, request: NonceRequest) -> Reservation:
+    def reserve(self, request: NonceRequest, *, fresh: bool = True) -> Reservation:
         """Reserve one nonce, now, and see in the same step that none was forgotten. Where one was none is kept."""
-        if self.is_whole(self.now(request)):
+        if self.is_whole(self.now(request), fresh=fresh):
             return self.remember(request)
         name = self._name(self._workers.get(request.worker_id, -1), request.nonce)
         known = any(name in generation.nonces for generation in self._memory.dump())
@@ -72,11 +76,25 @@ class SharedNonces:
 
 
 class MemoryNonces:
-    """`ports.NonceStore` of one instance."""
+    """`ports.NonceStore` of one instance. One that is `fresh` has accepted nothing before."""
 
-    def __init__(self, shared: SharedNonces, pause: Pause = at_once) -> None:
+    def __init__(self, shared: SharedNonces, pause: Pause = at_once, *, fresh: bool = True) -> None:
         self._shared = shared
+        self._fresh = fresh
         self._pause = pause
+        self._sharing = True
+        """Whether the last that was asked was answered, by what knows all that it has to."""
+        self._unwritten: list[NonceRequest] = []
+        self._fallbacks = self._conflicts = 0
+
+    def figures(self) -> Sequence[Figure]:
+        """Return what the metrics show of it."""
+        return nonce_figures(
+            sharing=self._sharing,
+            owed=len(self._unwritten),
+            fallbacks=self._fallbacks,
+            conflicts=self._conflicts,
+        )
 
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
         """Reserve each nonce in turn, all in one step."""
@@ -88,9 +106,11 @@ class MemoryNonces:
         with suppress(SharedDown), trio.move_on_after(REDIS_WAIT_SECONDS):
             await self._pause()
             if not self._shared.down:
-                reservations = [self._shared.reserve(request) for request in asked]
+                reservations = [self._shared.reserve(request, fresh=self._fresh) for request in asked]
                 await self._pause()
+                self._sharing = Reservation.UNAVAILABLE not in reservations
                 return reservations
+        self._sharing = False
         return None
 
 
@@ -111,12 +131,11 @@ class FallbackNonces(MemoryNonces):
         fresh: bool,
         unwritten_max: int = REDIS_UNWRITTEN_MAX,
     ) -> None:
-        super().__init__(shared, pause)
+        super().__init__(shared, pause, fresh=fresh)
         self._unwritten_max = unwritten_max
         self._own = SharedNonces(settings)
         if not fresh:
             self._own.forget(now)
-        self._unwritten: list[NonceRequest] = []
         self._alone = False
 
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
@@ -131,6 +150,7 @@ class FallbackNonces(MemoryNonces):
         return reservations
 
     def _reserve_alone(self, request: NonceRequest) -> Reservation:
+        self._fallbacks += 1
         if len(self._unwritten) >= self._unwritten_max:
             return Reservation.UNAVAILABLE
         reservation = self._own.reserve(request)
@@ -151,10 +171,11 @@ class FallbackNonces(MemoryNonces):
         with suppress(SharedDown), trio.move_on_after(REDIS_WAIT_SECONDS):
             await self._pause()
             if not self._shared.down:
-                for request in self._unwritten:
-                    self._shared.remember(request)
+                written = [self._shared.remember(request) for request in self._unwritten]
+                self._conflicts += written.count(Reservation.REPLAYED)
                 self._unwritten = []
                 await self._pause()
+                self._sharing = True
                 return True
         return False
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
+from reference_server.adapters.nonce_figures import nonce_figures
 from reference_server.adapters.redis.link import RedisDown, RedisRefused, Script
 from reference_server.core.nonces import KEY_MASK, NonceMemory
 from reference_server.limits import (
@@ -27,7 +28,6 @@ from reference_server.limits import (
     REDIS_UNWRITTEN_MAX,
 )
 from reference_server.ports import Reservation
-from reference_server.wire.exposition import Figure
 from reference_server.wire.units import SECOND_NS
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from reference_server.adapters.redis.link import Command, Exchange, RedisLink
     from reference_server.ports import Clock, Entropy, NonceRequest
     from reference_server.settings import Settings
+    from reference_server.wire.exposition import Figure
 
 CANARY = "hf:nonces:canary"
 _RESERVE = Script(Path(__file__).with_name("nonces.lua").read_text(encoding="utf-8"))
@@ -156,23 +157,8 @@ class RedisNonces:
 
     def figures(self) -> Sequence[Figure]:
         """Return what the metrics show of it."""
-        return (
-            Figure("hatchfarm_nonce_store_up", "1 while nonces are reserved in the shared store.", self.sharing),
-            Figure(
-                "hatchfarm_nonces_owed", "Nonces accepted without the shared store, to be told to it.", self.unwritten
-            ),
-            Figure(
-                "hatchfarm_nonce_fallbacks",
-                "Nonces decided by this instance's memory while the shared store was down.",
-                self.fallbacks,
-                counts=True,
-            ),
-            Figure(
-                "hatchfarm_nonce_conflicts",
-                "Nonces accepted by this instance's memory that were accepted elsewhere too.",
-                self.conflicts,
-                counts=True,
-            ),
+        return nonce_figures(
+            sharing=self.sharing, owed=self.unwritten, fallbacks=self.fallbacks, conflicts=self.conflicts
         )
 
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:

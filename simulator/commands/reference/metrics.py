@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SHOWN_WITH = {
-    "adapters/redis/nonces.py": "With a Redis for nonces (`REDIS_ADDR`)",
+    "adapters/nonce_figures.py": "With a Redis for nonces (`REDIS_ADDR`)",
     "adapters/redis/limiter.py": "With a Redis for the rate limit (`REDIS_RATE_LIMIT_ENABLED`)",
     "pipeline/committing.py": "With a state file (`HATCHFARM_STATE_FILE`)",
     "pipeline/sharing.py": "With shared state (`HATCHFARM_SHARED_STATE`)",

@@ -6,6 +6,7 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from simulator.deployment import sandbox
 from simulator.worlds.live.shard import Shard
 from simulator.worlds.live.watching import watch_generator
 from simulator.worlds.players.fleet_run import FleetRun
@@ -34,7 +35,14 @@ class SystemClock:
         return time.time_ns()  # noqa: TID251 - the live world runs on the real clock
 
 
-LIVE = World(SystemClock(), Shard, watch_generator)
+class ProcessSandboxes:
+    """Sandboxes of real processes (`worlds.world.Sandboxes`)."""
+
+    obstacle = staticmethod(sandbox.obstacle_to)
+    open = staticmethod(sandbox.open_sandbox)
+
+
+LIVE = World(SystemClock(), Shard, watch_generator, ProcessSandboxes())
 
 
 async def run_fleet(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from reference_server.wire.units import SECOND_NS
+from simulator.checkers.excused import FLUSHED_FOR_NS
 from simulator.deployment.server_process import ServerError
 from simulator.history.records import Fault
 from simulator.scenario.values import DOWN_FAULTS
@@ -50,7 +51,9 @@ class FaultPlayer:
         self, scenario: Scenario, deployment: Faulty, target: Target, history: History, progress: Progress
     ) -> None:
         self._faults = sorted(scenario.faults, key=lambda fault: (fault.subject, fault.at_ns))
-        self._durable = scenario.server.durable or scenario.server.instances > 1
+        server = scenario.server
+        self._durable = server.durable or server.instances > 1
+        self._knows_more_than_redis = server.redis and server.durable and server.instances == 1
         self._deployment = deployment
         self._target = target
         self._history = history
@@ -103,6 +106,15 @@ class FaultPlayer:
                         now(),
                         problem,
                         *fault.clock_bounds_ns,
+                        refused_for_ns=self._refused_for_ns(fault, now()),
                     )
                 )
                 self._progress.end(*of, now(), problem)
+
+    def _refused_for_ns(self, fault: FaultOptions, now_ns: int) -> int:
+        """Return for how long a right server may refuse heartbeats once it runs again.
+
+        The run's own Redis began with the run. A server that comes back with the machines that it had kept cannot tell
+        what was accepted of them before that, as after a flush.
+        """
+        return max(0, FLUSHED_FOR_NS - now_ns) if self._knows_more_than_redis and fault.kind in DOWN_FAULTS else 0

@@ -121,7 +121,7 @@ class FleetPlayer:
         self._numbers = count(first + len(self.fleet))
         self._player = ScriptPlayer(
             target, history, progress, self.now, self._context, self._join, script_rng, tape, sides, share.shard,
-            server=scenario.server,
+            sandboxes=world.sandboxes, server=scenario.server,
         )  # fmt: skip
         self.spread = shard_rng.random(len(self.fleet))
         self.load_hardware(self._hardware_seconds)
@@ -294,6 +294,7 @@ class FleetPlayer:
             peer_sources=self._peers,
             lacks=target.lacks,
             metrics_public=self._metrics_public(target),
+            clocks_apart_ns=scenario.clocks_apart_ns,
         )
 
     def _metrics_public(self, target: Target) -> bool | None:

@@ -1,11 +1,11 @@
-"""Playing attack scripts in the live world: each step on real sockets. What comes of it is `Performing`'s."""
+"""Playing attack scripts: each step by the network of the target. What comes of it is `Performing`'s."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import trio
@@ -30,7 +30,6 @@ from simulator.attacks.script import (
 )
 from simulator.client.connection import ControlConnection, LostError
 from simulator.client.raw import exchange_raw, speaks_http2
-from simulator.deployment.sandbox import open_sandbox
 from simulator.deployment.server_process import ServerError
 from simulator.deployment.server_watch import SandboxGauges, ServerWatch
 from simulator.history.losses import Loss
@@ -53,11 +52,14 @@ if TYPE_CHECKING:
 
     from simulator.attacks.script import Step
     from simulator.client.target import Target
-    from simulator.deployment.sandbox import Sandbox
     from simulator.fleet.machine import Machine
     from simulator.traces.tape import Tape
     from simulator.worlds.plan import Campaign
     from simulator.worlds.progress import Progress
+    from simulator.worlds.world import Sandbox, Sandboxes
+
+
+AnySandbox = TypeVar("AnySandbox", bound="Sandbox")
 
 
 class ScriptPlayer:
@@ -80,6 +82,7 @@ class ScriptPlayer:
         sides: Mapping[str, Target] = MappingProxyType({}),
         shard: int = 0,
         *,
+        sandboxes: Sandboxes,
         server: ServerOptions | None = None,
         answer_seconds: float | None = None,
     ) -> None:
@@ -89,12 +92,13 @@ class ScriptPlayer:
         self.context_of = context_of
         self.join = join
         self.sides = sides
+        self.sandboxes = sandboxes
         self.server = server or ServerOptions()
         self.answer_seconds = answer_seconds
         self._progress = progress
         self._rng = rng
         self._in_sandbox: set[int] = set()
-        self._sandboxes = trio.CapacityLimiter(SANDBOXES_MAX_CONCURRENT)
+        self._sandbox_limiter = trio.CapacityLimiter(SANDBOXES_MAX_CONCURRENT)
         self._limiter = trio.CapacityLimiter(SCRIPTS_MAX_CONCURRENT)
 
     async def run(self, campaign: Campaign) -> None:
@@ -103,7 +107,7 @@ class ScriptPlayer:
         if not isinstance(attack, ScriptAttack):
             raise TypeError(f"{attack.name} is not a script")
         context = self.context_of(campaign, self._rng, 0)
-        campaign.not_tried = why_not_tried(attack, self.target, self.sides, self.server, context)
+        campaign.not_tried = why_not_tried(attack, self.target, self.sides, self.sandboxes, self.server, context)
         if not campaign.not_tried and attack.needs_http2:
             reached = await speaks_http2(self.sides.get(attack.name, self.target))
             campaign.not_tried = "" if reached else NO_HTTP2
@@ -158,8 +162,8 @@ class ScriptPlayer:
         unmet: PrerequisiteError | None = None
         watch = ServerWatch(SandboxGauges(self._progress.started_ns), f"a server of {attack.name}'s own")
         try:
-            async with self._sandboxes:
-                opening = open_sandbox(attack.sandbox, self.server, context.token, watch)
+            async with self._sandbox_limiter:
+                opening = self.sandboxes.open(attack.sandbox, self.server, context.token, watch)
                 # What it cannot go on for is not raised here, where it would leave the sandbox as a group of errors.
                 unmet = await play_watched(opening, watch, partial(performance.play_in, attack))
         except ExceptionGroup as group:
@@ -176,7 +180,7 @@ class ScriptPlayer:
 
 
 async def play_watched(
-    opening: AbstractAsyncContextManager[Sandbox], watch: ServerWatch, play: Callable[[Sandbox], Awaitable[None]]
+    opening: AbstractAsyncContextManager[AnySandbox], watch: ServerWatch, play: Callable[[AnySandbox], Awaitable[None]]
 ) -> PrerequisiteError | None:
     """Play in a sandbox whose servers are watched; return why it could not go on: one died, or a step was not met."""
     unmet: PrerequisiteError | None = None

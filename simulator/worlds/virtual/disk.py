@@ -92,6 +92,11 @@ class VirtualDisk:
         file = self.seen[path] = self._durable[path] = _File()
         file.seen[:] = file.durable[:] = content
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Return what whoever copies it finds there, by its path."""
+        return {path: bytes(file.seen) for path, file in self.seen.items()}
+
     def note(self, done: _Done) -> None:
         """Note what was done; a sync makes durable what came before it, once its call is over."""
         self._done.append(done)

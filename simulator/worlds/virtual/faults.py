@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping  # noqa: TC003 - a Struct resolves its annotations
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence  # noqa: TC003 - a Struct resolves its annotations
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from simulator.worlds.virtual.world import VirtualWorld
 
 
+class Failing(Protocol):
+    """What most faults happen to: servers, and their Redis if they have one."""
+
+    redis: VirtualRedis | None
+
+    @property
+    def instances(self) -> Sequence[VirtualServer]:
+        """Return the servers."""
+
+
 class FaultActions(msgspec.Struct, frozen=True):
     """What is done to a world for a fault to begin, and for it to be undone: both take the world and the fault."""
 
@@ -25,19 +35,19 @@ class FaultActions(msgspec.Struct, frozen=True):
     undo: Callable[[Any, Any], Awaitable[None]]
 
 
-def _server(world: VirtualWorld, fault: FaultOptions) -> VirtualServer:
+def _server(world: Failing, fault: FaultOptions) -> VirtualServer:
     return world.instances[fault.instance]
 
 
-async def _kill(world: VirtualWorld, fault: FaultOptions) -> None:
+async def _kill(world: Failing, fault: FaultOptions) -> None:
     await _server(world, fault).kill()
 
 
-async def _stop(world: VirtualWorld, fault: FaultOptions) -> None:
+async def _stop(world: Failing, fault: FaultOptions) -> None:
     await _server(world, fault).stop()
 
 
-async def _start(world: VirtualWorld, fault: FaultOptions) -> None:
+async def _start(world: Failing, fault: FaultOptions) -> None:
     await _server(world, fault).start()
 
 
@@ -49,61 +59,61 @@ async def _calm_network(world: VirtualWorld, fault: FaultOptions) -> None:
     world.conditions[fault.instance].end()
 
 
-async def _pause(world: VirtualWorld, fault: FaultOptions) -> None:
+async def _pause(world: Failing, fault: FaultOptions) -> None:
     await _server(world, fault).pause()
 
 
-async def _resume(world: VirtualWorld, fault: FaultOptions) -> None:
+async def _resume(world: Failing, fault: FaultOptions) -> None:
     _server(world, fault).resume()
 
 
-async def _fill_disk(world: VirtualWorld, fault: FaultOptions) -> None:
+async def _fill_disk(world: Failing, fault: FaultOptions) -> None:
     _server(world, fault).disk.full = True
 
 
-async def _empty_disk(world: VirtualWorld, fault: FaultOptions) -> None:
+async def _empty_disk(world: Failing, fault: FaultOptions) -> None:
     _server(world, fault).disk.full = False
 
 
-async def _set_clock(world: VirtualWorld, fault: FaultOptions) -> None:
+async def _set_clock(world: Failing, fault: FaultOptions) -> None:
     _server(world, fault).clock.set_off(fault.by_ns, fault.drift_ppm)
 
 
-async def _put_clock_right(world: VirtualWorld, fault: FaultOptions) -> None:
+async def _put_clock_right(world: Failing, fault: FaultOptions) -> None:
     _server(world, fault).clock.set_off(0, 0.0)
 
 
-def _redis(world: VirtualWorld) -> VirtualRedis:
+def _redis(world: Failing) -> VirtualRedis:
     if world.redis is None:
         raise ServerError("there is no Redis")
     return world.redis
 
 
-async def _end_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+async def _end_redis(world: Failing, _fault: FaultOptions) -> None:
     _redis(world).be_down(down=True)
 
 
-async def _start_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+async def _start_redis(world: Failing, _fault: FaultOptions) -> None:
     _redis(world).be_down(down=False)
 
 
-async def _pause_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+async def _pause_redis(world: Failing, _fault: FaultOptions) -> None:
     await _redis(world).hang()
 
 
-async def _resume_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+async def _resume_redis(world: Failing, _fault: FaultOptions) -> None:
     _redis(world).go_on()
 
 
-async def _flush_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+async def _flush_redis(world: Failing, _fault: FaultOptions) -> None:
     await _redis(world).flush()
 
 
-async def _fail_redis(world: VirtualWorld, _fault: FaultOptions) -> None:
+async def _fail_redis(world: Failing, _fault: FaultOptions) -> None:
     await _redis(world).fail()
 
 
-async def _nothing(_world: VirtualWorld, _fault: FaultOptions) -> None:
+async def _nothing(_world: Failing, _fault: FaultOptions) -> None:
     pass
 
 

@@ -107,9 +107,9 @@ class VirtualRedis:
         """Return what one process has of it."""
         return RedisClient(self, name, moments)
 
-    def nonces_of(self, client: RedisClient, settings: Settings) -> MemoryNonces:
+    def nonces_of(self, client: RedisClient, settings: Settings, *, fresh: bool) -> MemoryNonces:
         """Return the nonces as one process has them."""
-        return MemoryNonces(self._made(settings)[1], client.pause)
+        return MemoryNonces(self._made(settings)[1], client.pause, fresh=fresh)
 
     def fallback_of(self, client: RedisClient, settings: Settings, *, fresh: bool) -> FallbackNonces:
         """Return the nonces as a process has them that goes on without it."""
@@ -146,11 +146,14 @@ class RedisClient:
         """Share nonces, and the rate limit where the settings say so."""
         redis = self._redis
         limiter = redis.limiter_of(self, api.settings)
+        nonces: MemoryNonces
         if api.settings.redis_nonce_fallback:
-            nonces = redis.fallback_of(self, api.settings, fresh=fresh)
-            api.share(nonces, limiter, (nonces.run,))
+            nonces = fallback = redis.fallback_of(self, api.settings, fresh=fresh)
+            api.share(fallback, limiter, (fallback.run,))
         else:
-            api.share(redis.nonces_of(self, api.settings), limiter)
+            nonces = redis.nonces_of(self, api.settings, fresh=fresh)
+            api.share(nonces, limiter)
+        api.state.extra_metrics.append(nonces.figures)
 
     def share_state(self, api: Api, _entropy: Entropy, _clock: Clock, bounds: SharedBounds) -> None:
         """Share all state, and the rate limit where the settings say so."""

@@ -17,6 +17,7 @@ import heapq
 import math
 import random  # noqa: TID251 - a generator with a seed takes the place of Trio's own, which has none
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
@@ -48,6 +49,16 @@ ROUND_MAX = 64
 """Turns of a round: as many as the express lane decides together."""
 
 
+SHOWN_MAX, PLACE_PARTS, LIBRARIES = 5, 3, "site-packages"
+"""How many places are named where something waits, by so much of a file's path, which is none of a library's."""
+GIVEN_UP_MAX = 100
+"""How often what ends late is cut off again: whoever waits in each of its clean-ups has an end as well."""
+
+
+class HangError(Exception):
+    """What is shielded from a run's end waits for what does not come: a fault of the code that waits."""
+
+
 class Rounds(Protocol):
     """What plays turns together: all of them, then all that comes of them until a moment."""
 
@@ -76,8 +87,10 @@ class JumpingClock(trio.abc.Clock):
         self.fail: Callable[[], object] = lambda: None
         """Ends the run; called once, where an event fails."""
         self._planned = 0
-        self._given_up_ns = 0
-        """When a run that is past its time is given up; 0 before it is."""
+        self.hung = ""
+        """Who waits for what does not come, once a run was given up for that."""
+        self._given_up_ns = self._given_up = 0
+        """When a run that is past its time is given up, 0 before it is; and how often it had to be."""
         self._events: list[_Event] = []
         """A heap of those that come next, up to the end of the stretch."""
         self._stretch = 0
@@ -126,7 +139,8 @@ class JumpingClock(trio.abc.Clock):
             # Past the run's time, what is shielded from its end goes on for a while.
             self._given_up_ns = self._given_up_ns or self.now_ns + int(VIRTUAL_PAST_END_SECONDS * SECOND_NS)
             if not events or events[0][0] > self._given_up_ns:
-                raise RuntimeError("what is shielded from the run's end waits for what does not come")
+                self._give_up()
+                return 0.0
             deadline = events[0][0] / SECOND_NS
         deadline_ns = math.ceil(deadline * SECOND_NS)
         may_run = runnable_tasks()
@@ -148,6 +162,20 @@ class JumpingClock(trio.abc.Clock):
         if self.current_time() < deadline:
             self.now_ns += 1
         return 0.0
+
+    def _give_up(self) -> None:
+        """Take the shields of those that wait for what does not come, so that the run ends, and say who they are."""
+        shielded = _shielded_scopes()
+        places = list(dict.fromkeys(map(_place, shielded)))
+        if not self.hung:
+            more = f", and {len(places) - SHOWN_MAX} more" if len(places) > SHOWN_MAX else ""
+            self.hung = f"the run's end waits for what does not come, in {', '.join(places[:SHOWN_MAX])}{more}"
+        self._given_up += 1
+        if self._given_up > GIVEN_UP_MAX:
+            raise RuntimeError(self.hung)
+        for scopes in shielded.values():
+            for scope in scopes:
+                scope.shield = False
 
     def _play_round(self, events: list[_Event], deadline_ns: int) -> bool:
         """Play the turns that come next in a round, and return whether any could be."""
@@ -176,6 +204,30 @@ class JumpingClock(trio.abc.Clock):
             self._events = self._later.pop(self._stretch)
             self._events.sort()
         return self._events
+
+
+def _shielded_scopes() -> dict[Any, list[trio.CancelScope]]:
+    """Return the shields of each task that has any, by Trio's own record of it, those first that began first.
+
+    None of them may run: else nothing would be given up.
+    """
+    found = {}
+    for task in sorted(vars(_run)[CONTEXT].runner.tasks, key=lambda task: task._counter):  # noqa: SLF001 - as above
+        scopes, status = [], task._cancel_status  # noqa: SLF001 - as above
+        while status is not None:
+            scopes += [status._scope] if status._scope.shield else []  # noqa: SLF001 - as above
+            status = status._parent  # noqa: SLF001 - as above
+        if scopes:
+            found[task] = scopes
+    return found
+
+
+def _place(task: Any) -> str:
+    """Return in which function of ours a task waits, and where that is."""
+    frames = [frame for frame, _ in task.iter_await_frames()]
+    frame = next((one for one in reversed(frames) if LIBRARIES not in one.f_code.co_filename), frames[0])
+    where = "/".join(Path(frame.f_code.co_filename).parts[-PLACE_PARTS:])
+    return f"{frame.f_code.co_qualname} ({where}:{frame.f_lineno})"
 
 
 def runnable_tasks() -> deque[Any]:
@@ -238,8 +290,8 @@ def run_seeded(
 
     The same seed and arguments give the same order of all steps, in any process, as long as nothing in it takes a
     thread, a socket or a signal. One at a time in a process. Raises TooSlowError past `seconds_max`, which comes at
-    once where every task waits for another, and what an event of the `clock` raises; TrioInternalError where what is
-    shielded from that waits for what does not come.
+    once where every task waits for another, and what an event of the `clock` raises; HangError where what is shielded
+    from that waits for what does not come, which is cut off then.
     """
     chosen = JumpingClock() if clock is None else clock
 
@@ -254,5 +306,9 @@ def run_seeded(
     try:
         with seldom_collected():
             return trio.run(bounded, clock=chosen)
+    except BaseException as error:
+        if chosen.hung:
+            raise HangError(chosen.hung) from error
+        raise
     finally:
         vars(_run).update(zip((SWITCH, RANDOM), before, strict=True))

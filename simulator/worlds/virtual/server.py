@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 import trio
+from msgspec.structs import replace
 
 from reference_server.adapters.memory.entropy import SeededEntropy
 from reference_server.app import make_api
@@ -30,13 +32,16 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from reference_server.operations.api import Api
+    from simulator.deployment.identity_provider import IdentityProvider
     from simulator.worlds.virtual.network import End, MemoryNetwork
     from simulator.worlds.virtual.redis import RedisClient, VirtualRedis
     from simulator.worlds.virtual.scheduling import JumpingClock
+    from simulator.worlds.virtual.vouching import VouchingTransport
 
 START_SECONDS = (0.1, 0.5)
 """How long a start takes, at least and at most: what Python and its modules take to load."""
-
+STATE_FILE = "/state.json"
+"""On a server's own disk in memory."""
 SIGNING_KEY = "/signing.pem"
 """Where instances that act as one have the key that they all sign with."""
 
@@ -142,7 +147,8 @@ class _Process:
 class VirtualServer:
     """One server, listening at a port of a network, which may end and start again.
 
-    Raises SettingsError for settings that it cannot use.
+    `files` are on its disk from the beginning; `provider` says who people and agents are. Raises SettingsError for
+    settings that it cannot use.
     """
 
     def __init__(
@@ -153,21 +159,25 @@ class VirtualServer:
         environ: Mapping[str, str],
         seed: int,
         redis: VirtualRedis | None = None,
+        *,
         tls: SSLContext | None = None,
+        files: Mapping[str, bytes] = MappingProxyType({}),
+        provider: IdentityProvider | None = None,
     ) -> None:
         self.clock = ServerClock(clock)
         self._redis = redis
         self._tls = tls
         self._events = clock
         self._network = network
-        self._port = port
+        self.port = port
         self._environ = environ
         self._seed = seed
         self._rng = np.random.default_rng((seed, port))
         self._moments = Moments()
         self.disk = VirtualDisk(self._rng, self._moments)
-        if SIGNING_KEY in environ.values():
-            self.disk.put(SIGNING_KEY, signing_key(seed))
+        for path, content in files.items():
+            self.disk.put(path, content)
+        self._provider = provider
         self._mount = Mount(self.disk)
         self._client: RedisClient | None = None
         self._incarnations = 0
@@ -176,16 +186,22 @@ class VirtualServer:
 
     def _make(self) -> _Process:
         """Make the next process. Raises SettingsError."""
-        name = f"server-{self._port}-{self._seed}"
+        name = f"server-{self.port}-{self._seed}"
         entropy = SeededEntropy(f"{name}-{self._incarnations}" if self._incarnations else name)
         self._incarnations += 1
         self._mount = Mount(self.disk)
-        outside = Outside(self._mount)
+        outside = Outside(self._mount, make_transport=self._make_transport)
         if self._redis is not None:
             self._client = self._redis.connect(f"{name}-{self._incarnations}", self._moments)
-            outside = Outside(self._mount, self._client.share, self._client.share_state)
+            outside = replace(outside, share=self._client.share, share_state=self._client.share_state)
         api = make_api(self._environ, entropy, self.clock, outside=outside)
         return _Process(self._events, self.clock, api, self._tls)
+
+    def _make_transport(self) -> VouchingTransport:
+        # Importing an HTTP client takes a third of a second, which no world without logins should wait for.
+        from simulator.worlds.virtual.vouching import VouchingTransport  # noqa: PLC0415 - see above
+
+        return VouchingTransport(self._provider, self._rng)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until cancelled, in one process after the other."""
@@ -199,7 +215,7 @@ class VirtualServer:
         if self._nursery is None:
             raise ServerError("the server was never started")
         await self._nursery.start(self._process.run)
-        self._network.listen(self._port, self._welcome)
+        self._network.listen(self.port, self._welcome)
 
     def _welcome(self, end: End) -> None:
         self._process.welcome(end)
@@ -217,7 +233,7 @@ class VirtualServer:
 
     async def stop(self) -> None:
         """End it in order."""
-        self._network.close_port(self._port)
+        self._network.close_port(self.port)
         try:
             await self._process.stop()
         finally:
@@ -238,10 +254,16 @@ class VirtualServer:
         try:
             await self._until_busy()
         finally:  # whoever is kept from waiting starts it again, as after any kill
-            self._network.close_port(self._port)
+            self._network.close_port(self.port)
             self._cut_off()
             self.disk.fail()
             self._process.kill()
+
+    def end(self) -> None:
+        """End it here and now, for good."""
+        self._network.close_port(self.port)
+        self._process.kill()
+        self._cut_off()
 
     async def _until_busy(self) -> None:
         """Wait, as often as not, until it waits for what is outside."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,8 +18,9 @@ from simulator.worlds.virtual.clocks import VirtualClock
 from simulator.worlds.virtual.network import SERVER_ADDRESS, MemoryNetwork, ShortWay
 from simulator.worlds.virtual.network_faults import TroubledEnd
 from simulator.worlds.virtual.redis import ADDRESS, VirtualRedis
+from simulator.worlds.virtual.sandbox import VirtualSandboxes
 from simulator.worlds.virtual.scheduling import JumpingClock
-from simulator.worlds.virtual.server import SIGNING_KEY, VirtualServer
+from simulator.worlds.virtual.server import SIGNING_KEY, STATE_FILE, VirtualServer, signing_key
 from simulator.worlds.virtual.shard import VirtualShard
 from simulator.worlds.virtual.tls_contexts import make_contexts
 from simulator.worlds.world import World
@@ -26,16 +28,13 @@ from simulator.worlds.world import World
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from simulator.worlds.virtual.tls_contexts import TlsContexts
-
+    from simulator.deployment.identity_provider import IdentityProvider
 PORT = 8080
 STEADY_SECONDS = 1.0
 """How often a fleet is looked at that nothing happens to: each look ends a round of heartbeats."""
 WAY, REDIS, TROUBLE = 7, 8, 9
 """Which children of the seed's sequence the network, Redis and the network's faults draw from; the others are the
 fleet's."""
-STATE_FILE = "/state.json"
-"""On a server's own disk in memory."""
 
 
 def seeded_token(seed: int) -> str:
@@ -75,6 +74,7 @@ class VirtualWorld:
         self._seed = seed
         self._environ = {**environ, "HATCHFARM_API_TOKEN": token}
         harness = VirtualClock(self.clock)
+        self._ports = count(PORT)
         self.redis = VirtualRedis(harness, np.random.default_rng(streams[REDIS])) if redis else None
         settings = {"REDIS_ADDR": ADDRESS} if redis else {}
         if instances > 1:
@@ -82,8 +82,10 @@ class VirtualWorld:
         elif durable:
             settings["HATCHFARM_STATE_FILE"] = STATE_FILE
         contexts = make_contexts() if tls else None
+        secure = None if contexts is None else contexts.server
         self.servers: list[VirtualServer] = []
-        others = tuple(self._add(settings, self.redis, contexts) for _ in range(instances))[1:]
+        files = {SIGNING_KEY: signing_key(seed)} if instances > 1 else {}
+        others = tuple(self._add(settings, redis=self.redis, files=files, tls=secure) for _ in range(instances))[1:]
         self.instances = (*self.servers,)
         """Those that are one to who asks, as faults count them."""
         self.conditions: list[Conditions] = []
@@ -94,33 +96,43 @@ class VirtualWorld:
             settings_known=True,
         )  # fmt: skip
         self.target = self._plain if contexts is None else contexts.over(self._plain)
-        self.world = World(harness, partial(VirtualShard, self.clock, network), watch_nothing, STEADY_SECONDS)
+        sandboxes = VirtualSandboxes(self)
+        make_shard = partial(VirtualShard, self.clock, network)
+        self.world = World(harness, make_shard, watch_nothing, sandboxes, STEADY_SECONDS)
 
-    def add_beside(self, settings: Mapping[str, str]) -> Target:
+    def add_beside(self, settings: Mapping[str, str], provider: IdentityProvider | None = None) -> Target:
         """Make another server, whose settings differ in these, for those that may not be tried on the first.
 
-        Over plain HTTP whatever the first speaks, as live: what REQUIRE_HTTPS refuses is nothing else.
+        With a `provider` that one says who people and agents are. Over plain HTTP whatever the first speaks, as live:
+        what REQUIRE_HTTPS refuses is nothing else.
         """
-        return msgspec.structs.replace(self._plain, port=self._add(settings), others=())
+        return self.target_at(self._add(settings, provider=provider))
+
+    def target_at(self, port: int) -> Target:
+        """Return a server of its own, which speaks plain HTTP, as a target."""
+        return msgspec.structs.replace(self._plain, port=port, others=())
 
     def trouble_network(self) -> None:
         """Have the network before each instance be one that faults may happen to."""
         generators = np.random.default_rng(np.random.SeedSequence(self._seed).spawn(TROUBLE + 1)[TROUBLE])
         for server, rng in zip(self.instances, generators.spawn(len(self.instances)), strict=True):
-            conditions, port = Conditions(rng), PORT + self.servers.index(server)
+            conditions, port = Conditions(rng), server.port
             make = partial(TroubledEnd, network=self.network, conditions=conditions, port=port)
             self.network.make_ends[port] = partial(make, of_client=True), partial(make, of_client=False)
             self.conditions.append(conditions)
 
-    def _add(
-        self, settings: Mapping[str, str], redis: VirtualRedis | None = None, contexts: TlsContexts | None = None
-    ) -> int:
-        port = PORT + len(self.servers)
-        environ = {**self._environ, **settings}
-        tls = None if contexts is None else contexts.server
+    def make_redis(self, *numbers: int) -> VirtualRedis:
+        """Make a Redis that is no other's; the numbers say what it draws."""
+        return VirtualRedis(VirtualClock(self.clock), np.random.default_rng((self._seed, REDIS, *numbers)))
+
+    def make_server(self, environ: Mapping[str, str], **what: Any) -> VirtualServer:
+        """Make a server with this environment, at a port of its own; `what` goes to it. Raises SettingsError."""
+        return VirtualServer(self.clock, self.network, next(self._ports), environ, self._seed, **what)
+
+    def _add(self, settings: Mapping[str, str], **what: Any) -> int:
         try:
-            server = VirtualServer(self.clock, self.network, port, environ, self._seed, redis, tls)
+            server = self.make_server({**self._environ, **settings}, **what)
         except SettingsError as error:
             raise TargetError(f"the server cannot start: {error}") from None
         self.servers.append(server)
-        return port
+        return server.port

@@ -1,0 +1,115 @@
+"""What an attack has to itself in a virtual world: servers of its own attempt, and hands that let them fail."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from reference_server.settings import SettingsError
+from simulator.deployment.server_process import ServerError, environ_of
+from simulator.scenario.kinds import Duration
+from simulator.scenario.values import FaultOptions
+from simulator.worlds.virtual.faults import FAULT_ACTIONS
+from simulator.worlds.virtual.redis import ADDRESS
+from simulator.worlds.virtual.server import STATE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from simulator.attacks.script import SandboxOptions
+    from simulator.client.target import Target
+    from simulator.deployment.server_watch import ServerWatch
+    from simulator.scenario.values import ServerOptions
+    from simulator.worlds.virtual.redis import VirtualRedis
+    from simulator.worlds.virtual.server import VirtualServer
+    from simulator.worlds.virtual.world import VirtualWorld
+
+
+class VirtualSandbox:
+    """The servers of one attempt (`worlds.world.Sandbox`); faults happen to them as to a world's."""
+
+    def __init__(self, world: VirtualWorld, wanted: SandboxOptions, token: str, nursery: trio.Nursery) -> None:
+        self._world = world
+        self._wanted = wanted
+        self._nursery = nursery
+        # As a live sandbox's: no setting of this process's environment, nor of the scenario's.
+        self._environ = environ_of(wanted.settings, token, os.environ.keys())
+        self.redis: VirtualRedis | None = None
+        if wanted.durable:
+            self._environ["HATCHFARM_STATE_FILE"] = STATE_FILE
+        self.instances: list[VirtualServer] = []
+        self._clock_ns = 0
+
+    async def start(self) -> None:
+        """Start the first instance."""
+        if self._wanted.redis:
+            self.redis = self._world.make_redis(self._world.clock.now_ns)
+            self._environ["REDIS_ADDR"] = ADDRESS
+        await self._start_instance({})
+
+    async def _start_instance(self, files: Mapping[str, bytes]) -> None:
+        try:
+            server = self._world.make_server(self._environ, redis=self.redis, files=files)
+        except SettingsError as error:
+            raise ServerError(f"the server did not start: {error}") from None
+        self.instances.append(server)
+        await self._nursery.start(server.run)
+
+    def end(self) -> None:
+        """End all of it."""
+        for server in self.instances:
+            server.end()
+        self._nursery.cancel_scope.cancel()
+
+    def target(self, instance: int) -> Target:
+        """Return an instance as a target."""
+        return self._world.target_at(self.instances[instance].port)
+
+    async def begin_fault(self, kind: str, instance: int) -> None:
+        """Begin a fault. Raises ServerError."""
+        await FAULT_ACTIONS[kind].begin(self, FaultOptions(kind=kind, at_ns=Duration(0), instance=instance))
+
+    async def end_fault(self, kind: str, instance: int) -> None:
+        """End a fault. Raises ServerError."""
+        await FAULT_ACTIONS[kind].undo(self, FaultOptions(kind=kind, at_ns=Duration(0), instance=instance))
+
+    async def start_other_instances(self) -> None:
+        """Start the other instances from what the first has kept. Raises ServerError."""
+        first = self.instances[0]
+        await first.stop()
+        for _ in range(1, self._wanted.instances):
+            await self._start_instance(first.disk.files)
+        await first.start()
+
+    def step_clock(self, by_ns: int) -> None:
+        """Set the servers' wall clock ahead, or with a minus back."""
+        self._clock_ns += by_ns
+        for server in self.instances:
+            server.clock.set_off(self._clock_ns, 0.0)
+
+
+class VirtualSandboxes:
+    """The sandboxes of a world (`worlds.world.Sandboxes`): there is nothing that would not be at hand."""
+
+    def __init__(self, world: VirtualWorld) -> None:
+        self._world = world
+
+    def obstacle(self, _wanted: SandboxOptions, _options: ServerOptions, *, allowed: bool) -> str:
+        """Return why one cannot be made."""
+        return "" if allowed else "it needs servers of the run's own"
+
+    @asynccontextmanager
+    async def open(
+        self, wanted: SandboxOptions, _options: ServerOptions, token: str, _watch: ServerWatch
+    ) -> AsyncIterator[VirtualSandbox]:
+        """Start what an attempt needs, and end it at the end: no server of a world ends by itself."""
+        async with trio.open_nursery() as nursery:
+            sandbox = VirtualSandbox(self._world, wanted, token, nursery)
+            try:
+                await sandbox.start()
+                yield sandbox
+            finally:
+                sandbox.end()
