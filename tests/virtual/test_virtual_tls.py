@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 TLS = "[server]\ntls = true\n"
 SHORT_SECURE = SHORT.replace("[server.settings]", TLS + "[server.settings]")
 TINY_SECURE = SCENARIO.replace("[fleet]", TLS + "[fleet]")
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 HEALTH = Request("GET", "/health")
 FRAME_TYPE, GOAWAY = slice(3, 4), b"\x07"
 """Where a frame says what it is (RFC 9113 §4.1), and that it is the last (§6.8)."""
@@ -111,7 +114,10 @@ def test_a_server_that_ends_ends_its_connections_of_http2(fault: str, last: byte
         stream = await stream_of_http2(world)
         client = Http2Client(stream)
         assert (await client.ask(HEALTH)).status == 200
+        began = trio.current_time()
         await getattr(world.server, fault)()
+        assert stream.transport_stream.end.peer.closed  # before any of its tasks has had a turn
+        assert trio.current_time() - began < 3  # where it waits for nobody, but for who does not see the end
         frame = b""
         with trio.fail_after(1):
             while data := await stream.receive_some():
@@ -200,7 +206,32 @@ def test_a_broken_hand_over_to_http2_is_noticed(old: str, new: str) -> None:
         in_world(asked_by_http2)
 
 
-def test_an_end_inside_tls_ends_where_it_is_cut_off_and_keeps_nothing_that_came_before() -> None:
+def test_a_client_that_ends_tls_behind_its_request_is_answered_and_then_closed() -> None:
+    async def act(world: VirtualWorld) -> tuple[bytes, float]:
+        target = world.target
+        assert target.tls is not None
+        plain = await world.network.connect(target, None, target.port)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = target.tls.wrap_bio(incoming, outgoing, server_hostname=target.host)
+        with suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        await plain.send_all(outgoing.read())
+        incoming.write(await plain.receive_some())
+        tls.do_handshake()
+        tls.write(GET)
+        with suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        await plain.send_all(outgoing.read())
+        while data := await plain.receive_some():
+            incoming.write(data)
+        return tls.read(), trio.current_time()
+
+    answer, seconds = in_world(act)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert seconds < 1
+
+
+def test_an_end_inside_tls_gives_all_that_came_and_ends_where_it_is_cut_off() -> None:
     async def act(world: VirtualWorld) -> list[bytes]:
         target = world.target
         assert target.tls is not None
@@ -216,7 +247,7 @@ def test_an_end_inside_tls_ends_where_it_is_cut_off_and_keeps_nothing_that_came_
             if not shaken:
                 shaken = end.shake_hands()
                 if shaken:
-                    end.send(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    end.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
                 return
             try:
                 looked.append(end.recv(16))
