@@ -345,6 +345,9 @@ whose first requests take virtual time next to nothing."""
 CROSS_SHIFT_SECONDS = 0.25
 """By how much later the machines of a live run may come and go, on average: they register over sockets, and each start
 moves what is left of the run for a machine."""
+CROSS_LOCUST_SHIFT_SECONDS = 1.0
+"""By how much earlier or later users and machines may come and go that Locust starts and stops: it looks once a second
+who is to run."""
 CROSS_CAMPAIGN_SHARE, CROSS_CAMPAIGN_SPARE = 0.1, 10
 """By which share, and how many requests besides, what a campaign sent may differ between virtual time and a live run:
 scripts go on as they are answered, and what is under way at the end of one is not sent in the other."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from simulator.checkers.facts import Facts
     from simulator.history.records import Scrape
+    from simulator.history.rows import History
 
 CLOCK_RATE_TOLERANCE = 500e-6
 """How differently two clocks may run: what NTP allows a clock to be slewed. Also covers windows counted in steps."""
@@ -235,3 +236,14 @@ def perhaps_replaced(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.boo
     after = (rows["machine"] != NO_MACHINE) & (rows["answered_ns"] >= since_ns[rows["machine"]])
     replaced: NDArray[np.bool_] = (later_checks | open_timestamp) & after
     return replaced
+
+
+def clocks_apart_ns(history: History, facts: Facts) -> int:
+    """Return by how much the wall clocks of instances that share what they know differed at most, as faults set them.
+
+    One server by itself measures all times by a clock that nobody sets.
+    """
+    if facts.instances == 1:
+        return 0
+    low_ns = min((one.clock_low_ns for one in history.faults), default=0)
+    return max((one.clock_high_ns for one in history.faults), default=0) - low_ns

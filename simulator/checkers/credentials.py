@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.bounds import slack_ns_of
+from simulator.checkers.bounds import clocks_apart_ns, slack_ns_of
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import who
@@ -46,7 +46,7 @@ def check_credentials(history: History, facts: Facts) -> Verdict:
     """Find acceptances under a certificate that was surely dead, another machine's, or none at all."""
     rows = history.rows()
     rows = rows[(rows["operation"] == Operation.HEARTBEAT) | (rows["operation"] == Operation.POLICY_FETCH)]
-    lifetimes = _lifetimes(history, _apart_ns(history) if facts.instances > 1 else 0)
+    lifetimes = _lifetimes(history, clocks_apart_ns(history, facts))
     known = rows["certificate"] < len(lifetimes.machine)
     rows = rows[known & (rows["machine"] != NO_MACHINE)]
     number = rows["certificate"].astype(np.int64)
@@ -78,14 +78,8 @@ def check_credentials(history: History, facts: Facts) -> Verdict:
     return Verdict("credentials", Status.PASS, summary, (), figures)
 
 
-def _apart_ns(history: History) -> int:
-    """Return by how much the clocks of instances differed at most: each ends by its own what another has issued."""
-    low_ns = min((one.clock_low_ns for one in history.faults), default=0)
-    return max((one.clock_high_ns for one in history.faults), default=0) - low_ns
-
-
 def _lifetimes(history: History, apart_ns: int) -> _Lifetimes:
-    """Work out from when on each certificate is surely dead, by clocks so far apart."""
+    """Work out from when on each certificate is surely dead. What one clock begins another may end, so far apart."""
     records = history.certificates
     lifetimes = _Lifetimes(
         np.array([NO_MACHINE, *(one.machine for one in records)], dtype=np.int64),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.bounds import slack_ns_of
-from simulator.checkers.excused import LOSES_NOTHING, SLOW, healed_ns
+from simulator.checkers.bounds import clocks_apart_ns, slack_ns_of
+from simulator.checkers.excused import LOSES_NOTHING, SLOW, accepting_ns
 from simulator.checkers.forgotten import perhaps_forgotten
 from simulator.checkers.incarnations import incarnation_of, restarts_of
 from simulator.checkers.judging import SILENT
@@ -125,7 +125,7 @@ def _not_healed(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
     faults = sorted(history.faults, key=lambda one: one.began_from_ns)
     for number, one in enumerate(faults):
         until_ns = faults[number + 1].began_from_ns if number + 1 < len(faults) else NEVER_NS
-        whole_ns = max(map(healed_ns, faults[: number + 1]))  # one before it may outlast it, as a flush does
+        whole_ns = max(map(accepting_ns, faults[: number + 1]))  # one before it may outlast it, as a flush does
         sent = beats[(beats["sent_ns"] > whole_ns) & (beats["answered_ns"] < until_ns)]
         if unknown_from_ns(history) < until_ns:
             continue  # what a lost process sent may have been accepted
@@ -217,7 +217,8 @@ def _shown(history: History, rows: NDArray[Any], reading: StatusReading, facts: 
         mine = beats[(beats["machine"] == machine) & (beats["sent_ns"] <= reading.answered_ns)]
         # What instances that share their state had accepted they may have refused, for want of Redis's answer.
         unknown = UNKNOWN_OUTCOME if facts.instances == 1 else (*UNKNOWN_OUTCOME, *UNSERVED)
-        yield from _aged(mine, perhaps_forgotten(history, mine, facts), age, reading, evidence, unknown)
+        forgotten, apart_ns = perhaps_forgotten(history, mine, facts), clocks_apart_ns(history, facts)
+        yield from _aged(mine, forgotten, age, reading, evidence, unknown, apart_ns)
 
 
 def _aged(
@@ -227,13 +228,17 @@ def _aged(
     reading: StatusReading,
     evidence: dict[str, Any],
     unknown: tuple[Answer, ...],
+    apart_ns: int,
 ) -> Iterator[Finding]:
-    """Find a last heartbeat that is older than one that was accepted, or newer than any that can have been."""
+    """Find a last heartbeat that is older than one that was accepted, or newer than any that can have been.
+
+    By one clock it was taken, and by another, so far apart, it is so old.
+    """
     accepted = beats[(beats["got"] == Answer.ACCEPTED) & (beats["answered_ns"] < reading.sent_ns) & ~forgotten]
     if len(accepted):
         last = accepted[np.argmax(accepted["sent_ns"])]
         most_ns = reading.answered_ns - int(last["sent_ns"])
-        if age < 0 or age * SECOND_NS > most_ns + AGE_STEP_NS + slack_ns_of(most_ns):
+        if age < 0 or age * SECOND_NS > most_ns + AGE_STEP_NS + slack_ns_of(most_ns) + apart_ns:
             message = (
                 f"{evidence['worker_id']} had a heartbeat accepted that was sent at {_seconds(last['sent_ns'])}, and "
                 f"at {_when(reading)} its last one was {'none' if age < 0 else f'{age:g} s old'}"
@@ -243,7 +248,7 @@ def _aged(
     newest_ns = int(done["answered_ns"].max(initial=-1))
     least_ns = reading.sent_ns - newest_ns
     refused = beats[np.isin(beats["got"], UNSERVED) & (beats["answered_ns"] < reading.sent_ns)]
-    if age >= 0 and len(refused) and age * SECOND_NS < least_ns - AGE_STEP_NS - slack_ns_of(abs(least_ns)):
+    if age >= 0 and len(refused) and age * SECOND_NS < least_ns - AGE_STEP_NS - slack_ns_of(abs(least_ns)) - apart_ns:
         last = refused[-1]
         message = (
             f"{evidence['worker_id']} had a heartbeat refused with HTTP {last['status']} that was sent at "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
+from simulator.contract.answers import Answer, Operation
 from simulator.history.starvation import Starvation
 from simulator.limits import ANSWER_TIMEOUT_SECONDS, NETWORK_LATENCY_MAX_SECONDS
 
@@ -68,8 +69,23 @@ def healed_ns(fault: Fault) -> int:
     """
     if fault.kind.startswith(NETWORK) or fault.kind == CLOCK:
         return fault.ended_to_ns + IN_FLIGHT_NS
-    refused_for_ns = FLUSHED_FOR_NS if fault.kind in FORGETS else fault.refused_for_ns
+    refused_for_ns = FLUSHED_FOR_NS if fault.kind in FORGETS else 0
     return fault.ended_to_ns + refused_for_ns + HEALED_AFTER_NS
+
+
+def accepting_ns(fault: Fault) -> int:
+    """Return from when on a right server accepts heartbeats again, too; all else it answers as if nothing had been."""
+    return healed_ns(fault) + fault.refused_for_ns
+
+
+def refused_after(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows are heartbeats that a server refused, by 503, for as long as it may after a fault."""
+    refused = np.zeros(len(rows), dtype=np.bool_)
+    for one in history.faults:
+        if one.refused_for_ns:
+            refused |= (rows["sent_ns"] >= one.began_from_ns) & (rows["sent_ns"] <= accepting_ns(one))
+    refused &= (rows["operation"] == Operation.HEARTBEAT) & (rows["got"] == Answer.UNAVAILABLE)
+    return refused
 
 
 def _cut_off_from_ns(history: History, fault: Fault) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.excused import LOSES_NOTHING, Excused
+from simulator.checkers.excused import LOSES_NOTHING, Excused, refused_after
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import Answer, Operation
@@ -32,7 +32,8 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     """Hold what stayed unanswered of the honest fleet's requests, and of the scrapes, against its budget."""
     rows = history.rows()
     faults, slowed = Excused(history), Excused(history, late=True)
-    honest = rows[(rows["campaign"] == HONEST) & ~faults.covers(rows["sent_ns"])]
+    kept_away = faults.covers(rows["sent_ns"]) | refused_after(history, rows)
+    honest = rows[(rows["campaign"] == HONEST) & ~kept_away]
     unsent = faults.count("connecting")
     missing = int(np.isin(honest["got"], UNANSWERED).sum()) + unsent
     asked = len(honest) + unsent

@@ -191,6 +191,8 @@ def _request(path: Path, loaded: Loaded, wanted: _Wanted) -> RunRequest:
     target = wanted.target
     scenario = with_settings(loaded.scenario, target.aim.settings)
     conducted_by = conductor_options(scenario, wanted.workers, wanted.master, wanted.web_port)
+    if wanted.virtual and conducted_by is not None and not conducted_by.asked_for:
+        conducted_by = None  # what a scenario has spread out is one process's there
     if conducted_by is not None and wanted.recording is not Recording.NOTHING:
         fail("run", "--record takes what one process plays: leave out [[load]], --workers, --master and --web")
     if conducted_by is not None and any(fault.kind == DUPLICATION for fault in scenario.faults):

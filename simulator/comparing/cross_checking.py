@@ -13,6 +13,7 @@ from simulator.checkers.verdict import EXIT_CODES, Status
 from simulator.comparing.runs import read_run
 from simulator.comparing.world_lines import Says, WorldLine
 from simulator.comparing.worlds import OPEN, CrossCheck, compare_worlds
+from simulator.load.options import SPREADING
 from simulator.platform.console import print_rule
 from simulator.platform.interruptions import signals_held
 from simulator.platform.output_files import write_whole
@@ -46,7 +47,8 @@ def cross_check(request: RunRequest, console: Console) -> int:
         wanted = msgspec.structs.replace(request, held=held, on_verdict=lambda *one: found.append(one))
         for one, play in ((True, execute_virtually), (False, execute)):
             print_rule(console, "virtual" if one else "live")
-            code = play(msgspec.structs.replace(wanted, virtual=one), console)
+            by = None if one else wanted.conducted_by
+            code = play(msgspec.structs.replace(wanted, virtual=one, conducted_by=by), console)
             if code == NOT_WRITTEN:
                 return code
             if held.number is not None:
@@ -73,10 +75,8 @@ def _see_comparable(request: RunRequest) -> None:
     """Raise RunError, in the words of the flag that was given, where one of the worlds cannot play it."""
     if request.target is not None:
         raise RunError("--cross-check plays against servers of its own: leave --target away")
-    if request.conducted_by is not None:
-        raise RunError(
-            "--cross-check plays in one process: leave out [[load]], processes, --workers, --master and --web"
-        )
+    if request.conducted_by is not None and request.conducted_by.asked_for:
+        raise RunError(f"--cross-check plays its virtual half in one process: leave out {SPREADING}")
     if missing := not_yet_virtual(request.scenario):
         raise RunError(
             f"{request.scenario.name} cannot be played as --cross-check does, in virtual time, which has not yet: "

@@ -16,12 +16,18 @@ from simulator.attacks.catalogue import ShotAttack
 from simulator.checkers.verdict import EXIT_CODES, Status, worst
 from simulator.comparing.alert_turns import alert_lines
 from simulator.comparing.fault_reach import Reach, forgets, honest_reach, losing_faults, missed_turns, sent_within
+from simulator.comparing.load_reach import load_allows
 from simulator.comparing.runs import Run, named_checks
 from simulator.comparing.world_lines import Says, WorldLine, count_line
 from simulator.contract.answers import Operation, operation_name
 from simulator.fleet.requests import ROTATION_SHARE_MAX
 from simulator.history.starvation import Starvation
-from simulator.limits import CROSS_CAMPAIGN_SHARE, CROSS_CAMPAIGN_SPARE, CROSS_SHIFT_SECONDS
+from simulator.limits import (
+    CROSS_CAMPAIGN_SHARE,
+    CROSS_CAMPAIGN_SPARE,
+    CROSS_LOCUST_SHIFT_SECONDS,
+    CROSS_SHIFT_SECONDS,
+)
 from simulator.platform.wording import plural
 from simulator.scenario.metrics import MEMORY
 
@@ -41,6 +47,7 @@ ONLY_LIVE = {
     "generator": "in virtual time the harness is never late",
     "log": "a server in memory writes no log",
     MEMORY: "in virtual time the server has the harness's own memory",
+    "statistics": "in virtual time Locust counts nothing",
 }
 """What virtual time has nothing to judge of, with the reason."""
 OPEN = (Says.DIFFERS, Says.UNDECIDED)
@@ -200,6 +207,8 @@ def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
         one, other = ones.get(operation, Reach()), others.get(operation, Reach())
         name = operation_name(operation)
         allowed, why = _allowed(scenario, operation, missed)
+        users, by_users = load_allows(scenario, operation, (one.asked, other.asked), SPREAD)
+        allowed, why = allowed + users, "; ".join(filter(None, (why, by_users)))
         if scenario.faults:
             more, reason = _asked_for_faults(scenario, operation, (virtual, one), (live, other))
             allowed, why = allowed + more, "; ".join(filter(None, (why, reason if more else "")))
@@ -246,9 +255,10 @@ def _allowed(scenario: Scenario, operation: int, missed: int) -> tuple[int, str]
     if operation != Operation.HEARTBEAT:
         return 0, ""
     turns = 1 + len(fleet.stages) + len(fleet.silence)
-    shifted = min(1.0, CROSS_SHIFT_SECONDS * SECOND_NS / max(1, fleet.heartbeat_interval_ns))
+    seconds = CROSS_LOCUST_SHIFT_SECONDS if scenario.load or fleet.processes > 1 else CROSS_SHIFT_SECONDS
+    shifted = min(1.0, seconds * SECOND_NS / max(1, fleet.heartbeat_interval_ns))
     by_chance = SPREAD * math.sqrt(fleet.machines * turns)
-    why = f"machines begin and end up to {CROSS_SHIFT_SECONDS:g} s later, {plural(turns, 'time')}, and by chance"
+    why = f"machines begin and end up to {seconds:g} s later, {plural(turns, 'time')}, and by chance"
     if missed:
         why += f"; {missed:,} starts were lost to the live run's schedule"
     return math.ceil(fleet.machines * turns * shifted + by_chance) + missed, why

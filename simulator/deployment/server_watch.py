@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import trio
 
 from reference_server.wire.units import SECOND_NS
 from simulator.deployment.server_log import search_logs
-from simulator.deployment.server_process import LAST_WORDS_SECONDS, ServerProcess
+from simulator.deployment.server_process import LAST_WORDS_SECONDS
 from simulator.history.records import CpuWait, Death
 from simulator.history.starvation import MACHINE, TARGET
 from simulator.limits import LAST_WORDS_MAX_CHARACTERS, LAST_WORDS_SHOWN_MAX_CHARACTERS
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from simulator.client.known_secrets import KnownSecrets
     from simulator.deployment.own import Deployment
     from simulator.deployment.redis_process import RedisProcess
+    from simulator.deployment.server_process import ServerProcess
 
 POLL_SECONDS = 0.2
 ENDING_SECONDS = 1.0
@@ -53,11 +54,32 @@ class SandboxGauges(msgspec.Struct):
     memory_max_bytes: int | None = None
 
 
+class Watchable(Protocol):
+    """What is watched of a server: what `ServerProcess` says of itself."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """Return how it ended; None while it runs, or is down because it was told to be."""
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Return whether it has ended, and nobody told it to."""
+
+    @property
+    def words(self) -> str:
+        """Return the end of what it wrote."""
+
+    @property
+    def memory_peak_bytes(self) -> int | None:
+        """Return the most memory that it has taken; None where that is not known."""
+
+
 class _Watched(msgspec.Struct):
     """A server, and when it was last seen to run. Without a `needed` one the run cannot go on."""
 
     name: str
-    process: ServerProcess
+    process: Any
+    """A `Watchable`."""
     needed: bool
     seen_ns: int
     memory_bytes: int | None = None
@@ -76,12 +98,15 @@ class _Metered(msgspec.Struct):
 class ServerWatch:
     """Watches what is given to `add`, which has a name there or the watch's.
 
-    `deaths` are of those that ended by themselves.
+    `deaths` are of those that ended by themselves. `clock` shows monotonic nanoseconds.
     """
 
-    def __init__(self, progress: Gauges, name: str = "the server") -> None:
+    def __init__(
+        self, progress: Gauges, name: str = "the server", clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._progress = progress
         self._name = name
+        self._clock = clock
         self._watched: list[_Watched] = []
         self._metered: list[_Metered] = []
         self._target_port: int | None = None
@@ -93,8 +118,12 @@ class ServerWatch:
     def add(self, process: ServerProcess, name: str = "", *, needed: bool = True) -> None:
         """Watch a server from now on; the memory that it takes is the run's where it is needed."""
         name = name or self._name
-        self._watched.append(_Watched(name, process, needed, self._now()))
+        self.add_watchable(process, name, needed=needed)
         self.add_processes(name, process.processes)
+
+    def add_watchable(self, process: Watchable, name: str = "", *, needed: bool = True) -> None:
+        """Watch a server from now on whose waits for a CPU are nobody's: one in memory, say."""
+        self._watched.append(_Watched(name or self._name, process, needed, self._now()))
 
     def search_logs(self, known: KnownSecrets, *, others_play: bool) -> LogSearch:
         """Look for secrets in all that the servers have logged which are watched.
@@ -117,7 +146,7 @@ class ServerWatch:
 
     def add_processes(self, name: str, processes: Callable[[], Sequence[int]]) -> None:
         """Measure from now on how long processes, which are one thing that answers depend on, wait for a CPU."""
-        meter = WaitMeter(lambda: read_waits(processes()), time.monotonic_ns())
+        meter = WaitMeter(lambda: read_waits(processes()), self._clock())
         self._metered.append(_Metered(name, next(iter(processes()), NO_PROCESS), meter, []))
 
     def add_target(self, port: int) -> None:
@@ -140,12 +169,12 @@ class ServerWatch:
             if (TARGET, process) not in known:
                 self.add_processes(TARGET, partial(_only, process))
         if not behind.whole and (MACHINE, NO_PROCESS) not in known:
-            meter = CrowdMeter(os.cpu_count() or 1, time.monotonic_ns())
+            meter = CrowdMeter(os.cpu_count() or 1, self._clock())
             self._metered.append(_Metered(MACHINE, NO_PROCESS, meter, []))
 
     def cpu_waits(self) -> list[CpuWait]:
         """Measure once more, and return how long who waited for a CPU, in the run's time."""
-        self._measure(time.monotonic_ns())
+        self._measure(self._clock())
         began_ns = self._progress.started_ns
         return [
             CpuWait(one.who, one.process, waited.from_ns - began_ns, waited.to_ns - began_ns, waited.waited_ns)
@@ -162,7 +191,7 @@ class ServerWatch:
                 one.waits.append(waited)
 
     def _now(self) -> int:
-        return time.monotonic_ns() - self._progress.started_ns
+        return self._clock() - self._progress.started_ns
 
     @property
     def why_down(self) -> str:
@@ -188,7 +217,7 @@ class ServerWatch:
         """Note who has ended by itself since; returns whether one is down that the run needs."""
         async with self._looking:
             down = False
-            self._measure(time.monotonic_ns(), MEASURED_NS)
+            self._measure(self._clock(), MEASURED_NS)
             for one in self._watched:
                 if one.process.exit_code is None:
                     one.seen_ns = self._now()

@@ -25,6 +25,7 @@ from simulator.fuzzing.ingredients import (
 )
 from simulator.fuzzing.mishaps import draw_mishaps
 from simulator.fuzzing.room import keep_certificates, meet_victims
+from simulator.fuzzing.users import draw_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +99,8 @@ class Drawing(Draws):
         for habit in habits:
             _ADDED[habit](self, document, seconds)
         mishaps = draw_mishaps(document, seconds, self._seed, self._weigh)
-        return Drawn(document, (*_kept(attacks, document), *settings, *habits, *mishaps))
+        users = draw_users(document, seconds, self._seed, self._weigh)
+        return Drawn(document, (*_kept(attacks, document), *settings, *habits, *mishaps, *users))
 
     def draw_for_target(self) -> Drawn:
         """Return a short scenario for a deployment that is as it is: no settings, faults or market of its own."""

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from simulator.fuzzing.documents import Document
 
-DROPPED = ("market", "fleet.silence", "fleet.clocks", "fleet.certificate_rotation", "fleet.jitter", "metrics_interval")
+DROPPED = (
+    "load",
+    "market",
+    "fleet.silence",
+    "fleet.clocks",
+    "fleet.certificate_rotation",
+    "fleet.jitter",
+    "metrics_interval",
+)
 """What a scenario can do without as a whole."""
 OTHER_SEEDS = 6
 """How many are tried for each attack and fault that is left out: each is one more run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.fleet.load_users import DASHBOARD, FORUM, MARKET, ONBOARDING
 from simulator.worlds.plan import level_at, machines_wanted
 
 if TYPE_CHECKING:
@@ -11,10 +12,10 @@ if TYPE_CHECKING:
 
 MACHINE, ATTACKER = "ProviderMachine", "Attacker"
 USERS = {
-    "owner-dashboard": "OwnerDashboard",
-    "owner-onboarding": "OwnerOnboarding",
-    "agent-market": "AgentMarket",
-    "forum-crowd": "ForumCrowd",
+    DASHBOARD: "OwnerDashboard",
+    ONBOARDING: "OwnerOnboarding",
+    MARKET: "AgentMarket",
+    FORUM: "ForumCrowd",
 }
 """The classes behind the names that scenarios use."""
 

@@ -15,6 +15,8 @@ LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 """What every process of Locust runs."""
 MASTER_PORT = 5557
 """Locust's own default."""
+SPREADING = "--workers, --master and --web"
+"""The flags that ask for it, for people who have to leave them out."""
 START_SECONDS = 100.0
 """How long a test may take to begin."""
 WORKERS_SECONDS = 90.0
@@ -40,6 +42,11 @@ class ConductorOptions(msgspec.Struct, frozen=True):
     """The flags that asked for this, beyond what the scenario says."""
     start_seconds: float = START_SECONDS
     workers_seconds: float = WORKERS_SECONDS
+
+    @property
+    def asked_for(self) -> bool:
+        """Return whether flags ask for it, and not only the scenario."""
+        return bool(self.options) or self.web_port is not None
 
 
 def conductor_options(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,6 +25,7 @@ from simulator.client.witness import Witness
 from simulator.contract.answers import Answer, Operation, operation_name
 from simulator.fleet.accounts import ACCOUNTS, WITHDRAWALS, AccountReader
 from simulator.fleet.acts import Acts, Ask, CutOffError, Reconnect, Reply, Sleep
+from simulator.fleet.load_users import Crowd
 from simulator.fleet.market_acts import MarketActs
 from simulator.fleet.requests import ANY_OWNER, ApiCall, owner_headers
 from simulator.history.losses import Loss, loss_of_close
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from simulator.client.answers import HttpAnswer
     from simulator.client.target import Target
     from simulator.fleet.acts import Act, ActStep, Exchanged
-    from simulator.fleet.agents import Agent, AgentHabits
+    from simulator.fleet.agents import AgentHabits
     from simulator.load.messages import Begin
 
 READ_BYTES = 65_536
@@ -67,13 +69,13 @@ class OwnersPart:
         self.target = target
         self.history = History()
         self.witness = Witness(self.history, self.now)
-        self.owners = owners
         self.rotation_ns = rotation_ns
-        self.habits = habits
         self.progress = Progress()
-        self.agents: list[Agent] = []
-        self.machine_numbers = count(first_machine)
         self.prefix = f"{begin.order.prefix}-o{begin.shard}"
+        self.crowd = Crowd(
+            self.history, target.token, self.prefix, owners, habits, self.progress, partial(next, count(first_machine)),
+            target.lacks,
+        )  # fmt: skip
         self._user_numbers = count()
         self._cursor = Cursor(self.history)
         self._asking = 0
@@ -136,7 +138,7 @@ class OwnersPart:
         """Read the accounts of this part's agents, once they have ended, within bounds of time and number."""
         pool, asked_ns = Pool(ACCOUNTS_MAX_CONCURRENT), self.now()
         readers: list[AccountReader] = []
-        for agent in self.agents:
+        for agent in self.crowd.agents:
             if agent.caller is not None and len(readers) < ACCOUNTS_READ_MAX:
                 session = OwnerSession(self, environment, self.new_user(), last=True)
                 reader = AccountReader(session.market, agent.caller, agent.withdrawals)
@@ -144,8 +146,9 @@ class OwnersPart:
                 pool.spawn(self._read_account, session, reader)
         pool.join(ACCOUNTS_PATIENCE_SECONDS)
         pool.kill()
-        if (read := len(self.history.accounts_shown)) < len(self.agents):
-            why = f"{len(self.agents) - read} of {len(self.agents)} could not be read"
+        agents = len(self.crowd.agents)
+        if (read := len(self.history.accounts_shown)) < agents:
+            why = f"{agents - read} of {agents} could not be read"
             self.history.trouble(asked_ns, ACCOUNTS, why)
         if unrested := sum(reader.unrested for reader in readers):
             self.history.trouble(self.now(), WITHDRAWALS, f"{unrested} had not come to rest when the run ended")

@@ -17,7 +17,6 @@ from simulator.limits import SHARD_OTHER_MACHINES_MAX
 from simulator.load.bridge import ShardBridge
 from simulator.load.host_clock import read_boot_id, read_network_host
 from simulator.load.messages import Begin, pack, unpack
-from simulator.load.mix import USERS
 from simulator.load.ordered import scenario_of, target_of
 from simulator.load.owners import OwnerSession, OwnersPart
 from simulator.load.statistics import merge_tallies
@@ -101,9 +100,9 @@ class WorkerNode:
             raise RuntimeError("no test has begun")
         return self._owners
 
-    def rate_of(self, user: str) -> float:
-        """Return how often a second a class of owners asks."""
-        return self._rates.get(user, 1.0)
+    def rate_of(self, kind: str) -> float:
+        """Return how often a second each user of a kind asks."""
+        return self._rates.get(kind, 1.0)
 
     # --- what the master tells
 
@@ -114,7 +113,7 @@ class WorkerNode:
             raise TypeError(f"not the beginning of a test: {type(begin).__name__}")
         self._end()
         scenario = scenario_of(begin.order)
-        self._rates = {USERS[load.user]: load.rate for load in scenario.load}
+        self._rates = {load.user: load.rate for load in scenario.load}
         order, options = begin.order, scenario.fleet
         prefix = order.prefix if order.policies is not None else f"{order.prefix}-s{begin.shard}"
         owners = self._owners = OwnersPart(

@@ -18,14 +18,16 @@ from simulator.deployment.identity_provider import IdentityProvider
 from simulator.deployment.server_process import environ_of
 from simulator.deployment.server_watch import ServerWatch
 from simulator.limits import VIRTUAL_SECONDS_AFTER
+from simulator.load.options import SPREADING
 from simulator.running.aborting import LOOK_SECONDS, failed_threshold
 from simulator.running.run import RunError, ends_noted, execute, play
 from simulator.scenario.metrics import MEMORY
 from simulator.scenario.values import NETWORK_FAULTS
+from simulator.worlds.harness_failure import describe_failure
 from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.virtual.faults import FAULT_ACTIONS, VirtualFaults
-from simulator.worlds.virtual.scheduling import run_seeded
+from simulator.worlds.virtual.scheduling import HangError, run_seeded
 from simulator.worlds.virtual.world import VirtualWorld, seeded_token
 
 if TYPE_CHECKING:
@@ -64,8 +66,6 @@ def _if(there: object, what: str) -> str:
 
 NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     _faults,
-    lambda scenario: _if(scenario.load, "[[load]]"),
-    lambda scenario: _if(scenario.fleet.processes > 1, "several processes ([fleet] processes)"),
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
 )
@@ -94,7 +94,7 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
     if request.target is not None:
         raise RunError("--virtual plays against a server of its own in memory: leave --target away")
     if request.conducted_by is not None:
-        raise RunError("--virtual plays in one process: leave out [[load]], --workers, --master and --web")
+        raise RunError(f"--virtual plays in one process: leave out {SPREADING}")
     if missing := not_yet_virtual(request.scenario):
         raise RunError(
             f"{request.scenario.name} cannot be played in virtual time, which has not yet: {'; '.join(missing)}. "
@@ -113,8 +113,19 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
     if request.scenario.faults or sides:  # of which servers say more than anybody wants to read beside a run
         logging.getLogger("hatchfarm").addHandler(logging.NullHandler())
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
-    start = partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock)
+    start = partial(_start, partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock))
     return request, start, partial(_work, world, sides)
+
+
+def _start(
+    run: Callable[..., object], main: Callable[..., object], request: RunRequest, outcome: RunState, *more: object
+) -> None:
+    """Run in virtual time. A run that hangs has failed, which its verdict says, as of any fault of the harness."""
+    try:
+        run(main, request, outcome, *more)
+    except HangError as error:
+        outcome.failure = error
+        outcome.interrupted = describe_failure(error, outcome.progress.elapsed_ns / SECOND_NS)
 
 
 def _add_sides(world: VirtualWorld, scenario: Scenario) -> dict[str, Target]:

@@ -12,6 +12,7 @@ import msgspec
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
+from simulator.fleet.load_users import LOAD_USERS
 from simulator.limits import SCENARIO_DEPTH_MAX
 from simulator.platform.wording import nearest, plural
 from simulator.scenario.clock_problems import clock_problems
@@ -25,7 +26,7 @@ from simulator.scenario.source import SourceError, read_source
 from simulator.scenario.source_lines import Problem, line_at, lines_of
 from simulator.scenario.substituting import comes_of, known_keys, substitute
 from simulator.scenario.threshold_problems import threshold_problems
-from simulator.scenario.values import FAULTS, LASTING_FAULTS, LOAD_USERS, Expressions, Scenario, SettingValues
+from simulator.scenario.values import FAULTS, LASTING_FAULTS, Expressions, Scenario, SettingValues
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

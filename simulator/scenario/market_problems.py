@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
-from simulator.scenario.values import DOWN_FAULTS, MARKET_USERS
+from simulator.fleet.load_users import MARKET_USERS
+from simulator.scenario.values import DOWN_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ from reference_server.wire.units import SECOND_NS, drifted_ns
 from simulator import limits
 from simulator.attacks import CATALOGUE
 from simulator.fleet.hardware import HARDWARE
+from simulator.fleet.load_users import LOAD_USERS
 from simulator.scenario.kinds import Duration, Offset, Share, Table
 from simulator.scenario.market_values import MarketOptions  # noqa: TC001 - a Struct resolves its annotations
 
@@ -176,13 +177,8 @@ class AttackOptions(Table, frozen=True, kw_only=True):
     share: Annotated[Share, Meta(description="The share of the machines with right clocks that are its victims.")] = 0.1
 
 
-MARKET_USERS = ("agent-market", "forum-crowd")
-"""Users that are agents."""
-LOAD_USERS = ("owner-dashboard", "owner-onboarding", *MARKET_USERS)
-
-
 class LoadOptions(Table, frozen=True, kw_only=True):
-    """Users of one kind, whom Locust starts and stops: as many as the stages say, each acting `rate` times a second."""
+    """Users of one kind, who come and go: as many as the stages say, each acting `rate` times a second."""
 
     user: Annotated[
         str,

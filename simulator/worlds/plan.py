@@ -169,8 +169,13 @@ def steady_until(options: FleetOptions, elapsed_ns: int) -> float:
     """Return until when, in ns, as many machines are wanted as at a moment: infinite after the last stage."""
     if not options.stages:
         return elapsed_ns if elapsed_ns < options.own_ramp_ns else math.inf
+    return steady_level_until(options.stages, elapsed_ns)
+
+
+def steady_level_until(stages: Sequence[Stage], elapsed_ns: int) -> float:
+    """Return until when, in ns, `level_at` says the same as at a moment: infinite after the last stage."""
     level = end_ns = 0
-    for stage in options.stages:
+    for stage in stages:
         begin_ns, end_ns = end_ns, end_ns + stage.duration_ns
         if elapsed_ns < end_ns:
             if stage.target == level:

@@ -189,6 +189,22 @@ def tape_act(tape: Tape, ask: Ask, exchanged: Exchanged, source: str | None, aut
     )  # fmt: skip
 
 
+class ActRecorder:
+    """Records what honest owners and agents ask from one address: as rows, and on tape where there is one."""
+
+    def __init__(self, history: History, source: str | None, authority: str, tape: Tape | None) -> None:
+        self._history = history
+        self._source = source
+        self._authority = authority
+        self._tape = tape
+
+    def record(self, ask: Ask, exchanged: Exchanged) -> None:
+        """Record one exchange."""
+        record_asked(self._history, ask, exchanged, self._source, self._authority)
+        if self._tape is not None:
+            tape_act(self._tape, ask, exchanged, self._source, self._authority)
+
+
 def status_of(reply: Reply) -> int:
     """Return what a row has for a status: the answer's own, or what stands for how it was lost."""
     return reply.status or lost_status(reply.loss, reply.ended_ns - reply.sent_ns)

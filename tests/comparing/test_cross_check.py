@@ -152,8 +152,8 @@ def test_alerts_that_come_at_another_time_differ(scenario: Scenario, right: Run,
         (["--virtual"], "leave --virtual away"),
         (["--target", "http://127.0.0.1:9", "--token", "x"], "leave --target away"),
         (["--set", "server.command=['true']"], "leave --cross-check away"),
-        (["--workers", "2"], "--cross-check plays in one process"),
-        (["--web"], "--cross-check plays in one process"),
+        (["--workers", "2"], "virtual half in one process: leave out --workers"),
+        (["--web"], "virtual half in one process: leave out --workers"),
     ],
 )
 def test_what_cannot_be_played_in_both_worlds_is_a_usage_error(flags: list[str], named: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from reference_server.about import setting_names, settings_problem
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks import CATALOGUE
+from simulator.fleet.load_users import LOAD_USERS, MARKET_USERS
 from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import as_toml
 from simulator.fuzzing.drawing import Drawing
@@ -66,7 +67,8 @@ def test_all_that_there_is_is_drawn_and_attacks_that_are_left_out_exist() -> Non
         coverage.add(Drawing(seed, coverage.weigh).draw().ingredients, frozenset())
     mishaps = {kind for kinds in MISHAPS.values() for kind in kinds} | NETWORK_FAULTS
     assert {*coverage.drawn} == {
-        *attacks_drawn(), *SETTINGS, *MARKET_SETTINGS, *HABITS, MEMORY, *DEPLOYMENTS, *mishaps, CLOCK_FAULT
+        *attacks_drawn(), *SETTINGS, *MARKET_SETTINGS, *HABITS, MEMORY, *DEPLOYMENTS, *mishaps, CLOCK_FAULT,
+        *LOAD_USERS,
     }  # fmt: skip
     assert set(CATALOGUE) >= TOO_LONG
 
@@ -80,6 +82,14 @@ def test_partitions_last_longer_than_clients_wait_sometimes() -> None:
     )
     assert lengths[True]
     assert lengths[False]
+
+
+def test_some_scenarios_have_users_and_agents_come_only_to_a_market() -> None:
+    drawn = [Drawing(seed, evenly).draw().document for seed in range(300)]
+    users = [(load["user"], "market" in one) for one in drawn for load in one.get("load", ())]
+    assert 10 < len(users) < 60
+    assert all(market for user, market in users if user in MARKET_USERS)
+    assert not any("faults" in one for one in drawn if "load" in one)
 
 
 def test_what_was_drawn_less_often_and_what_showed_something_new_comes_next() -> None:

@@ -97,3 +97,10 @@ def test_what_fails_by_another_seed_with_less_in_it_is_made_that_small() -> None
     smallest, _ = shrink(whole, fails, 2000)
     assert size_of(smallest) | {"faults": 1, "attacks": 0, "machines": 1} == size_of(smallest)
     assert fails(smallest)
+
+
+def test_users_are_left_out_where_nothing_needs_them_and_stay_where_something_does() -> None:
+    whole = largest(lambda one: "load" in one)
+    assert "load" not in shrink(whole, lambda _one: True, 1000)[0]
+    smallest, _ = shrink(whole, lambda one: "load" in one, 1000)
+    assert size_of(smallest) | {"machines": 1, "attacks": 0, "settings": 0} == size_of(smallest)

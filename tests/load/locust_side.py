@@ -144,13 +144,6 @@ def merge(pieces: list[list[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
-def heard_from(shown: Any) -> list[str]:
-    """Return the machines of a page that a dashboard may ask for."""
-    from simulator.load.users import _heard_from  # noqa: PLC0415 - in this process only
-
-    return _heard_from(shown)
-
-
 def early_user() -> list[str]:
     """Say in which order a test begins, and a user who was started before it gets what owners share."""
     from types import SimpleNamespace  # noqa: PLC0415 - as below
@@ -226,7 +219,6 @@ def _answer(line: str) -> dict[str, Any]:
         "dispatch": dispatch,
         "ticks": ticks,
         "merge": merge,
-        "heard_from": heard_from,
         "early_user": early_user,
     }
     try:

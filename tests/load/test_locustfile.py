@@ -158,21 +158,3 @@ def test_a_user_whom_locust_starts_before_its_test_has_begun_waits_for_that() ->
     """As on a worker that comes late: Locust gives it users at once, and the master its part of the run after that."""
     with locust_side() as side:
         assert side.ask("early_user") == ["begun", "owner-o3"]
-
-
-def test_a_dashboard_asks_only_for_machines_that_were_heard_from() -> None:
-    """The contract has no status of others, and a page may be anything where a server is wrong."""
-    page = [
-        {"worker_id": "wrk_1", "age_seconds": 3},
-        {"worker_id": "wrk_2", "age_seconds": -1, "stale": True},
-        {"worker_id": "wrk_3", "age_seconds": 0.0},
-        {"age_seconds": 3},
-        {"worker_id": "wrk_4"},
-        "wrk_5",
-        None,
-    ]
-    with locust_side() as side:
-        assert side.ask("heard_from", shown=page) == ["wrk_1", "wrk_3"]
-        nothings: list[Any] = [None, {}, "words", 7, []]
-        for nothing in nothings:
-            assert side.ask("heard_from", shown=nothing) == []

@@ -9,8 +9,11 @@ import pytest
 import trio
 
 from reference_server.adapters.identity.fetching import Fetcher
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
-from simulator.attacks.script import ScriptAttack
+from simulator.attacks.replay_faults import AfterRestart
+from simulator.attacks.script import BeginFault, Claim, SandboxOptions, Script, ScriptAttack, ScriptContext
+from simulator.contract.answers import Answer
 from simulator.deployment.identity_provider import IdentityProvider
 from simulator.worlds.virtual.vouching import VouchingTransport
 from tests.faults.planted import PLANTED
@@ -58,14 +61,49 @@ def test_they_are_the_same_for_the_same_seed() -> None:
     assert len({played(*names, seconds=20).digest for _ in range(2)}) == 1
 
 
+def proven(run: Played, campaign: int) -> tuple[list[tuple[str, bool | None]], list[tuple[int, int]]]:
+    """Return what an attack claimed, and how its requests were answered, but for what it waits for."""
+    rows = run.history.rows()
+    mine = rows[(rows["campaign"] == campaign) & (rows["got"] != Answer.UNAVAILABLE)]
+    answers = list(zip(mine["got"].tolist(), mine["status"].tolist(), strict=True))
+    return [(one.rule, one.held) for one in run.history.claims if one.campaign == campaign], answers
+
+
 def test_one_of_them_does_nothing_to_the_servers_of_another() -> None:
     """Each of them restarts, stops or confuses what it has, at the same time as the others."""
-    alone = {name: len(played(name).history.claims) for name in SANDBOXED}
     together = played(*SANDBOXED)
-    claims = dict.fromkeys(range(1, len(SANDBOXED) + 1), 0)
-    for one in together.history.claims:
-        claims[one.campaign] += 1
-    assert list(claims.values()) == [alone[name] for name in SANDBOXED]
+    for number, name in enumerate(SANDBOXED, 1):
+        claimed, answered = proven(played(name), 1)
+        assert proven(together, number)[0] == claimed
+        assert set(proven(together, number)[1]) == set(answered)
+
+
+def test_a_server_of_theirs_that_fails_is_an_outage_and_says_by_what() -> None:
+    fails = "self._room.set()\n    if batch and self._api.nonces is not None: raise LookupError('torn')"
+    with planted((Edit("reference_server.pipeline.resolving", "Resolver._take", "self._room.set()", fails),)):
+        run = played("replay.redis-down", seconds=20)
+    assert run.code == 1, run.printed
+    (death,) = run.history.deaths
+    assert death.server == "a server of replay.redis-down's own"
+    assert death.words.endswith("LookupError: torn")
+    assert 3 * SECOND_NS <= death.died_from_ns <= death.died_to_ns <= 6 * SECOND_NS
+    assert "FAILED outage" in run.printed
+
+
+class Pausing(AfterRestart):
+    name = "replay.after-restart"
+    sandbox = SandboxOptions()
+
+    def script(self, context: ScriptContext) -> Script[None]:
+        yield BeginFault("server.pause")
+        yield Claim("paused", held=True, message=f"it is, by {context.now()}")
+
+
+def test_a_server_of_theirs_that_stands_still_at_its_end_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CATALOGUE, Pausing.name, Pausing)
+    run = played(Pausing.name, seconds=20)
+    assert [one.rule for one in run.history.claims] == ["paused"]
+    assert not run.verdict["interrupted"]
 
 
 FORGETS = {one.name: one.edits for one in PLANTED}

@@ -8,6 +8,7 @@ import pytest
 
 from reference_server.http.patience import Patience
 from simulator.contract.answers import Answer
+from simulator.fleet.load_users import LOAD_USERS
 from simulator.fuzzing.documents import as_toml
 from simulator.fuzzing.drawing import Drawing
 from simulator.history.tables import history_digest
@@ -43,6 +44,9 @@ rate = 4
 share = 0.5
 """
 """Much of a fleet at once, with all that ends a round: rotations, silences, refusals, attacks, and machines that go."""
+USERS = "".join(
+    f'[[load]]\nuser = "{user}"\nrate = 3\nstages = [{{ duration = "1s", target = 3 }}]\n' for user in LOAD_USERS
+)
 LATE_ONES = """
 version = 1
 name = "late"
@@ -114,6 +118,15 @@ def test_a_fleet_plays_the_same_in_rounds_and_without(counted: Counted, server: 
 def test_nothing_is_played_in_rounds_through_a_network_that_may_be_at_fault(counted: Counted) -> None:
     assert len(play(1, FLEET + LATE).history.rows())
     assert not counted.turns
+
+
+def test_a_fleet_among_users_plays_the_same_in_rounds_and_without(counted: Counted) -> None:
+    text = FLEET + USERS
+    history = play_tiny(1, text)
+    turns = counted.turns
+    counted.on = False
+    assert history_digest(play_tiny(1, text)) == history_digest(history)
+    assert turns
 
 
 @pytest.mark.parametrize("seed", DRAWN)

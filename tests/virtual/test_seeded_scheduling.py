@@ -10,7 +10,7 @@ import random  # noqa: TID251 - its type
 import subprocess
 import sys
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -237,6 +237,54 @@ def test_what_is_shielded_and_waits_for_nothing_that_could_come_is_cut_off_and_n
     with pytest.raises(HangError, match=r"_wait_for_nothing \(tests/virtual/test_seeded_scheduling.py:[0-9]+\)$"):
         run_seeded(main, seed=1, seconds_max=2, clock=clock)
     assert len(cleaned_up) == 5
+
+
+async def _look_again_and_again() -> None:
+    with trio.CancelScope(shield=True):
+        while True:  # noqa: ASYNC110 - whoever looks like this is to be found
+            await trio.sleep(10)
+
+
+async def _go_on() -> None:
+    with trio.CancelScope(shield=True), suppress(trio.Cancelled):
+        await trio.sleep_forever()
+
+
+async def _cannot_be_reached() -> None:
+    await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("wait", [_look_again_and_again, _go_on])
+def test_whoever_does_not_let_a_run_end_is_named(wait: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+
+    with pytest.raises(HangError, match=wait.__name__):
+        run_seeded(main, seed=1, seconds_max=2)
+
+
+@pytest.mark.timeout(60)
+def test_what_failed_before_a_run_hung_is_what_it_is_raised_from() -> None:
+    clock = JumpingClock()
+    clock.at(SECOND_NS, lambda: 1 // 0)
+    with pytest.raises(HangError) as raised:
+        run_seeded(_wait_for_nothing, [], 0, seed=1, clock=clock)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its tasks have no end of their own
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_what_nobody_can_reach_is_named_too() -> None:
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cannot_be_reached)
+
+    with pytest.raises(HangError, match="_cannot_be_reached"):
+        run_seeded(main, seed=1, seconds_max=2)
+    gc.collect()
 
 
 @pytest.mark.timeout(60)

@@ -20,7 +20,7 @@ from simulator.running.run import RunRequest
 from simulator.running.virtual import not_yet_virtual, play_virtually
 from simulator.scenario.loading import load_scenario, parse_scenario
 from simulator.worlds.progress import Kind
-from tests.planted_bugs.faults import FAULTS
+from tests.planted_bugs.faults import FAULTS, Edit
 from tests.planted_bugs.faulty_server import planted
 from tests.support.invoking import invoke
 from tests.support.tiers import SOAK
@@ -175,6 +175,18 @@ def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, pr
     result = invoke(app, ["run", str(path), "--virtual", "--out", str(tmp_path)])
     assert result.exit_code == 2
     assert printed in result.output
+
+
+def test_a_run_that_hangs_at_its_end_has_a_verdict_that_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(SCENARIO, encoding="utf-8")
+    hangs = "self._connections.clear()\n    await trio.sleep_forever()"
+    closing = Edit("simulator.worlds.players.scripts", "_Performance.close", "self._connections.clear()", hangs)
+    with planted((closing,)):
+        result = invoke(app, ["run", str(path), "--virtual", "--no-reports", "--out", str(tmp_path)])
+    assert result.exit_code == 3, result.output
+    assert "in close (<_Performance.close with a fault>:" in " ".join(result.output.split())
+    assert [*tmp_path.glob("small/2*/harness-failure.txt")]
 
 
 BESIDE = """

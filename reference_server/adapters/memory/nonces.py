@@ -55,6 +55,10 @@ class SharedNonces:
         """Return whether all that may still be replayed is known here."""
         return now.monotonic_ns >= (self._blind_until_ns if fresh else max(self._blind_until_ns, self._young_until_ns))
 
+    def is_whole_now(self, *, fresh: bool) -> bool:
+        """Return whether it is up and whole; whether it is whole only a clock of its own can tell."""
+        return not self.down and (self._clock is None or self.is_whole(self._clock.now(), fresh=fresh))
+
     def remember(self, request: NonceRequest) -> Reservation:
         """Reserve one nonce, whether or not others were forgotten."""
         now = self.now(request)
@@ -82,15 +86,22 @@ class MemoryNonces:
         self._shared = shared
         self._fresh = fresh
         self._pause = pause
-        self._sharing = True
-        """Whether the last that was asked was answered, by what knows all that it has to."""
+        self._answered = True
+        """Whether the last that was asked was answered."""
+        self._unheard: set[tuple[str, str]] = set()
+        """Nonces that were reserved for this instance, which was not told."""
         self._unwritten: list[NonceRequest] = []
         self._fallbacks = self._conflicts = 0
+
+    @property
+    def sharing(self) -> bool:
+        """Return whether nonces are now reserved outside: it answers, and knows all that it has to."""
+        return self._answered and self._shared.is_whole_now(fresh=self._fresh)
 
     def figures(self) -> Sequence[Figure]:
         """Return what the metrics show of it."""
         return nonce_figures(
-            sharing=self._sharing,
+            sharing=self.sharing,
             owed=len(self._unwritten),
             fallbacks=self._fallbacks,
             conflicts=self._conflicts,
@@ -107,10 +118,13 @@ class MemoryNonces:
             await self._pause()
             if not self._shared.down:
                 reservations = [self._shared.reserve(request, fresh=self._fresh) for request in asked]
+                reserved = {(one.worker_id, one.nonce) for one in _reserved(asked, reservations)}
+                self._unheard |= reserved
                 await self._pause()
-                self._sharing = Reservation.UNAVAILABLE not in reservations
+                self._unheard -= reserved
+                self._answered = True
                 return reservations
-        self._sharing = False
+        self._answered = False
         return None
 
 
@@ -137,6 +151,11 @@ class FallbackNonces(MemoryNonces):
         if not fresh:
             self._own.forget(now)
         self._alone = False
+
+    @property
+    def sharing(self) -> bool:
+        """Return whether nonces are now reserved outside, and not here."""
+        return super().sharing and not self._alone
 
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
         """Reserve each nonce in turn: in one step outside, or here."""
@@ -171,11 +190,12 @@ class FallbackNonces(MemoryNonces):
         with suppress(SharedDown), trio.move_on_after(REDIS_WAIT_SECONDS):
             await self._pause()
             if not self._shared.down:
-                written = [self._shared.remember(request) for request in self._unwritten]
-                self._conflicts += written.count(Reservation.REPLAYED)
+                for one in self._unwritten:
+                    own = (one.worker_id, one.nonce) in self._unheard
+                    self._conflicts += self._shared.remember(one) is Reservation.REPLAYED and not own
                 self._unwritten = []
                 await self._pause()
-                self._sharing = True
+                self._answered = True
                 return True
         return False
 

@@ -25,6 +25,10 @@ async def _renew_nothing(step: RenewPolicy) -> int:
     raise TypeError(f"{step.owner_id} has no policy here that could be renewed")
 
 
+async def _at_once() -> None:
+    """Wait for nothing."""
+
+
 class ActPlayer:
     """Plays scripts against a target. `renew` makes an owner another policy, and returns the time after it."""
 
@@ -49,15 +53,25 @@ class ActPlayer:
         async with self.connection(source) as connection:
             return await self.play_on(connection, script)
 
-    async def play_on(self, connection: ControlConnection, script: Act[_Result]) -> _Result:
-        """Play a script on a connection that others go on with."""
+    async def play_on(
+        self, connection: ControlConnection, script: Act[_Result], pace: Callable[[], Awaitable[None]] = _at_once
+    ) -> _Result:
+        """Play a script on a connection that others go on with, and wait for `pace` before each request but its first.
+
+        What it raises ends the act there.
+        """
         sent: Any = None
+        asked = False
         while True:
             try:
                 step = script.send(sent)
             except StopIteration as end:
                 result: _Result = end.value
                 return result
+            if isinstance(step, Ask):
+                if asked:
+                    await pace()
+                asked = True
             sent = await self._do(script, step, connection)
 
     async def _do(self, script: Act[_Result], step: ActStep, connection: ControlConnection) -> Any:

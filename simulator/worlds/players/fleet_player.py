@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -118,7 +119,8 @@ class FleetPlayer:
             target, history, progress, shard_rng, self.now, wall, self._metrics(), self._call,
             scenario.fleet.jitter, tape, work=self._work,
         )  # fmt: skip
-        self._numbers = count(first + len(self.fleet))
+        self.new_number = partial(next, count(first + len(self.fleet)))
+        """Number a machine that is none of the fleet's."""
         self._player = ScriptPlayer(
             target, history, progress, self.now, self._context, self._join, script_rng, tape, sides, share.shard,
             sandboxes=world.sandboxes, server=scenario.server,
@@ -284,7 +286,7 @@ class FleetPlayer:
             rng=rng,
             now=self.now,
             wall=self._wall,
-            new_number=lambda: next(self._numbers),
+            new_number=self.new_number,
             interval_ns=scenario.fleet.heartbeat_interval_ns,
             rotation_ns=scenario.fleet.certificate_rotation_ns,
             end_ns=scenario.duration_ns,

@@ -10,6 +10,7 @@ import trio
 
 from reference_server.wire.units import SECOND_NS
 from simulator.worlds.plan import machines_wanted, steady_until
+from simulator.worlds.players.crowd_player import CrowdPlayer
 from simulator.worlds.players.fleet_player import FleetPlayer
 from simulator.worlds.players.market_player import MarketPlayer
 from simulator.worlds.players.observing import Observer
@@ -65,6 +66,9 @@ class FleetRun:
         owner_ids = self.player.owner_ids
         self._observer = Observer(scenario, seed, target, history, progress, self.now, owner_ids, clock.wall_ns)
         self._market = MarketPlayer(scenario, seed, target, history, progress, self.now, prefix, owner_ids, tape)
+        self._crowd = CrowdPlayer(
+            scenario, seed, target, history, progress, self.now, prefix, owner_ids, self.player.new_number, tape
+        )
 
     async def run(self) -> None:
         """Run to the scenario's end; cancel it to end it early. The history holds what is known either way.
@@ -91,6 +95,8 @@ class FleetRun:
                 nursery.start_soon(self._world.watch, self._history, progress, self.now)
                 nursery.start_soon(self._observer.watch)
                 nursery.start_soon(self._market.play)
+                if scenario.load:
+                    nursery.start_soon(self._crowd.play)
                 if self._faults is not None:
                     nursery.start_soon(self._faults.play, self.now)
                 await trio.sleep(scenario.duration_ns / SECOND_NS)
@@ -103,7 +109,7 @@ class FleetRun:
                         nursery.start_soon(partial(self._world.watch, self._history, progress, self.now, ending=True))
                         with progress.ending.wait(trio.CancelScope()):
                             await player.finish(self._patience.last_answers_seconds)
-                            await self._market.finish()
+                            await self._market.finish(self._crowd.agents)
                             await self._observer.finish()
                         nursery.cancel_scope.cancel()
             finally:

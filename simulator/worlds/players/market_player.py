@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +19,12 @@ from simulator.fleet.requests import ANY_OWNER
 from simulator.limits import ACCOUNTS_MAX_CONCURRENT, ACCOUNTS_PATIENCE_SECONDS, ACCOUNTS_READ_MAX
 from simulator.worlds.players.act_player import ActPlayer
 from simulator.worlds.progress import Phase, Progress
-from simulator.worlds.recording import record_asked, tape_act
+from simulator.worlds.recording import ActRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from simulator.client.target import Target
-    from simulator.fleet.acts import Ask, Exchanged
     from simulator.fleet.market_requests import Caller
     from simulator.history.rows import History
     from simulator.scenario.values import Scenario
@@ -91,16 +89,20 @@ class MarketPlayer:
             for number, agent in enumerate(self._agents):
                 nursery.start_soon(self._live, number, agent, 1 / self._options.rate)
 
-    async def finish(self) -> None:
-        """Wait until withdrawals are at rest, and read all accounts, within bounds of time and number."""
-        if self._options is None:
+    async def finish(self, others: Sequence[Agent] = ()) -> None:
+        """Wait until withdrawals are at rest, and read all accounts, within bounds of time and number.
+
+        `others` are agents whom somebody else has played.
+        """
+        if self._options is None and not others:
             return
         self._progress.phase = Phase.ACCOUNTS
         readers: list[AccountReader] = []
         callers: list[tuple[Caller, dict[str, Any]]] = [
-            (agent.caller, agent.withdrawals) for agent in self._agents if agent.caller is not None
+            (agent.caller, agent.withdrawals) for agent in (*self._agents, *others) if agent.caller is not None
         ]
-        callers += [(owner_caller(self._target.token, owner_id), {}) for owner_id in self._owner_ids]
+        if self._options is not None:
+            callers += [(owner_caller(self._target.token, owner_id), {}) for owner_id in self._owner_ids]
         if len(callers) > ACCOUNTS_READ_MAX:
             left_out = len(callers) - ACCOUNTS_READ_MAX
             self._history.trouble(self._now(), ACCOUNTS, f"{left_out} of {len(callers)} were not read")
@@ -112,7 +114,8 @@ class MarketPlayer:
                     reader = AccountReader(self._acts(self._account_source(number)), caller, withdrawals)
                     readers.append(reader)
                     nursery.start_soon(self._read, limiter, number, reader)
-            await self._look_at_resources(len(callers))
+            if self._options is not None:
+                await self._look_at_resources(len(callers))
         read = len(self._history.accounts_shown)
         if read < len(readers):
             self._history.trouble(asked_ns, ACCOUNTS, f"{len(readers) - read} of {len(readers)} could not be read")
@@ -165,21 +168,5 @@ class MarketPlayer:
         return account_source(self._target, number)
 
     def _acts(self, source: str | None) -> MarketActs:
-        return MarketActs(self._history, _Recorder(partial(self._record, source)))
-
-    def _record(self, source: str | None, ask: Ask, exchanged: Exchanged) -> None:
-        authority = self._target.authority
-        record_asked(self._history, ask, exchanged, source, authority)
-        if self._tape is not None:
-            tape_act(self._tape, ask, exchanged, source, authority)
-
-
-class _Recorder:
-    """Records what is asked from one address."""
-
-    def __init__(self, keep: Callable[[Ask, Exchanged], None]) -> None:
-        self._keep = keep
-
-    def record(self, ask: Ask, exchanged: Exchanged) -> None:
-        """Record one exchange."""
-        self._keep(ask, exchanged)
+        recorder = ActRecorder(self._history, source, self._target.authority, self._tape)
+        return MarketActs(self._history, recorder)

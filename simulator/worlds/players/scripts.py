@@ -160,7 +160,7 @@ class ScriptPlayer:
             return
         self._in_sandbox.add(campaign)
         unmet: PrerequisiteError | None = None
-        watch = ServerWatch(SandboxGauges(self._progress.started_ns), f"a server of {attack.name}'s own")
+        watch = ServerWatch(SandboxGauges(0), f"a server of {attack.name}'s own", self.now)
         try:
             async with self._sandbox_limiter:
                 opening = self.sandboxes.open(attack.sandbox, self.server, context.token, watch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from reference_server.settings import SettingsError
 from simulator.deployment.server_process import ServerError, environ_of
 from simulator.scenario.kinds import Duration
 from simulator.scenario.values import FaultOptions
+from simulator.worlds.harness_failure import leaf_errors
 from simulator.worlds.virtual.faults import FAULT_ACTIONS
 from simulator.worlds.virtual.redis import ADDRESS
 from simulator.worlds.virtual.server import STATE_FILE
@@ -28,13 +30,45 @@ if TYPE_CHECKING:
     from simulator.worlds.virtual.world import VirtualWorld
 
 
+FAILED = 1
+"""How a process of Python ends that fails."""
+
+
+class _Watched:
+    """A server as who watches it sees it (`server_watch.Watchable`): one that fails has ended as a process would."""
+
+    def __init__(self, server: VirtualServer) -> None:
+        self._server = server
+        self.exit_code: int | None = None
+        self.words = ""
+        self.memory_peak_bytes = None
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Return whether it has ended: who tells it to sees to it that it does not fail."""
+        return self.exit_code is not None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled; what fails ends this server and nothing else."""
+        try:
+            await self._server.run(task_status=task_status)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the server's, and would be its last words
+            self.words = "".join(traceback.format_exception(next(leaf_errors(error)))).strip()
+            self.exit_code = FAILED
+            self._server.end()
+            await trio.sleep_forever()
+
+
 class VirtualSandbox:
     """The servers of one attempt (`worlds.world.Sandbox`); faults happen to them as to a world's."""
 
-    def __init__(self, world: VirtualWorld, wanted: SandboxOptions, token: str, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, world: VirtualWorld, wanted: SandboxOptions, token: str, nursery: trio.Nursery, watch: ServerWatch
+    ) -> None:
         self._world = world
         self._wanted = wanted
         self._nursery = nursery
+        self._watch = watch
         # As a live sandbox's: no setting of this process's environment, nor of the scenario's.
         self._environ = environ_of(wanted.settings, token, os.environ.keys())
         self.redis: VirtualRedis | None = None
@@ -55,8 +89,11 @@ class VirtualSandbox:
             server = self._world.make_server(self._environ, redis=self.redis, files=files)
         except SettingsError as error:
             raise ServerError(f"the server did not start: {error}") from None
+        server.clock.set_off(self._clock_ns, 0.0)
         self.instances.append(server)
-        await self._nursery.start(server.run)
+        watched = _Watched(server)
+        self._watch.add_watchable(watched)
+        await self._nursery.start(watched.run)
 
     def end(self) -> None:
         """End all of it."""
@@ -103,11 +140,11 @@ class VirtualSandboxes:
 
     @asynccontextmanager
     async def open(
-        self, wanted: SandboxOptions, _options: ServerOptions, token: str, _watch: ServerWatch
+        self, wanted: SandboxOptions, _options: ServerOptions, token: str, watch: ServerWatch
     ) -> AsyncIterator[VirtualSandbox]:
-        """Start what an attempt needs, and end it at the end: no server of a world ends by itself."""
+        """Start what an attempt needs, and end it at the end. Its servers are watched; who plays looks."""
         async with trio.open_nursery() as nursery:
-            sandbox = VirtualSandbox(self._world, wanted, token, nursery)
+            sandbox = VirtualSandbox(self._world, wanted, token, nursery, watch)
             try:
                 await sandbox.start()
                 yield sandbox

@@ -51,6 +51,7 @@ ROUND_MAX = 64
 
 SHOWN_MAX, PLACE_PARTS, LIBRARIES = 5, 3, "site-packages"
 """How many places are named where something waits, by so much of a file's path, which is none of a library's."""
+PAST_END_NS = int(VIRTUAL_PAST_END_SECONDS * SECOND_NS)
 GIVEN_UP_MAX = 100
 """How often what ends late is cut off again: whoever waits in each of its clean-ups has an end as well."""
 
@@ -89,8 +90,9 @@ class JumpingClock(trio.abc.Clock):
         self._planned = 0
         self.hung = ""
         """Who waits for what does not come, once a run was given up for that."""
-        self._given_up_ns = self._given_up = 0
-        """When a run that is past its time is given up, 0 before it is; and how often it had to be."""
+        self.ends_ns: float = math.inf
+        """When the run ends; what is shielded from that goes on for a while."""
+        self._given_up = 0
         self._events: list[_Event] = []
         """A heap of those that come next, up to the end of the stretch."""
         self._stretch = 0
@@ -133,12 +135,13 @@ class JumpingClock(trio.abc.Clock):
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Handle the events that are due until a deadline, and jump to it. Trio asks this when no task can run."""
         events = self._events or self._next_stretch()
-        if deadline == math.inf:
+        late = self.now_ns >= self.ends_ns + PAST_END_NS
+        if deadline == math.inf or late:
             if _has_ended():
-                return deadline  # as Trio ends it waits for its own wake-up
+                return math.inf  # as Trio ends it waits for its own wake-up
             # Past the run's time, what is shielded from its end goes on for a while.
-            self._given_up_ns = self._given_up_ns or self.now_ns + int(VIRTUAL_PAST_END_SECONDS * SECOND_NS)
-            if not events or events[0][0] > self._given_up_ns:
+            self.ends_ns = min(self.ends_ns, self.now_ns)
+            if late or not events or events[0][0] > self.ends_ns + PAST_END_NS:
                 self._give_up()
                 return 0.0
             deadline = events[0][0] / SECOND_NS
@@ -166,8 +169,8 @@ class JumpingClock(trio.abc.Clock):
     def _give_up(self) -> None:
         """Take the shields of those that wait for what does not come, so that the run ends, and say who they are."""
         shielded = _shielded_scopes()
-        places = list(dict.fromkeys(map(_place, shielded)))
         if not self.hung:
+            places = list(dict.fromkeys(map(_place, shielded or _tasks())))
             more = f", and {len(places) - SHOWN_MAX} more" if len(places) > SHOWN_MAX else ""
             self.hung = f"the run's end waits for what does not come, in {', '.join(places[:SHOWN_MAX])}{more}"
         self._given_up += 1
@@ -206,13 +209,20 @@ class JumpingClock(trio.abc.Clock):
         return self._events
 
 
+def _tasks() -> list[Any]:
+    """Return Trio's own records of the tasks that there are, those first that began first, but for its own."""
+    runner = vars(_run)[CONTEXT].runner
+    tasks = sorted(runner.tasks, key=lambda task: task._counter)  # noqa: SLF001 - as above
+    return [one for one in tasks if one.parent_nursery not in {None, runner.system_nursery}]
+
+
 def _shielded_scopes() -> dict[Any, list[trio.CancelScope]]:
     """Return the shields of each task that has any, by Trio's own record of it, those first that began first.
 
     None of them may run: else nothing would be given up.
     """
     found = {}
-    for task in sorted(vars(_run)[CONTEXT].runner.tasks, key=lambda task: task._counter):  # noqa: SLF001 - as above
+    for task in _tasks():
         scopes, status = [], task._cancel_status  # noqa: SLF001 - as above
         while status is not None:
             scopes += [status._scope] if status._scope.shield else []  # noqa: SLF001 - as above
@@ -294,6 +304,7 @@ def run_seeded(
     from that waits for what does not come, which is cut off then.
     """
     chosen = JumpingClock() if clock is None else clock
+    chosen.ends_ns = chosen.now_ns + seconds_max * SECOND_NS
 
     async def bounded() -> Result:
         with trio.fail_after(seconds_max), trio.CancelScope() as scope:
@@ -305,10 +316,13 @@ def run_seeded(
     vars(_run).update({SWITCH: True, RANDOM: random.Random(seed)})  # noqa: S311 - repeatable, not secret
     try:
         with seldom_collected():
-            return trio.run(bounded, clock=chosen)
-    except BaseException as error:
+            result = trio.run(bounded, clock=chosen)
+    except Exception as error:
         if chosen.hung:
-            raise HangError(chosen.hung) from error
+            raise HangError(chosen.hung) from chosen.failed_by or error
         raise
     finally:
         vars(_run).update(zip((SWITCH, RANDOM), before, strict=True))
+    if chosen.hung:  # whoever was cut off has gone on as if nothing had been
+        raise HangError(chosen.hung)
+    return result

@@ -261,6 +261,7 @@ class VirtualServer:
 
     def end(self) -> None:
         """End it here and now, for good."""
+        self._process.resume()  # what stands still would never end
         self._network.close_port(self.port)
         self._process.kill()
         self._cut_off()

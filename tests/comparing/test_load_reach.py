@@ -1,0 +1,98 @@
+"""By how much users may ask more or less in one world than in the other, and that no more is allowed."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from simulator.comparing.load_reach import load_allows
+from simulator.comparing.runs import Run, read_run
+from simulator.comparing.world_lines import Says
+from simulator.comparing.worlds import SPREAD, compare_worlds
+from simulator.contract.answers import Operation
+from simulator.history.rows import HONEST
+from simulator.running.run import RunRequest
+from simulator.running.virtual import execute_virtually
+from simulator.scenario.loading import parse_scenario
+
+SCENARIO = """
+version = 1
+name = "users"
+duration = "12s"
+[server.settings]
+WALLET_DEV_CREDIT_USDT = 20
+[fleet]
+machines = 2
+owners = 2
+heartbeat_interval = "2s"
+stages = [{ duration = "1s", target = 2 }]
+[[load]]
+user = "owner-dashboard"
+rate = 5
+stages = [{ duration = "1s", target = 4 }, { duration = "8s", target = 4 }, { duration = "1s", target = 1 }]
+[[load]]
+user = "owner-onboarding"
+rate = 7
+stages = [{ duration = "1s", target = 2 }]
+[[load]]
+user = "agent-market"
+rate = 4
+stages = [{ duration = "1s", target = 3 }]
+[market]
+"""
+USERS = parse_scenario(SCENARIO)
+
+
+def played(seed: int, out: Path) -> Run:
+    """Play it in virtual time."""
+    request = RunRequest(
+        USERS, Path("users.toml"), seed, out, None, "", scenario_text=SCENARIO, reports=False, virtual=True
+    )
+    execute_virtually(request, Console(file=io.StringIO()))
+    (folder,) = (one for one in (out / "users").iterdir() if not one.is_symlink())
+    return read_run(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """Return two runs, by two seeds, as a live run is another."""
+    return played(1, tmp_path_factory.mktemp("one")), played(2, tmp_path_factory.mktemp("other"))
+
+
+@pytest.mark.parametrize(
+    ("operation", "asked", "allowed", "why"),
+    [
+        (Operation.HEARTBEAT, (500, 500), 0, ""),
+        (Operation.AGENT_REGISTER, (3, 3), 0, ""),
+        (Operation.REGISTER, (20, 20), 2, "users come and go up to 1 s earlier or later"),
+        # Seven comings and goings, each of 5 + 1 requests, a tenth of them for metrics; and by chance.
+        (Operation.METRICS, (18, 18), 22, "users come and go up to 1 s earlier or later, and draw what they ask"),
+        (Operation.JOB_READ, (0, 0), 0, "users come and go up to 1 s earlier or later, and draw what they ask"),
+    ],
+)
+def test_what_users_ask_may_differ_by_when_they_come_and_by_what_they_draw(
+    operation: Operation, asked: tuple[int, int], allowed: int, why: str
+) -> None:
+    bound, reason = load_allows(USERS, operation, asked, SPREAD)
+    assert (bound, reason) == (allowed, why if allowed else reason)
+
+
+def test_a_run_without_users_is_allowed_nothing_for_them() -> None:
+    alone = parse_scenario(SCENARIO[: SCENARIO.index("[[load]]")])
+    assert all(load_allows(alone, operation, (100, 200), SPREAD) == (0, "") for operation in Operation)
+
+
+def test_two_seeds_agree_and_users_who_ask_too_little_differ(runs: tuple[Run, Run]) -> None:
+    one, other = runs
+    checked = compare_worlds(USERS, one, other, ("one", "other"), "2026-01-02T03:04:05+00:00")
+    assert checked.exit_code == 0, checked.summary
+    rows = other.history.rows()
+    read = (rows["campaign"] == HONEST) & (rows["operation"] == Operation.OTHER)
+    read[: len(rows) // 5] = False
+    other = msgspec.structs.replace(other, history=other.history.with_rows(rows[~read]))
+    checked = compare_worlds(USERS, one, other, ("one", "other"), "2026-01-02T03:04:05+00:00")
+    assert [line.name for line in checked.lines if line.says is Says.DIFFERS] == ["other asked"]
