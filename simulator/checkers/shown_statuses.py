@@ -11,7 +11,7 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.audit_expected import single_policies
-from simulator.checkers.bounds import Range, slack_ns_of
+from simulator.checkers.bounds import Range, clocks_apart_ns, slack_ns_of
 from simulator.checkers.forgotten import perhaps_forgotten
 from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.possible import unexplained
@@ -38,13 +38,13 @@ def check_statuses(history: History, facts: Facts) -> Iterator[Finding]:
     if unexplained(history, facts):
         return
     heard = _Heard(history, facts)
-    policy_of = single_policies(history)
+    policy_of, apart_ns = single_policies(history), clocks_apart_ns(history, facts)
     for reading in readings:
         yield from _list(history, heard, reading)
         for worker_id, age in reading.ages.items():
             shown = reading.statuses.get(worker_id)
             if shown is not None:
-                yield from _one(reading, worker_id, age, shown, heard, policy_of, facts)
+                yield from _one(reading, worker_id, age, shown, heard, policy_of, facts, apart_ns)
     for summary in history.summary_readings:
         yield from _summary(history, heard, summary, facts)
 
@@ -111,14 +111,18 @@ def _one(
     heard: _Heard,
     policy_of: dict[str, str],
     facts: Facts,
+    apart_ns: int,
 ) -> Iterator[Finding]:
-    """Hold one status against the heartbeats of its machine, and against itself."""
+    """Hold one status against the heartbeats of its machine, and against itself.
+
+    By one clock a heartbeat was taken, and by another, so far apart, it is so old.
+    """
     last = heard.surely(worker_id, reading.sent_ns)
     latest_ns = heard.latest_ns(worker_id, reading.answered_ns)
     words = "it was never heard from" if age < 0 else f"its last heartbeat was {age:g} s ago"
     if last is not None:
         most_ns = reading.answered_ns - int(last["sent_ns"])
-        if age < 0 or age * SECOND_NS > most_ns + AGE_STEP_NS + slack_ns_of(most_ns):
+        if age < 0 or age * SECOND_NS > most_ns + AGE_STEP_NS + slack_ns_of(most_ns) + apart_ns:
             message = (
                 f"is shown of {worker_id} that {words}, and one was accepted {most_ns / SECOND_NS:.1f} s ago at most"
             )
@@ -126,7 +130,7 @@ def _one(
             yield _finding("status-age", reading, message, worker_id=worker_id, **evidence)
     if age >= 0:
         least_ns = NEVER_NS if latest_ns is None else reading.sent_ns - latest_ns
-        if latest_ns is None or age * SECOND_NS < least_ns - AGE_STEP_NS - slack_ns_of(abs(least_ns)):
+        if latest_ns is None or age * SECOND_NS < least_ns - AGE_STEP_NS - slack_ns_of(abs(least_ns)) - apart_ns:
             known = "none was accepted" if latest_ns is None else f"none was sent for {least_ns / SECOND_NS:.1f} s"
             message = f"is shown of {worker_id} that {words}, and {known}"
             yield _finding("status-age", reading, message, worker_id=worker_id, age=age)

@@ -22,6 +22,7 @@ from simulator.scenario.values import (
     LATE_NETWORK_FAULTS,
     NETWORK_FAULTS,
     PARTITION,
+    READING_FAULTS,
     SHARED_NETWORK_FAULTS,
 )
 
@@ -158,7 +159,7 @@ class Mishaps(Draws):
         faults = document.get("faults", [])
         impossible = (
             "clocks" in document["fleet"]
-            or any(one["kind"] in DOWN_FAULTS for one in faults)
+            or any(one["kind"] in READING_FAULTS for one in faults)
             or "market" in document
             or any(one["name"].startswith((*WINDOW_ATTACKS, *MARKET_ATTACKS)) for one in document["attacks"])
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.limits import SERVER_CLOCK_OFF_MAX_SECONDS, SHARED_CLOCKS_OFF_MAX_MS
-from simulator.scenario.values import CLOCK_FAULT, DOWN_FAULTS
+from simulator.scenario.values import CLOCK_FAULT, READING_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,5 +53,5 @@ def _beside(scenario: Scenario, fault: FaultOptions) -> Iterator[str]:
             yield f"{attack.name} proves nothing of a server whose clock is wrong: leave one of them out"
     if scenario.server.command:
         yield "only the reference server's clock can be set: take `command` out of [server]"
-    if any(one.kind in DOWN_FAULTS and one.instance == fault.instance for one in scenario.faults):
-        yield "what it kept by a wrong clock it reads by a right one: leave out its kills and restarts"
+    if any(one.kind in READING_FAULTS and one.instance == fault.instance for one in scenario.faults):
+        yield "what it kept by a wrong clock it reads by a right one: leave out its kills, restarts and full disks"

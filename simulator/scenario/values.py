@@ -224,6 +224,8 @@ LASTING_FAULTS = frozenset({"server.pause", "disk.full", "redis.down", "redis.pa
 """Those that are none without a length."""
 DOWN_FAULTS = frozenset({"server.kill", "server.restart"})
 """Those after which a server begins anew, with what it has kept."""
+READING_FAULTS = DOWN_FAULTS | {"disk.full"}
+"""Those after which a server reads what it has kept: after a full disk, too, as what was refused must be gone."""
 
 
 class FaultOptions(Table, frozen=True, kw_only=True):

@@ -292,8 +292,8 @@ BROKEN = (
            "line 8: faults[0].kind: what a market lists is in the order of a clock that goes on: leave one of them out",
            add=CLOCK + 'by = "1s"\n[[attacks]]\nname = "job.foreign"\nstart = "1s"\nduration = "1s"\nrate = 1\n'),
     Broken("a restart by a wrong clock",
-           "line 8: faults[0].kind: what it kept by a wrong clock it reads by a right one: leave out its kills and "
-           "restarts",
+           "line 8: faults[0].kind: what it kept by a wrong clock it reads by a right one: leave out its kills, "
+           "restarts and full disks",
            add=CLOCK + 'by = "1s"\n' + FAULT),
     Broken("a fault after the end", "line 9: faults[0].at: is not over before the run ends",
            add=FAULT.replace('"1s"', '"10s"')),

@@ -11,7 +11,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.checkers.excused import FLUSHED_FOR_NS
 from simulator.deployment.server_process import ServerError
 from simulator.history.records import Fault
-from simulator.scenario.values import DOWN_FAULTS
+from simulator.scenario.values import DOWN_FAULTS, READING_FAULTS
 from simulator.worlds.players.copies import CopyRecorder
 from simulator.worlds.players.statuses import StatusReader
 from simulator.worlds.progress import Kind
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
     from simulator.scenario.values import FaultOptions, Scenario
     from simulator.worlds.progress import Progress
-
-LOOKED_AFTER = DOWN_FAULTS | {"disk.full"}
 
 
 class Faulty(Protocol):
@@ -74,7 +72,7 @@ class FaultPlayer:
         for fault in faults:
             await trio.sleep(max(0, fault.at_ns - now()) / SECOND_NS)
             await self._play_one(fault, now)
-            if self._durable and fault.kind in LOOKED_AFTER:
+            if self._durable and fault.kind in READING_FAULTS:
                 await StatusReader(self._target, self._history, now).read(self._history.owners)
 
     async def _play_one(self, fault: FaultOptions, now: Callable[[], int]) -> None:
