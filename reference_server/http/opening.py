@@ -14,7 +14,7 @@ from reference_server.http.admission import account_nothing
 from reference_server.http.guests import Guest, Guests
 from reference_server.http.http2_front import Http2Session
 from reference_server.http.tls_socket import TlsSocket
-from reference_server.http.tls_stream import TlsStream
+from reference_server.http.tls_stream import OF_SOCKETS, TlsStream
 
 if TYPE_CHECKING:
     import socket as stdlib_socket
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reference_server.core.trusted_proxies import TrustedProxies
     from reference_server.http.admission import Admission
     from reference_server.http.express_lane import ExpressLane
+    from reference_server.http.tls_stream import Waits
     from reference_server.pipeline.answering import Answerer
     from reference_server.settings import Settings
 
@@ -40,11 +41,13 @@ class Opening(Guests):
         proxies: TrustedProxies,
         tls: SSLContext | None,
         answerer: Answerer,
+        waits: Waits = OF_SOCKETS,
     ) -> None:
         super().__init__(admission, handlers, settings, proxies)
         self._lane = lane
         self._tls = tls
         self._answerer = answerer
+        self._waits = waits
 
     async def run(self, listeners: Sequence[stdlib_socket.socket]) -> None:
         """Take connections, and have the lane serve those that are handed over to it, until cancelled."""
@@ -67,7 +70,7 @@ class Opening(Guests):
         tls: TlsSocket | None = None
         if self._tls is not None:
             tls = TlsSocket(guest.socket, self._tls)
-            stream = TlsStream(guest.socket, tls)
+            stream = TlsStream(guest.socket, tls, self._waits)
             protocol: str | None = None
 
             async def shake_hands() -> None:

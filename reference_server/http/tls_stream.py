@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import socket as stdlib_socket
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from reference_server.http.tls_socket import TlsSocket
 
 Result = TypeVar("Result")
+Wait = Callable[[stdlib_socket.socket], Awaitable[None]]
+
+
+class Waits(NamedTuple):
+    """How a task waits until a socket can be read, or written: as Trio has it, or a world without sockets."""
+
+    readable: Wait = trio.lowlevel.wait_readable
+    writable: Wait = trio.lowlevel.wait_writable
+
+
+OF_SOCKETS = Waits()
 
 
 class TlsStream:
     """A connection whose socket does not block. Whatever fails raises trio.BrokenResourceError, a cut-off end too."""
 
-    def __init__(self, socket: stdlib_socket.socket, tls: TlsSocket) -> None:
+    def __init__(self, socket: stdlib_socket.socket, tls: TlsSocket, waits: Waits = OF_SOCKETS) -> None:
         self._socket = socket
+        self._waits = waits
         self._tls = tls
         self._receive: Callable[[int], bytes] = tls.receive
 
-    async def _when_ready(
-        self, act: Callable[[], Result], wait: Callable[[stdlib_socket.socket], Awaitable[None]]
-    ) -> Result:
+    async def _when_ready(self, act: Callable[[], Result], wait: Wait) -> Result:
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             try:
@@ -40,20 +49,20 @@ class TlsStream:
         """Agree on keys. Return the protocol that was agreed on, if any was."""
         done = False
         while not done:
-            await trio.lowlevel.wait_readable(self._socket)  # others are served between any two records
-            done = await self._when_ready(self._tls.shake_hands, trio.lowlevel.wait_readable)
-            await self._when_ready(self._tls.flush, trio.lowlevel.wait_writable)
+            await self._waits.readable(self._socket)  # others are served between any two records
+            done = await self._when_ready(self._tls.shake_hands, self._waits.readable)
+            await self._when_ready(self._tls.flush, self._waits.writable)
         return self._tls.protocol
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """Return what has come; nothing at the end."""
-        return await self._when_ready(partial(self._receive, max_bytes), trio.lowlevel.wait_readable)
+        return await self._when_ready(partial(self._receive, max_bytes), self._waits.readable)
 
     async def send_all(self, data: bytes) -> None:
         """Send all of it."""
         rest = memoryview(data)
         while rest:
-            rest = rest[await self._when_ready(partial(self._tls.send, rest), trio.lowlevel.wait_writable) :]
+            rest = rest[await self._when_ready(partial(self._tls.send, rest), self._waits.writable) :]
 
     async def send_eof(self) -> None:
         """End what is sent, and TLS with it: what is read from here on can only be thrown away."""

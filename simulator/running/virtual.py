@@ -66,7 +66,6 @@ def _if(there: object, what: str) -> str:
 
 NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     _faults,
-    lambda scenario: _if(scenario.server.tls, "TLS ([server] tls)"),
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
 )
@@ -105,8 +104,9 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
     environ = environ_of(request.scenario.server.environ(), request.token, request.server_settings)
     server = request.scenario.server
     world = VirtualWorld(
-        request.seed, request.token, environ, instances=server.instances, redis=server.redis, durable=server.durable
-    )
+        request.seed, request.token, environ, instances=server.instances, redis=server.redis, durable=server.durable,
+        tls=server.tls,
+    )  # fmt: skip
     if any(fault.kind in NETWORK_FAULTS for fault in request.scenario.faults):
         world.trouble_network()
     sides = _add_sides(world, request.scenario)

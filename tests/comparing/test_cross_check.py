@@ -151,7 +151,7 @@ def test_alerts_that_come_at_another_time_differ(scenario: Scenario, right: Run,
     [
         (["--virtual"], "leave --virtual away"),
         (["--target", "http://127.0.0.1:9", "--token", "x"], "leave --target away"),
-        (["--set", "server.tls=true"], "leave --cross-check away"),
+        (["--set", "server.command=['true']"], "leave --cross-check away"),
         (["--workers", "2"], "virtual half in one process: leave out --workers"),
         (["--web"], "virtual half in one process: leave out --workers"),
     ],

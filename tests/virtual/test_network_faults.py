@@ -17,7 +17,8 @@ from simulator.history.losses import Loss, losses_of
 from simulator.history.rows import HONEST, MIDDLEBOX, History
 from simulator.scenario.kinds import Duration
 from simulator.scenario.values import LATE_NETWORK_FAULTS, NETWORK_FAULTS, SHARED_NETWORK_FAULTS, FaultOptions
-from simulator.worlds.virtual.network import EndStream, MemoryNetwork, ShortWay
+from simulator.worlds.virtual.end_stream import EndStream
+from simulator.worlds.virtual.network import MemoryNetwork, ShortWay
 from simulator.worlds.virtual.network_faults import TroubledEnd
 from simulator.worlds.virtual.scheduling import JumpingClock, run_seeded
 from tests.planted_bugs.faults import Edit

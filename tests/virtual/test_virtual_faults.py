@@ -21,7 +21,7 @@ from tests.planted_bugs.faulty_server import planted
 from tests.virtual.tiny_runs import FAULTY, play_tiny
 
 PATH = Path("/file")
-DURABLE, SHARED = FAULTY
+DURABLE, SHARED, _ = FAULTY
 
 
 def test_each_fault_that_is_no_network_s_can_be_played() -> None:

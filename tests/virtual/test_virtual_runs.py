@@ -164,7 +164,7 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "printed"),
     [
-        ("[server.settings]", "[server]\ntls = true\n[server.settings]", "TLS"),
+        ("[server.settings]", "[server]\ncommand = ['true']\n[server.settings]", "[server] command"),
     ],
 )
 def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, printed: str) -> None:

@@ -63,8 +63,9 @@ duration = "200ms"
 FAULTY = (
     OF_A_MEMORY.replace("{}", "durable = true", 1).replace("{}", "disk.full").replace('"900ms"', '"1600ms"'),
     OF_A_MEMORY.replace("{}", "redis = true\ninstances = 2", 1).replace("{}", "redis.pause"),
+    OF_A_MEMORY.replace("{}", "durable = true\ntls = true", 1).replace("{}", "server.restart"),
 )
-"""With faults, of a server with a disk and of instances with a Redis."""
+"""With faults, of a server with a disk, of instances with a Redis, and of a server that speaks TLS."""
 FAULTY_EVERY = 5
 
 
@@ -79,6 +80,7 @@ def play_tiny(seed: int, text: str = SCENARIO) -> History:
         instances=server.instances,
         redis=server.redis,
         durable=server.durable,
+        tls=server.tls,
     )
     faults = FaultPlayer(scenario, VirtualFaults(world), world.target, history, progress)
 

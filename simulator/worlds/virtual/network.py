@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-import selectors
+import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ import trio
 from reference_server.limits import SEND_BUFFER_BYTES
 from reference_server.wire.units import MICROSECOND_NS
 from simulator.limits import UNASKED_SHOWN_MAX_BYTES
+from simulator.worlds.virtual.end_stream import READ, RECEIVE_BUFFER_BYTES, WRITE, EndStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,12 +28,9 @@ if TYPE_CHECKING:
     from simulator.worlds.virtual.lane import Guest
     from simulator.worlds.virtual.scheduling import JumpingClock
 
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 LEAST_NS, JITTER_NS = 100 * MICROSECOND_NS, 400 * MICROSECOND_NS
 """How long bytes take within a data centre."""
 DELAYS_AT_ONCE = 8192
-RECEIVE_BUFFER_BYTES = 128 * 1024
-"""What is kept for who does not read, besides what the sender keeps (`SEND_BUFFER_BYTES`)."""
 SERVER_ADDRESS = "127.0.0.1"
 """From where a client speaks that names no address."""
 
@@ -145,9 +143,12 @@ class End:
         except OSError:
             return b""
 
-    def shutdown(self, _how: int) -> None:
-        """Send no more."""
-        if not self.shut:
+    def shutdown(self, how: int) -> None:
+        """Send no more; or, as SHUT_RD says, have the end be there behind what has come."""
+        if how == socket.SHUT_RD:
+            self.ended = True
+            self.watch(self.events)
+        elif not self.shut:
             self.shut = True
             self._deliver(self.peer.end)
 
@@ -240,71 +241,6 @@ class End:
         peer.unread -= size
         if full and peer.events & WRITE:
             self._deliver(peer._look_again, WRITE)  # noqa: SLF001 - its own other end
-
-
-class EndStream(trio.abc.HalfCloseableStream):
-    """An end as one of Trio's streams: for what waits under Trio."""
-
-    def __init__(self, end: End) -> None:
-        self.end = end
-        self._woken = trio.Event()
-        self._sending = trio.StrictFIFOLock()
-        end.look = self._wake
-
-    def _wake(self, _events: int) -> None:
-        self._woken.set()
-
-    async def _wait(self, events: int) -> None:
-        """Wait until it is ready for one of these events."""
-        self.end.events |= events
-        while not self.end.ready & events and not (self.end.reset or self.end.closed):
-            if self._woken.is_set():  # else another task waits for it as well
-                self._woken = trio.Event()
-            await self._woken.wait()
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of it. Raises a resource error of Trio's."""
-        async with self._sending:  # where others may go first, as everywhere that a task waits
-            left = memoryview(data)
-            while left:
-                try:
-                    left = left[self.end.send(left) :]
-                except BlockingIOError:
-                    await self._wait(WRITE)
-                except OSError as error:
-                    self._fail(error)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait until something may be sent."""
-        await self._wait(WRITE)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Return what came; no bytes at the end. Raises a resource error of Trio's."""
-        if self.end.ready & READ:
-            await trio.lowlevel.checkpoint()
-        while True:
-            try:
-                return self.end.recv(max_bytes or RECEIVE_BUFFER_BYTES)
-            except BlockingIOError:
-                await self._wait(READ)
-            except OSError as error:
-                self._fail(error)
-
-    async def send_eof(self) -> None:
-        """Send no more."""
-        self.end.shutdown(WRITE)
-        await trio.lowlevel.checkpoint()
-
-    async def aclose(self) -> None:
-        """Close it."""
-        self.end.close()
-        self._woken.set()
-        await trio.lowlevel.checkpoint()
-
-    def _fail(self, error: OSError) -> None:
-        if self.end.closed:
-            raise trio.ClosedResourceError("this end was closed") from None
-        raise trio.BrokenResourceError(f"the connection was broken: {error}") from error
 
 
 class MemoryNetwork:

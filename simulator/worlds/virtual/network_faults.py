@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from reference_server.wire.units import SECOND_NS
 from simulator.client.answers import AnswerReader, GarbageError, HttpAnswer
 from simulator.limits import COPY_SECONDS, PROXY_HELD_MAX_BYTES
-from simulator.worlds.virtual.network import READ, WRITE, End
+from simulator.worlds.virtual.end_stream import READ, WRITE
+from simulator.worlds.virtual.network import End
 
 if TYPE_CHECKING:
     from collections.abc import Callable

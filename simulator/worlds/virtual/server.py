@@ -25,9 +25,11 @@ from simulator.worlds.virtual.disk import Mount, VirtualDisk
 from simulator.worlds.virtual.lane import EventLane
 from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
 from simulator.worlds.virtual.scheduling import Frozen
+from simulator.worlds.virtual.tls_front import TlsFront
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from ssl import SSLContext
 
     from reference_server.operations.api import Api
     from simulator.deployment.identity_provider import IdentityProvider
@@ -52,7 +54,7 @@ def signing_key(seed: int) -> bytes:
 class _Process:
     """One life of a server: all that it has in memory, from a start to its end."""
 
-    def __init__(self, events: JumpingClock, clock: VirtualClock, api: Api) -> None:
+    def __init__(self, events: JumpingClock, clock: VirtualClock, api: Api, tls: SSLContext | None) -> None:
         self._events = events
         self._settings = api.settings
         self._resolver = Resolver(api, clock)
@@ -60,6 +62,7 @@ class _Process:
             CONNECTIONS_MAX, api.settings.unproven_connections_per_address, api.settings.waiting_bytes_max
         )
         self._lane = EventLane(api, events, clock, self._admission, self._resolver)
+        self._tls = None if tls is None else TlsFront(self._lane, self._admission, api, clock, self._resolver, tls)
         self._backlog: dict[End, None] = {}
         self._knocked: list[End] = []
         """Who came while it stood still."""
@@ -76,6 +79,8 @@ class _Process:
             with self._life:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self._resolver.run)
+                    if self._tls is not None:
+                        await nursery.start(self._tls.run)
                     nursery.start_soon(self._serve)
                     task_status.started()
         except Exception:
@@ -97,7 +102,7 @@ class _Process:
             self._events.at(self._events.now_ns + int(FULL_PAUSE_SECONDS * SECOND_NS), self.welcome, end)
         else:
             self._backlog.pop(end, None)
-            self._lane.take(end)
+            (self._tls or self._lane).take(end)
 
     async def pause(self) -> None:
         """Stand still: what comes waits in the kernel."""
@@ -125,13 +130,15 @@ class _Process:
     async def stop(self) -> None:
         """End in order, as `serve_until` does: what is under way is answered, and what was changed is kept."""
         self._serving.cancel()
-        await self._lane.finish(trio.current_time() + self._settings.shutdown_grace_seconds)
+        await (self._tls or self._lane).finish(trio.current_time() + self._settings.shutdown_grace_seconds)
         await self._resolver.stop()
 
     def kill(self) -> None:
         """End here and now. Its connections are closed as a kernel does it: by a reset where something is unread."""
         self.over = True
         self._lane.end()
+        if self._tls is not None:
+            self._tls.end()
         for end in (*self._backlog, *self._knocked):
             end.close()
         self._life.cancel()
@@ -153,11 +160,13 @@ class VirtualServer:
         seed: int,
         redis: VirtualRedis | None = None,
         *,
+        tls: SSLContext | None = None,
         files: Mapping[str, bytes] = MappingProxyType({}),
         provider: IdentityProvider | None = None,
     ) -> None:
         self.clock = ServerClock(clock)
         self._redis = redis
+        self._tls = tls
         self._events = clock
         self._network = network
         self.port = port
@@ -186,7 +195,7 @@ class VirtualServer:
             self._client = self._redis.connect(f"{name}-{self._incarnations}", self._moments)
             outside = replace(outside, share=self._client.share, share_state=self._client.share_state)
         api = make_api(self._environ, entropy, self.clock, outside=outside)
-        return _Process(self._events, self.clock, api)
+        return _Process(self._events, self.clock, api, self._tls)
 
     def _make_transport(self) -> VouchingTransport:
         # Importing an HTTP client takes a third of a second, which no world without logins should wait for.

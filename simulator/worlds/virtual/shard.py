@@ -14,8 +14,9 @@ from simulator.client.link import Link, LinkState
 from simulator.history.losses import Loss
 from simulator.limits import ANSWER_TIMEOUT_SECONDS
 from simulator.worlds.carrying import Carrying
-from simulator.worlds.virtual.network import READ
+from simulator.worlds.virtual.end_stream import READ
 from simulator.worlds.virtual.rounds import FleetRounds
+from simulator.worlds.virtual.tls_end import TlsEnd
 
 if TYPE_CHECKING:
     import socket
@@ -122,11 +123,20 @@ class VirtualShard(Carrying):
         if not self._taken:
             raise ConnectionRefusedError("nobody listens there")
         end: Any = link.sock
-        end.look, end.take = partial(self._look, link), partial(self._take_whole, link)
-        end.watch(READ)
+        if link.state is LinkState.CONNECTING:
+            if link.machine is not None:
+                self._progress.connect()
+            end.look = partial(self._look, link)
+            end.watch(READ)
+            if self._target.tls is None:
+                end.take = partial(self._take_whole, link)
+            else:
+                inside: Any = TlsEnd(end, self._target.tls, self._target.host)
+                link.sock = end = inside
+                link.state = LinkState.HANDSHAKING
+        if link.state is LinkState.HANDSHAKING and not end.shake_hands():
+            return False
         link.state = LinkState.READY
-        if link.machine is not None:
-            self._progress.connect()
         return True
 
     def _receive(self, sock: socket.socket) -> bytes | None:

@@ -22,13 +22,13 @@ from simulator.worlds.virtual.sandbox import VirtualSandboxes
 from simulator.worlds.virtual.scheduling import JumpingClock
 from simulator.worlds.virtual.server import SIGNING_KEY, STATE_FILE, VirtualServer, signing_key
 from simulator.worlds.virtual.shard import VirtualShard
+from simulator.worlds.virtual.tls_contexts import make_contexts
 from simulator.worlds.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from simulator.deployment.identity_provider import IdentityProvider
-
 PORT = 8080
 STEADY_SECONDS = 1.0
 """How often a fleet is looked at that nothing happens to: each look ends a round of heartbeats."""
@@ -51,8 +51,8 @@ class VirtualWorld:
     """A clock, a network, and the servers that listen in it with their settings as the environment holds them.
 
     The first `instances` are one to who asks: with several they share all state through a Redis, with one `redis` has
-    its nonces kept there, and `durable` its state on its disk. All of `servers` are to be run: those, and others that
-    were added beside them.
+    its nonces kept there, and `durable` its state on its disk; with `tls` they speak that. All of `servers` are to be
+    run: those, and others that were added beside them.
 
     Raises TargetError where a server cannot use its settings.
     """
@@ -66,6 +66,7 @@ class VirtualWorld:
         instances: int = 1,
         redis: bool = False,
         durable: bool = False,
+        tls: bool = False,
     ) -> None:
         self.clock = JumpingClock()
         streams = np.random.SeedSequence(seed).spawn(REDIS + 1)
@@ -80,18 +81,21 @@ class VirtualWorld:
             settings |= {"HATCHFARM_SHARED_STATE": "redis", "MACHINE_CERT_SIGNING_KEY_FILE": SIGNING_KEY}
         elif durable:
             settings["HATCHFARM_STATE_FILE"] = STATE_FILE
+        contexts = make_contexts() if tls else None
+        secure = None if contexts is None else contexts.server
         self.servers: list[VirtualServer] = []
         files = {SIGNING_KEY: signing_key(seed)} if instances > 1 else {}
-        others = tuple(self._add(settings, redis=self.redis, files=files) for _ in range(instances))[1:]
+        others = tuple(self._add(settings, redis=self.redis, files=files, tls=secure) for _ in range(instances))[1:]
         self.instances = (*self.servers,)
         """Those that are one to who asks, as faults count them."""
         self.conditions: list[Conditions] = []
         """Of the network before each of them, once it has faults."""
         self.server = self.servers[0]
-        self.target = Target(
+        self._plain = Target(
             "http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network, others=others,
             settings_known=True,
         )  # fmt: skip
+        self.target = self._plain if contexts is None else contexts.over(self._plain)
         sandboxes = VirtualSandboxes(self)
         make_shard = partial(VirtualShard, self.clock, network)
         self.world = World(harness, make_shard, watch_nothing, sandboxes, STEADY_SECONDS)
@@ -99,13 +103,14 @@ class VirtualWorld:
     def add_beside(self, settings: Mapping[str, str], provider: IdentityProvider | None = None) -> Target:
         """Make another server, whose settings differ in these, for those that may not be tried on the first.
 
-        With a `provider` that one says who people and agents are.
+        With a `provider` that one says who people and agents are. Over plain HTTP whatever the first speaks, as live:
+        what REQUIRE_HTTPS refuses is nothing else.
         """
         return self.target_at(self._add(settings, provider=provider))
 
     def target_at(self, port: int) -> Target:
-        """Return a server of its own as a target."""
-        return msgspec.structs.replace(self.target, port=port, others=())
+        """Return a server of its own, which speaks plain HTTP, as a target."""
+        return msgspec.structs.replace(self._plain, port=port, others=())
 
     def trouble_network(self) -> None:
         """Have the network before each instance be one that faults may happen to."""
