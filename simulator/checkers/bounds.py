@@ -243,7 +243,11 @@ def clocks_apart_ns(history: History, facts: Facts) -> int:
 
     One server by itself measures all times by a clock that nobody sets.
     """
-    if facts.instances == 1:
-        return 0
+    low_ns, high_ns = faulty_clocks_ns(history)
+    return high_ns - low_ns if facts.instances > 1 else 0
+
+
+def faulty_clocks_ns(history: History) -> tuple[int, int]:
+    """Return how far ahead faults set any wall clock, at least and at most: one that is right is among them."""
     low_ns = min((one.clock_low_ns for one in history.faults), default=0)
-    return max((one.clock_high_ns for one in history.faults), default=0) - low_ns
+    return low_ns, max((one.clock_high_ns for one in history.faults), default=0)

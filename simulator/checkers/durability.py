@@ -13,7 +13,7 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import clocks_apart_ns, slack_ns_of
-from simulator.checkers.excused import LOSES_NOTHING, SLOW, accepting_ns
+from simulator.checkers.excused import LOSES_NOTHING, SLOW, healed_ns, refused_after
 from simulator.checkers.forgotten import perhaps_forgotten
 from simulator.checkers.incarnations import incarnation_of, restarts_of
 from simulator.checkers.judging import SILENT
@@ -121,11 +121,11 @@ def _not_started(history: History) -> Iterator[Finding]:
 def _not_healed(history: History, rows: NDArray[Any]) -> Iterator[Finding]:
     """Find faults after which honest heartbeats were sent in time and not one was accepted."""
     beats = rows[(rows["operation"] == Operation.HEARTBEAT) & (rows["campaign"] == HONEST)]
-    beats = beats[beats["expected"] == Answer.ACCEPTED]
+    beats = beats[(beats["expected"] == Answer.ACCEPTED) & ~refused_after(history, beats)]
     faults = sorted(history.faults, key=lambda one: one.began_from_ns)
     for number, one in enumerate(faults):
         until_ns = faults[number + 1].began_from_ns if number + 1 < len(faults) else NEVER_NS
-        whole_ns = max(map(accepting_ns, faults[: number + 1]))  # one before it may outlast it, as a flush does
+        whole_ns = max(map(healed_ns, faults[: number + 1]))  # one before it may outlast it, as a flush does
         sent = beats[(beats["sent_ns"] > whole_ns) & (beats["answered_ns"] < until_ns)]
         if unknown_from_ns(history) < until_ns:
             continue  # what a lost process sent may have been accepted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -84,7 +85,8 @@ def refused_after(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
     for one in history.faults:
         if one.refused_for_ns:
             refused |= (rows["sent_ns"] >= one.began_from_ns) & (rows["sent_ns"] <= accepting_ns(one))
-    refused &= (rows["operation"] == Operation.HEARTBEAT) & (rows["got"] == Answer.UNAVAILABLE)
+    unknown = (rows["got"] == Answer.UNAVAILABLE) & (rows["status"] == HTTPStatus.SERVICE_UNAVAILABLE)
+    refused &= unknown & (rows["operation"] == Operation.HEARTBEAT)
     return refused
 
 

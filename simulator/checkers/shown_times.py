@@ -13,6 +13,7 @@ from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.audit_expected import FAILURE_EVENT
 from simulator.checkers.audit_lists import HEARTBEAT_EVENT, gather
+from simulator.checkers.bounds import faulty_clocks_ns
 from simulator.checkers.clock import AGREEMENT_NS
 from simulator.checkers.unknown import lost_parts
 from simulator.checkers.verdict import Finding
@@ -63,9 +64,8 @@ def server_clock(history: History, facts: Facts) -> ServerClock | None:
         known = [bounds for bounds in (facts.clock.before, facts.clock.after) if bounds is not None]
         low_ns += min(low for low, _ in known)
         high_ns += max(high for _, high in known)
-    low_ns += min((one.clock_low_ns for one in history.faults), default=0)
-    high_ns += max((one.clock_high_ns for one in history.faults), default=0)
-    return ServerClock(low_ns - AGREEMENT_NS, high_ns + AGREEMENT_NS)
+    faulty_low_ns, faulty_high_ns = faulty_clocks_ns(history)
+    return ServerClock(low_ns + faulty_low_ns - AGREEMENT_NS, high_ns + faulty_high_ns + AGREEMENT_NS)
 
 
 def check_shown_times(history: History, clock: ServerClock) -> Iterator[Finding]:

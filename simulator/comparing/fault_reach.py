@@ -12,9 +12,8 @@ import numpy as np
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
-from simulator.checkers.excused import IN_FLIGHT_NS, LOSES_NOTHING, Excused, healed_ns
+from simulator.checkers.excused import IN_FLIGHT_NS, LOSES_NOTHING, Excused, accepting_ns, healed_ns, refused_after
 from simulator.client.aim import JUDGED_SETTINGS
-from simulator.comparing.market_reach import abandons
 from simulator.contract.answers import Answer
 from simulator.contract.metrics import STALE_ALERT
 from simulator.history.losses import Loss, losses_of
@@ -37,6 +36,8 @@ KEPT_AWAY = (Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED)
 BACK_OFF_SHARE, BACK_OFF_MAX_SECONDS = 1.25, 75.0
 """For how long a machine stays away that was refused all through a fault: each wait is as long as all before it, and a
 quarter more by its spread (`simulator.fleet.machine.back_off_ns`)."""
+SILENT_TURNS = 3
+"""By how many turns a machine that abandoned a job may come late: the one before, its own, and a connection's."""
 TRIPS = 4
 """How often a fault that delays bytes each way may delay one machine's next heartbeat: a handshake, and an exchange."""
 
@@ -86,27 +87,65 @@ def sent_within(history: History, campaign: int) -> int:
     return int(_within(history, rows[rows["campaign"] == campaign]).sum())
 
 
-def missed_turns(scenario: Scenario, history: History, *, anywhere: bool = False) -> tuple[float, int]:
-    """Return how many heartbeats were not sent for want of an answer that a fault kept, and after how many others.
+class Missed(NamedTuple):
+    """How many heartbeats were not sent, and after how many others."""
 
-    From each heartbeat within a fault's window, or `anywhere`, to its machine's next one, or the end of the run.
+    turns: float
+    times: int
+
+
+def missed_turns(scenario: Scenario, history: History) -> Missed:
+    """Return what was not sent for want of an answer that a fault kept.
+
+    From each heartbeat within a fault's window to its machine's next one, or the end of the run.
     """
+    gaps = _gaps(scenario, history)
+    turns = gaps.long_ns / max(1, scenario.fleet.heartbeat_interval_ns) - 1
+    late = _within(history, gaps.beats) & (turns > scenario.fleet.jitter) & ~_abandoned(scenario, gaps)
+    return Missed(float(turns[late].sum()), int(late.sum()))
+
+
+def abandoned_turns(scenario: Scenario, history: History) -> Missed:
+    """Return what was not sent by machines that fell silent in the middle of a job."""
+    gaps = _gaps(scenario, history)
+    long_ns = gaps.long_ns[_abandoned(scenario, gaps)]
+    turns = long_ns / max(1, scenario.fleet.heartbeat_interval_ns) - 1
+    return Missed(float(turns.sum()), len(long_ns))
+
+
+class _Gaps(NamedTuple):
+    """The honest heartbeats, how long after each its machine sent its next one, and which are the last of a machine.
+
+    After those the run ended.
+    """
+
+    beats: NDArray[Any]
+    long_ns: NDArray[np.int64]
+    last: NDArray[np.bool_]
+
+
+def _gaps(scenario: Scenario, history: History) -> _Gaps:
     beats = honest_heartbeats(history)
     beats = beats[np.lexsort((beats["sent_ns"], beats["machine"]))]
-    if not len(beats):
-        return 0.0, 0
-    following = np.append(beats["sent_ns"][1:], scenario.duration_ns)
-    last = np.append(beats["machine"][1:] != beats["machine"][:-1], True)
-    following = np.where(last, scenario.duration_ns, following)
-    turns = (following - beats["sent_ns"]) / max(1, scenario.fleet.heartbeat_interval_ns) - 1
-    late = (anywhere | _within(history, beats)) & (turns > scenario.fleet.jitter)
-    return float(turns[late].sum()), int(late.sum())
+    following = np.append(beats["sent_ns"][1:], scenario.duration_ns)[: len(beats)]
+    last = np.append(beats["machine"][1:] != beats["machine"][:-1], True)[: len(beats)]
+    return _Gaps(beats, np.where(last, scenario.duration_ns, following) - beats["sent_ns"], last)
+
+
+def _abandoned(scenario: Scenario, gaps: _Gaps) -> NDArray[np.bool_]:
+    """Return which gaps are as long as those of who abandons a job, and a few turns, or last up to the run's end."""
+    if scenario.market is None or not scenario.market.offer.abandons:
+        return np.zeros(len(gaps.last), dtype=np.bool_)
+    silent_ns = scenario.market.offer.abandoned_for_ns
+    turn_ns = scenario.fleet.heartbeat_interval_ns * (1 + scenario.fleet.jitter)
+    least_ns = np.where(gaps.last, min(2 * turn_ns, silent_ns), silent_ns)
+    return (gaps.long_ns >= least_ns) & (gaps.long_ns <= silent_ns + SILENT_TURNS * turn_ns)
 
 
 def _within(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which rows were under way within the window of a fault that can keep an answer away."""
+    """Return which rows were under way within the window of a fault that can keep an answer away, or refused after."""
     until_ns = np.where(rows["got"] == Answer.LOST, rows["sent_ns"] + losses_of(rows["status"])[1], rows["answered_ns"])
-    return Excused(history).overlap(rows["sent_ns"], until_ns)
+    return Excused(history).overlap(rows["sent_ns"], until_ns) | refused_after(history, rows)
 
 
 # --- alerts
@@ -123,11 +162,17 @@ class Span(NamedTuple):
 def alert_spans(scenario: Scenario, history: History, gauge: str) -> list[Span]:
     """Return when the faults of a run may have moved an alert, and with it whatever follows from them.
 
-    Machines that fall silent with the jobs that they were given move it at any time.
+    So may machines that fall silent with the jobs that they were given.
     """
     spans = (_span(scenario, one, stale=gauge == STALE_ALERT) for one in history.faults)
-    drawn = [Span(0.0, scenario.duration_ns / SECOND_NS, sets_off=True)]
-    return [*(one for one in spans if one is not None), *(drawn if gauge == STALE_ALERT and abandons(scenario) else ())]
+    found = [one for one in spans if one is not None]
+    if gauge == STALE_ALERT:
+        gaps = _gaps(scenario, history)
+        silent = _abandoned(scenario, gaps)
+        since = gaps.beats["sent_ns"][silent] / SECOND_NS
+        until = (gaps.beats["sent_ns"] + gaps.long_ns)[silent] / SECOND_NS
+        found += [Span(*one, sets_off=True) for one in zip(since.tolist(), until.tolist(), strict=True)]
+    return found
 
 
 def script_spans(scenario: Scenario, virtual: History, live: History, allowed: float) -> list[Span]:
@@ -140,7 +185,8 @@ def script_spans(scenario: Scenario, virtual: History, live: History, allowed: f
     lasting = float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"])
     found = []
     for number, one in enumerate(scenario.attacks, 1):
-        if issubclass(CATALOGUE[one.name], ScriptAttack):
+        attack = CATALOGUE[one.name]
+        if issubclass(attack, ScriptAttack) and attack.sandbox is None and not attack.needs_settings:
             ends = sorted(_last_sent(history, number) for history in (virtual, live))
             if ends[1] - ends[0] > allowed / 2:
                 found.append(Span(ends[0], ends[1] + lasting + allowed, sets_off=False))
@@ -156,7 +202,8 @@ def _span(scenario: Scenario, fault: Fault, *, stale: bool) -> Span | None:
     settings = {**JUDGED_SETTINGS, **scenario.server.settings}
     interval = scenario.fleet.heartbeat_interval_ns / SECOND_NS
     beat = interval * (1 + scenario.fleet.jitter)
-    since, until = (fault.began_from_ns - IN_FLIGHT_NS) / SECOND_NS, healed_ns(fault) / SECOND_NS
+    since = (fault.began_from_ns - IN_FLIGHT_NS) / SECOND_NS
+    until = (accepting_ns(fault) if stale else healed_ns(fault)) / SECOND_NS
     away = beat
     if fault.kind in LATE_NETWORK_FAULTS:
         late = TRIPS * max(

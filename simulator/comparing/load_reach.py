@@ -38,7 +38,9 @@ def load_allows(scenario: Scenario, operation: int, asked: tuple[int, int], spre
     """
     late, drawn = 0.0, False
     for load in scenario.load:
-        if load.user == ONBOARDING and operation in _IN_TURN:
+        if load.user in {MARKET, FORUM} and operation == Operation.AGENT_REGISTER:
+            late += _comes_at_the_end(scenario, load)
+        elif load.user == ONBOARDING and operation in _IN_TURN:
             late += _changes(load) * math.ceil(CROSS_LOCUST_SHIFT_SECONDS * load.rate / len(_IN_TURN))
         elif operation in _DRAWN.get(load.user, ()):
             share = min(1.0, max(asked) / max(1.0, load.rate * _user_seconds(scenario, load)))
@@ -50,6 +52,12 @@ def load_allows(scenario: Scenario, operation: int, asked: tuple[int, int], spre
     if not drawn:
         return math.ceil(late), why
     return math.ceil(late + spread * math.sqrt(sum(asked))), f"{why}, and draw what they ask"
+
+
+def _comes_at_the_end(scenario: Scenario, load: LoadOptions) -> int:
+    """Return how many users come so late that those who come later yet would not come at all: each registers once."""
+    before_ns = scenario.duration_ns - round(CROSS_LOCUST_SHIFT_SECONDS * SECOND_NS)
+    return max(0, level_at(load.stages, scenario.duration_ns) - level_at(load.stages, max(0, before_ns)))
 
 
 def _changes(load: LoadOptions) -> int:

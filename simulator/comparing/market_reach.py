@@ -32,6 +32,6 @@ def market_allows(scenario: Scenario, operation: int, asked: tuple[int, int], sp
 
     `asked` is how many there were in each, and `spread` the standard deviations that are chance.
     """
-    if scenario.market is None or operation not in DRAWN_BY_AGENTS:
+    if scenario.market is None or not scenario.market.agents or operation not in DRAWN_BY_AGENTS:
         return 0, ""
     return math.ceil(spread * math.sqrt(sum(asked))), "agents draw what they ask from what they were answered"

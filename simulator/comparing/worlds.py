@@ -15,7 +15,16 @@ from simulator.attacks import CATALOGUE
 from simulator.attacks.catalogue import ShotAttack
 from simulator.checkers.verdict import EXIT_CODES, Status, worst
 from simulator.comparing.alert_turns import alert_lines
-from simulator.comparing.fault_reach import Reach, forgets, honest_reach, losing_faults, missed_turns, sent_within
+from simulator.comparing.fault_reach import (
+    Missed,
+    Reach,
+    abandoned_turns,
+    forgets,
+    honest_reach,
+    losing_faults,
+    missed_turns,
+    sent_within,
+)
 from simulator.comparing.load_reach import load_allows
 from simulator.comparing.market_reach import abandons, market_allows
 from simulator.comparing.runs import Run, named_checks
@@ -33,9 +42,10 @@ from simulator.platform.wording import plural
 from simulator.scenario.metrics import MEMORY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from simulator.checkers.verdict import Verdict
+    from simulator.history.rows import History
     from simulator.judging.verdict_file import AttackSummary
     from simulator.scenario.values import Scenario
 
@@ -208,12 +218,14 @@ def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
         one, other = ones.get(operation, Reach()), others.get(operation, Reach())
         name = operation_name(operation)
         allowed, why = _allowed(scenario, operation, missed)
-        for allows in (load_allows, market_allows):
-            more, reason = allows(scenario, operation, (one.asked, other.asked), SPREAD)
-            allowed, why = allowed + more, "; ".join(filter(None, (why, reason)))
+        drawn = [
+            allows(scenario, operation, (one.asked, other.asked), SPREAD) for allows in (load_allows, market_allows)
+        ]
+        more, reason = max(drawn)  # what is chance is in either
+        allowed, why = allowed + more, "; ".join(filter(None, (why, reason)))
         if abandons(scenario) and operation == Operation.HEARTBEAT:
-            more, reason = _missed_turns(scenario, virtual, live, anywhere=True)
-            allowed, why = allowed + more, f"{why}; {reason} jobs that they abandon"
+            more, reason = _missed_turns(scenario, abandoned_turns, virtual, live)
+            allowed, why = allowed + more, f"{why}; {reason} jobs that they abandoned"
         if scenario.faults:
             more, reason = _asked_for_faults(scenario, operation, (virtual, one), (live, other))
             allowed, why = allowed + more, "; ".join(filter(None, (why, reason if more else "")))
@@ -237,7 +249,7 @@ def _asked_for_faults(
 ) -> tuple[int, str]:
     """Return by how many more requests two runs may differ for what their faults reached, and why."""
     if operation == Operation.HEARTBEAT:
-        more, reason = _missed_turns(scenario, virtual[0], live[0])
+        more, reason = _missed_turns(scenario, missed_turns, virtual[0], live[0])
         return more, f"{reason} faults"
     more = max(reach.kept for _, reach in (virtual, live))
     if forgets(scenario):  # who is a stranger, or not yet one, begins anew
@@ -246,12 +258,13 @@ def _asked_for_faults(
     return more, "what faults kept from its answer is asked again"
 
 
-def _missed_turns(scenario: Scenario, virtual: Run, live: Run, *, anywhere: bool = False) -> tuple[int, str]:
+def _missed_turns(
+    scenario: Scenario, missed: Callable[[Scenario, History], Missed], virtual: Run, live: Run
+) -> tuple[int, str]:
     """Return by how many heartbeats two runs may differ for turns that machines missed, and what to say of them."""
-    missed = (missed_turns(scenario, run.history, anywhere=anywhere) for run in (virtual, live))
-    turns, after = zip(*missed, strict=True)
-    more = math.ceil(abs(turns[0] - turns[1]) + SPREAD * math.sqrt(sum(after)))
-    return more, f"machines missed {turns[0]:,.0f} and {turns[1]:,.0f} turns for"
+    one, other = (missed(scenario, run.history) for run in (virtual, live))
+    more = math.ceil(abs(one.turns - other.turns) + SPREAD * math.sqrt(one.times + other.times))
+    return more, f"machines missed {one.turns:,.0f} and {other.turns:,.0f} turns for"
 
 
 def _kept(scenario: Scenario, live: Run, one: Reach, other: Reach) -> tuple[int, str]:

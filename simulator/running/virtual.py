@@ -26,7 +26,7 @@ from simulator.scenario.values import NETWORK_FAULTS
 from simulator.worlds.harness_failure import describe_failure
 from simulator.worlds.players.fault_player import FaultPlayer
 from simulator.worlds.players.fleet_run import FleetRun
-from simulator.worlds.virtual.faults import FAULT_ACTIONS, VirtualFaults
+from simulator.worlds.virtual.faults import VirtualFaults
 from simulator.worlds.virtual.scheduling import HangError, run_seeded
 from simulator.worlds.virtual.world import VirtualWorld, seeded_token
 
@@ -55,17 +55,11 @@ def _settings_outside(scenario: Scenario) -> str:
     return f"settings that reach outside the server's memory ({', '.join(found)})" if found else ""
 
 
-def _faults(scenario: Scenario) -> str:
-    found = dict.fromkeys(fault.kind for fault in scenario.faults if fault.kind not in FAULT_ACTIONS)
-    return f"faults of some kinds ({', '.join(found)})" if found else ""
-
-
 def _if(there: object, what: str) -> str:
     return what if there else ""
 
 
 NOT_YET: tuple[Callable[[Scenario], str], ...] = (
-    _faults,
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
 )
@@ -120,7 +114,7 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
 def _start(
     run: Callable[..., object], main: Callable[..., object], request: RunRequest, outcome: RunState, *more: object
 ) -> None:
-    """Run in virtual time. A run that hangs has failed, which its verdict says, as of any fault of the harness."""
+    """Run in virtual time. A run that hangs is cut short, as by any fault of the harness, and its verdict says so."""
     try:
         run(main, request, outcome, *more)
     except HangError as error:

@@ -55,7 +55,7 @@ class MarketOptions(Table, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=limits.MARKET_AGENTS_MAX,
-            description="Agents that the run plays by itself, besides those that Locust starts.",
+            description="Agents that the run plays by itself, besides those of `[[load]]`.",
         ),
     ] = 0
     rate: Annotated[

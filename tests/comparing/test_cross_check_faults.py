@@ -20,14 +20,18 @@ from simulator.history.records import Fault, Scrape
 from simulator.history.rows import HONEST, NEVER_NS, ROW, History
 from simulator.scenario.kinds import Duration
 from simulator.scenario.loading import load_scenario
-from simulator.scenario.values import FaultOptions
+from simulator.scenario.values import AttackOptions, FaultOptions
 from tests.comparing.test_cross_check import ALERTS, lines_that, played
+from tests.support.tiers import ROOT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from simulator.comparing.runs import Run
     from simulator.comparing.worlds import CrossCheck
     from simulator.scenario.values import Scenario
 
+YOUNG = ROOT / "tests/fuzzing/failed/a-restart-beside-a-young-redis.toml"
 SLOW, KILL = "network.latency", "server.kill"
 LENGTH = Duration(SECOND_NS)
 
@@ -174,3 +178,25 @@ def test_an_alert_that_differs_is_explained_where_a_fault_can_have_moved_it_so_f
         mine = [line for line in lines if line.name.startswith(gauge)]
         assert {line.says for line in mine} == says, mine
         assert all(line.why for line in mine if line.says in {Says.EXPLAINED, Says.DIFFERS})
+
+
+def test_what_a_young_redis_has_refused_after_a_restart_is_kept_by_that(tmp_path: Path) -> None:
+    scenario = load_scenario(YOUNG)
+    one, other = (played(YOUNG, tmp_path / seed, "--seed", seed) for seed in "12")
+    checked = compare_worlds(scenario, one, other, ("", ""), "")
+    assert checked.exit_code == 0, checked.summary
+    assert any(line.name == "heartbeat kept by faults" for line in checked.lines)
+
+
+@pytest.mark.parametrize(("name", "says"), [("nonce.flood", Says.EXPLAINED), ("replay.after-restart", Says.DIFFERS)])
+def test_scripts_move_the_alert_of_failures_where_they_ask_the_run_s_own_server(name: str, says: Says) -> None:
+    attack = AttackOptions(name=name, start_ns=Duration(0), duration_ns=LENGTH, rate=1)
+    scenario = msgspec.structs.replace(load_scenario(ALERTS), attacks=(attack,), faults=())
+    worlds = []
+    for until in (4.0, 11.0):
+        rows = beats(1, until)
+        rows["campaign"] = 1
+        history = History().with_rows(rows)
+        history.scrapes = shown(scenario, AUTH_ALERT, (2, until)).scrapes
+        worlds.append(history)
+    assert says in {line.says for line in alert_lines(scenario, worlds[0], worlds[1])}

@@ -6,19 +6,21 @@ import io
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from rich.console import Console
 
 from reference_server.wire.units import SECOND_NS
 from simulator.comparing.alert_turns import alert_lines
+from simulator.comparing.fault_reach import abandoned_turns, missed_turns
 from simulator.comparing.market_reach import market_allows
 from simulator.comparing.runs import Run, read_run
 from simulator.comparing.world_lines import Says
 from simulator.comparing.worlds import SPREAD, compare_worlds
-from simulator.contract.answers import Operation
+from simulator.contract.answers import Answer, Operation
 from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.history.records import Scrape
-from simulator.history.rows import History
+from simulator.history.rows import HONEST, ROW, History
 from simulator.running.run import RunRequest
 from simulator.running.virtual import execute_virtually
 from simulator.scenario.loading import parse_scenario
@@ -82,7 +84,12 @@ def test_what_is_drawn_anew_agrees(runs: tuple[Run, Run]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "name"), [(Operation.WALLET_READ, "wallet read"), (Operation.PRICES_READ, "prices read")]
+    ("operation", "name"),
+    [
+        (Operation.WALLET_READ, "wallet read"),
+        (Operation.PRICES_READ, "prices read"),
+        (Operation.HEARTBEAT, "heartbeat"),
+    ],
 )
 def test_far_fewer_than_by_chance_differ(runs: tuple[Run, Run], operation: Operation, name: str) -> None:
     assert differing(runs[0], without(runs[1], operation, 0.9)) == {f"{name} asked"}
@@ -105,12 +112,39 @@ def shown(gauge: str, *on: tuple[float, float]) -> History:
     return history
 
 
-@pytest.mark.parametrize(("gauge", "moves"), [(STALE_ALERT, True), (AUTH_ALERT, False)])
-def test_machines_that_abandon_jobs_move_the_alert_of_stale_ones_and_no_other(
-    gauge: str,
-    moves: bool,  # noqa: FBT001 - a parameter
+def silent(history: History, since: float, until: float) -> History:
+    """Return a history in which one machine beats every two seconds, but for a time."""
+    moments = [float(at) for at in range(0, 40, 2) if not since < at < until]
+    rows = np.zeros(len(moments), dtype=ROW)
+    rows["operation"], rows["campaign"] = Operation.HEARTBEAT, HONEST
+    rows["got"] = rows["expected"] = Answer.ACCEPTED
+    rows["sent_ns"] = rows["planned_ns"] = np.array(moments) * SECOND_NS
+    rows["answered_ns"] = rows["sent_ns"] + 1
+    found = history.with_rows(rows)
+    found.scrapes = history.scrapes
+    return found
+
+
+@pytest.mark.parametrize(
+    ("gauge", "silent_for", "on", "says"),
+    [
+        (STALE_ALERT, 20, (25, 31), Says.EXPLAINED),
+        (STALE_ALERT, 20, (2, 31), Says.DIFFERS),  # before anybody was silent
+        (STALE_ALERT, 12, (25, 31), Says.DIFFERS),  # nobody who abandoned a job is silent for so short a time
+        (AUTH_ALERT, 20, (25, 31), Says.DIFFERS),
+    ],
+)
+def test_machines_that_abandon_jobs_move_the_alert_of_stale_ones_while_they_are_silent_and_no_other(
+    gauge: str, silent_for: float, on: tuple[float, float], says: Says
 ) -> None:
-    virtual, live = shown(gauge, (10, 15)), shown(gauge, (20, 30))
-    for scenario, may in ((MARKET, moves), (PATIENT, False)):
-        said = {line.says for line in alert_lines(scenario, virtual, live)}
-        assert said == {Says.AGREES, Says.EXPLAINED if may else Says.DIFFERS}
+    virtual, live = silent(shown(gauge, on), 10, 10 + silent_for), shown(gauge)
+    assert {line.says for line in alert_lines(MARKET, virtual, live)} == {Says.AGREES, says}
+    assert {line.says for line in alert_lines(PATIENT, virtual, live)} == {Says.AGREES, Says.DIFFERS}
+
+
+def test_turns_of_jobs_that_were_abandoned_are_allowed_for_and_no_others() -> None:
+    history = silent(History(), 10, 30)
+    assert abandoned_turns(MARKET, history) == (9, 1)
+    assert abandoned_turns(PATIENT, history) == (0, 0)
+    assert abandoned_turns(MARKET, silent(History(), 10, 20)) == (0, 0)
+    assert missed_turns(MARKET, history) == (0, 0)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from reference_server.wire.units import SECOND_NS
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
 from simulator.history.records import CampaignRecord, ClaimRecord
@@ -176,6 +178,22 @@ def test_a_fault_within_the_time_of_another_is_healed_with_that() -> None:
     for second in range(12, 40):
         tale.heartbeat(0, second, Answer.UNAVAILABLE, status=503)
     assert tale.rules() == []
+
+
+@pytest.mark.parametrize(("status", "rules"), [(503, []), (500, ["not-healed"])])
+def test_a_server_beside_a_young_redis_may_refuse_heartbeats_for_that_and_for_nothing_else(
+    status: int, rules: list[str]
+) -> None:
+    tale = Tale(durable=True)
+    tale.register(0, 1)
+    for second in range(2, 9):
+        tale.heartbeat(0, second)
+    tale.fault("server.restart", 10, 11)
+    tale.history.faults[-1] = msgspec.structs.replace(tale.history.faults[-1], refused_for_ns=100 * SECOND_NS)
+    for second in range(12, 100):
+        tale.heartbeat(0, second, Answer.UNAVAILABLE, status=status)
+    assert tale.rules() == rules
+    assert (tale.judge()["reach"].status is Status.INCONCLUSIVE) == bool(rules)
 
 
 def test_what_instances_refused_they_may_have_accepted_for_want_of_an_answer_of_redis() -> None:

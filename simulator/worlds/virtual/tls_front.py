@@ -87,8 +87,8 @@ class TlsFront:
         self._stopped.set()
 
     def take(self, end: End) -> None:
-        """Serve a connection."""
-        if self._opening is None:
+        """Serve a connection; whoever comes as it ends finds it closed."""
+        if self._opening is None or self._stopping.is_set():
             end.close()
         else:
             self._opening.take(end)
