@@ -127,6 +127,22 @@ def test_a_server_that_ends_ends_its_connections_of_http2(fault: str, last: byte
     assert in_world(act) == last
 
 
+def test_whoever_comes_once_a_server_was_cut_off_finds_it_closed() -> None:
+    """As machines do that were to connect when somebody interrupted the run."""
+    world = VirtualWorld(1, seeded_token(1), {"WORKER_STATUS_STATE_FILE": ""}, tls=True)
+
+    async def work() -> tuple[list[bool], bool]:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(world.server.run)
+            nursery.cancel_scope.cancel()
+        taken = list[bool]()
+        end = world.network.dial(None, world.target.port, taken.append)
+        await trio.sleep(1)
+        return taken, end.ended or end.reset
+
+    assert run_seeded(work, seed=1, clock=world.clock) == ([True], True)
+
+
 def test_a_handshake_that_is_not_ended_is_not_waited_for_longer_than_a_head() -> None:
     async def act(world: VirtualWorld) -> float:
         plain = await world.network.connect(world.target, None, world.target.port)

@@ -77,18 +77,20 @@ class TlsFront:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have connections served until all of them have ended after `finish`."""
-        with self._handlers:
-            async with trio.open_nursery() as handlers:
-                self._opening = _EndOpening(
-                    self._lane, self._admission, handlers, self._api, self._tls, self._answerer
-                )  # fmt: skip
-                task_status.started()
-                await self._stopping.wait()
-        self._stopped.set()
+        try:
+            with self._handlers:
+                async with trio.open_nursery() as handlers:
+                    self._opening = _EndOpening(
+                        self._lane, self._admission, handlers, self._api, self._tls, self._answerer
+                    )  # fmt: skip
+                    task_status.started()
+                    await self._stopping.wait()
+        finally:
+            self._stopped.set()
 
     def take(self, end: End) -> None:
         """Serve a connection; whoever comes as it ends finds it closed."""
-        if self._opening is None or self._stopping.is_set():
+        if self._opening is None or self._stopping.is_set() or self._stopped.is_set():
             end.close()
         else:
             self._opening.take(end)
