@@ -278,7 +278,7 @@ def made_up(kind: Any) -> Any:
 
 
 DURATIONS = {"life_ns", "loop_lag_ns", "interval_ns", "shortest_rest_ns", "longest_rest_ns", "waited_ns"}
-DURATIONS |= {"clock_low_ns", "clock_high_ns"}
+DURATIONS |= {"clock_low_ns", "clock_high_ns", "refused_for_ns"}
 UNIX_TIMES = {"unix_ns"}
 """What this machine's wall clock showed: no time of the run, and so never moved."""
 
