@@ -34,6 +34,8 @@ class GatedJournal(MemoryJournal):
         self.gate = threading.Event()
         self.gate.set()
         self.waiting = threading.Event()
+        self.whole = threading.Lock()
+        """Held while it is changed: a thread may do that while a test reads it."""
         self.appended: list[int] = []
 
     async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
@@ -44,8 +46,19 @@ class GatedJournal(MemoryJournal):
         """Wait, then append."""
         self.waiting.set()
         assert self.gate.wait(20)
-        super().append(group)
+        with self.whole:
+            super().append(group)
         self.appended.append(len(msgspec.msgpack.decode(group)))
+
+    def rotate(self) -> None:
+        """Begin the next segment."""
+        with self.whole:
+            super().rotate()
+
+    def publish(self) -> None:
+        """Put the snapshot in the place of the last."""
+        with self.whole:
+            super().publish()
 
 
 class Kept:
@@ -65,7 +78,8 @@ class Kept:
     def durable(self) -> Any:
         """Recover what is durable, and show its summary and its audit as the API does."""
         again = make_api()
-        recover(again.state, self.journal, START)
+        with self.journal.whole:
+            recover(again.state, self.journal, START)
         return [data_of(200, again.handle(question, START).body) for question in (SUMMARY, AUDIT)]
 
 
