@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.support.little_http import Asked
 
-SECONDS = 120 if SOAK else 12
+SECONDS = 120 if SOAK else 9
 """For each principal: ten minutes over all of them in the soak, and one here."""
 END_SECONDS = 100
 """What a busy machine may need to begin and to end."""

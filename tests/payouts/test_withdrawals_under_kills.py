@@ -14,7 +14,7 @@ from tests.support.tiers import SOAK
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROUNDS = 1_000 if SOAK else 50
+ROUNDS = 1_000 if SOAK else 30
 SHARED_ROUNDS = 300 if SOAK else 4
 """Three have to look at all that the others do."""
 JOURNAL_BYTES = 1 << 14

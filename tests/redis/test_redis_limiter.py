@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from reference_server.ports import LinkBounds
     from tests.support.redis_servers import RedisServer
 
-REQUESTS = 1_000_000 if SOAK else 30_000
+REQUESTS = 1_000_000 if SOAK else 20_000
 HOUR_SECONDS = 3600
 SHORT_US = 600_000_000
 SAME_CLOCK = 0.999
