@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from rich.console import Console
 
 from simulator.comparing.load_reach import load_allows
-from simulator.comparing.runs import Run, read_run
 from simulator.comparing.world_lines import Says
 from simulator.comparing.worlds import SPREAD, compare_worlds
 from simulator.contract.answers import Operation
 from simulator.history.rows import HONEST
-from simulator.running.run import RunRequest
-from simulator.running.virtual import execute_virtually
 from simulator.scenario.loading import parse_scenario
+from tests.comparing.playing import played_text
+
+if TYPE_CHECKING:
+    from simulator.comparing.runs import Run
 
 SCENARIO = """
 version = 1
@@ -47,20 +46,11 @@ stages = [{ duration = "1s", target = 3 }]
 USERS = parse_scenario(SCENARIO)
 
 
-def played(seed: int, out: Path) -> Run:
-    """Play it in virtual time."""
-    request = RunRequest(
-        USERS, Path("users.toml"), seed, out, None, "", scenario_text=SCENARIO, reports=False, virtual=True
-    )
-    execute_virtually(request, Console(file=io.StringIO()))
-    (folder,) = (one for one in (out / "users").iterdir() if not one.is_symlink())
-    return read_run(folder)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     """Return two runs, by two seeds, as a live run is another."""
-    return played(1, tmp_path_factory.mktemp("one")), played(2, tmp_path_factory.mktemp("other"))
+    one, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
+    return played_text(SCENARIO, 1, one), played_text(SCENARIO, 2, other)
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import pytest
-from rich.console import Console
 
 from reference_server.wire.units import SECOND_NS
 from simulator.comparing.alert_turns import alert_lines
 from simulator.comparing.fault_reach import abandoned_turns, missed_turns
 from simulator.comparing.market_reach import market_allows
-from simulator.comparing.runs import Run, read_run
 from simulator.comparing.world_lines import Says
 from simulator.comparing.worlds import SPREAD, compare_worlds
 from simulator.contract.answers import Answer, Operation
 from simulator.contract.metrics import AUTH_ALERT, STALE_ALERT
 from simulator.history.records import Scrape
 from simulator.history.rows import HONEST, ROW, History
-from simulator.running.run import RunRequest
-from simulator.running.virtual import execute_virtually
 from simulator.scenario.loading import parse_scenario
+from tests.comparing.playing import played_text
+
+if TYPE_CHECKING:
+    from simulator.comparing.runs import Run
 
 TEXT = """
 version = 1
@@ -51,19 +50,11 @@ MARKET = parse_scenario(TEXT)
 PATIENT = parse_scenario(TEXT.replace("abandons = 0.5", "abandons = 0.0"))
 
 
-def played(seed: int, out: Path) -> Run:
-    request = RunRequest(
-        MARKET, Path("market.toml"), seed, out, None, "", scenario_text=TEXT, reports=False, virtual=True
-    )
-    execute_virtually(request, Console(file=io.StringIO()))
-    (folder,) = (one for one in (out / "market").iterdir() if not one.is_symlink())
-    return read_run(folder)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
     """Return two runs in which all was drawn anew."""
-    return played(1, tmp_path_factory.mktemp("one")), played(2, tmp_path_factory.mktemp("other"))
+    one, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
+    return played_text(TEXT, 1, one), played_text(TEXT, 2, other)
 
 
 def differing(one: Run, other: Run) -> set[str]:

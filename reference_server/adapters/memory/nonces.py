@@ -110,6 +110,7 @@ class MemoryNonces:
     async def reserve(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation]:
         """Reserve each nonce in turn, all in one step."""
         reservations = await self._ask(asked)
+        self._unheard.clear()  # it accepts nothing that it was not told
         return [Reservation.UNAVAILABLE] * len(asked) if reservations is None else reservations
 
     async def _ask(self, asked: Sequence[NonceRequest]) -> Sequence[Reservation] | None:
@@ -194,6 +195,7 @@ class FallbackNonces(MemoryNonces):
                     own = (one.worker_id, one.nonce) in self._unheard
                     self._conflicts += self._shared.remember(one) is Reservation.REPLAYED and not own
                 self._unwritten = []
+                self._unheard.clear()
                 await self._pause()
                 self._answered = True
                 return True
