@@ -82,7 +82,10 @@ class HttpRequest(_TraceRecord, frozen=True, kw_only=True, tag_field="kind", tag
 class RawRequest(_TraceRecord, frozen=True, kw_only=True, tag_field="kind", tag="raw"):
     """The bytes of any other request, and how they were written."""
 
-    base64: Annotated[str, Meta(description="The bytes, references and all.")]
+    base64: Annotated[
+        str,
+        Meta(description="The bytes, references and all; of a whole request `${length}` is the length of its body."),
+    ]
     cuts: tuple[Cut, ...] = ()
     then: Annotated[
         Literal["answer", "read", "half-close", "reset", "read-slowly"],

@@ -51,6 +51,11 @@ class HttpText(msgspec.Struct, frozen=True):
         headers = tuple((change(name), value if value == LENGTH else change(value)) for name, value in self.headers)
         return HttpText(self.method, change(self.path), headers, change(self.body))
 
+    def __str__(self) -> str:
+        """Write it as one text, with `LENGTH` where its length stands."""
+        lines = [f"{self.method} {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in self.headers)]
+        return "\r\n".join(lines) + "\r\n\r\n" + self.body
+
 
 def to_text(data: bytes) -> str:
     """Return the text of any bytes."""
@@ -106,6 +111,14 @@ def join_request(request: HttpText) -> bytes:
     lines = [f"{request.method} {request.path} HTTP/1.1"]
     lines += [f"{name}: {len(body) if value == LENGTH else value}" for name, value in request.headers]
     return to_bytes("\r\n".join(lines)) + b"\r\n\r\n" + body
+
+
+def to_request(text: str, change: Callable[[str], str]) -> bytes:
+    """Return the bytes of an escaped request's text after a change, with the length of its body for `LENGTH`."""
+    head, end, body = text.partition("\r\n\r\n")
+    payload = to_bytes(change(body))
+    head = head.replace(f": {LENGTH}", f": {len(payload)}", 1)
+    return to_bytes(change(head) + end) + payload
 
 
 def split_answer(data: bytes) -> tuple[int, tuple[tuple[str, str], ...], bytes]:

@@ -21,10 +21,9 @@ from simulator.traces.messages import (
     LENGTH,
     HttpText,
     Reference,
-    join_request,
     references,
     resolve,
-    to_bytes,
+    to_request,
     to_text,
     unescape,
 )
@@ -59,14 +58,14 @@ class MissingPrerequisiteError(Exception):
 
 def recorded_bytes(exchange: Exchange) -> bytes:
     """Return a request as the trace has it: as it was sent, with its references as they stand where it is redacted."""
+    return to_request(_text_of(exchange), lambda text: resolve(text, lambda _: None))
 
-    def as_is(text: str) -> str:
-        return resolve(text, lambda _: None)
 
+def _text_of(exchange: Exchange) -> str:
     request = exchange.request
     if isinstance(request, HttpRequest):
-        return join_request(HttpText(request.method, request.path, request.headers, request.body).map(as_is))
-    return to_bytes(as_is(to_text(base64.b64decode(request.base64))))
+        return str(HttpText(request.method, request.path, request.headers, request.body))
+    return to_text(base64.b64decode(request.base64))
 
 
 class Resigner:
@@ -139,21 +138,14 @@ class Resigner:
     def rebuild(self, exchange: Exchange) -> bytes:
         """Return a request with the same intent for this target. Raises UnlearnedError."""
         text = self._mapped(self._text_of(exchange), exchange)
-        if not isinstance(exchange.request, HttpRequest):
-            return to_bytes(resolve(text, self._value))
-        head, end, body = text.partition("\r\n\r\n")
-        payload = to_bytes(resolve(body, self._value))
-        head = head.replace(f": {LENGTH}", f": {len(payload)}", 1)  # one of the request's own looks otherwise: escaped
-        return to_bytes(resolve(head, self._value) + end) + payload
+        return to_request(text, lambda part: resolve(part, self._value))
 
     def _text_of(self, exchange: Exchange) -> str:
         """Return a request as one text with references, whether the trace has them or not."""
         request = exchange.request
-        if not isinstance(request, HttpRequest):
-            return self._hidden(to_text(base64.b64decode(request.base64)))
-        http = HttpText(request.method, request.path, request.headers, request.body).map(self._hidden)
-        lines = [f"{http.method} {http.path} HTTP/1.1", *(f"{name}: {value}" for name, value in http.headers)]
-        return "\r\n".join(lines) + "\r\n\r\n" + http.body
+        if isinstance(request, HttpRequest):
+            return str(HttpText(request.method, request.path, request.headers, request.body).map(self._hidden))
+        return LENGTH.join(map(self._hidden, _text_of(exchange).split(LENGTH, 1)))
 
     def _hidden(self, text: str) -> str:
         return text if self._header.redacted else self._secrets.hide(unescape(text))

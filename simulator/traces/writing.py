@@ -151,12 +151,13 @@ class TraceWriter:
         def without_signature(text: str) -> str:
             return text.replace(signature, SIGNATURE) if signature else text
 
-        http = split_request(one.request) if one.wire is None else None
-        if http is not None:
-            hidden = self._hidden(http)
+        http = split_request(one.request)
+        hidden = None if http is None else self._hidden(http)
+        if one.wire is None and hidden is not None:
             body = without_signature(hidden.body)
             return HttpRequest(method=hidden.method, path=hidden.path, headers=hidden.headers, body=body)
-        data = base64.b64encode(to_bytes(without_signature(self._text(to_text(one.request))))).decode()
+        text = without_signature(self._text(to_text(one.request)) if hidden is None else str(hidden))
+        data = base64.b64encode(to_bytes(text)).decode()
         wire = one.wire
         if wire is None:
             return RawRequest(base64=data)

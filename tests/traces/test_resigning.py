@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reference_server.wire.canonical_json import canonical_json
 from reference_server.wire.signing import sign_text
 from reference_server.wire.timestamps import format_timestamp, parse_timestamp
+from simulator.attacks.script import Expect, Wire
 from simulator.contract.answers import Answer
 from simulator.traces.messages import split_answer, split_request
 from simulator.traces.resign import MissingPrerequisiteError, Resigner, fresh_owner, recorded_bytes, shifted
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 NEW_TOKEN, NEW_AUTHORITY, SUFFIX, SHIFT_SECONDS = "another-owner-token", "10.0.0.1:9", "5f5f", 86_400
 NEW = Recording("new", fresh_owner("ada", SUFFIX))
 """What the new server gives out, for the same machines."""
+LEAVING = Wire(((b"", 0.0),), Expect(Answer.ACCEPTED, ()), "reset")
 
 
 def resigner(trace: Trace, recording: Recording, *, learnt: bool = True) -> Resigner:
@@ -152,11 +154,15 @@ def test_owners_of_refused_requests_and_ids_nobody_gave_out_stay() -> None:
     assert rebuilt(recording)[-1]["raw"] == request
 
 
-def test_a_length_is_made_right_and_a_text_that_looks_like_one_is_left() -> None:
+@pytest.mark.parametrize("redact", [True, False])
+@pytest.mark.parametrize("wire", [None, LEAVING], ids=["answered", "reset"])
+def test_a_length_is_made_right_and_a_text_that_looks_like_one_is_left(wire: Wire | None, *, redact: bool) -> None:
     recording = small_recording()
     body = b'{"owner_id":"ada","x":"${length}"}'
-    recording.take(b"POST /${length} HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body, None)
-    raw = rebuilt(recording)[-1]["raw"]
+    request = b"POST /${length} HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    recording.take(request, None, wire=wire)
+    assert recorded_bytes(recording.trace(redact=redact).exchanges[-1]) == request
+    raw = rebuilt(recording, redact=redact)[-1]["raw"]
     assert raw.startswith(b"POST /${length} HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (len(body) + len(SUFFIX) + 1))
     assert raw.endswith(b'{"owner_id":"ada.5f5f","x":"${length}"}')
 
