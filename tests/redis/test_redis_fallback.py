@@ -9,7 +9,7 @@ from reference_server.adapters.redis.nonces import nonce_name
 from reference_server.limits import REDIS_BATCH_MAX
 from reference_server.ports import Reservation
 from tests.redis.instances import instance
-from tests.support.patience import IN_TIME
+from tests.support.patience import IN_TIME, SOON_ANEW
 from tests.support.redis_servers import EVERY_WRITE, proxy_to, redis_server
 from tests.support.waiting import until
 
@@ -112,7 +112,7 @@ async def test_a_nonce_whose_answer_was_lost_is_accepted_alone_and_stays_reserve
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, "a", redis_nonce_fallback=True, bounds=IN_TIME) as a,
+        instance(proxy.port, "a", redis_nonce_fallback=True, bounds=SOON_ANEW) as a,
         instance(redis.port, "b") as b,
     ):
         proxy.swallow = 1000

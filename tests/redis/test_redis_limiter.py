@@ -142,11 +142,11 @@ async def test_while_redis_is_down_nobody_can_tell_and_it_heals() -> None:
                 await trio.lowlevel.checkpoint()
 
 
-@pytest.mark.parametrize("window_seconds", [1, 10])
+@pytest.mark.parametrize("window_seconds", [1, 10 if SOAK else 3])
 async def test_no_window_ever_holds_more_than_it_admits_over_three_instances(window_seconds: int) -> None:
     """A request was admitted between its sending and its answer: those that lie wholly within a window must be few.
 
-    Every client asks every instance far more often than it may, for longer than two windows of a second or one of ten,
+    Every client asks every instance far more often than it may, for longer than two windows of a second or one of some,
     and until it was let through as often as that: a busy machine may have nobody ask for a while.
     """
     most, askers, batch = 20, 6, [f"c{number % 25}" for number in range(100)]

@@ -13,7 +13,7 @@ from reference_server.adapters.redis.nonces import nonce_name
 from reference_server.limits import REDIS_WAIT_SECONDS
 from reference_server.ports import Reservation
 from tests.redis.instances import fails_closed, instance
-from tests.support.patience import ASKS_AGAIN, IN_TIME
+from tests.support.patience import ASKS_AGAIN, IN_TIME, SOON_ANEW
 from tests.support.redis_servers import EVERY_WRITE, Proxy, proxy_to, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, until
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.redis.instances import Instance
 
 RESERVED, REPLAYED, UNAVAILABLE = Reservation.RESERVED, Reservation.REPLAYED, Reservation.UNAVAILABLE
-RACING = msgspec.structs.replace(IN_TIME, wait_seconds=PATIENCE_SECONDS, connect_seconds=0.5)
+RACING = msgspec.structs.replace(SOON_ANEW, wait_seconds=PATIENCE_SECONDS)
 """A lost answer may be one to the greeting of a connection, which is then soon made anew."""
 
 
@@ -55,7 +55,7 @@ async def test_a_heartbeat_refused_because_every_answer_was_lost_may_come_again(
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, "a", bounds=IN_TIME) as a,
+        instance(proxy.port, "a", bounds=SOON_ANEW) as a,
         instance(redis.port, "b") as b,
     ):
         proxy.swallow = 1000
@@ -73,7 +73,7 @@ async def test_giving_back_never_frees_a_nonce_that_another_heartbeat_was_accept
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, "a", bounds=IN_TIME) as a,
+        instance(proxy.port, "a", bounds=SOON_ANEW) as a,
         instance(redis.port, "b") as b,
     ):
         assert await b.reserve_one("n") is RESERVED
@@ -121,7 +121,7 @@ async def test_what_was_still_on_its_way_to_redis_does_not_take_effect_later_eit
     async with (
         redis_server() as redis,
         proxy_to(redis) as proxy,
-        instance(proxy.port, bounds=IN_TIME) as a,
+        instance(proxy.port, bounds=SOON_ANEW) as a,
     ):
         assert await a.heard("n") == [RESERVED]
         proxy.hold = True

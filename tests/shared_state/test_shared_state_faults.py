@@ -10,7 +10,7 @@ import trio
 
 from reference_server.adapters.redis.journal import GROUPS, LEASE, META, WAITING
 from tests.shared_state.members import HEALTH, SUMMARY, enrol_at, members, names_at, registration, revocation
-from tests.support.patience import PATIENT, SHARED_IN_TIME, SOON_LOST
+from tests.support.patience import PATIENT, SHARED_IN_TIME, SHARED_SOON_ANEW, SOON_LOST
 from tests.support.redis_servers import EVERY_SECOND, EVERY_WRITE, MEMORY_ONLY, proxy_to, redis_server
 from tests.support.waiting import PATIENCE_SECONDS, POLL_SECONDS, TURNS_MAX, TURNS_MIN
 
@@ -288,7 +288,7 @@ async def test_a_heartbeat_that_was_journalled_but_not_answered_is_accepted_once
     """Redis answers nothing for a while; what it did meanwhile is found out with the next connection."""
     async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
         other = await group.join(redis.port)
-        group.bounds = SHARED_IN_TIME
+        group.bounds = SHARED_SOON_ANEW
         one = await group.join()
         machine = await enrol_at([one], "rack 1")
         journal = one.api.shared
@@ -341,10 +341,11 @@ async def test_instances_have_the_turn_in_the_order_in_which_they_asked_for_it(
 
 
 async def test_an_instance_with_another_owner_token_is_refused_the_state(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with redis_server() as redis, members(redis.port, tmp_path) as group:
         await group.join()
+        monkeypatch.setattr("reference_server.pipeline.sharing.START_SECONDS", 0.1)  # it would wait in vain for so long
         other = await group.join(HATCHFARM_API_TOKEN="another-token")
         assert (await other.ask(SUMMARY)).status == 401
         headers: Any = (("authorization", "Bearer another-token"), ("x-owner-id", "ada"))

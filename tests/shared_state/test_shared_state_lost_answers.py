@@ -13,7 +13,7 @@ from reference_server.core.snapshots import snapshot
 from reference_server.limits import SHARED_GROUPS_AT_ONCE
 from reference_server.ports import SharedDown
 from tests.shared_state.members import SUMMARY, enrol_at, members, names_at, registration
-from tests.support.patience import SHARED_IN_TIME
+from tests.support.patience import SHARED_IN_TIME, SHARED_SOON_ANEW
 from tests.support.redis_servers import proxy_to, redis_server
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -59,7 +59,7 @@ async def test_a_change_whose_answer_stays_away_is_shown_by_all_or_none(tmp_path
     """It is refused, for nobody can tell; the instance then shows what is in the journal, not what it decided."""
     async with redis_server() as redis, proxy_to(redis) as proxy, members(proxy.port, tmp_path) as group:
         other = await group.join(redis.port)
-        group.bounds = SHARED_IN_TIME
+        group.bounds = SHARED_SOON_ANEW
         one = await group.join()
         await other.served(registration("first"))
         before_giving(one, partial(setattr, proxy, "swallow", 1_000))
