@@ -18,18 +18,18 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "HatchFarm Harness needs Python 3.11 or newer: set PYTHON=python3.x")'
 	@echo "Making the environment in $(ENVIRONMENT) ..."
 	@$(PYTHON) -m venv $(ENVIRONMENT)
-	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(RIVALS): $(READY) requirements-rivals.lock
 	@echo "Adding the servers to compare with to $(ENVIRONMENT) ..."
-	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-rivals.lock
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-rivals.lock
 	@touch $@
 
 $(SITE): $(READY) requirements-site.lock
 	@echo "Adding what writes the site of the docs to $(ENVIRONMENT) ..."
-	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-site.lock
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-site.lock
 	@touch $@
 
 demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks against the reference server
