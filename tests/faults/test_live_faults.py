@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 SCENARIOS = {path.stem: path for path in sorted((FOLDER / "scenarios").glob("*.toml"))}
-AT_ONCE = 5
+AT_ONCE = 4
 """Runs under way at a time: each waits most of the time, and starts servers now and then."""
 
 
