@@ -13,6 +13,7 @@ from reference_server.http.heads import parse_head
 from simulator.attacks.script import Defences
 from tests.attacks.live import play_live, play_patiently, well_behaved, written, wrong_server
 from tests.attacks.test_http_attacks_on_a_right_server import AT_ONCE, SLOW
+from tests.support.beside import side_by_side
 from tests.support.trying import tried_again_alone
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ async def lenient(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("name", [*FRAMING, "http.large-headers"])
-@tried_again_alone
+@side_by_side
 async def test_a_server_that_reads_everything_somehow_is_found(name: str) -> None:
     # Headers enough to be too many, and no more than this server can read.
     numbers: dict[str, Any] = {"headers": 9000, "large_bytes": 1 << 17} if name == "http.large-headers" else {}
@@ -110,7 +111,7 @@ async def refusing(connection: Connection, *, goes_on: bool = False, acts: bool 
 
 
 @pytest.mark.parametrize("name", FRAMING)
-@tried_again_alone
+@side_by_side
 async def test_a_second_answer_behind_a_refusal_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, goes_on=True)) as target:
         played = await play_hurried(name, target)
@@ -118,7 +119,7 @@ async def test_a_second_answer_behind_a_refusal_is_found(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FRAMING)
-@tried_again_alone
+@side_by_side
 async def test_a_hidden_request_that_is_done_in_silence_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, acts=True)) as target:
         played = await play_hurried(name, target)
@@ -126,7 +127,7 @@ async def test_a_hidden_request_that_is_done_in_silence_is_found(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["http.cl-te", "http.nul"])
-@tried_again_alone
+@side_by_side
 async def test_a_connection_left_open_behind_a_refusal_is_found(name: str) -> None:
     async with wrong_server(lambda connection: refusing(connection, stays=True)) as target:
         played = await play_hurried(name, target)
@@ -167,7 +168,7 @@ async def test_bodies_without_a_bound_are_found() -> None:
 
 
 @pytest.mark.parametrize("name", ["http.slowloris", "http.slow-body"])
-@tried_again_alone
+@side_by_side
 async def test_a_server_without_deadlines_is_found(name: str) -> None:
     async with wrong_server(well_behaved) as target:
         played = await play_hurried(name, target, defences=HURRIED)

@@ -17,6 +17,7 @@ from simulator.history.rows import NO_MACHINE
 from tests.attacks.live import OPEN, play_live, play_patiently, written, wrong_server
 from tests.attacks.playing import read_request
 from tests.simulator.conftest import serving
+from tests.support.beside import side_by_side
 from tests.support.trying import tried_again_alone, tried_again_where_undecided
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ async def test_where_a_bucket_gains_more_than_is_asked_for_nothing_is_known_of_c
 
 
 @pytest.mark.parametrize("from_first", [False, True], ids=["windows by the clock", "windows from the first request"])
-@tried_again_alone
+@side_by_side
 async def test_a_limiter_that_counts_by_windows_is_found(
     from_first: bool,  # noqa: FBT001 - a parameter
 ) -> None:
@@ -202,7 +203,7 @@ async def test_a_limiter_that_counts_by_windows_is_found(
 
 
 @pytest.mark.parametrize("phase", [0.25, 0.75])
-@tried_again_alone
+@side_by_side
 async def test_a_limiter_by_windows_of_a_phase_and_length_of_its_own_is_found(
     phase: float,
 ) -> None:

@@ -27,6 +27,7 @@ from simulator.limits import UNFINISHED_BLOCK_FRAMES
 from tests.attacks.live import play_live, play_patiently, well_behaved, written, wrong_server
 from tests.attacks.playing import World, script_attack
 from tests.simulator.conftest import API_TOKEN, serving, sockets_closed_after
+from tests.support.beside import side_by_side
 from tests.support.certificates import make_pair
 from tests.support.trying import tried_again_alone, tried_again_where_undecided
 from tests.support.waiting import PATIENCE_SECONDS
@@ -123,7 +124,7 @@ def taking_long() -> Talk:
 
 
 @pytest.mark.parametrize("name", [*WHOLE, *HELD])
-@tried_again_alone
+@side_by_side
 async def test_a_server_that_stalls_for_everybody_is_found(name: str) -> None:
     async with wrong_server(taking_long()) as target:
         played = await play_small(name, target, how=IMPATIENT)
@@ -163,7 +164,7 @@ async def deaf(connection: Connection, *, late_seconds: float = 0.0) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@tried_again_alone
+@side_by_side
 async def test_a_server_that_leaves_whole_requests_without_an_answer_is_found(name: str) -> None:
     async with wrong_server(deaf) as target:
         played = await play_small(name, target, how=IMPATIENT)
@@ -202,7 +203,7 @@ async def test_where_all_share_one_address_its_limits_say_nothing_about_honest_c
 
 
 @pytest.mark.parametrize(("lag_ns", "held"), [(300_000_000, None), (200_000_000, False)])
-@tried_again_alone
+@side_by_side
 async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, held: bool | None) -> None:
     history = History()
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
@@ -213,7 +214,7 @@ async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, hel
 
 
 @pytest.mark.parametrize(("busy_seconds", "held"), [(0.02, None), (5.0, False)])
-@tried_again_alone
+@side_by_side
 async def test_a_server_that_keeps_honest_clients_waiting_too_is_not_called_deaf(
     busy_seconds: float, *, held: bool | None
 ) -> None:

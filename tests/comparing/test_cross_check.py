@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jsonschema
 import msgspec
 import pytest
+import trio
 from rich.console import Console
 from typer.testing import CliRunner
 
 from simulator.checkers.verdict import Status
 from simulator.commands.cli import app
+from simulator.commands.cli import main as hatchfarm
 from simulator.comparing.cross_checking import show
 from simulator.comparing.runs import Run, read_run
 from simulator.comparing.world_lines import Says
@@ -26,9 +28,14 @@ from simulator.running.virtual import not_yet_virtual
 from simulator.scenario.loading import load_scenario
 from tests.planted_bugs.faults import FAULTS
 from tests.planted_bugs.faulty_server import planted
+from tests.support.alone import INCONCLUSIVE
+from tests.support.environment import without_settings
+from tests.support.forked import run_forked
 from tests.support.tiers import ROOT, SOAK
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from simulator.scenario.values import Scenario
 
 ALERTS = ROOT / "tests/planted_bugs/scenarios/alerts.toml"
@@ -173,15 +180,48 @@ def test_a_rule_is_no_wider_than_a_page_in_a_pipe() -> None:
     assert len(line) == RULE_COLUMNS
 
 
-@pytest.mark.parametrize("path", SHIPPED if SOAK else SHORT, ids=lambda path: path.stem)
-def test_virtual_and_live_runs_agree(path: Path, tmp_path: Path) -> None:
+class Checked(NamedTuple):
+    """A cross-check: its exit code, what it printed, and where its results are."""
+
+    exit_code: int
+    printed: str
+    folder: Path
+
+
+async def cross_check(path: Path, folder: Path) -> Checked:
+    """Play a scenario in both worlds, in a process of its own."""
     for number in range(TRIES):
-        out = tmp_path / str(number)
-        result = CliRunner().invoke(app, ["run", str(path), "--cross-check", "--no-reports", "--out", str(out)])
-        if result.exit_code != 3:
+        out, printed = folder / f"{path.stem}-{number}", folder / f"{path.stem}-{number}.txt"
+        words = ["run", str(path), "--cross-check", "--no-reports", "--out", str(out)]
+        code = await run_forked(hatchfarm, words, without_settings(), printed)
+        if code != INCONCLUSIVE:
             break
-    assert result.exit_code in {0, 3}, result.output
-    written = json.loads((out / path.stem / "cross-check.json").read_text(encoding="utf-8"))
+    return Checked(code, printed.read_text("utf-8", "replace"), out / path.stem)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Mapping[Path, Checked]:
+    """The cross-checks of brief scenarios, made side by side: they mostly wait."""
+    checked: dict[Path, Checked] = {}
+    folder = tmp_path_factory.mktemp("short")
+
+    async def check(path: Path) -> None:
+        checked[path] = await cross_check(path, folder)
+
+    async def check_all() -> None:
+        async with trio.open_nursery() as nursery:
+            for path in SHORT:
+                nursery.start_soon(check, path)
+
+    trio.run(check_all)
+    return checked
+
+
+@pytest.mark.parametrize("path", SHIPPED if SOAK else SHORT, ids=lambda path: path.stem)
+def test_virtual_and_live_runs_agree(path: Path, short: Mapping[Path, Checked], tmp_path: Path) -> None:
+    checked = short[path] if path in short else trio.run(cross_check, path, tmp_path)
+    assert checked.exit_code in {0, INCONCLUSIVE}, checked.printed
+    written = json.loads((checked.folder / "cross-check.json").read_text(encoding="utf-8"))
     jsonschema.validate(written, json.loads(SCHEMA.read_text(encoding="utf-8")))
-    assert written["exit_code"] == result.exit_code
+    assert written["exit_code"] == checked.exit_code
     assert all(Path(written[world], "verdict.json").exists() for world in ("virtual", "live"))

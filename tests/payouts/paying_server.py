@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from reference_server import __main__, app
+from reference_server.pipeline import chores
 from reference_server.ports import Payout, PayoutOutcome
 from tests.http.twins import API_TOKEN
 from tests.support.environment import without_settings
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 LEDGER = "HATCHFARM_TEST_PAYOUTS"
 """Names the gateway's file: a line for each time that it is asked."""
 _OUTCOMES_OF = 8
+LOOK_SECONDS = 0.05
+"""How often the servers look whether they have payouts to ask about: ten times as often as otherwise, so that kills hit
+more of them, and what is left in the end is soon decided."""
 
 
 def outcome_of(withdrawal_id: str) -> PayoutOutcome:
@@ -51,6 +55,7 @@ class KeptPayouts:
 def serve() -> int:
     """Serve with such payouts, as the composition root makes them."""
     setattr(app, "SimulatedPayouts", KeptPayouts)  # noqa: B010 - in a process of its own
+    setattr(chores, "MARKET_LOOK_SECONDS", LOOK_SECONDS)  # noqa: B010
     return __main__.main()
 
 

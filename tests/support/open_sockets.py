@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
+
+AMONG_OTHERS: ContextVar[bool] = ContextVar("AMONG_OTHERS", default=False)
+"""Whether others open sockets of this process meanwhile: whoever made them all counts once they have ended."""
 
 
 def open_sockets() -> int:

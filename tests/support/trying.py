@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 R = TypeVar("R")
 P = ParamSpec("P")
+ALONE_FOR = (AssertionError, trio.BrokenResourceError)
+"""What a test that goes by tenths of seconds is tried again alone for."""
 
 
 async def try_all(
@@ -55,7 +57,7 @@ def tried_again_alone(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitab
     there, be late, and be hung up on before it has sent all. What must never be is told by `pytest.fail`, which counts
     at once, as does every other error, a `trio.TooSlowError` after a minute too.
     """
-    return _tried_again(test, (AssertionError, trio.BrokenResourceError))
+    return _tried_again(test, ALONE_FOR)
 
 
 def tried_again_where_undecided(test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:

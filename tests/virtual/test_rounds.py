@@ -47,7 +47,7 @@ share = 0.5
 USERS = "".join(
     f'[[load]]\nuser = "{user}"\nrate = 3\nstages = [{{ duration = "1s", target = 3 }}]\n' for user in LOAD_USERS
 )
-LATE_ONES = """
+LATE_ONES = f"""
 version = 1
 name = "late"
 duration = "40s"
@@ -57,11 +57,11 @@ machines = 12
 owners = 3
 heartbeat_interval = "2s"
 jitter = 0.4
-stages = [{ duration = "1s", target = 12 }]
+stages = [{{ duration = "1s", target = 12 }}]
 [[attacks]]
 name = "http.slowloris"
 start = "2s"
-duration = "4s"
+duration = "{4 if SOAK else 2}s"
 rate = 1
 [[faults]]
 kind = "server.pause"
