@@ -6,6 +6,7 @@ ended was done by that process or never, and what was sent after it, by a later 
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from reference_server.wire.units import SECOND_NS
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.history.rows import HONEST, NO_MACHINE, History
+from simulator.limits import EXCHANGES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,8 @@ promises to keep (§7) is what was accepted."""
 BAD_REQUEST, UNAUTHORIZED = HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED
 EARLIER_CHECKS = (Answer.TIMESTAMP_OUT_OF_WINDOW, Answer.POLICY_MISSING_HEADERS)
 """Refusals with 401 for reasons that are looked at before whether the worker is known."""
+_ID = re.compile(rb"[A-Z]+ [^ ]*/[a-z]+_[0-9a-f]{8,}")
+"""A request line whose path names what a server gave out."""
 
 
 def restarts_of(history: History) -> list[Fault]:
@@ -147,9 +151,22 @@ def _forget_machines(history: History, rows: NDArray[Any]) -> None:
     # Owners' policies and consents are gone as well, and what scripts had set up.
     machines_own = (operation == Operation.HEARTBEAT) | (operation == Operation.POLICY_FETCH)
     gone = (incarnation > 0) & ~machines_own & (status >= BAD_REQUEST) & (rows["got"] == Answer.UNEXPECTED)
-    gone &= unknown | (operation == Operation.CONSENT_CREATE) | (rows["campaign"] != HONEST)
+    of_machines = unknown | (operation == Operation.CONSENT_CREATE)
+    gone &= of_machines | (rows["campaign"] != HONEST) | _names_gone(history, rows)
     rows["got"] = np.where(gone, Answer.REFUSED, rows["got"])
     rows["expected"] = np.where(gone, Answer.REFUSED, rows["expected"])
+
+
+def _names_gone(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which honest requests were not found by an id in their path, perhaps given out by an earlier process.
+
+    Past the exchanges that are kept nobody knows what was named.
+    """
+    named = [one.sent_ns for one in history.exchanges if one.campaign == HONEST and _ID.search(one.request)]
+    kept_all = len(history.exchanges) < EXCHANGES_MAX
+    not_found = (rows["campaign"] == HONEST) & (rows["status"] == HTTPStatus.NOT_FOUND)
+    found: NDArray[np.bool_] = not_found & (np.isin(rows["sent_ns"], named) if kept_all else True)
+    return found
 
 
 def _registered_in(rows: NDArray[Any], incarnation: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -18,15 +18,16 @@ PART = 4
 """Whose generator is its own, so that the rest of a seed's scenario is what it was before there was this part; the
 others are mishaps'."""
 USERS_SHARE = 0.3
-"""Of scenarios in which nothing goes wrong, how many have users."""
+"""Of scenarios, how many have users."""
 USERS_MAX = 3
+DOUBLES = "network.duplication"
+"""A fault under which no scenario may have users: whose copies are whose is known of the fleet alone."""
 
 
 def draw_users(document: Document, seconds: int, seed: int, weigh: Callable[[str], float]) -> tuple[str, ...]:
     """Have users come into some scenarios; return what was drawn."""
     draws = Draws(np.random.default_rng((seed, PART)), weigh)
-    # Through faults a user goes on as if nothing were: what a server has forgotten meanwhile it asks for all the same.
-    if "faults" in document or draws.chance() >= USERS_SHARE:
+    if draws.chance() >= USERS_SHARE or any(one["kind"] == DOUBLES for one in document.get("faults", ())):
         return ()
     agents_too = "market" in document
     (user,) = draws.some([one for one in LOAD_USERS if agents_too or one not in MARKET_USERS], 1)

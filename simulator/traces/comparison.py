@@ -16,7 +16,7 @@ from simulator.checkers.wording import UNSEEN, contract_words
 from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
 from simulator.contract.refusals import failure_of
 from simulator.platform.wording import all_of, plural, sentence
-from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest
+from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest, RawRequest
 from simulator.traces.messages import unescape
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def differs(exchange: Exchange, one: Played) -> bool:
     if one.problem:
         return True
     if {one.got, before} <= {Answer.REFUSED, *UNSEEN} and Answer.REFUSED in {one.got, before}:
-        return exchange.response is None or exchange.response.status != one.status
+        return one.status != (exchange.response.status if exchange.response else 0)
     return one.got is not before and not (one.got in alternatives and before in alternatives)
 
 
@@ -173,6 +173,8 @@ def judge_resigned(exchanges: Sequence[Exchange], played: Sequence[Played]) -> l
         ]
         wrong = [pair for pair in pairs if _wrong(*pair)] + _accepted_copies(pairs)
         missing = [pair for pair in pairs if _missing(*pair)]
+        if any(one.status for exchange, one in pairs if _leaves(exchange)):
+            missing = [pair for pair in missing if pair[1].got is not Answer.LOST or not _leaves(pair[0])]
         open_ones = sum(_open(exchange) for exchange, _ in pairs)
         verdicts.append(_group_verdict(comparison, wrong, missing, open_ones))
     return verdicts
@@ -196,6 +198,11 @@ def _missing(exchange: Exchange, one: Played) -> bool:
     if not one.problem and (one.got not in UNJUDGED or is_right(ANSWERS[exchange.expected], one.got)):
         return False
     return bool(one.problem) or ANSWERS[exchange.got] not in UNJUDGED
+
+
+def _leaves(exchange: Exchange) -> bool:
+    """Return whether a client resets its connection: whether a whole answer comes before that is for nobody to know."""
+    return isinstance(exchange.request, RawRequest) and exchange.request.then == "reset"
 
 
 def _accepted_copies(pairs: Iterable[tuple[Exchange, Played]]) -> list[tuple[Exchange, Played]]:

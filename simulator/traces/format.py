@@ -96,6 +96,11 @@ class RawRequest(_TraceRecord, frozen=True, kw_only=True, tag_field="kind", tag=
     ] = "answer"
     patience_s: Annotated[float, Meta(ge=0, description="How long it was read; 0 where one answer ends it.")] = 0.0
     read_bytes_per_s: Annotated[int, Meta(ge=0)] = 0
+    slow_s: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="For how long it was read slowly, and freely after; without it, to the end."),
+    ] = None
+    reset_after_bytes: Annotated[int, Meta(ge=0, description="How much of the answers came before it was reset.")] = 0
 
 
 class Response(_TraceRecord, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import TYPE_CHECKING
 
 from simulator.attacks.script import Expect, Wire
@@ -68,7 +69,15 @@ def as_wire(request: RawRequest, message: bytes) -> Wire | None:
         start = end
     whole = tuple(parts) or ((message, 0.0),)
     got = ANSWERS["accepted"]
-    return Wire(whole, Expect(got, ()), request.then, request.patience_s, request.read_bytes_per_s)
+    return Wire(
+        whole,
+        Expect(got, ()),
+        request.then,
+        request.patience_s,
+        request.read_bytes_per_s,
+        slow_seconds=math.inf if request.slow_s is None else request.slow_s,
+        reset_after_bytes=request.reset_after_bytes,
+    )
 
 
 def _answer(response: Response) -> bytes:

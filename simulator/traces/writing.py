@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -172,6 +173,8 @@ class TraceWriter:
             then=wire.then,
             patience_s=wire.patience_seconds,
             read_bytes_per_s=wire.read_bytes_per_second,
+            slow_s=wire.slow_seconds if math.isfinite(wire.slow_seconds) else None,
+            reset_after_bytes=wire.reset_after_bytes,
         )
 
     def _hidden(self, request: HttpText) -> HttpText:

@@ -6,7 +6,9 @@ import pytest
 
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Answer, Operation
-from simulator.history.records import AuditReading, ClaimRecord, Effect
+from simulator.history.records import AuditReading, ClaimRecord, Effect, FailedExchange
+from simulator.history.rows import NO_MACHINE
+from simulator.limits import EXCHANGES_MAX
 from tests.checkers.conftest import nanoseconds
 from tests.faults.stories import DOWN, FLUSH, KILL, PAUSE, RESTART, Tale
 
@@ -42,6 +44,33 @@ def test_a_server_that_keeps_nothing_may_treat_its_machines_as_strangers(
         tale = killed(kind, durable=durable)
         stranger(tale, 12, operation, status)
         assert tale.judge()["answers"].status is verdict
+
+
+@pytest.mark.parametrize(
+    ("durable", "at", "path", "status", "verdict"),
+    [
+        (False, 12, b"/api/v1/workers/wrk_fa0586df8fe425b3/status", 404, Status.PASS),
+        (False, 12, b"/api/v1/policies/pol_fa0586df8fe425b3/activate", 404, Status.PASS),
+        (False, 9, b"/api/v1/workers/wrk_fa0586df8fe425b3/status", 404, Status.FAIL),
+        (True, 12, b"/api/v1/workers/wrk_fa0586df8fe425b3/status", 404, Status.FAIL),
+        (False, 12, b"/api/v1/workers/wrk_fa0586df8fe425b3/status", 401, Status.FAIL),
+        (False, 12, b"/api/v1/workers/summary", 404, Status.FAIL),
+    ],
+)
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_somebody_was_shown_before_it_was_killed_may_be_gone(
+    at: float, path: bytes, status: int, verdict: Status, *, durable: bool, kept: bool
+) -> None:
+    """Where too much went wrong to be kept, nobody knows what was asked for."""
+    tale = killed(durable=durable)
+    tale.request(Operation.OTHER, NO_MACHINE, at, Answer.UNEXPECTED, expected=Answer.ACCEPTED, status=status)
+    row = tale.history.rows()[-1]
+    number = 1 if kept else EXCHANGES_MAX
+    asked = FailedExchange(int(row["sent_ns"]), int(row["answered_ns"]), 0, b"GET " + path + b" HTTP/1.1", b"", "why")
+    for _ in range(number):
+        tale.history.keep(asked)
+    nobody_knows = not kept and not durable and at > 10 and status == 404
+    assert tale.judge()["answers"].status is (Status.PASS if nobody_knows else verdict)
 
 
 def test_not_before_it_was_killed_nor_once_they_have_registered_anew() -> None:

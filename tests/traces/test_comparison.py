@@ -20,6 +20,7 @@ from simulator.traces.comparison import (
     named_by_metrics,
     replayed_answer,
 )
+from simulator.traces.format import RawRequest
 from tests.traces.recorded import small_recording
 
 if TYPE_CHECKING:
@@ -130,6 +131,25 @@ def test_an_answer_that_said_nothing_in_the_record_either_is_not_missed() -> Non
         verdict_of("signature.forged", exchanges=exchanges, at_10=Played(429, b"", Answer.RATE_LIMITED)).status
         is Status.PASS
     )
+
+
+def test_whether_an_answer_comes_before_its_client_resets_is_not_missed_unless_none_does() -> None:
+    lost = Played(0, b"", Answer.LOST)
+    left = RawRequest(base64="", then="reset")
+    exchanges = tuple(msgspec.structs.replace(one, request=left) for one in EXCHANGES)
+    assert verdict_of("honest traffic", exchanges=exchanges, at_3=lost).status is Status.PASS
+    all_lost = {f"at_{index}": lost for index in range(len(EXCHANGES))}
+    assert verdict_of("honest traffic", exchanges=exchanges, **all_lost).status is Status.INCONCLUSIVE
+    assert verdict_of("honest traffic", exchanges=altered(3, request=left), at_3=lost).status is Status.INCONCLUSIVE
+    refused = Played(503, b"", Answer.UNAVAILABLE)
+    assert verdict_of("honest traffic", exchanges=exchanges, at_3=refused).status is Status.INCONCLUSIVE
+
+
+def test_a_connection_that_is_closed_again_without_an_answer_is_as_recorded() -> None:
+    exchanges = altered(REPLAY, response=None, got="refused", expected="refused")
+    closed = Played(0, b"", Answer.REFUSED)
+    summary = verdict_of("replay.exact", exchanges=exchanges, at_8=closed).summary
+    assert summary == "1 of 1 as recorded."
 
 
 def test_an_expected_limit_is_an_answer() -> None:

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from simulator.attacks.script import Expect, Wire
 from simulator.commands.cli import app
 from simulator.contract.answers import Answer
 from simulator.errors import TraceError
 from simulator.limits import TRACE_LINE_MAX_BYTES
 from simulator.traces.format import Exchange, Header, HttpRequest, RawRequest, encode_line, read_trace, trace_schema
 from simulator.traces.resign import recorded_bytes
-from simulator.traces.rewriting import redacted_lines
+from simulator.traces.rewriting import as_wire, redacted_lines
 from simulator.traces.writing import TraceWriter, write_trace
 from tests.support.invoking import invoke
 from tests.traces.recorded import OWNER_TOKEN, Recording, missed, nearest, small_recording
@@ -225,3 +226,22 @@ def test_a_request_that_is_not_well_formed_is_kept_as_bytes(recording: Recording
     assert isinstance(last.request, RawRequest)
     assert isinstance(recording.trace().exchanges[0].request, HttpRequest)
     assert msgspec.json.decode(encode_line(last), type=Exchange) == last
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        Wire(((b"x", 0.0),), Expect(Answer.ACCEPTED, ()), "reset", reset_after_bytes=9),
+        Wire(((b"x", 0.5), (b"y", 0.0)), Expect(Answer.ACCEPTED, ()), "half-close", 2.5),
+        Wire(((b"x", 0.0),), Expect(Answer.ACCEPTED, ()), "read-slowly", 3.0, 7),
+        Wire(((b"x", 0.0),), Expect(Answer.ACCEPTED, ()), "read-slowly", 3.0, 7, slow_seconds=1.5),
+    ],
+    ids=lambda wire: wire.then,
+)
+def test_how_a_request_was_written_and_its_answer_read_is_what_it_was(wire: Wire) -> None:
+    recording = Recording()
+    recording.take(b"xy"[: len(wire.parts)], None, wire=wire)
+    request = recording.trace().exchanges[0].request
+    assert isinstance(request, RawRequest)
+    assert msgspec.json.decode(msgspec.json.encode(request), type=RawRequest) == request
+    assert as_wire(request, b"xy"[: len(wire.parts)]) == wire
