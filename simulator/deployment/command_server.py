@@ -39,6 +39,7 @@ from simulator.scenario.values import as_environ
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
+    from simulator.platform.ending import Ending
     from simulator.scenario.values import ServerOptions
 
 HOST = "127.0.0.1"
@@ -205,7 +206,7 @@ class CommandServer(ServerProcess):
         if self._tree is not None:
             self._tree.send(signal.SIGTERM)
             await close_input(process)
-            with trio.move_on_after(self._patience.stop_seconds):
+            with self.ending.wait(trio.move_on_after(self._patience.stop_seconds)):
                 await process.wait()
                 await self._tree.ended()
         await self._destroy(process)
@@ -264,14 +265,15 @@ async def own_command(
     trusted: str = "",
     patience: Patience = COMMAND_PATIENCE,
     free_port: Callable[[], int] = find_free_port,
+    ending: Ending | None = None,
 ) -> AsyncIterator[ServerProcess]:
     """Start a scenario's command on a free port of 127.0.0.1 and stop it in order at the end. Raises ServerError.
 
     It has the `settings` as environment, as the reference server would. `trusted` is the certificate, as PEM, by which
-    it speaks TLS, if it does; `free_port` chooses its port.
+    it speaks TLS, if it does; `free_port` chooses its port. Once `ending` is given up, it is stopped without grace.
     """
     environ = environ_of(settings, token, not_inherited)
     async with running(
-        lambda nursery: CommandServer(options, environ, nursery, trusted, patience, free_port)
+        lambda nursery: CommandServer(options, environ, nursery, trusted, patience, free_port), ending
     ) as server:
         yield server

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from simulator.deployment.conditions import Recorder
+    from simulator.platform.ending import Ending
     from simulator.scenario.values import FaultOptions, Scenario
 
 STATE_FILE, KEY_FILE = "state.json", "signing.pem"
@@ -159,19 +160,26 @@ def one_server(
     not_inherited: Collection[str],
     trusted: str = "",
     clock: Path | None = None,
+    ending: Ending | None = None,
 ) -> AbstractAsyncContextManager[ServerProcess]:
     """Return one server of the run's own to enter: the reference server, or the scenario's command in its place.
 
-    Its wall clock goes by a file, if one is given.
+    Its wall clock goes by a file, if one is given. Once `ending` is given up, it is stopped without grace.
     """
     if options.command:
-        return own_command(options, settings, token, not_inherited, trusted)
-    return own_server(settings, token, not_inherited, () if clock is None else with_clock(clock))
+        return own_command(options, settings, token, not_inherited, trusted, ending=ending)
+    command = () if clock is None else with_clock(clock)
+    return own_server(settings, token, not_inherited, command, ending=ending)
 
 
 @asynccontextmanager
 async def side_server(
-    options: ServerOptions, needed: Mapping[str, str], token: str, not_inherited: Collection[str], now: datetime
+    options: ServerOptions,
+    needed: Mapping[str, str],
+    token: str,
+    not_inherited: Collection[str],
+    now: datetime,
+    ending: Ending | None = None,
 ) -> AsyncIterator[ServerProcess]:
     """Start a server beside the run's, over plain HTTP, with the settings that an attack needs. Raises ServerError.
 
@@ -181,7 +189,7 @@ async def side_server(
     side = ServerOptions(
         settings={**options.settings, **needed}, command=options.command, env=options.env, health=options.health, **kept
     )
-    async with own_deployment(side, token, not_inherited, now) as deployment:
+    async with own_deployment(side, token, not_inherited, now, ending=ending) as deployment:
         yield deployment.server
 
 
@@ -192,11 +200,12 @@ async def own_deployment(
     not_inherited: Collection[str],
     now: datetime,
     faults: Sequence[FaultOptions] = (),
+    ending: Ending | None = None,
 ) -> AsyncIterator[Deployment]:
     """Start what a scenario's `[server]` asks for, such that its faults can happen, and end it at the end.
 
     `not_inherited` are variables of this process's environment that are kept from the server. A certificate is good
-    around `now`. Raises ServerError.
+    around `now`. Once `ending` is given up, servers are stopped without grace. Raises ServerError.
     """
     kinds = {fault.kind for fault in faults}
     clocks: tuple[Path, ...] = ()
@@ -218,7 +227,7 @@ async def own_deployment(
             clocks = tuple(folder / f"server-{number}" for number in range(options.instances))
         trusted = "" if certificate is None else certificate.pem
         servers = [
-            await stack.enter_async_context(one_server(options, settings, token, not_inherited, trusted, clock))
+            await stack.enter_async_context(one_server(options, settings, token, not_inherited, trusted, clock, ending))
             for clock in clocks or (None,) * options.instances
         ]
         yield Deployment(tuple(servers), redis, certificate, clocks=clocks)

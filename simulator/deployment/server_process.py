@@ -16,6 +16,7 @@ import trio
 
 from simulator.deployment.server_log import ServerLog, secrets_of
 from simulator.limits import LOG_END_SECONDS
+from simulator.platform.ending import Ending
 from simulator.platform.secret_names import SECRET_NAME
 from simulator.platform.watchdog import Watchdog, watchdog_of
 
@@ -109,6 +110,8 @@ class ServerProcess:
         self._outputs: list[_Output] = []
         self._meant_to_be_down = False
         self._up = False
+        self.ending = Ending()
+        """Whoever gives this up has it ended at once, where it does not end in order."""
         self.url = ""
         self.errors = b""
         self.log = ServerLog()
@@ -226,13 +229,13 @@ class ServerProcess:
             await self.resume()
             await self._end(self._process)
             # Of what it has left behind something may keep them open for good.
-            with trio.move_on_after(self._patience.log_end_seconds):
+            with self.ending.wait(trio.move_on_after(self._patience.log_end_seconds)):
                 for output in self._outputs:
                     await output.ended.wait()
 
     async def _end(self, process: trio.Process) -> None:
         await close_input(process)
-        with trio.move_on_after(self._patience.stop_seconds):
+        with self.ending.wait(trio.move_on_after(self._patience.stop_seconds)):
             await process.wait()
         if process.poll() is None:
             process.kill()
@@ -285,10 +288,16 @@ def environ_of(settings: Mapping[str, str], token: str, not_inherited: Collectio
 
 
 @asynccontextmanager
-async def running(make: Callable[[trio.Nursery], ServerProcess]) -> AsyncIterator[ServerProcess]:
-    """Start the server that is made within a nursery, and stop it gracefully at the end. Raises ServerError."""
+async def running(
+    make: Callable[[trio.Nursery], ServerProcess], ending: Ending | None = None
+) -> AsyncIterator[ServerProcess]:
+    """Start the server that is made within a nursery, and stop it gracefully at the end. Raises ServerError.
+
+    Once `ending` is given up, it is ended at once.
+    """
     async with trio.open_nursery() as nursery:
         server = make(nursery)
+        server.ending = ending or server.ending
         try:
             await server.start()
             yield server
@@ -305,12 +314,13 @@ async def own_server(
     not_inherited: Collection[str] = ("TLS_CERT_FILE", "TLS_KEY_FILE"),
     command: Sequence[str] = (),
     patience: Patience = PATIENCE,
+    ending: Ending | None = None,
 ) -> AsyncIterator[ServerProcess]:
     """Start a server on a free port of 127.0.0.1 and stop it gracefully at the end. Raises ServerError.
 
     `not_inherited` are variables of this process's environment that are kept from it; `command` runs it, `SERVE` unless
-    given.
+    given. Once `ending` is given up, it is stopped without grace.
     """
     environ = environ_of(settings, token, not_inherited)
-    async with running(lambda nursery: ServerProcess(environ, nursery, command or SERVE, patience)) as server:
+    async with running(lambda nursery: ServerProcess(environ, nursery, command or SERVE, patience), ending) as server:
         yield server

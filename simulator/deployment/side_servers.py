@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from simulator.deployment.own import Deployment
     from simulator.deployment.server_watch import ServerWatch
+    from simulator.platform.ending import Ending
     from simulator.scenario.values import Scenario
 
 
@@ -29,11 +30,12 @@ async def side_servers(
     deployment: Deployment,
     now: datetime,
     watch: ServerWatch,
+    ending: Ending | None = None,
 ) -> dict[str, Target]:
     """Start them, one for each set of settings, for as long as the stack is open; return them by the attack's name.
 
     `own` are the variables that a server of the run's own takes from the scenario alone; `now` is
-    when its certificate is made. Each of them is watched.
+    when its certificate is made. Each of them is watched, and stopped without grace once `ending` is given up.
     """
     server = scenario.server
     started: dict[frozenset[tuple[str, str]], Target] = {}
@@ -56,7 +58,7 @@ async def side_servers(
         needed = frozenset(settings.items())
         if needed not in started:
             # Over plain HTTP whatever the run's own speaks: what REQUIRE_HTTPS refuses is nothing else.
-            side = await stack.enter_async_context(side_server(server, settings, token, own, now))
+            side = await stack.enter_async_context(side_server(server, settings, token, own, now, ending))
             watch.add(side, f"the server beside the run's, for {attack.name},", needed=False)
             started[needed] = parse_target(side.url, token)
         sides[attack.name] = started[needed]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 from gevent.fileobject import FileObject
-from locust.runners import WorkerRunner
+from locust.runners import LocalRunner, WorkerRunner
 
 from simulator.client.target import NO_ACCESS
 from simulator.limits import SHARD_OTHER_MACHINES_MAX
@@ -195,6 +195,13 @@ class WorkerNode:
             self._bridge = None
 
     def _quitting(self, **_: Any) -> None:
+        """End the shard. In a Locust of one process that a signal ends, its test is ended first: it has more to report.
+
+        Locust itself does that only after this.
+        """
+        runner = self._environment.runner
+        if isinstance(runner, LocalRunner) and not self._token_given:  # a conductor ends the test itself
+            runner.stop()
         self._end()
 
 

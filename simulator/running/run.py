@@ -254,7 +254,7 @@ async def _run(request: RunRequest, outcome: RunState, view: View, held: HeldSig
 
 async def _work(request: RunRequest, outcome: RunState) -> None:
     """Run the fleet against the target, or a server started for it, which is watched all the while."""
-    scenario, watch = request.scenario, ServerWatch(outcome.progress)
+    scenario, watch, ending = request.scenario, ServerWatch(outcome.progress), outcome.progress.ending
     watch.add_processes(HARNESS, lambda: (os.getpid(),))
     async with AsyncExitStack() as stack:
         deployment: Deployment | None = None
@@ -262,13 +262,13 @@ async def _work(request: RunRequest, outcome: RunState) -> None:
         if request.target is None:
             deployment = await stack.enter_async_context(
                 own_deployment(
-                    scenario.server, request.token, request.server_settings, outcome.started_at, scenario.faults
+                    scenario.server, request.token, request.server_settings, outcome.started_at, scenario.faults, ending
                 )
             )
             watch.add_deployment(deployment)
             deployment = await stack.enter_async_context(own_network(deployment, scenario, request.seed))
             sides = await side_servers(
-                scenario, request.token, request.server_settings, stack, deployment, outcome.started_at, watch
+                scenario, request.token, request.server_settings, stack, deployment, outcome.started_at, watch, ending
             )
         try:
             async with trio.open_nursery() as nursery:

@@ -9,7 +9,7 @@ import msgspec
 from simulator.contract.answers import ALTERNATIVES, Answer
 from simulator.history.counting import AnswerCounts
 from simulator.limits import CHANGES_KEPT_MAX
-from simulator.worlds.ending import Ending
+from simulator.platform.ending import Ending
 
 MARKET_COUNTERS = ("jobs_posted", "jobs_ended", "withdrawals_asked", "withdrawals_settled")
 """What those who play agents count."""

@@ -142,7 +142,7 @@ async def test_a_signal_ends_the_run_soon_with_what_is_known(hatchfarm: Hatchfar
 async def test_a_second_signal_ends_what_the_first_still_waits_for_and_what_is_known_is_judged(
     hatchfarm: Hatchfarm,
 ) -> None:
-    """The server stands still, so that last answers and audit lists do not come."""
+    """The server stands still: last answers and audit lists do not come, and it does not end when it is told to."""
     async with started(hatchfarm) as run:
         server = await run.server()
         server.suspend()
@@ -167,8 +167,9 @@ async def test_ctrl_c_before_the_server_is_up_ends_the_run_in_order_and_no_secon
 ) -> None:
     async with started(hatchfarm, line="Twenty machines") as run:
         run.process.send_signal(signal.SIGINT)
-        with trio.move_on_after(END_SECONDS):
-            while run.process.poll() is None and not run.psutil.children():  # noqa: ASYNC110 - as above
+        # Of two signals that a busy machine hands over together the later may come first: the system orders none.
+        with trio.fail_after(END_SECONDS):
+            while "SIGINT: the run is " not in run.out:  # noqa: ASYNC110 - as above
                 await trio.sleep(POLL_SECONDS)
         run.process.send_signal(signal.SIGTERM)
         assert await run.end() == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import trio
 
 from simulator.deployment.command_server import COMMAND_PATIENCE, find_free_port, own_command
 from simulator.deployment.server_process import Patience, ServerError, ServerProcess
+from simulator.platform.ending import Ending
 from simulator.scenario.values import ServerOptions
 from tests.simulator.conftest import API_TOKEN
 from tests.support.waiting import PATIENCE_SECONDS, until
@@ -255,6 +257,15 @@ async def test_one_that_does_not_end_in_order_is_killed(tmp_path: Path) -> None:
     assert server.exit_code == -signal.SIGKILL
 
 
+async def test_one_that_does_not_end_is_killed_at_once_when_that_is_given_up(tmp_path: Path) -> None:
+    options = command(tmp_path, HTTP + "signal.signal(15, signal.SIG_IGN)\nserve()")
+    ending, for_ever = Ending(), COMMAND_PATIENCE._replace(stop_seconds=math.inf)
+    with trio.fail_after(PATIENCE_SECONDS):
+        async with own_command(options, {}, API_TOKEN, (), patience=for_ever, ending=ending) as server:
+            ending.give_up()
+    assert server.exit_code == -signal.SIGKILL
+
+
 async def test_all_of_it_stands_still_while_it_is_paused(tmp_path: Path) -> None:
     reported = tmp_path / "told"
     async with running_command(command(tmp_path, FAMILY, str(reported))) as server:
@@ -300,6 +311,7 @@ async def test_what_its_processes_share_is_counted_once(tmp_path: Path) -> None:
 PARENT = """
 import sys, trio
 from simulator.deployment.command_server import own_command
+from simulator.platform.ending import Ending
 from simulator.scenario.values import ServerOptions
 
 async def main():

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from simulator.platform.ending import Ending
+
 ROOT = Path(__file__).parent.parent.parent
 SERVE = "--serve"
 
@@ -32,10 +34,14 @@ def run(name: str) -> None:
     from simulator.deployment import sandbox, server_process  # noqa: PLC0415 - nothing of the simulator is loaded for a server
 
     def own_server(
-        settings: Mapping[str, str], token: str, hidden: Collection[str], command: tuple[str, ...] = ()
+        settings: Mapping[str, str],
+        token: str,
+        hidden: Collection[str],
+        command: tuple[str, ...] = (),
+        ending: Ending | None = None,
     ) -> Any:
         del command
-        return server_process.own_server(settings, token, hidden, (__file__, SERVE, name))
+        return server_process.own_server(settings, token, hidden, (__file__, SERVE, name), ending=ending)
 
     if name:
         for module in (deployment, sandbox):

@@ -14,9 +14,10 @@ from simulator.load.options import LOCUSTFILE
 from tests.cli.conftest import Deployment, Hatchfarm, serve_until_stopped
 from tests.load.locust_side import locust_side
 from tests.support.alone import INCONCLUSIVE, until_conclusive
+from tests.support.waiting import until_blocking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TOKEN = "token-of-the-locustfile"
@@ -56,28 +57,34 @@ def deployment() -> Iterator[Deployment]:
         yield Deployment(url, TOKEN)
 
 
-RUN_TIME = "15s"
-"""Counted from Locust's start, which takes most of it on a busy machine."""
-
-
 def shown(deployment: Deployment) -> dict[str, float]:
     with urllib.request.urlopen(f"{deployment.url}/metrics", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - ours
         lines = answer.read().decode().splitlines()
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
 
-def locust(folder: Path, *arguments: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
-    """Run Locust without a web page, to its end."""
-    return subprocess.run(
+def locust(
+    folder: Path, *arguments: str, token: str = TOKEN, enough: Callable[[], object] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Locust without a web page, to its end; where it has none by itself, until `enough` holds."""
+    with subprocess.Popen(
         [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--loglevel", "WARNING", *arguments],
         cwd=folder,
         env=Hatchfarm.environ({"HATCHFARM_API_TOKEN": token} if token else {}),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_SECONDS,
         stdin=subprocess.DEVNULL,
-    )
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            if enough is not None:
+                until_blocking(lambda: enough() or process.poll() is not None, TIMEOUT_SECONDS)
+                process.terminate()
+            out, err = process.communicate(timeout=TIMEOUT_SECONDS)
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def lines_of(finished: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -86,13 +93,19 @@ def lines_of(finished: subprocess.CompletedProcess[str]) -> dict[tuple[str, str]
 
 def test_without_a_scenario_every_user_is_a_machine(tmp_path: Path, deployment: Deployment) -> None:
     """As many as the command line says; what Locust counts of heartbeats is what the server counted."""
-    before = shown(deployment)
-    finished = locust(tmp_path, "--host", deployment.url, "-u", "10", "-r", "10", "-t", RUN_TIME, "--json")
+    accepted, before = 'hatchfarm_heartbeats_total{status="200"}', shown(deployment)
+
+    def each_has_been_heard_of() -> bool:
+        """Return whether every machine has sent a heartbeat, and one of them another."""
+        now = shown(deployment)
+        return now[accepted] - before[accepted] > 10 and now["hatchfarm_workers_unknown_total"] == 0
+
+    arguments = ("--host", deployment.url, "-u", "10", "-r", "10", "--json")
+    finished = locust(tmp_path, *arguments, enough=each_has_been_heard_of)
     assert finished.returncode == 0, finished.stderr
     lines, after = lines_of(finished), shown(deployment)
     assert after["hatchfarm_workers_total"] - before["hatchfarm_workers_total"] == 10
     assert lines["POST", "register"]["num_requests"] == 10
-    accepted = 'hatchfarm_heartbeats_total{status="200"}'
     assert lines["POST", "heartbeat"]["num_requests"] == after[accepted] - before[accepted] > 0
     assert sum(line["num_failures"] for line in lines.values()) == 0
 

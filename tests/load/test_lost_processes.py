@@ -20,7 +20,7 @@ SOON_SECONDS = 120.0
 END_SECONDS = 180.0
 """For the end of a run: last answers, a last look at the target, and the reports."""
 ENDLESS = plain("10m")
-LASTS_SECONDS = (20, 80, 320)
+LASTS_SECONDS = (12, 80, 320)
 """Long enough for what is done to a run that must end by itself; where a machine was too busy for that, the next."""
 
 

@@ -47,11 +47,11 @@ SCENARIO = msgspec.convert(
     {
         "version": 1,
         "name": "watched-by-prometheus",
-        "duration": "14s",
+        "duration": "12s",
         "server": {
             "settings": {
                 "WORKER_STATUS_STALE_SECONDS": 2,
-                "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": 5,
+                "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": 3,
                 "WORKER_AUTH_FAIL_ALERT_THRESHOLD": 5,
             },
         },
@@ -123,7 +123,7 @@ async def watch_a_run(rules: Path, folder: Path) -> Watched:
     history = History()
     async with own_server(SCENARIO.server.environ(), TOKEN) as server:
         target = parse_target(server.url, TOKEN)
-        facts = Facts(stale_seconds=2, auth_window_seconds=5, auth_threshold=5, baseline=await check_target(target))
+        facts = Facts(stale_seconds=2, auth_window_seconds=3, auth_threshold=5, baseline=await check_target(target))
         async with prometheus_watching(server.url, TOKEN, rules, folder) as prometheus:
             run = FleetRun(LIVE, SCENARIO, SEED, target, history, Progress())
             began = read_clocks()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import select
@@ -25,6 +26,7 @@ from simulator.deployment import server_process
 from simulator.deployment.server_log import search_logs
 from simulator.deployment.server_process import ERROR_BYTES_KEPT, Patience, ServerError, own_server
 from simulator.fleet.requests import owner_headers
+from simulator.platform.ending import Ending
 from tests.simulator.conftest import API_TOKEN
 from tests.support.waiting import PATIENCE_SECONDS, until
 
@@ -192,6 +194,19 @@ async def test_a_server_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     with trio.fail_after(PATIENCE_SECONDS):
         async with own_server({}, API_TOKEN, command=command, patience=Patience(stop_seconds=0.2)) as server:
             assert server.url == "http://x"
+    assert server.exit_code == -signal.SIGKILL
+
+
+async def test_a_server_that_does_not_stop_is_killed_at_once_when_that_is_given_up(tmp_path: Path) -> None:
+    """As by a second signal, which must not have to wait for the whole patience with a server that hangs."""
+    command = stand_in(
+        tmp_path,
+        'signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint("Listening on http://x", flush=True)\nsignal.pause()',
+    )
+    ending, for_ever = Ending(), Patience(stop_seconds=math.inf, log_end_seconds=math.inf)
+    with trio.fail_after(PATIENCE_SECONDS):
+        async with own_server({}, API_TOKEN, command=command, patience=for_ever, ending=ending) as server:
+            ending.give_up()
     assert server.exit_code == -signal.SIGKILL
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import trio
 
 from reference_server.wire.units import SECOND_NS
+from simulator.platform.ending import Ending
 from simulator.view.showing import JUDGING_IS_LONG, LOOK_SECONDS, View
 from simulator.view.state import ViewState
-from simulator.worlds.ending import Ending
 from simulator.worlds.progress import Kind, Phase, Progress
 from tests.view.states import Clock, console_for
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """The waits of a run's end: for last answers, for accounts and audit lists. What comes after each goes on."""
+    """The waits of a run's end: for last answers, accounts, lists, its servers. What comes after each goes on."""
 
     def __init__(self) -> None:
         self._waits: list[trio.CancelScope] = []
