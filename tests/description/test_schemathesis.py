@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.little_http import Asked
 
 WHOLE = "owner"
-"""Who is tested in every phase for each commit: by the description's own examples, by what covers each operation, and by
+"""Who is tested in every phase for each commit: by the description's own examples, what covers each operation, and
 what is drawn. The others have what covers each operation; the soak has everything for each."""
 SECONDS = 120 if SOAK else 9
 """In every phase: ten minutes over all principals in the soak."""

@@ -15,12 +15,10 @@ from typing import Any
 
 import msgspec
 
-from simulator.load.options import LOCUSTFILE
 from tests.load.processes import HATCHFARM, TOKEN, metrics, running, serving
 from tests.support.waiting import until_blocking
 
 HUB = "192.0.2.1"
-IMPATIENT = Path(__file__).with_name("impatient_locustfile.py")
 JOIN_SECONDS, END_SECONDS = 120.0, 180.0
 """How long a busy machine may take until workers play, and until all has ended."""
 ACCEPTED = 'hatchfarm_heartbeats_total{status="200"}'
@@ -105,7 +103,6 @@ def play(plan: Plan) -> Played:
             "-m",
             "tests.load.reporting_run",
             str(folder / "joined.jsonl"),
-            str(IMPATIENT if plan.kill_at else LOCUSTFILE),
             "run",
             "scenario.toml",
         ]

@@ -1,7 +1,6 @@
-"""`hatchfarm run ARGUMENT...` as `FILE LOCUSTFILE run ARGUMENT...`, with Locust's processes from LOCUSTFILE.
+"""`hatchfarm run ARGUMENT...` as `FILE run ARGUMENT...`: it also writes to FILE how its workers' clocks are bounded.
 
-It also writes to FILE how its workers' clocks are bounded. A bundle keeps only how wide the bounds were; whether they
-hold the truth is for a test that knows it.
+A bundle keeps only how wide the bounds were; whether they hold the truth is for a test that knows it.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from unittest.mock import patch
 import msgspec
 
 from simulator.commands.cli import main
-from simulator.load import locust_processes
 from simulator.load.conductor import Conductor
 from simulator.load.messages import Joined
 
 if __name__ == "__main__":
-    heard, locustfile = Path(sys.argv.pop(1)), Path(sys.argv.pop(1))
+    heard = Path(sys.argv.pop(1))
     reported = Conductor._receive
 
     def tell(conductor: Conductor, message: Any) -> None:
@@ -28,5 +26,5 @@ if __name__ == "__main__":
                 file.write(msgspec.json.encode(message) + b"\n")
         reported(conductor, message)
 
-    with patch.object(Conductor, "_receive", tell), patch.object(locust_processes, "LOCUSTFILE", locustfile):
+    with patch.object(Conductor, "_receive", tell):
         main()

@@ -177,7 +177,7 @@ def test_machines_are_split_over_hosts_of_which_each_is_a_client(fresh: tuple[st
 
 def test_a_lost_host_loses_its_share_and_the_other_takes_over(fresh: tuple[str, ...], tmp_path: Path) -> None:
     """The verdict is open, and says of how many machines it does not know from when on what they sent."""
-    run = play(fresh, tmp_path, "26s", AMPLE, kill_at=200)
+    run = play(fresh, tmp_path, "34s", AMPLE, kill_at=200)
     assert (run.played.code, run.played.workers) == (INCONCLUSIVE, [0, -9]), run.played.output
     lost = [one for one in run.history.parts if one.known_until_ns != NEVER_NS]
     (lost_host,) = {one.host for one in lost}
