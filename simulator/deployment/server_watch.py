@@ -113,6 +113,7 @@ class ServerWatch:
         self._look_again_at = 0.0
         self._look_again_seconds = LOOK_AGAIN_MIN_SECONDS
         self._looking = trio.Lock()
+        self._over = False
         self.deaths: list[Death] = []
 
     def add(self, process: ServerProcess, name: str = "", *, needed: bool = True) -> None:
@@ -216,6 +217,8 @@ class ServerWatch:
     async def look(self) -> bool:
         """Note who has ended by itself since; returns whether one is down that the run needs."""
         async with self._looking:
+            if self._over:
+                return False
             down = False
             self._measure(self._clock(), MEASURED_NS)
             for one in self._watched:
@@ -228,6 +231,13 @@ class ServerWatch:
                     one.noted = True
                     await self._note(one)
             return down
+
+    def end(self) -> None:
+        """Note nothing more: from now on they end because they are told to.
+
+        Whoever has the lock given while a watch is cancelled looks once more; a server may have ended by then.
+        """
+        self._over = True
 
     async def died(self) -> bool:
         """Return whether one that the run needs has ended, or is about to: it may just have stopped answering."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 
 from simulator.attacks.script import PrerequisiteError, SandboxOptions
 from simulator.checkers.facts import Facts
@@ -21,7 +23,7 @@ from simulator.worlds.players.scripts import play_watched
 from tests.simulator.conftest import API_TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from simulator.deployment.sandbox import Sandbox
 
@@ -104,4 +106,44 @@ def test_instances_that_are_started_on_the_way_are_watched_too() -> None:
 
     watch = ServerWatch(SandboxGauges(0), OWN)
     assert trio.run(played, start, ends, watch) is None
+    assert not watch.deaths
+
+
+class StopNowError(BaseException):
+    """What ends an attempt at once, as the end of a run does."""
+
+
+class InMemory:
+    """A server that runs until its sandbox is closed."""
+
+    words = ""
+    memory_peak_bytes = None
+    exit_code: int | None = None
+
+    @property
+    def ended_by_itself(self) -> bool:
+        return self.exit_code is not None
+
+
+def test_one_that_is_ended_while_somebody_looks_is_no_death() -> None:
+    """Who has waited for its turn to look, and gets it just as the attempt ends, looks at a server that is ending."""
+    watch, server = ServerWatch(SandboxGauges(0), OWN), InMemory()
+    watch.add_watchable(server)
+
+    @asynccontextmanager
+    async def opening() -> AsyncIterator[Any]:
+        try:
+            yield None
+        finally:
+            server.exit_code = 0
+            await trio.testing.wait_all_tasks_blocked()
+
+    async def play(_: Any) -> None:
+        async with watch._looking:
+            await trio.testing.wait_all_tasks_blocked()
+            assert watch._looking.statistics().tasks_waiting == 1
+        raise StopNowError
+
+    with pytest.RaisesGroup(StopNowError):
+        trio.run(play_watched, opening(), watch, play)
     assert not watch.deaths

@@ -204,7 +204,8 @@ async def play_watched(
                 if not await watch.died():
                     raise
             finally:
-                looking.cancel()  # now they end because they are told to
+                watch.end()
+                looking.cancel()
                 if watch.deaths:
                     unmet = PrerequisiteError(watch.why_down)
         nursery.cancel_scope.cancel()
