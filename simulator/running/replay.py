@@ -34,6 +34,7 @@ from simulator.judging.replay_record import (
     run_record,
     write_replay,
 )
+from simulator.platform.ending import Ending
 from simulator.platform.interruptions import signals_held, stop_signals
 from simulator.platform.output_files import OutputError, folder_of, see_writable
 from simulator.platform.program import NAME
@@ -105,6 +106,7 @@ class _ReplayState(msgspec.Struct):
     """When the playing began, by the monotonic clock."""
     memory_max_bytes: int | None = None
     warnings: list[str] = []
+    ending: Ending = msgspec.field(default_factory=Ending)
 
 
 def execute(request: ReplayRequest, console: Console) -> int:
@@ -165,7 +167,10 @@ async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Hel
 
 
 async def _watch_signals(signals: AsyncIterator[int], outcome: _ReplayState, work: trio.CancelScope) -> None:
+    """End the replay at the first signal, and its own server without grace at the second."""
     async for number in signals:
+        if work.cancel_called:
+            outcome.ending.give_up()
         outcome.interrupted = outcome.interrupted or signal.Signals(number).name
         work.cancel()
 
@@ -178,7 +183,7 @@ async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayState, con
         url = request.target
         if url is None:
             server = await stack.enter_async_context(
-                own_server(trace.header.server_settings, request.token, request.server_settings)
+                own_server(trace.header.server_settings, request.token, request.server_settings, ending=outcome.ending)
             )
             watch.add(server)
             url = server.url

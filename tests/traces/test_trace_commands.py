@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import signal
 import stat
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
+from simulator.running import replay
 from simulator.traces.format import read_trace
 from simulator.traces.writing import write_trace
 from tests.cli.conftest import Hatchfarm
 from tests.traces.recorded import OWNER_TOKEN, small_recording
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 NOWHERE = ("--target", "http://127.0.0.1:1", "--token", "x")
@@ -126,3 +131,20 @@ def test_every_flag_has_an_environment_variable(hatchfarm: Hatchfarm) -> None:
     environ = {"HATCHFARM_TRACE": "small.ndjson", "HATCHFARM_TRACE_OUT": "new.ndjson"}
     assert hatchfarm.invoke("trace", "redact", env=environ).code == 0
     assert read_trace(hatchfarm.folder / "new.ndjson").header.exchanges == 11
+
+
+async def test_the_first_signal_ends_a_replay_and_the_second_its_own_server_without_grace() -> None:
+    state = replay._ReplayState(datetime(2026, 1, 1, tzinfo=UTC), "")
+    work = trio.CancelScope()
+    given_up = []
+
+    async def signals() -> AsyncIterator[int]:
+        yield signal.SIGINT
+        given_up.append(state.ending.given_up)
+        yield signal.SIGTERM
+        given_up.append(state.ending.given_up)
+
+    await replay._watch_signals(signals(), state, work)
+    assert work.cancel_called
+    assert given_up == [False, True]
+    assert state.interrupted == "SIGINT"
