@@ -33,8 +33,8 @@ promises to keep (§7) is what was accepted."""
 BAD_REQUEST, UNAUTHORIZED = HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED
 EARLIER_CHECKS = (Answer.TIMESTAMP_OUT_OF_WINDOW, Answer.POLICY_MISSING_HEADERS)
 """Refusals with 401 for reasons that are looked at before whether the worker is known."""
-_ID = re.compile(rb"[A-Z]+ [^ ]*/[a-z]+_[0-9a-f]{8,}")
-"""A request line whose path names what a server gave out."""
+_ID = re.compile(rb"/[a-z]{3,5}_[0-9a-f]{8}")
+"""What a server gave out, in a path."""
 
 
 def restarts_of(history: History) -> list[Fault]:
@@ -162,7 +162,8 @@ def _names_gone(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
 
     Past the exchanges that are kept nobody knows what was named.
     """
-    named = [one.sent_ns for one in history.exchanges if one.campaign == HONEST and _ID.search(one.request)]
+    paths = [(one.sent_ns, one.request.partition(b"\r")[0]) for one in history.exchanges if one.campaign == HONEST]
+    named = [sent_ns for sent_ns, path in paths if _ID.search(path)]
     kept_all = len(history.exchanges) < EXCHANGES_MAX
     not_found = (rows["campaign"] == HONEST) & (rows["status"] == HTTPStatus.NOT_FOUND)
     found: NDArray[np.bool_] = not_found & (np.isin(rows["sent_ns"], named) if kept_all else True)
