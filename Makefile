@@ -36,7 +36,7 @@ demo: $(READY) ## run the quickstart scenario: 500 machines and six attacks agai
 	@$(RUN)/hatchfarm run scenarios/quickstart.toml
 
 test: $(READY) ## run the tests
-	@$(RUN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@$(RUN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-quick: $(READY) ## run the tests that need no process, socket or waiting: about a minute
 	@HATCHFARM_TESTS_QUICK=1 $(RUN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -71,6 +71,7 @@ check: $(READY) ## lint, formatting, types, import directions, dependencies, reg
 	@$(RUN)/mypy
 	@$(RUN)/lint-imports
 	@$(RUN)/deptry .
+	@$(RUN)/python -m pip check --disable-pip-version-check
 	@$(RUN)/python -m tests.growth.backtracking
 
 bench: $(READY) ## measure every benchmark against its bars

@@ -303,6 +303,8 @@ LOG_KEPT_MAX_BYTES = 16 << 20
 """Of what one server logs: a line for each request of a long run; of more it is said that it was not kept."""
 LOG_END_SECONDS = 5.0
 """For reading the last words of servers that have ended: they are there, but what outlives one may keep its pipe."""
+HURRIED_STOP_SECONDS = 0.5
+"""For a server to end in order once nobody waits any more: many times what a right one needs, and hardly seen."""
 SECRETS_KNOWN_MAX = 200_000
 """Secrets that are looked for in logs: a token and a cookie of each of the most machines that one process plays."""
 SECRET_LOOKED_FOR_MIN_BYTES = 8

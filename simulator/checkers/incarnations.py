@@ -33,7 +33,7 @@ promises to keep (§7) is what was accepted."""
 BAD_REQUEST, UNAUTHORIZED = HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED
 EARLIER_CHECKS = (Answer.TIMESTAMP_OUT_OF_WINDOW, Answer.POLICY_MISSING_HEADERS)
 """Refusals with 401 for reasons that are looked at before whether the worker is known."""
-_ID = re.compile(rb"/[a-z]{3,5}_[0-9a-f]{8}")
+_ID = re.compile(rb"/([a-z]{3,5}_[0-9a-f]{8,40})")
 """What a server gave out, in a path."""
 
 
@@ -152,22 +152,38 @@ def _forget_machines(history: History, rows: NDArray[Any]) -> None:
     machines_own = (operation == Operation.HEARTBEAT) | (operation == Operation.POLICY_FETCH)
     gone = (incarnation > 0) & ~machines_own & (status >= BAD_REQUEST) & (rows["got"] == Answer.UNEXPECTED)
     of_machines = unknown | (operation == Operation.CONSENT_CREATE)
-    gone &= of_machines | (rows["campaign"] != HONEST) | _names_gone(history, rows)
+    gone &= of_machines | (rows["campaign"] != HONEST) | _names_gone(history, rows, incarnation)
     rows["got"] = np.where(gone, Answer.REFUSED, rows["got"])
     rows["expected"] = np.where(gone, Answer.REFUSED, rows["expected"])
 
 
-def _names_gone(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which honest requests were not found by an id in their path, perhaps given out by an earlier process.
+def _names_gone(history: History, rows: NDArray[Any], incarnation: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which honest requests were not found by an id in their path that a process before may have given out.
 
     Past the exchanges that are kept nobody knows what was named.
     """
-    paths = [(one.sent_ns, one.request.partition(b"\r")[0]) for one in history.exchanges if one.campaign == HONEST]
-    named = [sent_ns for sent_ns, path in paths if _ID.search(path)]
-    kept_all = len(history.exchanges) < EXCHANGES_MAX
-    not_found = (rows["campaign"] == HONEST) & (rows["status"] == HTTPStatus.NOT_FOUND)
-    found: NDArray[np.bool_] = not_found & (np.isin(rows["sent_ns"], named) if kept_all else True)
+    accepted = np.flatnonzero((rows["operation"] == Operation.REGISTER) & (rows["got"] == Answer.ACCEPTED))
+    registered = dict(zip(rows["machine"][accepted].tolist(), incarnation[accepted].tolist(), strict=True))
+    given_out_in = {record.worker_id: registered.get(number, -1) for number, record in history.machines.items()}
+    asked = [(one, name) for one in history.exchanges if one.campaign == HONEST and (name := _named(one.request))]
+    asked_in = incarnation_of(history, np.array([one.sent_ns for one, _ in asked], dtype=np.int64)).tolist()
+    named = {
+        (one.sent_ns, one.answered_ns)
+        for (one, name), number in zip(asked, asked_in, strict=True)
+        if given_out_in.get(name, -1) < number
+    }
+    all_kept = len(history.exchanges) < EXCHANGES_MAX
+    found: NDArray[np.bool_] = (rows["campaign"] == HONEST) & (rows["status"] == HTTPStatus.NOT_FOUND)
+    for at in np.flatnonzero(found) if all_kept else ():
+        found[at] = (int(rows["sent_ns"][at]), int(rows["answered_ns"][at])) in named
     return found
+
+
+def _named(request: bytes) -> str:
+    """Return the id in a request's path; empty without one."""
+    path = request.partition(b"\r")[0].partition(b" ")[2].partition(b" ")[0].partition(b"?")[0]
+    ids = _ID.search(path)
+    return ids[1].decode() if ids else ""
 
 
 def _registered_in(rows: NDArray[Any], incarnation: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -30,7 +30,7 @@ from simulator.deployment.server_process import (
     environ_of,
     running,
 )
-from simulator.limits import COMMAND_START_SECONDS, HEALTH_ANSWER_MAX_BYTES
+from simulator.limits import COMMAND_START_SECONDS, HEALTH_ANSWER_MAX_BYTES, HURRIED_STOP_SECONDS
 from simulator.platform.process_tree import MARK, ProcessTree
 from simulator.platform.watchdog import Watchdog, watchdog_of_tree
 from simulator.scenario.placeholders import filled
@@ -206,9 +206,13 @@ class CommandServer(ServerProcess):
         if self._tree is not None:
             self._tree.send(signal.SIGTERM)
             await close_input(process)
-            with self.ending.wait(trio.move_on_after(self._patience.stop_seconds)):
+            tree = self._tree
+
+            async def ended() -> None:
                 await process.wait()
-                await self._tree.ended()
+                await tree.ended()
+
+            await self.ending.wait_for(ended, self._patience.stop_seconds, HURRIED_STOP_SECONDS)
         await self._destroy(process)
 
     async def _destroy(self, process: trio.Process) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import SandboxOptions
     from simulator.deployment.server_process import ServerProcess
     from simulator.deployment.server_watch import ServerWatch
+    from simulator.platform.ending import Ending
     from simulator.scenario.values import ServerOptions
 
 INHERITED = frozenset({"HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV"})
@@ -76,9 +77,11 @@ class Sandbox:
         folder: Path,
         stack: AsyncExitStack,
         watch: ServerWatch,
+        ending: Ending,
     ) -> None:
         self._wanted = wanted
         self._watch = watch
+        self._ending = ending
         self._options = options
         self._token = token
         # What a command has in the run it has here, so that each of its placeholders stands for something.
@@ -115,12 +118,12 @@ class Sandbox:
             settings["HATCHFARM_STATE_FILE"] = str(folder / STATE_FILE)
         hidden = os.environ.keys() - INHERITED
         if self._wanted.clock:
-            making = own_server(settings, self._token, hidden, with_clock(self._clock_file))
+            making = own_server(settings, self._token, hidden, with_clock(self._clock_file), ending=self._ending)
         elif self._options.command:
             others = [name for name in os.environ if name.startswith(OF_SERVERS)]
-            making = own_command(self._options, settings, self._token, others)
+            making = own_command(self._options, settings, self._token, others, ending=self._ending)
         else:
-            making = own_server(settings, self._token, hidden)
+            making = own_server(settings, self._token, hidden, ending=self._ending)
         server = await self._stack.enter_async_context(making)
         self._servers.append(server)
         self._watch.add(server)
@@ -155,14 +158,14 @@ class Sandbox:
 
 @asynccontextmanager
 async def open_sandbox(
-    wanted: SandboxOptions, options: ServerOptions, token: str, watch: ServerWatch
+    wanted: SandboxOptions, options: ServerOptions, token: str, watch: ServerWatch, ending: Ending
 ) -> AsyncIterator[Sandbox]:
     """Start what an attempt needs, of a scenario's command if it has one, and end it at the end. Raises ServerError.
 
-    Its servers are watched; who plays looks.
+    Its servers are watched; who plays looks. Once `ending` is given up, they are stopped without grace.
     """
     with TemporaryDirectory(prefix="hatchfarm-sandbox-") as folder:
         async with AsyncExitStack() as stack:
-            sandbox = Sandbox(wanted, options, token, Path(folder), stack, watch)
+            sandbox = Sandbox(wanted, options, token, Path(folder), stack, watch, ending)
             await sandbox.start()
             yield sandbox

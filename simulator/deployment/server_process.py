@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from simulator.deployment.server_log import ServerLog, secrets_of
-from simulator.limits import LOG_END_SECONDS
+from simulator.limits import HURRIED_STOP_SECONDS, LOG_END_SECONDS
 from simulator.platform.ending import Ending
 from simulator.platform.secret_names import SECRET_NAME
 from simulator.platform.watchdog import Watchdog, watchdog_of
@@ -111,7 +111,7 @@ class ServerProcess:
         self._meant_to_be_down = False
         self._up = False
         self.ending = Ending()
-        """Whoever gives this up has it ended at once, where it does not end in order."""
+        """Whoever gives this up has it ended at once, where it does not end in order by itself."""
         self.url = ""
         self.errors = b""
         self.log = ServerLog()
@@ -166,7 +166,7 @@ class ServerProcess:
             try:
                 await self._start()
             except ServerError:
-                if not left:
+                if not left or self.ending.given_up:
                     self._meant_to_be_down = False
                     raise
                 await trio.sleep(0.2)
@@ -193,7 +193,7 @@ class ServerProcess:
         self._read(process.stderr, self._keep_errors)
         output = self._read(process.stdout)
         line = ""
-        with trio.move_on_after(self._patience.start_seconds):
+        with self.ending.wait(trio.move_on_after(self._patience.start_seconds)):
             line = await output.first_line()
         if line.startswith("Listening on "):
             self.url = line.split()[-1]
@@ -229,15 +229,15 @@ class ServerProcess:
             await self.resume()
             await self._end(self._process)
             # Of what it has left behind something may keep them open for good.
-            with self.ending.wait(trio.move_on_after(self._patience.log_end_seconds)):
-                for output in self._outputs:
-                    await output.ended.wait()
+            await self.ending.wait_for(self._last_words, self._patience.log_end_seconds, HURRIED_STOP_SECONDS)
+
+    async def _last_words(self) -> None:
+        for output in self._outputs:
+            await output.ended.wait()
 
     async def _end(self, process: trio.Process) -> None:
         await close_input(process)
-        with self.ending.wait(trio.move_on_after(self._patience.stop_seconds)):
-            await process.wait()
-        if process.poll() is None:
+        if not await self.ending.wait_for(process.wait, self._patience.stop_seconds, HURRIED_STOP_SECONDS):
             process.kill()
             await process.wait()
 

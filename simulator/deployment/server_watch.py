@@ -217,11 +217,11 @@ class ServerWatch:
     async def look(self) -> bool:
         """Note who has ended by itself since; returns whether one is down that the run needs."""
         async with self._looking:
-            if self._over:
-                return False
             down = False
             self._measure(self._clock(), MEASURED_NS)
             for one in self._watched:
+                if self._over:
+                    break
                 if one.process.exit_code is None:
                     one.seen_ns = self._now()
                     self._see_memory(one)

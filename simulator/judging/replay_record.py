@@ -25,14 +25,12 @@ from simulator.platform.program import NAME
 from simulator.traces.comparison import (
     TIMING,
     Played,
-    counted_reasons,
-    judge_reasons,
     judge_resigned,
     judge_timing,
     judge_verbatim,
-    named_by_metrics,
 )
 from simulator.traces.format import Trace, read_trace
+from simulator.traces.reasons import counted_reasons, judge_reasons, named_by_metrics
 from simulator.traces.recording import TRACE
 from simulator.traces.rewriting import redacted_lines
 from simulator.traces.writing import write_lines

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     import trio
 
@@ -29,6 +29,20 @@ class Ending:
                 yield
         finally:
             self._waits.remove(scope)
+
+    async def wait_for(self, ended: Callable[[], Awaitable[object]], seconds: float, hurried_seconds: float) -> bool:
+        """Wait for something so long, or so much less once it is given up. Return whether it has come."""
+        import trio  # noqa: PLC0415 - as above
+
+        come = False
+        with self.wait(trio.move_on_after(seconds)):
+            await ended()
+            come = True
+        if self.given_up and not come:
+            with trio.move_on_after(hurried_seconds):
+                await ended()
+                come = True
+        return come
 
     def give_up(self) -> None:
         """End each wait at once, also those that begin later."""

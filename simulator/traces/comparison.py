@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from simulator.checkers.judging import SILENT, UNSURE, is_right
+from simulator.checkers.judging import SILENT, is_right
 from simulator.checkers.keeping import kept
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.checkers.wording import UNSEEN, contract_words
-from simulator.contract.answers import ALTERNATIVES, REASONS, Answer, Operation
+from simulator.contract.answers import ALTERNATIVES, Answer, Operation
 from simulator.contract.refusals import failure_of
 from simulator.platform.wording import all_of, plural, sentence
 from simulator.traces.format import ANSWERS, OPERATIONS, Exchange, HttpRequest, RawRequest
@@ -131,37 +131,6 @@ def differs(exchange: Exchange, one: Played) -> bool:
     return one.got is not before and not (one.got in alternatives and before in alternatives)
 
 
-def named_by_metrics(
-    exchanges: Sequence[Exchange], played: Sequence[Played], before: Mapping[str, float], after: Mapping[str, float]
-) -> list[Played]:
-    """Return what was played, with refusals named by their reason where the target's metrics leave only one.
-
-    Each refusal that looks like others is counted by its reason; where a single reason was counted meanwhile, and often
-    enough, it is that of all of them. Else they stay refused for a reason that nobody saw.
-    """
-    grown = counted_reasons(before, after)
-    named = list(played)
-    for operation, start in ((Operation.HEARTBEAT, "401 invalid"), (Operation.POLICY_FETCH, "401 unauthorized")):
-        reasons = [answer for answer in UNSEEN if contract_words(answer).startswith(start) and grown[REASONS[answer]]]
-        mine = [
-            at
-            for at, (exchange, one) in enumerate(zip(exchanges, played, strict=True))
-            if one.got is Answer.REFUSED and one.status == _UNAUTHORIZED and OPERATIONS[exchange.operation] is operation
-        ]
-        if len(reasons) == 1 and grown[REASONS[reasons[0]]] >= len(mine):
-            for at in mine:
-                named[at] = msgspec.structs.replace(played[at], got=reasons[0])
-    return named
-
-
-def counted_reasons(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """Return by how much the target's count of auth failures grew between two of its pages, by reason."""
-    samples = {
-        reason: f'hatchfarm_worker_auth_failures_by_reason_total{{reason="{reason}"}}' for reason in REASONS.values()
-    }
-    return {reason: after.get(name, 0.0) - before.get(name, 0.0) for reason, name in samples.items()}
-
-
 def judge_resigned(exchanges: Sequence[Exchange], played: Sequence[Played]) -> list[Verdict]:
     """Judge each group: every answer must be right, and none may be missing that the trace has."""
     verdicts = []
@@ -172,9 +141,7 @@ def judge_resigned(exchanges: Sequence[Exchange], played: Sequence[Played]) -> l
             if group_of(exchange) == comparison.name
         ]
         wrong = [pair for pair in pairs if _wrong(*pair)] + _accepted_copies(pairs)
-        missing = [pair for pair in pairs if _missing(*pair)]
-        if any(one.status for exchange, one in pairs if _leaves(exchange)):
-            missing = [pair for pair in missing if pair[1].got is not Answer.LOST or not _leaves(pair[0])]
+        missing = _but_left(pairs, [pair for pair in pairs if _missing(*pair)])
         open_ones = sum(_open(exchange) for exchange, _ in pairs)
         verdicts.append(_group_verdict(comparison, wrong, missing, open_ones))
     return verdicts
@@ -200,8 +167,25 @@ def _missing(exchange: Exchange, one: Played) -> bool:
     return bool(one.problem) or ANSWERS[exchange.got] not in UNJUDGED
 
 
+def _but_left(
+    pairs: Sequence[tuple[Exchange, Played]], missing: list[tuple[Exchange, Played]]
+) -> list[tuple[Exchange, Played]]:
+    """Return what is missing but for answers whose client resets its connection, unless fewer of those came than not.
+
+    Whether a whole answer comes before that is for nobody to know.
+    """
+
+    def is_left(exchange: Exchange, one: Played) -> bool:
+        return _leaves(exchange) and one.got is Answer.LOST and not one.problem
+
+    came = sum(bool(one.status) for exchange, one in pairs if _leaves(exchange))
+    if sum(is_left(*pair) for pair in missing) > came:
+        return missing
+    return [pair for pair in missing if not is_left(*pair)]
+
+
 def _leaves(exchange: Exchange) -> bool:
-    """Return whether a client resets its connection: whether a whole answer comes before that is for nobody to know."""
+    """Return whether a client resets its connection."""
     return isinstance(exchange.request, RawRequest) and exchange.request.then == "reset"
 
 
@@ -280,6 +264,7 @@ def judge_verbatim(
         for exchange, one, _ in signed
         if one.got in SILENT and not (one.got is Answer.RATE_LIMITED and exchange.got == "rate_limited")
     ]
+    silent = _but_left([(exchange, one) for exchange, one, _ in signed], silent)
     figures: dict[str, Any] = {
         "signed": len(signed),
         "accepted": len(accepted),
@@ -312,44 +297,6 @@ def is_signed(exchange: Exchange) -> bool:
     """Return whether a request carries a signature: one that is understood, or any other text in its place."""
     request = exchange.request
     return exchange.signature is not None or (isinstance(request, HttpRequest) and '"signature"' in request.body)
-
-
-def judge_reasons(
-    exchanges: Sequence[Exchange],
-    played: Sequence[Played],
-    before: Mapping[str, float],
-    after: Mapping[str, float],
-    *,
-    alone: bool,
-) -> Verdict:
-    """Hold the target's own count of auth failures by reason against the replay's.
-
-    Most refusals look alike on the wire; here a forged signature that was refused for its timestamp shows. Where the
-    replay is not `alone` on the target, others may have added failures, but none can be missing. A trace of another
-    program does not say for what a machine was refused: such a refusal may be counted by any reason.
-    """
-    wanted = Counter(REASONS[one.got] for one in played if one.got in REASONS)
-    nameless = sum(
-        one.got is Answer.REFUSED and is_heartbeat_like(exchange)
-        for exchange, one in zip(exchanges, played, strict=True)
-    )
-    unknown = nameless + sum(one.got in UNSURE for one in played)
-    findings = []
-    seen = counted_reasons(before, after)
-    for reason, counted in seen.items():
-        fewer = counted < wanted[reason]
-        if fewer or (alone and counted > wanted[reason] + unknown):
-            message = f"{counted:g} failures counted as {reason}, {wanted[reason]} were replayed"
-            findings.append(Finding("replay.reason", message, 0, {"counted": counted, "replayed": wanted[reason]}))
-    figures = {"counted": {reason: count for reason, count in seen.items() if count}, "replayed": dict(wanted)}
-    if findings:
-        summary = f"The target counts other reasons: {findings[0].message}."
-        return Verdict("reasons", Status.FAIL, summary, tuple(findings), figures)
-    if not wanted:
-        summary = "No refusal of the trace says for what reason it must be counted."
-        return Verdict("reasons", Status.NOT_APPLICABLE, summary, (), figures)
-    summary = f"The target counted each of {sum(wanted.values())} failures for its reason."
-    return Verdict("reasons", Status.PASS, summary, (), figures)
 
 
 def judge_timing(played: Sequence[Played]) -> Verdict:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "hatchfarm-trace"
-VERSION = 1
+VERSION = 2
+READ = (1, VERSION)
+"""Versions that are read. In the first, raw requests had the length that their body had then."""
 OPERATIONS = {operation.name.lower(): operation for operation in Operation}
 ANSWERS = {answer.name.lower(): answer for answer in Answer}
 
@@ -47,7 +49,7 @@ class Header(_TraceRecord, frozen=True, kw_only=True, tag_field="line", tag="hea
     """The first line: what the exchanges came from."""
 
     format: Literal["hatchfarm-trace"] = "hatchfarm-trace"
-    version: Annotated[int, Meta(description="The version of this format; this one is 1.")] = VERSION
+    version: Annotated[int, Meta(description="The version of this format; this one is 2.")] = VERSION
     scenario: Annotated[str, Meta(description="What was run; for an imported HAR its file's name.")]
     seed: int
     target: Annotated[str, Meta(description="What it was run against.")]
@@ -224,8 +226,8 @@ def _read_header(line: bytes) -> Header:
         raise TraceError(f"line 1: not JSON ({error}): a trace begins with its header") from None
     if not isinstance(plain, dict) or plain.get("format") != FORMAT:
         raise TraceError(f'line 1: not the header of a trace, which says "format":"{FORMAT}"')
-    if plain.get("version") != VERSION:
-        raise TraceError(f"line 1: version {plain.get('version')!r}: this program reads version {VERSION}")
+    if plain.get("version") not in READ:
+        raise TraceError(f"line 1: version {plain.get('version')!r}: this program reads versions 1 to {VERSION}")
     header = _read(line, 1)
     if not isinstance(header, Header):
         raise TraceError("line 1: an exchange: a trace begins with its header")

@@ -157,7 +157,7 @@ class TraceWriter:
         if one.wire is None and hidden is not None:
             body = without_signature(hidden.body)
             return HttpRequest(method=hidden.method, path=hidden.path, headers=hidden.headers, body=body)
-        text = without_signature(self._text(to_text(one.request)) if hidden is None else str(hidden))
+        text = without_signature(self._odd(to_text(one.request)) if hidden is None else str(hidden))
         data = base64.b64encode(to_bytes(text)).decode()
         wire = one.wire
         if wire is None:
@@ -186,6 +186,20 @@ class TraceWriter:
             for (name, value), given in zip(hidden.headers, request.headers, strict=True)
         )
         return HttpText(hidden.method, hidden.path, headers, hidden.body)
+
+    def _odd(self, text: str) -> str:
+        """Hide what has to be hidden of a request that is not well formed, in all lines that look like headers."""
+        if not self._redact:
+            return self._text(text)
+        return "\n".join(map(self._odd_line, text.split("\n")))
+
+    def _odd_line(self, line: str) -> str:
+        name, colon, value = line.partition(":")
+        given = value.strip()
+        if not (colon and given and is_credential_header(name.strip()) and name.strip().lower() != "cookie"):
+            return self._text(line)
+        before, _, after = value.partition(given)
+        return f"{self._text(name)}:{before}{self._credential(given)}{after}"
 
     def _credential(self, value: str) -> str:
         match = _SCHEME.fullmatch(value)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from simulator.client.target import Target
     from simulator.deployment.server_watch import ServerWatch
     from simulator.fleet.machine import Machine
+    from simulator.platform.ending import Ending
     from simulator.scenario.values import ServerOptions
     from simulator.worlds.plan import Campaign
 
@@ -78,9 +79,9 @@ class Sandboxes(Protocol):
         """Return why one cannot be made; nothing when it can. `allowed`: the run's target is its own."""
 
     def open(
-        self, wanted: SandboxOptions, options: ServerOptions, token: str, watch: ServerWatch, /
+        self, wanted: SandboxOptions, options: ServerOptions, token: str, watch: ServerWatch, ending: Ending, /
     ) -> AbstractAsyncContextManager[Sandbox]:
-        """Start what an attempt needs, and end it at the end. Raises ServerError."""
+        """Start what an attempt needs, and end it at the end, soon if `ending` is given up. Raises ServerError."""
 
 
 class World(msgspec.Struct, frozen=True):

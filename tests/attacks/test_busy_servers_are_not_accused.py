@@ -17,7 +17,6 @@ from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
 from tests.attacks.live import play_live, wrong_server
 from tests.attacks.playing import World
-from tests.support.beside import side_by_side
 from tests.support.trying import tried_again_alone
 from tests.support.waiting import PATIENCE_SECONDS
 
@@ -74,7 +73,7 @@ far_away = keeping(lambda _: ANSWER_AFTER_SECONDS)
 
 @CLOSING
 @pytest.mark.parametrize(("busy_seconds", "held"), [(ANSWER_AFTER_SECONDS / 2, None), (5.0, False)])
-@side_by_side
+@tried_again_alone
 async def test_a_server_that_keeps_its_honest_clients_waiting_too_is_not_called_late_in_closing(
     name: str, rule: str, defences: Defences, busy_seconds: float, *, held: bool | None
 ) -> None:
@@ -90,7 +89,7 @@ async def test_a_server_that_keeps_its_honest_clients_waiting_too_is_not_called_
 
 @pytest.mark.parametrize(("busy_seconds", "held"), [(0.2, None), (5.0, False)])
 @pytest.mark.parametrize("name", SLOW_SENDERS)
-@side_by_side
+@tried_again_alone
 async def test_a_server_that_stands_still_once_its_deadline_has_come_is_not_called_late(
     name: str, busy_seconds: float, *, held: bool | None
 ) -> None:
@@ -108,7 +107,7 @@ async def test_a_server_that_stands_still_once_its_deadline_has_come_is_not_call
 
 
 @CLOSING
-@side_by_side
+@tried_again_alone
 async def test_a_server_that_is_far_away_is_still_found_to_close_nothing(
     name: str, rule: str, defences: Defences
 ) -> None:
@@ -175,7 +174,7 @@ def test_who_answers_before_it_is_asked_has_not_answered() -> None:
     ("rule", "probe_max_seconds"),
     [("closed-in-time", PATIENCE_SECONDS), ("honest-served", ANSWER_AFTER_SECONDS / 2)],
 )
-@side_by_side
+@tried_again_alone
 async def test_a_harness_that_was_late_itself_calls_no_server_late(
     rule: str, probe_max_seconds: float, lag_ns: int, *, held: bool | None
 ) -> None:

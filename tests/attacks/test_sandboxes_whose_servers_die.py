@@ -18,6 +18,7 @@ from simulator.checkers.verdict import Status
 from simulator.deployment.sandbox import open_sandbox
 from simulator.deployment.server_watch import SandboxGauges, ServerWatch
 from simulator.history.rows import History
+from simulator.platform.ending import Ending
 from simulator.scenario.values import ServerOptions
 from simulator.worlds.players.scripts import play_watched
 from tests.simulator.conftest import API_TOKEN
@@ -54,7 +55,7 @@ async def played(before: Callable[[Sandbox], Any], after: Callable[[], Awaitable
             await result
         await after()
 
-    opening = open_sandbox(SandboxOptions(instances=2), ServerOptions(), API_TOKEN, watch)
+    opening = open_sandbox(SandboxOptions(instances=2), ServerOptions(), API_TOKEN, watch, Ending())
     return await play_watched(opening, watch, play)
 
 

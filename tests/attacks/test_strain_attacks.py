@@ -203,7 +203,7 @@ async def test_where_all_share_one_address_its_limits_say_nothing_about_honest_c
 
 
 @pytest.mark.parametrize(("lag_ns", "held"), [(300_000_000, None), (200_000_000, False)])
-@side_by_side
+@tried_again_alone
 async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, held: bool | None) -> None:
     history = History()
     history.generator = [GeneratorSample(number * STEP_NS, lag_ns, 0.1, 0) for number in range(1000)]
@@ -214,7 +214,7 @@ async def test_a_harness_that_was_late_itself_accuses_nobody(lag_ns: int, *, hel
 
 
 @pytest.mark.parametrize(("busy_seconds", "held"), [(0.02, None), (5.0, False)])
-@side_by_side
+@tried_again_alone
 async def test_a_server_that_keeps_honest_clients_waiting_too_is_not_called_deaf(
     busy_seconds: float, *, held: bool | None
 ) -> None:

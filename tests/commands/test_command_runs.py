@@ -18,6 +18,7 @@ from simulator.client.target import TargetError
 from simulator.commands.cli import main as hatchfarm
 from simulator.deployment.sandbox import OF_SERVERS, obstacle_to, open_sandbox
 from simulator.deployment.server_watch import SandboxGauges, ServerWatch
+from simulator.platform.ending import Ending
 from simulator.scenario.values import ServerOptions
 from tests.simulator.conftest import API_TOKEN
 from tests.support.environment import ROOT, without_settings
@@ -145,7 +146,7 @@ async def test_what_an_attack_stages_is_the_command_with_all_that_its_words_stan
     """Its state, its Redis and its settings too, beside those of the attack; and nobody else's."""
     monkeypatch.setenv("RATE_LIMIT_REFILL_PER_SECOND", "nonsense")
     wanted = SandboxOptions(redis=True, durable=False, settings={"REDIS_NONCE_FALLBACK": "true"})
-    async with open_sandbox(wanted, OPTIONS, API_TOKEN, ServerWatch(SandboxGauges(0))) as sandbox:
+    async with open_sandbox(wanted, OPTIONS, API_TOKEN, ServerWatch(SandboxGauges(0)), Ending()) as sandbox:
         await check_target(sandbox.target(0))
         server = psutil.Process(sandbox._servers[0].pid).environ()
         assert (server["RATE_LIMIT_BURST"], server["REDIS_NONCE_FALLBACK"]) == ("50", "true")

@@ -311,7 +311,6 @@ async def test_what_its_processes_share_is_counted_once(tmp_path: Path) -> None:
 PARENT = """
 import sys, trio
 from simulator.deployment.command_server import own_command
-from simulator.platform.ending import Ending
 from simulator.scenario.values import ServerOptions
 
 async def main():

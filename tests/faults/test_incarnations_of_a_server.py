@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from simulator.checkers.verdict import Status
@@ -46,31 +47,57 @@ def test_a_server_that_keeps_nothing_may_treat_its_machines_as_strangers(
         assert tale.judge()["answers"].status is verdict
 
 
-@pytest.mark.parametrize(
-    ("durable", "at", "path", "status", "verdict"),
-    [
-        (False, 12, b"/api/v1/workers/wrk_fa0586df8fe425b3/status", 404, Status.PASS),
-        (False, 12, b"/api/v1/policies/pol_fa0586df8fe425b3/activate", 404, Status.PASS),
-        (False, 9, b"/api/v1/workers/wrk_fa0586df8fe425b3/status", 404, Status.FAIL),
-        (True, 12, b"/api/v1/workers/wrk_fa0586df8fe425b3/status", 404, Status.FAIL),
-        (False, 12, b"/api/v1/workers/wrk_fa0586df8fe425b3/status", 401, Status.FAIL),
-        (False, 12, b"/api/v1/workers/summary", 404, Status.FAIL),
-    ],
-)
-@pytest.mark.parametrize("kept", [True, False])
-def test_what_somebody_was_shown_before_it_was_killed_may_be_gone(
-    at: float, path: bytes, status: int, verdict: Status, *, durable: bool, kept: bool
-) -> None:
-    """Where too much went wrong to be kept, nobody knows what was asked for."""
-    tale = killed(durable=durable)
+GONE = b"GET /api/v1/workers/wrk_fa0586df8fe425b3/status HTTP/1.1"
+
+
+def not_found(tale: Tale, at: float, asked: bytes = GONE, *, status: int = 404, kept: int = 1) -> None:
+    """Have an honest request not found, and its bytes kept so often."""
     tale.request(Operation.OTHER, NO_MACHINE, at, Answer.UNEXPECTED, expected=Answer.ACCEPTED, status=status)
     row = tale.history.rows()[-1]
-    number = 1 if kept else EXCHANGES_MAX
-    asked = FailedExchange(int(row["sent_ns"]), int(row["answered_ns"]), 0, b"GET " + path + b" HTTP/1.1", b"", "why")
-    for _ in range(number):
-        tale.history.keep(asked)
-    nobody_knows = not kept and not durable and at > 10 and status == 404
-    assert tale.judge()["answers"].status is (Status.PASS if nobody_knows else verdict)
+    for _ in range(kept):
+        tale.history.keep(FailedExchange(int(row["sent_ns"]), int(row["answered_ns"]), 0, asked, b"", "why"))
+
+
+@pytest.mark.parametrize("asked", [GONE, b"PATCH /api/v1/policies/pol_fa0586df8fe425b3/activate HTTP/1.1"])
+def test_what_somebody_was_shown_before_it_was_killed_may_be_gone(asked: bytes) -> None:
+    tale = killed()
+    not_found(tale, 12, asked)
+    assert tale.judge()["answers"].status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("asked", "at", "status", "durable"),
+    [
+        (GONE, 9, 404, False),
+        (GONE, 12, 404, True),
+        (GONE, 12, 401, False),
+        (b"GET /api/v1/workers/summary HTTP/1.1", 12, 404, False),
+        (b"GET /api/v1/workers/summary?x=/wrk_fa0586df8fe425b3 HTTP/1.1", 12, 404, False),
+    ],
+)
+def test_nothing_else_may(asked: bytes, at: float, status: int, *, durable: bool) -> None:
+    tale = killed(durable=durable)
+    not_found(tale, at, asked, status=status)
+    assert tale.judge()["answers"].status is Status.FAIL
+
+
+def test_nor_may_what_was_given_out_since_or_what_was_asked_at_the_same_moment() -> None:
+    tale = killed()
+    tale.register(0, 12)
+    worker_id = f"wrk_{0:016x}"
+    tale.history.machines[0] = msgspec.structs.replace(tale.history.machines[0], worker_id=worker_id)
+    not_found(tale, 13, f"GET /api/v1/workers/{worker_id}/status HTTP/1.1".encode())
+    assert tale.judge()["answers"].status is Status.FAIL
+    tale = killed()
+    tale.request(Operation.OTHER, NO_MACHINE, 12, Answer.UNEXPECTED, expected=Answer.ACCEPTED, status=404, took=0.02)
+    not_found(tale, 12)
+    assert tale.judge()["answers"].status is Status.FAIL
+
+
+def test_where_too_much_went_wrong_to_be_kept_nobody_knows_what_was_asked_for() -> None:
+    tale = killed()
+    not_found(tale, 12, b"GET /api/v1/workers/summary HTTP/1.1", kept=EXCHANGES_MAX)
+    assert tale.judge()["answers"].status is Status.PASS
 
 
 def test_not_before_it_was_killed_nor_once_they_have_registered_anew() -> None:

@@ -100,7 +100,7 @@ def test_without_a_scenario_every_user_is_a_machine(tmp_path: Path, deployment: 
         now = shown(deployment)
         return now[accepted] - before[accepted] > 10 and now["hatchfarm_workers_unknown_total"] == 0
 
-    arguments = ("--host", deployment.url, "-u", "10", "-r", "10", "--json")
+    arguments = ("--host", deployment.url, "-u", "10", "-r", "10", "--json", "--only-summary")
     finished = locust(tmp_path, *arguments, enough=each_has_been_heard_of)
     assert finished.returncode == 0, finished.stderr
     lines, after = lines_of(finished), shown(deployment)
@@ -129,7 +129,7 @@ def test_with_a_scenario_it_decides_who_runs_when_and_when_it_ends(tmp_path: Pat
 
     def play() -> Played:
         before = shown(deployment)
-        finished = locust(tmp_path, "--host", deployment.url, "--scenario", "few.toml", "--json")
+        finished = locust(tmp_path, "--host", deployment.url, "--scenario", "few.toml", "--json", "--only-summary")
         assert finished.returncode == 0, finished.stderr
         return Played(finished, lines_of(finished), before, shown(deployment))
 

@@ -13,11 +13,14 @@ import msgspec
 from simulator.bundle.verify import read_bundle
 from simulator.judging.judging import judge_run
 from simulator.judging.verdict_file import RunVerdict
+from tests.support.tiers import SOAK
 
 if TYPE_CHECKING:
     from simulator.contract.profiles import Profile
 
 ROOT = Path(__file__).parent.parent.parent
+END_SECONDS = 1500 if SOAK else 500
+"""For a run, of which several may be made at once: less than a test may take."""
 
 
 class Ran(NamedTuple):
@@ -48,6 +51,7 @@ def run_on_double(scenario: Path, out: Path, *options: str) -> Ran:
         capture_output=True,
         text=True,
         check=False,
+        timeout=END_SECONDS,
     )
     folders = sorted(out.glob("*/latest"))
     return Ran(ended.returncode, ended.stdout + ended.stderr, folders[-1] if folders else out)

@@ -33,7 +33,9 @@ def side_by_side(test: Test) -> Test:
     async def beside(**case: Any) -> None:
         if not ended:
             await _make_all(test, cases_of(beside), ended)
-        (error,) = [error for made, error in ended if made == case]
+        errors = [error for made, error in ended if made == case]
+        assert len(errors) == 1, f"it was made {len(errors)} times: something ended the others beside it"
+        (error,) = errors
         if error is None:
             return
         if not all(isinstance(one, ALONE_FOR) for one in leaf_errors(error)):
@@ -63,6 +65,10 @@ async def _make_all(test: Test, cases: list[Case], ended: list[tuple[Case, BaseE
             await test(**case)
         except (Exception, pytest.fail.Exception) as failure:  # noqa: BLE001 - for the case's own test to raise
             error = failure
+        except BaseExceptionGroup as failures:
+            if failures.subgroup((trio.Cancelled, KeyboardInterrupt)) is not None:
+                raise
+            error = failures
         ended.append((case, error))
 
     before = open_sockets()

@@ -13,14 +13,13 @@ from simulator.traces.comparison import (
     Played,
     compare,
     is_signed,
-    judge_reasons,
     judge_resigned,
     judge_timing,
     judge_verbatim,
-    named_by_metrics,
     replayed_answer,
 )
 from simulator.traces.format import RawRequest
+from simulator.traces.reasons import judge_reasons, named_by_metrics
 from tests.traces.recorded import small_recording
 
 if TYPE_CHECKING:
@@ -133,16 +132,27 @@ def test_an_answer_that_said_nothing_in_the_record_either_is_not_missed() -> Non
     )
 
 
-def test_whether_an_answer_comes_before_its_client_resets_is_not_missed_unless_none_does() -> None:
+def test_whether_an_answer_comes_before_its_client_resets_is_not_missed_unless_most_do_not() -> None:
     lost = Played(0, b"", Answer.LOST)
     left = RawRequest(base64="", then="reset")
     exchanges = tuple(msgspec.structs.replace(one, request=left) for one in EXCHANGES)
-    assert verdict_of("honest traffic", exchanges=exchanges, at_3=lost).status is Status.PASS
-    all_lost = {f"at_{index}": lost for index in range(len(EXCHANGES))}
-    assert verdict_of("honest traffic", exchanges=exchanges, **all_lost).status is Status.INCONCLUSIVE
+    some, most = ({f"at_{index}": lost for index in range(count)} for count in (4, 5))
+    assert verdict_of("honest traffic", exchanges=exchanges, **some).status is Status.PASS
+    assert verdict_of("honest traffic", exchanges=exchanges, **most).status is Status.INCONCLUSIVE
     assert verdict_of("honest traffic", exchanges=altered(3, request=left), at_3=lost).status is Status.INCONCLUSIVE
-    refused = Played(503, b"", Answer.UNAVAILABLE)
-    assert verdict_of("honest traffic", exchanges=exchanges, at_3=refused).status is Status.INCONCLUSIVE
+    for other in (Played(503, b"", Answer.UNAVAILABLE), msgspec.structs.replace(lost, problem="could not be made")):
+        assert verdict_of("honest traffic", exchanges=exchanges, at_3=other).status is Status.INCONCLUSIVE
+
+
+def test_nor_is_it_when_it_is_sent_verbatim() -> None:
+    lost = Played(0, b"", Answer.LOST)
+    for raw, status in (
+        (RawRequest(base64="", then="reset"), Status.PASS),
+        (RawRequest(base64=""), Status.INCONCLUSIVE),
+    ):
+        exchanges = tuple(msgspec.structs.replace(one, request=raw) for one in EXCHANGES if one.signature)
+        answers = [lost if index == 0 else REFUSED for index in range(len(exchanges))]
+        assert judge_verbatim(exchanges, answers, lasting=[False] * len(exchanges)).status is status
 
 
 def test_a_connection_that_is_closed_again_without_an_answer_is_as_recorded() -> None:

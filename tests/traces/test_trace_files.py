@@ -145,7 +145,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "something else": (b'{"log":{}}\n', 'line 1: not the header of a trace, which says "format":"hatchfarm-trace"'),
     "a later version": (
         edited(lambda lines: lines[0].update(version=7, novelty=True)),
-        "line 1: version 7: this program reads version 1",
+        "line 1: version 7: this program reads versions 1 to 2",
     ),
     "a header without a seed": (
         edited(lambda lines: lines[0].pop("seed")),

@@ -163,7 +163,7 @@ class ScriptPlayer:
         watch = ServerWatch(SandboxGauges(0), f"a server of {attack.name}'s own", self.now)
         try:
             async with self._sandbox_limiter:
-                opening = self.sandboxes.open(attack.sandbox, self.server, context.token, watch)
+                opening = self.sandboxes.open(attack.sandbox, self.server, context.token, watch, self._progress.ending)
                 # What it cannot go on for is not raised here, where it would leave the sandbox as a group of errors.
                 unmet = await play_watched(opening, watch, partial(performance.play_in, attack))
         except ExceptionGroup as group:

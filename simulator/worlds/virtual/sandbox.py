@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from simulator.attacks.script import SandboxOptions
     from simulator.client.target import Target
     from simulator.deployment.server_watch import ServerWatch
+    from simulator.platform.ending import Ending
     from simulator.scenario.values import ServerOptions
     from simulator.worlds.virtual.redis import VirtualRedis
     from simulator.worlds.virtual.server import VirtualServer
@@ -140,7 +141,7 @@ class VirtualSandboxes:
 
     @asynccontextmanager
     async def open(
-        self, wanted: SandboxOptions, _options: ServerOptions, token: str, watch: ServerWatch
+        self, wanted: SandboxOptions, _options: ServerOptions, token: str, watch: ServerWatch, _ending: Ending
     ) -> AsyncIterator[VirtualSandbox]:
         """Start what an attempt needs, and end it at the end. Its servers are watched; who plays looks."""
         async with trio.open_nursery() as nursery:
