@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 COMMIT_CALLS = 3
 """The calls of a commit: a write, a sync, and another write."""
-CALLS_FAILED = 90 if SOAK else 12
+CALLS_FAILED = 90 if SOAK else 18
 """So many calls fail after the one that is the first to: with all of them the server has mended itself."""
 SNAPSHOT_CALLS_FAILED, SNAPSHOT_CALLS_MAX = 60 if SOAK else 10, 80
 """The first, and on to the second until one call has failed that was a snapshot's and no commit's."""
