@@ -86,13 +86,18 @@ def replayed_answer(
         return Answer.REFUSED
     if heartbeat is not None:
         return heartbeat
-    if same:
-        return got
+    if same or (status in _REFUSAL and status != _TOO_MANY and _any_refusal_is_right(exchange)):
+        return got if same else Answer.REFUSED
     if status in _SUCCESS:
         return Answer.ACCEPTED
     if status == _TOO_MANY:
         return Answer.RATE_LIMITED
     return failure_of(status, body) if status >= _SERVER_ERROR else Answer.UNEXPECTED
+
+
+def _any_refusal_is_right(exchange: Exchange) -> bool:
+    """Return whether a refusal is right whose words nobody knows, as the trace has no answer that says anything."""
+    return ANSWERS[exchange.expected] is Answer.REFUSED and ANSWERS[exchange.got] in UNJUDGED
 
 
 def group_of(exchange: Exchange) -> str:

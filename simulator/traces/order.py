@@ -1,18 +1,22 @@
 """Which recorded exchanges must be answered before another is sent again: those it came after and builds on. No I/O.
 
 A slower server must not turn a replay of an attack into the attack's original. So what was answered before a request
-was sent, and was about the same worker, stays before it; what was under way together stays free to race.
+was sent, and was about the same worker or under the same idempotency key, stays before it; what was under way together
+stays free to race.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from simulator.traces.format import HttpRequest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from simulator.traces.format import Exchange
 
+IDEMPOTENCY_KEY = "idempotency-key"
 _POLICY = "pol_"
 _WORKER = "wrk_"
 _CHANGES = ("policy_create", "policy_activate")
@@ -40,6 +44,7 @@ def predecessors(
         if len(workers) == 1:
             # A certificate or consent is a part of its worker: what revokes it and what it was for keep their order.
             worker_of |= {name: next(iter(workers)) for name in given if not name.startswith((_WORKER, _POLICY))}
+        keys |= _idempotency_keys(exchange)
         for key in sorted(keys):
             before = [other for other in front.get(key, ()) if _answered_ns(exchanges[other]) <= exchange.sent_ns]
             waited.update(before)
@@ -52,6 +57,14 @@ def predecessors(
             given_by.setdefault(name, index)
         waits.append(sorted(waited))
     return waits
+
+
+def _idempotency_keys(exchange: Exchange) -> set[str]:
+    """Return the key under which a request is done once, if it has one: the first to come decides what it does."""
+    request = exchange.request
+    if not isinstance(request, HttpRequest):
+        return set()
+    return {f"{IDEMPOTENCY_KEY} {value}" for name, value in request.headers if name.lower() == IDEMPOTENCY_KEY}
 
 
 def _answered_ns(exchange: Exchange) -> int:

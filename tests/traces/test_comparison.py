@@ -162,6 +162,23 @@ def test_a_connection_that_is_closed_again_without_an_answer_is_as_recorded() ->
     assert summary == "1 of 1 as recorded."
 
 
+@pytest.mark.parametrize("recorded", ["lost", "rate_limited", "unavailable"])
+@pytest.mark.parametrize(
+    ("expected", "status", "got"),
+    [
+        ("refused", 400, Answer.REFUSED),
+        ("refused", 200, Answer.ACCEPTED),
+        ("refused", 429, Answer.RATE_LIMITED),
+        ("accepted", 400, Answer.UNEXPECTED),
+    ],
+)
+def test_where_no_recorded_answer_says_how_it_must_be_refused_any_refusal_is_right(
+    recorded: str, expected: str, status: int, got: Answer
+) -> None:
+    one = msgspec.structs.replace(EXCHANGES[0], response=None, got=recorded, expected=expected)
+    assert replayed_answer(one, status, b'{"error":"no"}', None) is got
+
+
 def test_an_expected_limit_is_an_answer() -> None:
     exchanges = altered(FORGED, got="rate_limited", expected="rate_limited")
     limited = Played(429, b"", Answer.RATE_LIMITED)

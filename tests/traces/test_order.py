@@ -53,6 +53,18 @@ def test_a_replay_waits_for_what_it_replays_and_machines_do_not_wait_for_each_ot
     assert not reaches(waits, REGISTER_1, REGISTER)
 
 
+def test_what_is_asked_under_one_idempotency_key_keeps_its_order_unless_it_raced() -> None:
+    recording = Recording()
+    asked = [
+        b"POST /api/v1/wallet/withdraw HTTP/1.1\r\nIdempotency-Key: %s\r\n\r\n" % key for key in (b"a", b"a", b"b")
+    ]
+    for number, request in enumerate(asked):
+        recording.take(request, b"HTTP/1.1 402 X\r\n\r\n", sent_ns=number * 10**9, answered_ns=number * 10**9 + 1)
+    assert waits_of(recording) == [[], [0], []]
+    recording.taken[0] = msgspec.structs.replace(recording.taken[0], answered_ns=10**9 + 1)
+    assert waits_of(recording) == [[], [], []]
+
+
 def test_what_was_under_way_together_stays_free_to_race() -> None:
     recording = small_recording()
     original = recording.taken[FIRST]
