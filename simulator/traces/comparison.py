@@ -96,8 +96,8 @@ def replayed_answer(
 
 
 def _any_refusal_is_right(exchange: Exchange) -> bool:
-    """Return whether a refusal is right whose words nobody knows, as the trace has no answer that says anything."""
-    return ANSWERS[exchange.expected] is Answer.REFUSED and ANSWERS[exchange.got] in UNJUDGED
+    """Return whether the trace has no right refusal, so that its words are not known: what was wrong may be mended."""
+    return ANSWERS[exchange.expected] is Answer.REFUSED and ANSWERS[exchange.got] is not Answer.REFUSED
 
 
 def group_of(exchange: Exchange) -> str:

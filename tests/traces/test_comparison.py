@@ -162,7 +162,7 @@ def test_a_connection_that_is_closed_again_without_an_answer_is_as_recorded() ->
     assert summary == "1 of 1 as recorded."
 
 
-@pytest.mark.parametrize("recorded", ["lost", "rate_limited", "unavailable"])
+@pytest.mark.parametrize("recorded", ["lost", "rate_limited", "unavailable", "failed", "accepted", "unexpected"])
 @pytest.mark.parametrize(
     ("expected", "status", "got"),
     [
