@@ -187,11 +187,13 @@ class Secrets:
 
 
 def _nearly(text: str, secret: str) -> bool:
-    """Return whether two texts of one length differ in few places."""
-    if len(text) != len(secret):
-        return False
-    wrong = sum(a != b for a, b in zip(text, secret, strict=True))
-    return wrong <= min(NEAR_MAX, len(secret) // NEAR_SHARE)
+    """Return whether two texts differ in few places, or by few characters that one has more at one place."""
+    most = min(NEAR_MAX, len(secret) // NEAR_SHARE)
+    if len(text) == len(secret):
+        return sum(a != b for a, b in zip(text, secret, strict=True)) <= most
+    shorter, longer = sorted((text, secret), key=len)
+    same = next((at for at, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), len(shorter))
+    return len(longer) - len(shorter) <= most and longer.endswith(shorter[same:])
 
 
 def near_miss(secret: str, number: int) -> str:

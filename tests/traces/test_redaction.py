@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simulator.traces.format import RawRequest
 from simulator.traces.messages import Reference, references, resolve
 from simulator.traces.redaction import Secrets, near_miss
-from tests.traces.recorded import digits, nearest
+from tests.traces.recorded import OWNER_TOKEN, digits, nearest, small_recording
 
 TOKENS = [digits(f"token {index}", 48) for index in range(20)]
 OWNER = "deployment-token"
@@ -137,3 +140,16 @@ def test_the_first_name_of_a_secret_stays_and_an_empty_one_is_none() -> None:
     secrets.add("secret.1", TOKENS[0])
     secrets.add("secret.2", "")
     assert secrets.values == {"machine.1.token": TOKENS[0]}
+
+
+@pytest.mark.parametrize(
+    "line", [b"X-Machine-Token: %s", b"X-Api-Key:%s ", b"Authorization : Bearer %s", b"A: b\nX-Api-Key: %s"]
+)
+def test_a_malformed_request_keeps_no_near_miss_of_a_token_in_what_looks_like_a_header(line: bytes) -> None:
+    recording = small_recording()
+    near = OWNER_TOKEN[:-1].encode()
+    recording.take(b"POST / HTTP/1.1\r\n" + line % near + b"\r\nContent-Length: 9\r\n\r\n{}", None)
+    for redact in (True, False):
+        request = recording.trace(redact=redact).exchanges[-1].request
+        assert isinstance(request, RawRequest)
+        assert (near in base64.b64decode(request.base64)) is not redact
