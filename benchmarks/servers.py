@@ -28,9 +28,8 @@ from benchmarks.registering import register_machines
 from benchmarks.route_requests import RouteRequests
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.app import make_api
+from reference_server.app import make_api, run_server
 from reference_server.core.recovery import restore
-from reference_server.http.serve import serve_until_signal
 from reference_server.wire.own_sections import load_state_file
 from simulator.worlds.live.drive import WORKER_ID as DRIVEN_WORKER_ID
 
@@ -143,11 +142,7 @@ def main(kind: str, machines: int, state_file: Path | None = None) -> None:
     elif machines:
         shown = register_machines(api, machines)
     sys.stdout.write(json.dumps(shown) + "\n")
-    trio.run(_serve, api, entropy, kind != "hypercorn")
-
-
-async def _serve(api: Api, entropy: SystemEntropy, express_lane: bool) -> None:  # noqa: FBT001 - through trio.run
-    await serve_until_signal(api, SystemClock(), entropy, express_lane=express_lane)
+    run_server(api, SystemClock(), entropy, express_lane=kind != "hypercorn")
 
 
 if __name__ == "__main__":

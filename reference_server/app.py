@@ -22,6 +22,7 @@ from reference_server.adapters.files.disk import SYSTEM_DISK
 from reference_server.adapters.files.private_files import exposure, write_new
 from reference_server.adapters.files.state_files import StateFiles
 from reference_server.adapters.files.worker_status_file import WorkerStatusWriter, read_worker_status
+from reference_server.adapters.huge_pages import HugePages
 from reference_server.adapters.payouts import SimulatedPayouts, fails_by_its_id
 from reference_server.adapters.stepped_clock import SteppedClock
 from reference_server.core.machines import show_certificate
@@ -252,20 +253,26 @@ def serve(
     problem = ""
     connections_max = max(1, min(CONNECTIONS_MAX, open_files - FILES_KEPT))
     try:
-        trio.run(
-            partial(
-                serve_until_signal,
-                api,
-                clock,
-                entropy,
-                express_lane=express_lane,
-                connections_max=connections_max,
-                until_stdin_closes=until_stdin_closes,
-            ),
+        run_server(
+            api,
+            clock,
+            entropy,
+            express_lane=express_lane,
+            connections_max=connections_max,
+            until_stdin_closes=until_stdin_closes,
         )
     except* ListenError as group:
         problem = str(_first(group))
     return _fail(problem) if problem else 0
+
+
+def run_server(api: Api, clock: Clock, entropy: Entropy, **how: Any) -> None:
+    """Serve until SIGINT or SIGTERM in a process that does nothing else. `how` goes to `serve_until_signal`.
+
+    Raises ListenError, in a group.
+    """
+    api.background_tasks = (*api.background_tasks, HugePages().run)
+    trio.run(partial(serve_until_signal, api, clock, entropy, **how))
 
 
 def _first(error: BaseException) -> BaseException:

@@ -370,3 +370,9 @@ FORUM_BYTES_MAX = 512 * 1024 * 1024
 POST_TITLE_MAX_CHARACTERS, POST_BODY_MAX_CHARACTERS = 200, 20_000
 POST_TAGS_MAX = 8
 """Contract: Forum."""
+HUGE_PAGES_FROM_BYTES = 96 * 1024**2
+"""Resident memory of a process that is worth huge pages: a server of a thousand machines takes as much."""
+HUGE_PAGES_NEW = 8_192
+"""New small pages after which memory is gathered into huge ones, 32 MiB: that takes 0.1 s of another core."""
+HUGE_PAGES_LOOK_SECONDS = 5.0
+"""From one look at how many are new to the next, which costs a microsecond."""

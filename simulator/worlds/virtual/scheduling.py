@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import trio
 from trio._core import _run  # the one place that touches Trio's private parts: pyproject.toml bounds its version for it
 
+from reference_server.adapters.huge_pages import HugePages
 from reference_server.wire.units import SECOND_NS
 from simulator.limits import VIRTUAL_PAST_END_SECONDS
 
@@ -100,6 +101,7 @@ class JumpingClock(trio.abc.Clock):
         """All others by their stretch, in no order."""
         self._stretches: list[int] = []
         """A heap of the stretches that have any."""
+        self._pages = HugePages()
         self._turn: object = None
         self._rounds: Rounds | None = None
 
@@ -203,6 +205,7 @@ class JumpingClock(trio.abc.Clock):
     def _next_stretch(self) -> list[_Event]:
         """Go on to the next stretch in which there is anything; return its events as a heap."""
         if self._stretches:
+            self._pages.look()
             self._stretch = heapq.heappop(self._stretches)
             self._events = self._later.pop(self._stretch)
             self._events.sort()
