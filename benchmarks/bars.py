@@ -46,8 +46,8 @@ CONNECTED_SIMULATOR_BYTES = 8_000.0
 """In the simulator, at its peak, less the history that the run is for."""
 VIRTUAL_OF_BARE = 0.4
 """All that is played beside the server's decision may take one and a half times what that takes."""
-VIRTUAL_MANY_OF_FEW = 0.87
-"""A heartbeat of 50,000 machines costs at most 15% more than one of 1,000."""
+VIRTUAL_GROWTH = 1.15
+"""What a heartbeat of 50,000 machines costs at most of one of 1,000."""
 VIRTUAL_HOUR_SECONDS = 120.0
 """Of 10,000 machines: 50 us a heartbeat. What takes longer than a coffee break is not run."""
 VIRTUAL_HOUR_BYTES = 2.0 * 1024**3

@@ -11,6 +11,7 @@ import msgspec
 from benchmarks.processes import TOKEN
 from reference_server.core.identity.cookies import session_cookie
 from reference_server.core.identity.sessions import SESSION_DIGITS, SESSION_PREFIX, digest_of, start_session
+from reference_server.limits import JOBS_UNFINISHED_AN_ACCOUNT_MAX
 from reference_server.wire.signing import sign_text
 from reference_server.wire.units import SECOND_NS
 from reference_server.wire.values import Request
@@ -40,7 +41,9 @@ SETTINGS = {
 WRITES = 600
 """Requests of a route that changes something: each is another one."""
 PREPARED = 600
-"""Machines, jobs and the like that are there before, for requests that change or show one."""
+"""Machines and the like that are there before, for requests that change or show one."""
+JOBS_PREPARED = min(PREPARED, JOBS_UNFINISHED_AN_ACCOUNT_MAX - WRITES)
+"""An account may have so many that are not finished, those that are posted with them."""
 SESSION_SECONDS = 3600
 TRON = "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8"
 RULES = '{"max_cpu_percent":50}'
@@ -131,7 +134,7 @@ class RouteRequests:
         self._machines = [self._machine() for _ in range(2 * PREPARED)]
         half = len(self._machines) // 2
         self._consents = [self._ask("POST /consents", self._consent(one))["id"] for one, _ in self._machines[:half]]
-        self._jobs = [self._ask("POST /jobs", self._job())["job"]["id"] for _ in range(PREPARED)]
+        self._jobs = [self._ask("POST /jobs", self._job())["job"]["id"] for _ in range(JOBS_PREPARED)]
         self._post = self._ask("POST /forum/posts", self._posted())["post"]["id"]
         self._withdrawal = self._ask("POST /wallet/withdraw", self._withdrawn(), self._key())["withdrawal"]["id"]
         self._agent = self._ask("POST /agents/register", {"name": "planner"})["api_key"]

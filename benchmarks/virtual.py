@@ -1,27 +1,22 @@
 """`hatchfarm bench virtual`: heartbeats in virtual time, by CPU time, against the server's bare decision in a loop.
 
-`played` and `many` are a fleet that is up, with all that a run does beside it: its observers, the load of its hardware,
-the history. `hour` is all of a run, its machines' registration and its verdict included. Ratios of CPU time say little
-on a busy machine: what a run goes through is larger than the caches, and others take those.
+What is played is a fleet that is up, with all that a run does beside it: its observers, the load of its hardware, the
+history. `virtual_long` plays a whole hour, and a fleet that grows. Ratios of CPU time say little on a busy machine:
+what a run goes through is larger than the caches, and others take those.
 """
 
 from __future__ import annotations
 
-import io
-import tempfile
 import time
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import psutil
 import trio
-from rich.console import Console
 
 from benchmarks import bars
 from benchmarks.blaster import METRICS
-from benchmarks.measuring import BYTES, Benchmark, BenchmarkError, Figure, Subject, Yardstick
+from benchmarks.measuring import Benchmark, BenchmarkError, Figure, Subject, Yardstick
 from benchmarks.processes import TOKEN
 from benchmarks.registering import register_machines
 from reference_server.adapters.memory.clocks import SetClock
@@ -31,8 +26,6 @@ from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.fleet.machine import signed_heartbeat
 from simulator.history.rows import History
-from simulator.running.run import RunRequest
-from simulator.running.virtual import execute_virtually
 from simulator.scenario.loading import parse_scenario
 from simulator.worlds.players.fleet_run import FleetRun
 from simulator.worlds.progress import Progress
@@ -51,45 +44,63 @@ metrics_interval = "15s"
 machines = {machines}
 owners = 20
 heartbeat_interval = "15s"
-stages = [{{ duration = "{ramp}s", target = {machines} }}]
+stages = [{stages}]
 """
 SEED = 1
 INTERVAL_SECONDS = 15
-FEW, MANY, MANY_QUICK, MACHINES_AN_HOUR = 1_000, 50_000, 2_000, 10_000
+MACHINES = 1_000
 RAMP_SECONDS = 30
 HOUR_SECONDS = 3600
 BEATS_A_SECOND = 10_000
 """How many are played for each second that a measurement is to take: what a quiet core does."""
-QUICK_SECONDS = 1.0
-"""Measurements that take less are made in a hurry: of fewer machines, and of no hour."""
 IN_MEMORY = {"WORKER_STATUS_STATE_FILE": ""}
-UNLIMITED = {"RATE_LIMIT_BURST": "1000000", "RATE_LIMIT_REFILL_PER_SECOND": "1000000"}
-"""For who registers all its machines at one moment. The limit is looked at all the same."""
+UNLIMITED = {
+    "RATE_LIMIT_BURST": "1000000",
+    "RATE_LIMIT_REFILL_PER_SECOND": "1000000",
+    "MACHINE_CERT_TTL_SECONDS": "86400",
+}
+"""For who registers all its machines at one moment, and renews no certificate."""
 PER_CPU = "/s of CPU"
-YARDSTICKS = (
-    Yardstick("played", "bare", bars.VIRTUAL_OF_BARE),
-    Yardstick("many", "played", bars.VIRTUAL_MANY_OF_FEW),
-)
-HOUR = (
-    Figure("hour", "10,000 machines for an hour, all of it, in CPU time", " s", bars.VIRTUAL_HOUR_SECONDS),
-    Figure("hour_memory", "what that takes at its end", BYTES, bars.VIRTUAL_HOUR_BYTES),
-)
+YARDSTICKS = (Yardstick("played", "bare", bars.VIRTUAL_OF_BARE),)
 
 
-def _scenario(machines: int, seconds: int) -> str:
-    return SCENARIO.format(machines=machines, seconds=seconds, ramp=RAMP_SECONDS)
+class Stage(NamedTuple):
+    """Machines that are up from a moment on, in seconds of the run; they come within `RAMP_SECONDS` before it."""
+
+    machines: int
+    from_seconds: int
 
 
-def played(machines: int, heartbeats: int, environ: Mapping[str, str] = IN_MEMORY) -> tuple[float]:
-    """Return how many heartbeats a fleet that is up sends for a second of CPU time, over so many of them or more.
+def scenario_of(*stages: Stage, seconds: int = HOUR_SECONDS) -> str:
+    """Return a scenario of a fleet in these stages, as a file has it, for so many seconds."""
+    written, at_seconds, up = [], 0, 0
+    for machines, from_seconds in stages:
+        begins = from_seconds - RAMP_SECONDS
+        written += [f'{{ duration = "{begins - at_seconds}s", target = {up} }}'] if begins > at_seconds else []
+        written += [f'{{ duration = "{RAMP_SECONDS}s", target = {machines} }}']
+        at_seconds, up = from_seconds, machines
+    return SCENARIO.format(machines=up, seconds=seconds, stages=", ".join(written))
 
-    `environ` has the server's settings.
+
+class Mark(NamedTuple):
+    """How far a world has come at a moment: its CPU time in seconds, and accepted heartbeats."""
+
+    cpu_seconds: float
+    accepted: int
+
+    def cost_since(self, before: Mark) -> float:
+        """Return the CPU time of each heartbeat since another, in seconds."""
+        return (self.cpu_seconds - before.cpu_seconds) / (self.accepted - before.accepted)
+
+
+def marks_at(text: str, moments: Sequence[int], environ: Mapping[str, str] = IN_MEMORY) -> list[Mark]:
+    """Play a scenario up to the last of these moments, in seconds of the run; return how far it had come at each.
+
+    `environ` has the server's settings. Raises BenchmarkError where not all machines were up at the end.
     """
-    begins = RAMP_SECONDS + 2 * INTERVAL_SECONDS
-    ends = begins + max(INTERVAL_SECONDS, heartbeats * INTERVAL_SECONDS // machines)
-    scenario = parse_scenario(_scenario(machines, HOUR_SECONDS))  # an hour's observers, whatever is measured of it
+    scenario = parse_scenario(text)
     history, progress = History(), Progress()
-    marks: list[tuple[float, int, int]] = []
+    marks: list[Mark] = []
     world = VirtualWorld(SEED, TOKEN, environ)
 
     async def work() -> None:
@@ -99,23 +110,35 @@ def played(machines: int, heartbeats: int, environ: Mapping[str, str] = IN_MEMOR
             scope = trio.CancelScope()
 
             def mark() -> None:
-                marks.append((time.process_time(), progress.accepted, progress.connected))
+                marks.append(Mark(time.process_time(), progress.accepted))
+                if len(marks) == len(moments):
+                    connected.append(progress.connected)
+                    scope.cancel()
 
-            def end() -> None:
-                mark()
-                scope.cancel()
-
-            world.clock.at(begins * SECOND_NS, mark)
-            world.clock.at(ends * SECOND_NS, end)
+            for moment in moments:
+                world.clock.at(moment * SECOND_NS, mark)
             with scope:
                 await run.run()
             nursery.cancel_scope.cancel()
 
+    connected: list[int] = []
     run_seeded(work, seed=SEED, seconds_max=HOUR_SECONDS, clock=world.clock)
-    (began, before, _), (ended, after, connected) = marks
-    if progress.refused or connected < machines:
-        raise BenchmarkError(f"{connected:,} of {machines:,} machines were up, {progress.refused:,} heartbeats refused")
-    return ((after - before) / (ended - began),)
+    if progress.refused or connected[0] < scenario.fleet.machines:
+        raise BenchmarkError(
+            f"{connected[0]:,} of {scenario.fleet.machines:,} machines were up, {progress.refused:,} heartbeats refused"
+        )
+    return marks
+
+
+def played(machines: int, heartbeats: int, environ: Mapping[str, str] = IN_MEMORY) -> tuple[float]:
+    """Return how many heartbeats a fleet that is up sends for a second of CPU time, over so many of them or more.
+
+    `environ` has the server's settings.
+    """
+    begins = RAMP_SECONDS + 2 * INTERVAL_SECONDS
+    ends = begins + max(INTERVAL_SECONDS, heartbeats * INTERVAL_SECONDS // machines)
+    before, after = marks_at(scenario_of(Stage(machines, RAMP_SECONDS)), (begins, ends), environ)
+    return (1 / after.cost_since(before),)
 
 
 def bare(machines: int, heartbeats: int) -> tuple[float]:
@@ -143,29 +166,11 @@ def bare(machines: int, heartbeats: int) -> tuple[float]:
     return (done / spent,)
 
 
-def hour(machines: int, seconds: int = HOUR_SECONDS) -> tuple[float, float]:
-    """Play an hour to its verdict; return the CPU time in seconds, and the memory that is resident at its end."""
-    began = time.process_time()
-    text = _scenario(machines, seconds)
-    with tempfile.TemporaryDirectory() as folder:
-        request = RunRequest(
-            parse_scenario(text), Path("virtual.toml"), SEED, Path(folder), None, "", scenario_text=text, reports=False,
-            virtual=True,
-        )  # fmt: skip
-        code = execute_virtually(request, Console(file=io.StringIO()))
-    if code:
-        raise BenchmarkError(f"the run ended with {code}")
-    return time.process_time() - began, float(psutil.Process().memory_info().rss)
-
-
 def benchmark(seconds: float) -> Benchmark:
     """Return the benchmark, each measurement of which takes so many seconds of a quiet core, or some more."""
-    quick = seconds < QUICK_SECONDS
-    heartbeats, many = int(seconds * BEATS_A_SECOND), MANY_QUICK if quick else MANY
+    heartbeats = int(seconds * BEATS_A_SECOND)
     subjects: Sequence[Subject] = [
-        Subject((Figure("bare", "the server's decision alone", PER_CPU),), partial(bare, FEW, heartbeats)),
-        Subject((Figure("played", f"{FEW:,} machines", PER_CPU),), partial(played, FEW, heartbeats)),
-        Subject((Figure("many", f"{many:,} machines", PER_CPU),), partial(played, many, heartbeats)),
-        *([] if quick else [Subject(HOUR, partial(hour, MACHINES_AN_HOUR), once=True)]),
+        Subject((Figure("bare", "the server's decision alone", PER_CPU),), partial(bare, MACHINES, heartbeats)),
+        Subject((Figure("played", f"{MACHINES:,} machines", PER_CPU),), partial(played, MACHINES, heartbeats)),
     ]
     return Benchmark("virtual", lambda: nullcontext(subjects), YARDSTICKS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks import routes
-from benchmarks.blaster import blast, made_up_machines
+from benchmarks.blaster import answered_with, blast, made_up_machines, send_all
 from benchmarks.fleet import made_state
 from benchmarks.fresh import in_fresh_process
 from benchmarks.measuring import Benchmark, Figure, Subject, Yardstick, measure
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 """Nothing here asserts on how fast anything was."""
+A_MINUTE = 60.0
 
 
 @pytest.mark.long
@@ -52,6 +53,16 @@ def test_every_route_answers_its_requests_as_the_benchmark_expects(tmp_path: Pat
         values = routes.measure_routes(server, 0.02)
     assert len(values) == 2 * len(ROUTES)
     assert all(value > 0 for value in values)
+
+
+@pytest.mark.long
+def test_a_fast_server_refuses_none_of_the_requests_that_it_may_be_sent(tmp_path: Path) -> None:
+    """What changes something is sent once each; what is measured ends when they do, or when time is up."""
+    path, _ = made_state(tmp_path, 40, 4)
+    with benchmark_server("routes", 40, SETTINGS, path) as server:
+        for route, shown in zip(ROUTES, server.machines, strict=True):
+            requests = [text.encode() for text in shown["requests"]]
+            send_all(server.url, requests, A_MINUTE, routes.CONNECTIONS, answered_with(route.status), 0.0)
 
 
 @pytest.mark.long
