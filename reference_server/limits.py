@@ -26,8 +26,8 @@ LANE_ANSWERS_AT_ONCE = 8
 """Answers a connection gets before others have their turn, however much it has pipelined: 0.3 ms of work."""
 LANE_ANSWERS_MAX_BYTES = 256 * 1024
 """Answers that may wait unsent before the next pipelined request is decided: as much as a socket's buffer takes."""
-LANE_LIMITED_AT_ONCE = 16
-"""Connections over their rate limit that are refused in one turn, after all others are served: 0.3 ms of work."""
+LANE_LIMITED_AT_ONCE = 64
+"""Connections over their rate limit that are refused in one turn, after all others are served: 0.9 ms of work."""
 CONNECTIONS_MAX = 100_000
 """Open connections; past it those that have proven nothing make room. One idle connection costs about 2 KB."""
 FILES_KEPT = 64
@@ -374,5 +374,9 @@ HUGE_PAGES_FROM_BYTES = 96 * 1024**2
 """Resident memory of a process that is worth huge pages: a server of a thousand machines takes as much."""
 HUGE_PAGES_NEW = 8_192
 """New small pages after which memory is gathered into huge ones, 32 MiB: that takes 0.1 s of another core."""
+HUGE_PAGES_AT_ONCE = 4
+"""Huge pages that are made in one step while others are served: up to 25 ms of a core that may be theirs, too."""
+HUGE_PAGES_REST_SECONDS = 0.1
+"""From one such step to the next, so that a fifth of a core is taken at most."""
 HUGE_PAGES_LOOK_SECONDS = 5.0
 """From one look at how many are new to the next, which costs a microsecond."""

@@ -13,19 +13,26 @@ import os
 import resource
 import sys
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 from reference_server.adapters.threads import offload
-from reference_server.limits import HUGE_PAGES_FROM_BYTES, HUGE_PAGES_LOOK_SECONDS, HUGE_PAGES_NEW
+from reference_server.limits import (
+    HUGE_PAGES_AT_ONCE,
+    HUGE_PAGES_FROM_BYTES,
+    HUGE_PAGES_LOOK_SECONDS,
+    HUGE_PAGES_NEW,
+    HUGE_PAGES_REST_SECONDS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HUGE_BYTES = 2 * 1024**2
+AT_ONCE_BYTES = HUGE_PAGES_AT_ONCE * HUGE_BYTES
 GROWTH_SHARE = 4
 """Memory is gathered again once so manieth of it is new: what is in huge pages already costs a look each time."""
 _HUGEPAGE, _COLLAPSE = 14, 25
@@ -60,10 +67,11 @@ def _advise() -> Callable[[int, int, int], object] | None:
     return None
 
 
-def gather() -> None:
-    """Have this process's heap in huge pages, as far as the system does that. Takes some milliseconds for each of them.
+def gather() -> Iterator[None]:
+    """Have this process's heap in huge pages, as far as the system does that, some of them from one step to the next.
 
-    What they are made from stays in use until they are, and this holds no lock of the interpreter's meanwhile.
+    What they are made from stays in use until they are, and this holds no lock of the interpreter's meanwhile. A page
+    takes half a millisecond, in a virtual machine whose memory comes as it is used six.
     """
     advise = _advise()
     if advise is None:
@@ -71,7 +79,9 @@ def gather() -> None:
     with suppress(OSError):
         for begin, end in heap_ranges(Path(_MAPS).read_text()):
             advise(begin, end - begin, _HUGEPAGE)
-            advise(begin, end - begin, _COLLAPSE)
+            for at in range(begin, end, AT_ONCE_BYTES):
+                advise(at, min(AT_ONCE_BYTES, end - at), _COLLAPSE)
+                yield
 
 
 def _new_pages() -> int:
@@ -101,7 +111,7 @@ class HugePages:
 
     def __init__(
         self,
-        gather: Callable[[], None] = gather,
+        gather: Callable[[], Iterator[None]] = gather,
         new_pages: Callable[[], int] = _new_pages,
         resident_pages: Callable[[], int] = _resident_pages,
         shared: Callable[[], bool] = _has_children,
@@ -131,13 +141,24 @@ class HugePages:
     def look(self) -> None:
         """Gather here and now, if enough is new."""
         if self._is_due():
-            self._gather()
+            for _ in self._gather():
+                pass
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look now and then, and gather in a thread, until cancelled. All that there is when it begins is new to it."""
+        """Gather what there is before anybody is served; then what comes, little by little in a thread."""
         self._seen = 0
+        self.look()
         task_status.started()
         while not self._idle:
-            if self._is_due():
-                await offload(self._gather, abandon_on_cancel=True)
             await trio.sleep(HUGE_PAGES_LOOK_SECONDS)
+            if self._is_due():
+                await self._gather_slowly()
+
+    async def _gather_slowly(self) -> None:
+        """Take a fifth of a core at most. Where a child comes to share the memory, all is to be done after its end."""
+        steps = self._gather()
+        while await offload(partial(next, steps, self), abandon_on_cancel=True) is not self:  # all steps are None
+            await trio.sleep(HUGE_PAGES_REST_SECONDS)
+            if self._shared():
+                self._seen = 0
+                return

@@ -105,7 +105,7 @@ class ExpressLane:
     def _go_on(self, connection: Connection, events: int) -> int:
         """Go on with a connection that is ready. Return how many answers it got, one for a look."""
         events &= connection.events  # it may have been closed, or put to waiting for something else, since it was ready
-        if not events:
+        if not events or connection.postponed:
             return 0
         if events & WRITE:
             self._send_more(connection)

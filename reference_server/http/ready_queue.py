@@ -126,10 +126,16 @@ class ReadyQueue:
             self._readiness.unregister(connection.socket.fileno())
 
     def postpone(self, connection: Connection) -> None:
-        """Go on with a connection in another round: what it sends meanwhile stays in its socket."""
-        self.watch(connection, 0)
+        """Go on with a connection later: what it sends meanwhile stays in its socket.
+
+        One over its rate limit whose turn comes in this round is watched on. To end that and to begin it anew would
+        take a sixth of what its refusal does.
+        """
+        waiting = self._limited if connection.limited else self._postponed
+        if not connection.limited or len(waiting) >= LANE_LIMITED_AT_ONCE:
+            self.watch(connection, 0)
         connection.postponed = True
-        (self._limited if connection.limited else self._postponed).append(connection)
+        waiting.append(connection)
 
     async def wait_ready(self, seconds: float = float("inf")) -> None:
         """Wait until somebody may be served, or for so long."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 import trio
@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from reference_server.adapters import huge_pages
 from reference_server.adapters.huge_pages import HUGE_BYTES, PAGE_BYTES, HugePages, heap_ranges
 from reference_server.limits import HUGE_PAGES_FROM_BYTES, HUGE_PAGES_NEW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SMALL, LARGE = HUGE_PAGES_FROM_BYTES // PAGE_BYTES - 1, HUGE_PAGES_FROM_BYTES // PAGE_BYTES
 GROWN = max(HUGE_PAGES_NEW, LARGE // 4)
@@ -38,7 +41,8 @@ class Process:
         self.new = self.resident = self.gathered = 0
         self.shared = False
 
-    def gather(self) -> None:
+    def gather(self) -> Iterator[None]:
+        yield
         self.gathered += 1
 
     def pages(self) -> HugePages:
@@ -54,6 +58,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Process:
     """One whose system does gather, and who looks without a rest."""
     monkeypatch.setattr(huge_pages, "_advise", lambda: lambda *_: 0)
     monkeypatch.setattr(huge_pages, "HUGE_PAGES_LOOK_SECONDS", 0)
+    monkeypatch.setattr(huge_pages, "HUGE_PAGES_REST_SECONDS", 0)
     return Process()
 
 
@@ -116,17 +121,18 @@ def test_what_is_shared_is_not_moved_and_little_that_is_new_stays_where_it_is(st
                 since = 0
 
 
-def test_who_serves_gathers_what_was_there_before_and_what_comes(process: Process) -> None:
+def test_who_serves_gathers_what_is_there_before_anybody_is_served_and_then_what_comes(process: Process) -> None:
     """A server that was made from a state file has all its memory before it begins to look."""
     process.grow(4 * LARGE)
-    pages = process.pages()
-    pages.look()
+    process.pages().look()
     assert process.gathered == 0
     served = trio.Event()
 
-    def gather() -> None:
-        process.gather()
+    def gather() -> Iterator[None]:
+        yield
+        process.gathered += 1
         process.grow(4 * LARGE)  # meanwhile
+        yield
         if process.gathered == TIMES:
             trio.from_thread.run_sync(served.set)
 
@@ -134,12 +140,42 @@ def test_who_serves_gathers_what_was_there_before_and_what_comes(process: Proces
         pages = HugePages(gather, lambda: process.new, lambda: process.resident, lambda: False)
         async with trio.open_nursery() as nursery:
             await nursery.start(pages.run)
+            assert process.gathered == 1
             with trio.fail_after(A_MINUTE):  # of real time: a thread gathers
                 await served.wait()
             nursery.cancel_scope.cancel()
 
     trio.run(serve)
     assert process.gathered == TIMES
+
+
+def test_once_a_child_shares_the_memory_no_more_is_moved_and_all_of_it_after_that(process: Process) -> None:
+    served = trio.Event()
+    steps: list[bool] = []
+
+    def gather() -> Iterator[None]:
+        for number in range(TIMES):
+            steps.append(process.shared)
+            process.shared = len(steps) == 1
+            yield
+            if number == TIMES - 1:
+                trio.from_thread.run_sync(served.set)
+
+    def shared() -> bool:
+        was, process.shared = process.shared, False  # the child ends after it was looked for
+        return was
+
+    async def serve() -> None:
+        pages = HugePages(gather, lambda: process.new, lambda: process.resident, shared)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pages.run)
+            process.grow(4 * LARGE)
+            with trio.fail_after(A_MINUTE):
+                await served.wait()
+            nursery.cancel_scope.cancel()
+
+    trio.run(serve)
+    assert steps == [False] * (1 + TIMES)
 
 
 def test_a_system_that_does_not_gather_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +186,7 @@ def test_a_system_that_does_not_gather_is_not_asked(monkeypatch: pytest.MonkeyPa
     pages.look()
     trio.run(pages.run)
     assert process.gathered == 0
-    huge_pages.gather()
+    assert [*huge_pages.gather()] == []
 
 
 REAL = """

@@ -84,6 +84,15 @@ class _EventReadiness:
             end.watch(events)
 
 
+class _WokenQueue(ReadyQueue):
+    """The lane's queue, whose rounds go on when somebody was postponed: nobody else is left to them."""
+
+    def postpone(self, connection: Connection) -> None:
+        """Go on with a connection in another round, of which `_EventReadiness` is told by this."""
+        super().postpone(connection)
+        self.watch(connection, 0)
+
+
 class EventLane(ExpressLane):
     """The express lane, told by events who is ready."""
 
@@ -97,7 +106,7 @@ class EventLane(ExpressLane):
         """Whether what is outside of memory has a say in its answers."""
         self._queue.close()
         self._readiness = _EventReadiness(self._look_at)
-        self._queue = ReadyQueue(resolver, self._readiness)
+        self._queue = _WokenQueue(resolver, self._readiness)
 
     def end(self) -> None:
         """Close all connections, and do nothing any more."""
