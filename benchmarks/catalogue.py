@@ -25,7 +25,8 @@ QUICK_MACHINES = 1000
 class Entry(msgspec.Struct, frozen=True):
     """A benchmark: `benchmarks/NAME.py`, or `module`, has its `benchmark`, which takes the size that `sized_by` names.
 
-    `quick` ones are those of `--quick` where none is named. `seconds` is how long each measurement takes.
+    `quick` ones are those of `--quick` where none is named. `seconds` is how long each measurement takes. What takes
+    `minutes` is measured where it is named, and not among all.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Entry(msgspec.Struct, frozen=True):
     seconds: float = 1.0
     sized_by: Literal["seconds", "machines"] = "seconds"
     quick: bool = False
+    minutes: bool = False
 
     def load(self, size: float) -> Benchmark:
         """Load the benchmark, of a size."""
@@ -72,10 +74,11 @@ CATALOGUE = (
         "rivals",
         "The server against others that do the same, the shard against other clients.",
         module="rivals.measured",
+        minutes=True,
     ),
     Entry("conduct", "What it costs that Locust conducts the fleet.", module="conducted", seconds=6.0),
     Entry("virtual", "Heartbeats in virtual time, against the server's decision alone.", seconds=4.0),
-    Entry("virtual_long", "An hour of 10,000 machines in virtual time, and a fleet that grows: takes minutes."),
+    Entry("virtual_long", "An hour of 10,000 machines in virtual time, and a fleet that grows.", minutes=True),
     Entry("checkers", "How many rows the checkers judge in a second.", seconds=2.0),
 )
 
@@ -87,7 +90,8 @@ class UnknownBenchmarkError(Exception):
 def select(names: Sequence[str], *, quick: bool = False) -> list[Entry]:
     """Return the benchmarks of these names, each once, in the catalogue's order.
 
-    `all` names all of them; where none is named, quick ones are the quick subset. Raises UnknownBenchmarkError.
+    `all` names all but those that take minutes; where none is named, quick ones are the quick subset. Raises
+    UnknownBenchmarkError.
     """
     known = {entry.name for entry in CATALOGUE}
     for name in names:
@@ -95,7 +99,7 @@ def select(names: Sequence[str], *, quick: bool = False) -> list[Entry]:
             raise UnknownBenchmarkError(f"{name!r} is none of {', '.join((ALL, *sorted(known)))}")
     if not names:
         return [entry for entry in CATALOGUE if entry.quick and quick]
-    return [entry for entry in CATALOGUE if ALL in names or entry.name in names]
+    return [entry for entry in CATALOGUE if entry.name in names or (ALL in names and not entry.minutes)]
 
 
 def load(entries: Sequence[Entry], scale: Scale) -> list[Chosen]:

@@ -16,7 +16,10 @@ from simulator.platform.program import as_called
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Which benchmarks to measure, or all. Without any they are listed.", envvar="HATCHFARM_BENCH"),
+    typer.Argument(
+        help="Which benchmarks to measure, or all (but those of minutes). Without any they are listed.",
+        envvar="HATCHFARM_BENCH",
+    ),
 ]
 Rounds = Annotated[
     int | None,
@@ -120,8 +123,12 @@ def _list() -> None:
 
     width = max(len(entry.name) for entry in CATALOGUE)
     for entry in CATALOGUE:
-        typer.echo(f"{entry.name:<{width}}  {entry.summary}{' (quick)' if entry.quick else ''}")
-    ways = "`hatchfarm bench NAME...` measures some of them, `hatchfarm bench all` all, `--quick` the quick ones."
+        kind = " (quick)" if entry.quick else " (minutes)" if entry.minutes else ""
+        typer.echo(f"{entry.name:<{width}}  {entry.summary}{kind}")
+    ways = (
+        "`hatchfarm bench NAME...` measures some of them, `hatchfarm bench all` all but those that take minutes each,\n"
+        "`--quick` the quick ones."
+    )
     typer.echo(f"\n{as_called(ways)}")
 
 

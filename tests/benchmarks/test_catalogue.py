@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from benchmarks.measuring import Benchmark
 
 NAMES = [entry.name for entry in CATALOGUE]
+USUAL = [name for name in NAMES if name not in {"rivals", "virtual_long"}]
 
 
 @pytest.mark.parametrize(
     ("names", "quick", "chosen"),
     [
         ([], False, []),
-        ([ALL], False, NAMES),
-        ([ALL], True, NAMES),
+        ([ALL], False, USUAL),
+        ([ALL], True, USUAL),
         ([], True, ["heartbeat", "mixed", "limited"]),
         (["memory", "heartbeat", "memory"], False, ["heartbeat", "memory"]),
         (["memory"], True, ["memory"]),
-        ([ALL, "memory"], False, NAMES),
+        ([ALL, "memory"], False, USUAL),
+        ([ALL, "rivals", "virtual_long"], False, NAMES),
     ],
 )
 def test_benchmarks_are_chosen_by_name_each_once(names: list[str], chosen: list[str], *, quick: bool) -> None:
