@@ -47,7 +47,7 @@ CONNECTED_SIMULATOR_BYTES = 8_000.0
 VIRTUAL_OF_BARE = 0.4
 """All that is played beside the server's decision may take one and a half times what that takes."""
 VIRTUAL_GROWTH = 1.15
-"""What a heartbeat of 50,000 machines costs at most of one of 1,000."""
+"""A heartbeat of 50,000 machines, of one of 1,000: what is on its way grows with no fleet, and caches do not either."""
 VIRTUAL_HOUR_SECONDS = 120.0
 """Of 10,000 machines: 50 us a heartbeat. What takes longer than a coffee break is not run."""
 VIRTUAL_HOUR_BYTES = 2.0 * 1024**3

@@ -43,7 +43,7 @@ WRITES = 600
 PREPARED = 600
 """Machines and the like that are there before, for requests that change or show one."""
 JOBS_PREPARED = min(PREPARED, JOBS_UNFINISHED_AN_ACCOUNT_MAX - WRITES)
-"""An account may have so many that are not finished, those that are posted with them."""
+"""With those that are posted they are as many as an account may have unfinished."""
 SESSION_SECONDS = 3600
 TRON = "TJRabPrwbZy45sbavfcjinPJC18kjpRTv8"
 RULES = '{"max_cpu_percent":50}'

@@ -44,21 +44,21 @@ metrics_interval = "15s"
 machines = {machines}
 owners = 20
 heartbeat_interval = "15s"
+certificate_rotation = "{rotation}s"
 stages = [{stages}]
 """
 SEED = 1
 INTERVAL_SECONDS = 15
 MACHINES = 1_000
 RAMP_SECONDS = 30
-HOUR_SECONDS = 3600
+HOUR_SECONDS, DAY_SECONDS = 3600, 86_400
+ROTATION_SECONDS = 720
+"""What a scenario has by itself."""
 BEATS_A_SECOND = 10_000
 """How many are played for each second that a measurement is to take: what a quiet core does."""
 IN_MEMORY = {"WORKER_STATUS_STATE_FILE": ""}
-UNLIMITED = {
-    "RATE_LIMIT_BURST": "1000000",
-    "RATE_LIMIT_REFILL_PER_SECOND": "1000000",
-    "MACHINE_CERT_TTL_SECONDS": "86400",
-}
+LASTING = {"MACHINE_CERT_TTL_SECONDS": str(DAY_SECONDS)}
+UNLIMITED = {**LASTING, "RATE_LIMIT_BURST": "1000000", "RATE_LIMIT_REFILL_PER_SECOND": "1000000"}
 """For who registers all its machines at one moment, and renews no certificate."""
 PER_CPU = "/s of CPU"
 YARDSTICKS = (Yardstick("played", "bare", bars.VIRTUAL_OF_BARE),)
@@ -71,15 +71,18 @@ class Stage(NamedTuple):
     from_seconds: int
 
 
-def scenario_of(*stages: Stage, seconds: int = HOUR_SECONDS) -> str:
-    """Return a scenario of a fleet in these stages, as a file has it, for so many seconds."""
+def scenario_of(*stages: Stage, seconds: int = HOUR_SECONDS, rotation: int = ROTATION_SECONDS) -> str:
+    """Return a scenario of a fleet in these stages, as a file has it, for so many seconds.
+
+    Its machines renew their certificates every `rotation` seconds.
+    """
     written, at_seconds, up = [], 0, 0
     for machines, from_seconds in stages:
         begins = from_seconds - RAMP_SECONDS
         written += [f'{{ duration = "{begins - at_seconds}s", target = {up} }}'] if begins > at_seconds else []
         written += [f'{{ duration = "{RAMP_SECONDS}s", target = {machines} }}']
         at_seconds, up = from_seconds, machines
-    return SCENARIO.format(machines=up, seconds=seconds, stages=", ".join(written))
+    return SCENARIO.format(machines=up, seconds=seconds, rotation=rotation, stages=", ".join(written))
 
 
 class Mark(NamedTuple):

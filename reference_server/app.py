@@ -253,7 +253,7 @@ def serve(
     problem = ""
     connections_max = max(1, min(CONNECTIONS_MAX, open_files - FILES_KEPT))
     try:
-        run_server(
+        serve_api(
             api,
             clock,
             entropy,
@@ -266,13 +266,28 @@ def serve(
     return _fail(problem) if problem else 0
 
 
-def run_server(api: Api, clock: Clock, entropy: Entropy, **how: Any) -> None:
-    """Serve until SIGINT or SIGTERM in a process that does nothing else. `how` goes to `serve_until_signal`.
-
-    Raises ListenError, in a group.
-    """
+def serve_api(
+    api: Api,
+    clock: Clock,
+    entropy: Entropy,
+    *,
+    express_lane: bool = True,
+    connections_max: int = CONNECTIONS_MAX,
+    until_stdin_closes: bool = False,
+) -> None:
+    """Serve until SIGINT or SIGTERM, in a process that does nothing else. Raises ListenError, in a group."""
     api.background_tasks = (*api.background_tasks, HugePages().run)
-    trio.run(partial(serve_until_signal, api, clock, entropy, **how))
+    trio.run(
+        partial(
+            serve_until_signal,
+            api,
+            clock,
+            entropy,
+            express_lane=express_lane,
+            connections_max=connections_max,
+            until_stdin_closes=until_stdin_closes,
+        ),
+    )
 
 
 def _first(error: BaseException) -> BaseException:

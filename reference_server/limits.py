@@ -371,12 +371,14 @@ POST_TITLE_MAX_CHARACTERS, POST_BODY_MAX_CHARACTERS = 200, 20_000
 POST_TAGS_MAX = 8
 """Contract: Forum."""
 HUGE_PAGES_FROM_BYTES = 96 * 1024**2
-"""Resident memory of a process that is worth huge pages: a server of a thousand machines takes as much."""
-HUGE_PAGES_NEW = 8_192
-"""New small pages after which memory is gathered into huge ones, 32 MiB: that takes 0.1 s of another core."""
-HUGE_PAGES_AT_ONCE = 4
-"""Huge pages that are made in one step while others are served: up to 25 ms of a core that may be theirs, too."""
-HUGE_PAGES_REST_SECONDS = 0.1
+"""Resident memory of a process worth huge pages: that of a few thousand machines. Of less nothing was gained."""
+HUGE_PAGES_NEW_BYTES = 32 * 1024**2
+HUGE_PAGES_GROWTH_SHARE = 0.25
+"""What is to be new before memory is gathered into huge pages, at least, and as a share of all: each time, what is in
+huge pages already is looked at as well."""
+HUGE_PAGES_AT_ONCE = 1
+"""Huge pages that are made in one step while others are served: whoever needs what is in one waits up to 6 ms."""
+HUGE_PAGES_REST_SECONDS = 0.025
 """From one such step to the next, so that a fifth of a core is taken at most."""
 HUGE_PAGES_LOOK_SECONDS = 5.0
-"""From one look at how many are new to the next, which costs a microsecond."""
+"""From one look at how much is new to the next, which costs a microsecond."""

@@ -1,4 +1,4 @@
-"""Threads for what blocks. Nothing else of the server starts one, so what uses memory twins has none at all."""
+"""Threads for what blocks. Nothing else of the server starts one, so an API with memory twins by itself has none."""
 
 from __future__ import annotations
 

@@ -105,12 +105,12 @@ class ExpressLane:
     def _go_on(self, connection: Connection, events: int) -> int:
         """Go on with a connection that is ready. Return how many answers it got, one for a look."""
         events &= connection.events  # it may have been closed, or put to waiting for something else, since it was ready
-        if not events or connection.postponed:
+        if not events or connection.postponed:  # whose turn comes, however often it is found ready before
             return 0
         if events & WRITE:
             self._send_more(connection)
             return 1
-        if connection.limited:
+        if connection.limited and not connection.pending:
             self._queue.postpone(connection)
             return 0
         data = self._read(connection)

@@ -128,8 +128,8 @@ class ReadyQueue:
     def postpone(self, connection: Connection) -> None:
         """Go on with a connection later: what it sends meanwhile stays in its socket.
 
-        One over its rate limit whose turn comes in this round is watched on. To end that and to begin it anew would
-        take a sixth of what its refusal does.
+        One over its rate limit is watched on where its turn comes soon: to end that and to begin it anew would take a
+        sixth of what its refusal does.
         """
         waiting = self._limited if connection.limited else self._postponed
         if not connection.limited or len(waiting) >= LANE_LIMITED_AT_ONCE:

@@ -12,18 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_server.adapters import huge_pages
-from reference_server.adapters.huge_pages import HUGE_BYTES, PAGE_BYTES, HugePages, heap_ranges
-from reference_server.limits import HUGE_PAGES_FROM_BYTES, HUGE_PAGES_NEW
+from reference_server.adapters.huge_pages import HUGE_BYTES, PAGE_BYTES, HugePages, collapser, heap_ranges
+from reference_server.limits import HUGE_PAGES_FROM_BYTES, HUGE_PAGES_GROWTH_SHARE, HUGE_PAGES_NEW_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SMALL, LARGE = HUGE_PAGES_FROM_BYTES // PAGE_BYTES - 1, HUGE_PAGES_FROM_BYTES // PAGE_BYTES
-GROWN = max(HUGE_PAGES_NEW, LARGE // 4)
+GROWN = max(HUGE_PAGES_NEW_BYTES // PAGE_BYTES, int(LARGE * HUGE_PAGES_GROWTH_SHARE))
 TIMES = 3
 A_MINUTE = 60.0
-MAPS = """\
-00400000-00c00000 r-xp 00000000 fe:00 1234 /usr/bin/python3
+MAPS = b"""\
+00400000-00c00000 r-xp 00000000 fe:00 1234 /usr/bin/\xff\x0b\x85python3
 00c00000-01400000 rw-p 00800000 fe:00 1234 /usr/bin/python3
 01500000-01f00000 rw-p 00000000 00:00 0 [heap]
 7f0000100000-7f0000900000 rw-p 00000000 00:00 0
@@ -55,8 +56,7 @@ class Process:
 
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> Process:
-    """One whose system does gather, and who looks without a rest."""
-    monkeypatch.setattr(huge_pages, "_advise", lambda: lambda *_: 0)
+    """One that looks without a rest."""
     monkeypatch.setattr(huge_pages, "HUGE_PAGES_LOOK_SECONDS", 0)
     monkeypatch.setattr(huge_pages, "HUGE_PAGES_REST_SECONDS", 0)
     return Process()
@@ -71,7 +71,7 @@ def test_whole_huge_pages_of_the_heap_alone_are_asked_for() -> None:
 
 @given(st.integers(0, 1 << 40), st.integers(1, 1 << 30))
 def test_ranges_are_whole_huge_pages_inside_what_there_is(begin: int, size: int) -> None:
-    found = [*heap_ranges(f"{begin:x}-{begin + size:x} rw-p 00000000 00:00 0 \n")]
+    found = [*heap_ranges(b"%x-%x rw-p 00000000 00:00 0 \n" % (begin, begin + size))]
     for first, last in found:
         assert begin <= first < last <= begin + size
         assert first % HUGE_BYTES == last % HUGE_BYTES == 0
@@ -105,20 +105,20 @@ class Step(NamedTuple):
 @given(st.lists(st.builds(Step, st.integers(0, 4 * GROWN), st.booleans()), max_size=30))
 def test_what_is_shared_is_not_moved_and_little_that_is_new_stays_where_it_is(steps: list[Step]) -> None:
     process = Process()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(huge_pages, "_advise", lambda: lambda *_: 0)
-        pages = process.pages()
-        since = 0
-        for step in steps:
-            process.grow(step.new)
-            process.shared = step.shared
-            since += step.new
-            before = process.gathered
-            pages.look()
-            enough = process.resident >= LARGE and since >= max(HUGE_PAGES_NEW, process.resident // 4)
-            assert process.gathered - before == (enough and not step.shared)
-            if process.gathered > before:
-                since = 0
+    pages = process.pages()
+    since = 0
+    for step in steps:
+        process.grow(step.new)
+        process.shared = step.shared
+        since += step.new
+        before = process.gathered
+        pages.look()
+        enough = process.resident >= LARGE and since * PAGE_BYTES >= max(
+            HUGE_PAGES_NEW_BYTES, process.resident * PAGE_BYTES * HUGE_PAGES_GROWTH_SHARE
+        )
+        assert process.gathered - before == (enough and not step.shared)
+        if process.gathered > before:
+            since = 0
 
 
 def test_who_serves_gathers_what_is_there_before_anybody_is_served_and_then_what_comes(process: Process) -> None:
@@ -178,22 +178,56 @@ def test_once_a_child_shares_the_memory_no_more_is_moved_and_all_of_it_after_tha
     assert steps == [False] * (1 + TIMES)
 
 
-def test_a_system_that_does_not_gather_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huge_pages, "_advise", lambda: None)
-    process = Process()
-    pages = process.pages()
-    process.grow(8 * LARGE)
-    pages.look()
-    trio.run(pages.run)
-    assert process.gathered == 0
+def test_where_the_system_cannot_say_nobody_else_notices(process: Process) -> None:
+    """No /proc, no file to be opened, no thread to be had: what serves is served all the same, and looks again."""
+    served = trio.Event()
+    troubles = iter([OSError("no /proc"), RuntimeError("can't start new thread"), OSError("no file is left")])
+
+    def gather() -> Iterator[None]:
+        for trouble in troubles:
+            process.grow(4 * LARGE)
+            raise trouble
+        yield
+        trio.from_thread.run_sync(served.set)
+
+    def resident_pages() -> int:
+        if not process.gathered:
+            process.gathered += 1
+            raise OSError("no /proc")
+        return process.resident
+
+    async def serve() -> None:
+        pages = HugePages(gather, lambda: process.new, resident_pages, lambda: False)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(pages.run)
+            with trio.fail_after(A_MINUTE):
+                await served.wait()
+            nursery.cancel_scope.cancel()
+
+    process.grow(4 * LARGE)
+    trio.run(serve)
+
+
+def test_a_system_without_huge_pages_is_asked_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huge_pages, "known_collapser", lambda: None)
     assert [*huge_pages.gather()] == []
 
 
+@pytest.mark.parametrize("folder", ["", "hugepages-2048kB"])
+def test_a_machine_that_was_told_to_have_none_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: str
+) -> None:
+    monkeypatch.setattr(huge_pages, "_WANTED", tmp_path)
+    there = tmp_path / folder
+    there.mkdir(exist_ok=True)
+    (there / "enabled").write_text("always madvise [never]\n")
+    assert collapser() is None
+
+
 REAL = """
-import mmap, re
+import re
 from pathlib import Path
-from reference_server.adapters import huge_pages
-from reference_server.adapters.huge_pages import HUGE_BYTES, HugePages
+from reference_server.adapters.huge_pages import HugePages, known_collapser
 
 def gathered():
     return int(re.search(r"AnonHugePages: *([0-9]+)", Path("/proc/self/smaps_rollup").read_text())[1]) * 1024
@@ -204,17 +238,12 @@ before = gathered()
 pages.look()
 after = gathered()
 assert all(int(text) == number for number, text in enumerate(made))
-mapped = mmap.mmap(-1, 4 * HUGE_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-mapped.write(bytes(4 * HUGE_BYTES))
-able = huge_pages._advise() is not None
-address = huge_pages.ctypes.addressof(huge_pages.ctypes.c_char.from_buffer(mapped))
-able = able and huge_pages._advise()(-(-address // HUGE_BYTES) * HUGE_BYTES, HUGE_BYTES, 25) == 0
-print(int(able), after - before)
+print(int(known_collapser() is not None), after - before)
 """
 
 
 def test_memory_is_in_huge_pages_where_the_kernel_puts_it_there() -> None:
-    """In a process of its own: 160 MB of texts, three quarters of which are in huge pages thereafter."""
-    done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=True)
+    """In a process of its own: 190 MB of texts. How much of it depends on what memory the machine has in one piece."""
+    done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, check=True, timeout=A_MINUTE)
     able, moved = map(int, done.stdout.split())
-    assert moved > 100 * 1024**2 if able else moved == 0
+    assert moved >= 10 * HUGE_BYTES or not able

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from reference_server.http.ready_queue import READ, WRITE, EpollReadiness, SelectorReadiness
 from reference_server.limits import (
@@ -109,6 +110,39 @@ async def test_those_within_the_limit_are_served_before_those_over_it_who_take_t
             reported[client] += len(statuses(client))
     assert sum(reported.values()) == 6 * LANE_LIMITED_AT_ONCE
     assert set(reported.values()) == {2}
+
+
+async def test_one_over_its_limit_that_asks_on_has_one_turn_a_round(lane: Lane) -> None:
+    """It is watched while it waits for its turn, so it is found ready again: that is no second turn."""
+    client = lane.connect("192.0.2.1")
+    client.send(written(HEALTH) * 2)
+    await lane.play()
+    assert statuses(client) == [200, 429]
+    client.send(written(HEALTH) * 20)
+    answered = []
+    for _ in range(12):
+        client.send(written(HEALTH))
+        await lane.play()
+        answered.append(len(statuses(client)))
+    assert max(answered) == 1
+    assert sum(answered) >= len(answered) - 1
+
+
+async def test_one_over_its_limit_whose_answer_is_pending_is_not_looked_at_until_that_is_out(lane: Lane) -> None:
+    """Else whoever asks on while somebody outside is asked would be found ready, and left, round by round."""
+    client = lane.connect("192.0.2.1")
+    client.send(written(HEALTH) * 2)
+    await lane.play()
+    (connection,) = lane.lane._patience.connections
+    assert statuses(client) == [200, 429]
+    assert connection.limited
+    connection.pending = [b""]
+    client.send(written(HEALTH))
+    await lane.play()
+    assert connection.events == 0
+    with trio.move_on_after(0) as scope:
+        await lane.lane._queue.wait_ready()
+    assert scope.cancelled_caught
 
 
 async def test_a_proven_machine_is_decided_before_strangers_of_its_address_take_what_is_left() -> None:
