@@ -74,7 +74,7 @@ check: $(READY) ## lint, formatting, types, import directions, dependencies, reg
 	@$(RUN)/python -m pip check --disable-pip-version-check
 	@$(RUN)/python -m tests.growth.backtracking
 
-bench: $(READY) ## measure every benchmark against its bars
+bench: $(READY) ## measure the benchmarks against their bars, but for those that take minutes each
 	@$(RUN)/hatchfarm bench all
 
 rivals: $(RIVALS) ## measure the server and the shard against what others would use, and draw the picture of the docs

@@ -74,6 +74,7 @@ CATALOGUE = (
         "rivals",
         "The server against others that do the same, the shard against other clients.",
         module="rivals.measured",
+        seconds=3.0,  # the slowest of them takes one to have answered each of its connections
         minutes=True,
     ),
     Entry("conduct", "What it costs that Locust conducts the fleet.", module="conducted", seconds=6.0),

@@ -174,8 +174,14 @@ def ask(server: Server, route: str, seconds: float, rate_max: float) -> Rates:
     return Rates(rate, meter.rate())
 
 
-def _ask_all(server: Server, routes: Iterable[str], seconds: float, rate_max: float) -> list[float]:
-    return [rate for route in routes for rate in ask(server, route, seconds, rate_max)]
+def _ask_all(server: Server, kind: str, routes: Iterable[str], seconds: float) -> list[float]:
+    rates: list[float] = []
+    for route in routes:
+        try:
+            rates += ask(server, route, seconds, RATE_MAX[kind])
+        except BenchmarkError as error:
+            raise BenchmarkError(f"{SERVERS[kind]}: {ROUTES[route]}: {error}") from None
+    return rates
 
 
 def start(kind: str, machines: int = MACHINES) -> Server:
@@ -188,7 +194,7 @@ def _subjects(seconds: float) -> list[Subject]:
     for kind, title in SERVERS.items():
         routes = {"own": ROUTES["own"]} if kind == "ceiling" else ROUTES
         figures = (figure for route, what in routes.items() for figure in both(f"{kind}_{route}", f"{title}: {what}"))
-        measure = partial(_ask_all, routes=tuple(routes), seconds=seconds, rate_max=RATE_MAX[kind])
+        measure = partial(_ask_all, kind=kind, routes=tuple(routes), seconds=seconds)
         subjects.append(Subject(tuple(figures), measuring(partial(start, kind), measure)))
     return subjects + shard.client_subjects(seconds)
 
