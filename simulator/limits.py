@@ -7,6 +7,8 @@ from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 MACHINES_MAX = 1_000_000
 """More than the 16 million loopback addresses and one shard's memory (12 KB each) are meant for."""
 OWNERS_MAX = 10_000
+OWNERS_REMEMBERED = 4_096
+"""Owners whose name in events is kept for all their machines: of more, some are written anew."""
 DURATION_MAX_SECONDS = 7 * 86_400
 """A week: what a history of 64 bytes a request still fits in memory at a modest rate."""
 OWN_CERTIFICATE_DAYS = 30

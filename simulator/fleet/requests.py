@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from simulator.contract.answers import Operation
 from simulator.fleet.grants import Certificate, Consent, PolicyGrant, Registration, read_grant
 from simulator.fleet.machine import Action
 from simulator.history.records import CertificateRecord, ConsentRecord, Effect, MachineRecord
+from simulator.limits import OWNERS_REMEMBERED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -174,8 +176,14 @@ def note(
     sure: bool = True,
 ) -> None:
     """Note the audit event that an owner's change must leave in the owner's own stream."""
-    effect = Effect(sent_ns, answered_ns, event, f"owner:{owner_id}", object_id, (owner_id,), "", sure)
-    history.effects.append(effect)
+    actor, owners = _as_owner(owner_id)
+    history.effects.append(Effect(sent_ns, answered_ns, event, actor, object_id, owners, "", sure))
+
+
+@lru_cache(maxsize=OWNERS_REMEMBERED)
+def _as_owner(owner_id: str) -> tuple[str, tuple[str]]:
+    """Return an owner as its events name it, and as the one whose stream they are in: the same for all its machines."""
+    return f"owner:{owner_id}", (owner_id,)
 
 
 EVENT_OF = {

@@ -1,7 +1,8 @@
 """The history's side tables: what happens less often than a request, as plain values.
 
 Times are nanoseconds from the start of the run; `sent_ns` and `answered_ns` are the two ends between which the server
-did it, `NEVER_NS` for an answer that never came.
+did it, `NEVER_NS` for an answer that never came. Those of which every machine has some are `gc=False`: nothing leads
+from them back to themselves, and they are smaller for it.
 """
 
 from __future__ import annotations
@@ -64,14 +65,14 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     answered_ns: int
 
 
-class MachineRecord(msgspec.Struct, frozen=True):
+class MachineRecord(msgspec.Struct, frozen=True, gc=False):
     """Who a machine number is on the server."""
 
     worker_id: str
     owner_id: str
 
 
-class CertificateRecord(msgspec.Struct, frozen=True):
+class CertificateRecord(msgspec.Struct, frozen=True, gc=False):
     """A certificate of a machine: issued between the two times, good for `life_ns` from then, until the next one."""
 
     machine: int
@@ -81,7 +82,7 @@ class CertificateRecord(msgspec.Struct, frozen=True):
     life_ns: int
 
 
-class ConsentRecord(msgspec.Struct, frozen=True):
+class ConsentRecord(msgspec.Struct, frozen=True, gc=False):
     """A consent that binds a machine to a policy version, given between the two times."""
 
     machine: int
@@ -99,7 +100,7 @@ class Revocation(msgspec.Struct, frozen=True):
     answered_ns: int
 
 
-class Effect(msgspec.Struct, frozen=True):
+class Effect(msgspec.Struct, frozen=True, gc=False):
     """One audit event that a request must leave behind: surely, or only possibly when its outcome is not known.
 
     `owners` are those whose stream must show it. An empty `object_id` fits any. `reason` is the event's metadata
@@ -241,7 +242,7 @@ class Death(msgspec.Struct, frozen=True):
     memory_bytes: int | None = None
 
 
-class StatusShown(msgspec.Struct, frozen=True):
+class StatusShown(msgspec.Struct, frozen=True, gc=False):
     """What a status said of one machine besides its age; nothing for what it did not say."""
 
     stale: bool | None = None
@@ -290,7 +291,7 @@ class Deviation(msgspec.Struct, frozen=True):
     count: int = 1
 
 
-class Shown(msgspec.Struct, frozen=True):
+class Shown(msgspec.Struct, frozen=True, gc=False):
     """A value that an answer showed, to be held against a clock or against other answers: `field` of `subject`."""
 
     sent_ns: int
@@ -301,7 +302,7 @@ class Shown(msgspec.Struct, frozen=True):
     value: str
 
 
-class CertificateShown(msgspec.Struct, frozen=True):
+class CertificateShown(msgspec.Struct, frozen=True, gc=False):
     """A certificate as an answer showed it, with all that its signature covers (contract §3)."""
 
     sent_ns: int
