@@ -61,7 +61,7 @@ CATALOGUE = (
     Entry("tls", "Heartbeats over TLS, against plain ones."),
     Entry("behind_proxy", "Heartbeats through HAProxy's pool of connections, against a constant server's."),
     Entry("limited", "What a 429 costs the server, against an accepted heartbeat.", quick=True),
-    Entry("routes", "Every other route, with 1,000 and with 100,000 machines.", seconds=0.2),
+    Entry("routes", "Every other route, with 1,000 and with 100,000 machines.", seconds=0.12),
     Entry("onboarding", "Registering and consenting 1,000 machines."),
     Entry("market", "What 10,000 machines with jobs and 10,000 queued jobs cost: matching, lists, heartbeats."),
     Entry("durable", "What a state file costs; a start from 100,000 machines, and a snapshot of them."),
@@ -69,7 +69,7 @@ CATALOGUE = (
     Entry(
         "memory", "Memory that a machine costs the server, idle and connected, and the simulator.", sized_by="machines"
     ),
-    Entry("shard", "The simulator's client against Locust and wrk.", seconds=2.0),
+    Entry("shard", "The simulator's client against Locust and wrk.", seconds=1.5),
     Entry(
         "rivals",
         "The server against others that do the same, the shard against other clients.",
@@ -77,7 +77,7 @@ CATALOGUE = (
         seconds=3.0,  # the slowest of them takes one to have answered each of its connections
         minutes=True,
     ),
-    Entry("conduct", "What it costs that Locust conducts the fleet.", module="conducted", seconds=6.0),
+    Entry("conduct", "What it costs that Locust conducts the fleet.", module="conducted", seconds=3.0),
     Entry("virtual", "Heartbeats in virtual time, against the server's decision alone.", seconds=4.0),
     Entry("virtual_long", "An hour of 10,000 machines in virtual time, and a fleet that grows.", minutes=True),
     Entry("checkers", "How many rows the checkers judge in a second.", seconds=2.0),

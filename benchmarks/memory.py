@@ -109,8 +109,8 @@ async def _measure(machines: int) -> tuple[float, ...]:
 def benchmark(machines: float) -> Benchmark:
     """Return the benchmark of so many connected machines."""
     subjects = (
-        # Its ramp and its steady state take more than a minute, and hardly differ from one round to the next.
+        # Sizes hardly differ from one round to the next, and those of connected machines take more than a minute.
         Subject(CONNECTED, lambda: trio.run(_measure, int(machines)), once=True),
-        Subject(IDLE, _measure_idle),
+        Subject(IDLE, _measure_idle, once=True),
     )
     return Benchmark("memory", lambda: nullcontext(subjects))
