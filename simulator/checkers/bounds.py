@@ -87,9 +87,9 @@ class _Failures:
         low = int(np.searchsorted(self._sure_answered, start_ns, side="left"))
         return Range(low, int(np.searchsorted(self._possible_sent, end_ns, side="right")))
 
-    def within(self, start_ns: int, end_ns: int, window_ns: int) -> Range:
-        """Count those no older than the window at such a scrape."""
-        slack_ns = slack_ns_of(window_ns)
+    def within(self, start_ns: int, end_ns: int, window_ns: int, apart_ns: int) -> Range:
+        """Count those no older than the window at such a scrape, by clocks that are so far apart."""
+        slack_ns = slack_ns_of(window_ns) + apart_ns
         # Surely inside: answered before the scrape began, less those that may have left the window by its end.
         left_by_end = int(np.searchsorted(self._sure_sent, end_ns - window_ns + slack_ns, side="right"))
         low = max(0, int(np.searchsorted(self._sure_answered, start_ns, side="left")) - left_by_end)
@@ -126,7 +126,7 @@ class _Advancing:
 class _Heard:
     """Which workers were registered and heard, surely and possibly, as a cursor moves over the scrapes in order."""
 
-    def __init__(self, rows: NDArray[Any], possible: NDArray[Any], facts: Facts) -> None:
+    def __init__(self, rows: NDArray[Any], possible: NDArray[Any], facts: Facts, apart_ns: int) -> None:
         operation, got, machine = rows["operation"], rows["got"], rows["machine"]
         accepted = rows[(operation == Operation.HEARTBEAT) & (got == Answer.ACCEPTED) & (machine != NO_MACHINE)]
         maybe = possible[(possible["operation"] == Operation.HEARTBEAT) & (possible["machine"] != NO_MACHINE)]
@@ -145,7 +145,7 @@ class _Heard:
         # Where nobody knows after how long a worker is stale, any that was ever heard of may be, and none must.
         self._known = facts.stale_seconds is not None
         self._stale_ns = int((facts.stale_seconds or 0.0) * SECOND_NS)
-        self._slack_ns = slack_ns_of(self._stale_ns)
+        self._slack_ns = slack_ns_of(self._stale_ns) + apart_ns
 
     def at(self, start_ns: int, end_ns: int) -> tuple[Range, Range, Range]:
         """Return how many workers there are, how many are unknown and how many stale, at a scrape between two times."""
@@ -168,8 +168,12 @@ class _Heard:
         return workers, unknown, Range(surely_stale, int(possibly_stale.sum()))
 
 
-def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> Iterator[ScrapeBounds]:
-    """Work out the bounds for each scrape, in order. Cost: rows, and machines for each scrape."""
+def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts, apart_ns: int = 0) -> Iterator[ScrapeBounds]:
+    """Work out the bounds for each scrape, in order. Cost: rows, and machines for each scrape.
+
+    Instances that share what they know tell each other when something was by their wall clocks, which are so far apart:
+    by so much longer or less long ago it is for another one of them.
+    """
     operation, got = rows["operation"], rows["got"]
     machine_facing = (operation == Operation.HEARTBEAT) | (operation == Operation.POLICY_FETCH)
     possible = rows[machine_facing & np.isin(got, UNSURE)].copy()
@@ -178,7 +182,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
     total = _Failures(failed, possible)
     nobody = _Failures(failed[failed["machine"] == NO_MACHINE], possible[possible["machine"] == NO_MACHINE])
     by_reason = _failures_by_reason(rows, failed, possible)
-    heard = _Heard(rows, possible, facts)
+    heard = _Heard(rows, possible, facts, apart_ns)
     for scrape in scrapes:
         start_ns, end_ns = scrape.sent_ns, scrape.answered_ns
         workers, unknown, stale = heard.at(start_ns, end_ns)
@@ -188,7 +192,7 @@ def scrape_bounds(rows: NDArray[Any], scrapes: list[Scrape], facts: Facts) -> It
             unknown=unknown,
             stale=stale,
             failures=total.by(start_ns, end_ns),
-            recent=total.within(start_ns, end_ns, int(facts.auth_window_seconds * SECOND_NS)),
+            recent=total.within(start_ns, end_ns, int(facts.auth_window_seconds * SECOND_NS), apart_ns),
             unattributed=nobody.by(start_ns, end_ns),
             by_reason={reason: failures.by(start_ns, end_ns) for reason, failures in by_reason.items()},
         )

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, Range, ScrapeBounds, scrape_bounds
+from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, Range, ScrapeBounds, clocks_apart_ns, scrape_bounds
 from simulator.checkers.incarnations import each_incarnation, incarnation_of, restarts_of
 from simulator.checkers.unknown import perhaps_sent, unknown_from_ns
 from simulator.contract.metrics import (
@@ -112,7 +112,8 @@ def _possible(history: History, facts: Facts) -> Iterator[ScrapeBounds]:
     restarted = False
     unknown_ns = unknown_from_ns(history)
     rows = np.concatenate([history.rows(), perhaps_sent(history)])
-    for index, one in enumerate(scrape_bounds(rows, history.scrapes, facts)):
+    apart_ns = clocks_apart_ns(history, facts)
+    for index, one in enumerate(scrape_bounds(rows, history.scrapes, facts, apart_ns)):
         restarted = restarted or index in restarts
         # Workers from before the run may fall silent or come back at any time; failures from before leave the window.
         bounds = ScrapeBounds(
