@@ -9,6 +9,7 @@ import msgspec
 
 from benchmarks.measuring import Benchmark
 from benchmarks.suite import Chosen
+from simulator.platform.wording import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,7 @@ def select(names: Sequence[str], *, quick: bool = False) -> list[Entry]:
     known = {entry.name for entry in CATALOGUE}
     for name in names:
         if name not in {ALL, *known}:
-            raise UnknownBenchmarkError(f"{name!r} is none of {', '.join((ALL, *sorted(known)))}")
+            raise UnknownBenchmarkError(f"{name!r} is no benchmark: {nearest(name, (ALL, *known))}")
     if not names:
         return [entry for entry in CATALOGUE if entry.quick and quick]
     return [entry for entry in CATALOGUE if entry.name in names or (ALL in names and not entry.minutes)]

@@ -59,7 +59,7 @@ def checkout(reference: str, repository: Path, cache: Path, note: Callable[[str]
         return Checkout(f"{reference} as it is", source, _python(source, cache, note))
     commit = commit_of(reference, repository)
     if commit is None:
-        raise BenchmarkError(f"{reference} is no commit of {repository}")
+        raise BenchmarkError(f"{reference} is no commit of {repository}, and there is no such file or folder here")
     source = cache / "sources" / commit
     if not source.is_dir():
         _unpack(commit, repository, source)

@@ -12,6 +12,7 @@ import re
 from contextlib import nullcontext
 from pathlib import Path
 
+import msgspec
 import psutil
 import trio
 
@@ -38,6 +39,8 @@ stages = [{{ duration = "{ramp}s", target = {machines} }}]
 """
 STEADY_SECONDS = 50
 IDLE_MACHINES = 20_000
+BARS_FROM_MACHINES = 5_000
+"""Of fewer, what a server or a run has whoever is connected is more than what each machine costs."""
 CONNECTED = (
     Figure("server", "the server, for each connected machine", BYTES, bars.CONNECTED_SERVER_BYTES),
     Figure("simulator", "the simulator, for each of them, at its peak", BYTES, bars.CONNECTED_SIMULATOR_BYTES),
@@ -114,10 +117,12 @@ async def _measure(machines: int) -> tuple[float, ...]:
 
 
 def benchmark(machines: float) -> Benchmark:
-    """Return the benchmark of so many connected machines."""
+    """Return the benchmark of so many connected machines; of few of them without bars."""
+    barred = machines >= BARS_FROM_MACHINES
+    figures = CONNECTED if barred else tuple(msgspec.structs.replace(one, at_most=None) for one in CONNECTED)
     subjects = (
         # Sizes hardly differ from one round to the next, and those of connected machines take more than a minute.
-        Subject(CONNECTED, lambda: trio.run(_measure, int(machines)), once=True),
+        Subject(figures, lambda: trio.run(_measure, int(machines)), once=True),
         Subject(IDLE, _measure_idle, once=True),
     )
     return Benchmark("memory", lambda: nullcontext(subjects))

@@ -15,6 +15,7 @@ from benchmarks.fresh import in_fresh_process
 from benchmarks.measuring import BUSY_SHARE, HELD, MISSED, UNKNOWN, Benchmark, Figure, Measured, Result, measure
 from simulator.platform.machine_facts import MachineFacts, machine_facts
 from simulator.platform.output_files import write_whole
+from simulator.platform.wording import four_digits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -130,7 +131,7 @@ def _measure(one: Chosen, margin: float, console: Console) -> Result:
         task = progress.add_task(one.benchmark.name, total=1.0)
 
         def note(figure: Figure, value: float, share: float) -> None:
-            description = f"{one.benchmark.name}: {figure.name} {value:,.5g}{figure.unit}"
+            description = f"{one.benchmark.name}: {figure.name} {four_digits(value)}{figure.unit}"
             progress.update(task, description=description, completed=share)
 
         measurer = partial(in_fresh_process, meanwhile=progress.refresh)
@@ -145,9 +146,11 @@ def show(result: Result, console: Console) -> None:
     table = Table(result.name, "median", "interval", "bar", box=None)
     for one in (*result.figures.values(), *result.ratios.values()):
         interval = (
-            f"{one.low:,.4g} - {one.high:,.4g} ({one.confidence:.0%})" if len(one.rounds) > 1 else "measured once"
+            f"{four_digits(one.low)} - {four_digits(one.high)} ({one.confidence:.0%})"
+            if len(one.rounds) > 1
+            else "measured once"
         )
-        table.add_row(one.title, f"{one.median:,.4g}{one.unit}", interval, _bar(one))
+        table.add_row(one.title, f"{four_digits(one.median)}{one.unit}", interval, _bar(one))
     console.print(table)
     if result.waited > BUSY_SHARE:
         console.print(
@@ -160,4 +163,4 @@ def _bar(one: Measured) -> str:
         return ""
     sign, bar = (">=", one.at_least) if one.at_most is None else ("<=", one.at_most)
     ending = {"held": "", "missed": " MISSED", "noise": " hidden by noise"}[one.outcome]
-    return f"{sign} {bar:,.6g}{one.unit}{ending}"
+    return f"{sign} {bar:,.10g}{one.unit}{ending}"

@@ -103,7 +103,7 @@ def fuzz(
     console, state = make_console(), Search(chosen)
     all_seeds = minutes is None or seeds is not None
     last = f" to {chosen[-1]}" if all_seeds else " and on"
-    time_given = "" if minutes is None else f", for {minutes:g} minutes"
+    time_given = "" if minutes is None else f", no further round after {minutes:g} min"
     console.print(f"Seeds {chosen[0]}{last}{time_given}", markup=False)
     shown = ShownSearch(console, state, minutes, all_seeds=all_seeds)
     with signals_held() as held, shown.live:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from simulator.comparing.deciding import Says
 from simulator.comparing.outcome import Kind
+from simulator.platform.wording import four_digits
 
 if TYPE_CHECKING:
     from simulator.comparing.deciding import Decision
@@ -30,7 +31,8 @@ def legend(comparison: Comparison) -> str:
     if not comparison.lines:
         return ""
     return (
-        "A change is in percent of the first, and + is always the better: more a second, or less time or memory. It is "
+        "A change is in percent of how fast the first was, and + is always the better: more a second, or less time or "
+        "memory, where half of it is +100%. It is "
         f"estimated from all {_ROUNDS[comparison.kind]}, not from the two medians shown. The true change lies between "
         "the ends (49 times of 50); one for the worse as large as the smallest would have been seen (19 times of 20)."
     )
@@ -53,7 +55,7 @@ def advice(comparison: Comparison) -> str:
 
 def value_text(line: Line, value: float | None) -> str:
     """Return a value with its unit, as `28,300/s`."""
-    return "endless" if value is None else f"{value:,.4g}{line.unit}"
+    return "endless" if value is None else f"{four_digits(value)}{line.unit}"
 
 
 def change_text(share: float | None) -> str:

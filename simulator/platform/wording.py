@@ -23,6 +23,12 @@ def plural(number: int, noun: str, nouns: str = "") -> str:
     return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"
 
 
+def four_digits(value: float) -> str:
+    """Return a measured value to four digits, as `28,300`, `12.35` or `0.2836`."""
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"  # noqa: PLR2004 - four digits
+
+
 def all_of(number: int, noun: str, nouns: str = "") -> str:
     """Return of how many something holds, as `all 12 machines`, `the 1 machine` or `no machine`."""
     if not number:

@@ -86,4 +86,4 @@ def test_without_a_name_the_benchmarks_are_listed(monkeypatch: pytest.MonkeyPatc
 def test_an_unknown_benchmark_is_a_usage_error() -> None:
     result = invoke(app, ["bench", "heartbeet"])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("hatchfarm bench: 'heartbeet' is none of all, ")
+    assert result.stderr.startswith("hatchfarm bench: 'heartbeet' is no benchmark: did you mean 'heartbeat'?")

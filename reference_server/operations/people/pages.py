@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 HOME, KEY = "/", "/my/key"
 AUTH_FAILED = "worker_auth_failed"
+ENTRIES_A_WITHDRAWAL_MAX = 4
+"""That it leaves among transactions: two when it is asked for, and two more at most when it ends."""
 EVENT_TYPES = sorted(
     {
         HEARTBEAT_TYPE,
@@ -196,11 +198,13 @@ def _withdrawals(state: State, call: Call[bytes]) -> dict[str, Any]:
 
     `among` is how many transactions were looked through, where there may be withdrawals that these do not lead to.
     """
-    for limit in (2 * PAGE_ROWS, LIST_LIMIT_MAX):  # each has two entries or three, and the first are mostly enough
-        read = ask(state, call, "/wallet/transactions", limit=limit)
-        transactions = read["transactions"]
+    transactions: list[dict[str, Any]] = []
+    for most in (ENTRIES_A_WITHDRAWAL_MAX * PAGE_ROWS, LIST_LIMIT_MAX):
+        known = len(transactions)
+        read = ask(state, call, "/wallet/transactions", limit=most - known, offset=known)
+        transactions += read["transactions"]
         named = dict.fromkeys(one["reference"] for one in transactions if one["type"] == "withdrawal")
-        if len(named) >= PAGE_ROWS or len(transactions) == read["total"]:
+        if len(named) >= PAGE_ROWS or len(transactions) >= read["total"]:
             break
     found = []
     for withdrawal_id in list(named)[:PAGE_ROWS]:
