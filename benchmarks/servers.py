@@ -17,6 +17,7 @@ import os
 import selectors
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,9 @@ from benchmarks.registering import register_machines
 from benchmarks.route_requests import RouteRequests
 from reference_server.adapters.clock import SystemClock
 from reference_server.adapters.entropy import SystemEntropy
-from reference_server.app import make_api, serve_api
+from reference_server.app import make_api, serve_alone
 from reference_server.core.recovery import restore
+from reference_server.http.serve import serve_until_signal
 from reference_server.wire.own_sections import load_state_file
 from simulator.worlds.live.drive import WORKER_ID as DRIVEN_WORKER_ID
 
@@ -142,7 +144,7 @@ def main(kind: str, machines: int, state_file: Path | None = None) -> None:
     elif machines:
         shown = register_machines(api, machines)
     sys.stdout.write(json.dumps(shown) + "\n")
-    serve_api(api, SystemClock(), entropy, express_lane=kind != "hypercorn")
+    serve_alone(api, partial(serve_until_signal, api, SystemClock(), entropy, express_lane=kind != "hypercorn"))
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import NEWEST_NS, format_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from quart_trio import QuartTrio
 
@@ -253,41 +253,27 @@ def serve(
     problem = ""
     connections_max = max(1, min(CONNECTIONS_MAX, open_files - FILES_KEPT))
     try:
-        serve_api(
+        serve_alone(
             api,
-            clock,
-            entropy,
-            express_lane=express_lane,
-            connections_max=connections_max,
-            until_stdin_closes=until_stdin_closes,
+            partial(
+                serve_until_signal,
+                api,
+                clock,
+                entropy,
+                express_lane=express_lane,
+                connections_max=connections_max,
+                until_stdin_closes=until_stdin_closes,
+            ),
         )
     except* ListenError as group:
         problem = str(_first(group))
     return _fail(problem) if problem else 0
 
 
-def serve_api(
-    api: Api,
-    clock: Clock,
-    entropy: Entropy,
-    *,
-    express_lane: bool = True,
-    connections_max: int = CONNECTIONS_MAX,
-    until_stdin_closes: bool = False,
-) -> None:
-    """Serve until SIGINT or SIGTERM, in a process that does nothing else. Raises ListenError, in a group."""
+def serve_alone(api: Api, serve: Callable[[], Awaitable[None]]) -> None:
+    """Have an API served, by `serve_until_signal`, in a process that does nothing else. Raises what that raises."""
     api.background_tasks = (*api.background_tasks, HugePages().run)
-    trio.run(
-        partial(
-            serve_until_signal,
-            api,
-            clock,
-            entropy,
-            express_lane=express_lane,
-            connections_max=connections_max,
-            until_stdin_closes=until_stdin_closes,
-        ),
-    )
+    trio.run(serve)
 
 
 def _first(error: BaseException) -> BaseException:
