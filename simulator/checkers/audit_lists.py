@@ -6,12 +6,14 @@ Everything here was said by the server under test, so nothing is taken to be of 
 from __future__ import annotations
 
 from http import HTTPStatus
+from operator import is_not
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from simulator.history.records import AuditReading
     from simulator.history.rows import History
@@ -106,11 +108,25 @@ class OwnerAudit(msgspec.Struct):
     """Whether the heads stayed the same while the list was read, so that its pages are one."""
 
 
-def gather(history: History) -> dict[str, OwnerAudit]:
-    """Put the readings together by owner, in the order in which the owners came."""
+_gathered: WeakKeyDictionary[History, tuple[list[AuditReading], Mapping[str, OwnerAudit]]] = WeakKeyDictionary()
+
+
+def gather(history: History) -> Mapping[str, OwnerAudit]:
+    """Put the readings together by owner, in the order in which the owners came.
+
+    Each of half a dozen checkers asks for that, of the same history: lists are unpacked for the first of them.
+    """
+    readings, owners = _gathered.get(history, ([], {}))
+    if len(readings) != len(history.audit_readings) or any(map(is_not, readings, history.audit_readings)):
+        owners = _by_owner(history.audit_readings)
+        _gathered[history] = list(history.audit_readings), owners
+    return owners
+
+
+def _by_owner(readings: Iterable[AuditReading]) -> dict[str, OwnerAudit]:
     owners: dict[str, OwnerAudit] = {}
     pages_of: dict[str, list[AuditReading]] = {}
-    for reading in sorted(history.audit_readings, key=lambda one: one.sent_ns):
+    for reading in sorted(readings, key=lambda one: one.sent_ns):
         owner = owners.setdefault(reading.owner_id, OwnerAudit(reading.owner_id, [], []))
         if reading.status != OK or reading.total < 0:
             owner.refusals.append(reading.status)

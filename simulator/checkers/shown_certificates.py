@@ -41,7 +41,7 @@ def check_certificates(history: History, facts: Facts) -> Iterator[Finding]:
     began_anew = bool(restarts_of(history) or find_restarts(history, facts))
     if not began_anew:
         yield from _changed(shown)
-    issued = history.certificates_shown
+    issued = list(history.certificates_shown)
     step = -(-len(issued) // CERTIFICATES_VERIFIED_MAX) or 1
     wrong = [one for one in issued[::step] if not _signed(one, shown, began_anew=began_anew)]
     if wrong:

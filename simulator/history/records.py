@@ -7,6 +7,7 @@ from them back to themselves, and they are smaller for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003 - msgspec reads it
 from typing import Any
 
 import msgspec
@@ -176,7 +177,7 @@ class AuditReading(msgspec.Struct, frozen=True):
     status: int
     offset: int
     total: int
-    events: list[dict[str, Any]] = []
+    events: Sequence[dict[str, Any]] = []
     heads: dict[str, Any] = {}
     type: str = ""
 

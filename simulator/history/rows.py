@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import MutableSequence  # noqa: TC003 - `tables.py` reads the hints
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,8 @@ import numpy as np
 
 from reference_server.wire.units import SECOND_NS
 from simulator.history.evidence import as_evidence
-from simulator.history.records import ClosesAtRest, Trouble
+from simulator.history.packed import Packed
+from simulator.history.records import CertificateShown, ClosesAtRest, Shown, Trouble
 from simulator.limits import (
     DEVIATION_EXCHANGES_MAX,
     DEVIATIONS_MAX,
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
         AuditReading,
         CampaignRecord,
         CertificateRecord,
-        CertificateShown,
         ClaimRecord,
         ConsentRecord,
         CpuWait,
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
         PartRecord,
         Revocation,
         Scrape,
-        Shown,
         StatusReading,
         SummaryReading,
         Unserved,
@@ -147,8 +147,8 @@ class History:
     waits: list[Wait]
     health_readings: list[HealthReading]
     deviations: list[Deviation]
-    shown: list[Shown]
-    certificates_shown: list[CertificateShown]
+    shown: MutableSequence[Shown]
+    certificates_shown: MutableSequence[CertificateShown]
     key_readings: list[KeyReading]
     wall_readings: list[WallReading]
     summary_readings: list[SummaryReading]
@@ -186,8 +186,8 @@ class History:
         self.waits = []
         self.health_readings = []
         self.deviations = []
-        self.shown = []
-        self.certificates_shown = []
+        self.shown = Packed(Shown)
+        self.certificates_shown = Packed(CertificateShown)
         self.key_readings = []
         self.wall_readings = []
         self.summary_readings = []
@@ -285,7 +285,7 @@ class History:
                 )
                 for one in getattr(self, table)
             ]
-            setattr(self, table, shifted)
+            getattr(self, table)[:] = shifted
 
     @property
     def rests_watched(self) -> bool:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import zipfile
 import zlib
+from collections.abc import MutableSequence
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -21,6 +22,7 @@ import numpy as np
 from simulator.contract.answers import Answer, Operation
 from simulator.errors import BundleError
 from simulator.history import market_records, records
+from simulator.history.packed import plainly
 from simulator.history.rows import NO_MACHINE, ROW, History
 from simulator.limits import (
     BUNDLE_LINE_MAX_BYTES,
@@ -39,7 +41,9 @@ if TYPE_CHECKING:
 
 FOLDER = "history"
 ROWS = "rows.npz"
-TABLES: dict[str, Any] = get_type_hints(History, vars(records) | vars(market_records))
+TABLES: dict[str, Any] = get_type_hints(
+    History, {"MutableSequence": MutableSequence} | vars(records) | vars(market_records)
+)
 """The side tables, by name: lists of records, or records by number. A new one in `History` is stored without more."""
 LATER = frozenset(
     {
@@ -90,7 +94,8 @@ def write_history(history: History, folder: Path) -> None:
             gzip.GzipFile("", "wb", _COMPRESSION, fileobj=raw, mtime=0) as packed,
         ):
             for record in records.items() if isinstance(records, dict) else records:
-                packed.write(json.dumps(msgspec.to_builtins(record), separators=(",", ":")).encode() + b"\n")
+                plain = msgspec.to_builtins(record, enc_hook=plainly)
+                packed.write(json.dumps(plain, separators=(",", ":")).encode() + b"\n")
 
 
 def history_digest(history: History) -> str:
@@ -99,7 +104,8 @@ def history_digest(history: History) -> str:
     for name in TABLES:
         records = getattr(history, name)
         for record in records.items() if isinstance(records, dict) else records:
-            digest.update(f"{name} ".encode() + json.dumps(msgspec.to_builtins(record)).encode() + b"\n")
+            plain = msgspec.to_builtins(record, enc_hook=plainly)
+            digest.update(f"{name} {json.dumps(plain)}\n".encode())
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from simulator.history.packed import plainly
 from simulator.history.rows import ROW
 from simulator.history.tables import TABLES
 from simulator.load.messages import FrameError
@@ -22,7 +23,7 @@ WHOLE = frozenset({"troubles", "campaigns", "deviations", "closes_at_rest"})
 _Delta: Any = msgspec.defstruct(
     "_Delta", [("rows", bytes), *((name, kind | None, None) for name, kind in TABLES.items())]
 )
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder(enc_hook=plainly).encode
 _decode = msgspec.msgpack.Decoder(_Delta).decode
 
 

@@ -20,6 +20,7 @@ from simulator.client.target import Target, auditor_source
 from simulator.client.witness import Witness
 from simulator.contract.reading import retry_after_ns
 from simulator.fleet.requests import owner_headers
+from simulator.history.packed import Packed
 from simulator.history.records import AuditReading
 from simulator.limits import (
     AUDIT_BYTES_READ_MAX,
@@ -255,9 +256,8 @@ def _reading(
             page = None
     if page is None:
         return AuditReading(owner_id, sent_ns, answered_ns, answer.status, offset, -1, type=kind)
-    return AuditReading(
-        owner_id, sent_ns, answered_ns, answer.status, offset, page.total, page.events, page.heads, kind
-    )
+    events = Packed.whole(dict, page.events)
+    return AuditReading(owner_id, sent_ns, answered_ns, answer.status, offset, page.total, events, page.heads, kind)
 
 
 def _deep(value: Any, most: int) -> bool:
