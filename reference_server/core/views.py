@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from reference_server.core.audit import ROUTINE, stream_of
 from reference_server.core.authentication import authenticate_machine
@@ -64,19 +65,32 @@ def worker_policy(state: State, call: Call[bytes]) -> Reply:
     )
 
 
-def _show_status(state: State, worker: Worker, monotonic_ns: int) -> dict[str, Any]:
+class _Status(msgspec.Struct, kw_only=True, gc=False):
+    """A worker's status as it is shown: a third of the time that a dictionary takes, of which lists have hundreds."""
+
+    worker_id: str
+    last_heartbeat: str | UnsetType = UNSET
+    policy_id: str | UnsetType = UNSET
+    updated_at: str | UnsetType = UNSET
+    stale: bool
+    age_seconds: int
+    name: str | UnsetType = UNSET
+    stale_threshold: int | UnsetType = UNSET
+
+
+def _status_of(state: State, worker: Worker, monotonic_ns: int) -> _Status:
     heard_ns = worker.heard_monotonic_ns
     if heard_ns is None:
-        return {"worker_id": worker.id, "stale": True, "age_seconds": -1}
+        return _Status(worker_id=worker.id, stale=True, age_seconds=-1)
     heard_at = format_timestamp(worker.heard_ns)
-    return {
-        "worker_id": worker.id,
-        "last_heartbeat": heard_at,
-        "policy_id": worker.policy_id,
-        "updated_at": heard_at,
-        "stale": state.fleet.is_stale(worker, monotonic_ns),
-        "age_seconds": (monotonic_ns - heard_ns) // SECOND_NS,
-    }
+    return _Status(
+        worker_id=worker.id,
+        last_heartbeat=heard_at,
+        policy_id=worker.policy_id,
+        updated_at=heard_at,
+        stale=state.fleet.is_stale(worker, monotonic_ns),
+        age_seconds=(monotonic_ns - heard_ns) // SECOND_NS,
+    )
 
 
 def _show_orphan_status(state: State, status: StatusRecord, now: Instant) -> dict[str, Any]:
@@ -99,8 +113,9 @@ def worker_status(state: State, call: Call[bytes]) -> Reply:
         return FORBIDDEN
     if worker.heard_monotonic_ns is None:
         return STATUS_NOT_FOUND
-    status = _show_status(state, worker, call.now.monotonic_ns)
-    return success({**status, "stale_threshold": state.settings.stale_seconds})
+    status = _status_of(state, worker, call.now.monotonic_ns)
+    status.stale_threshold = state.settings.stale_seconds
+    return success(status)
 
 
 def workers_summary(state: State, call: Call[bytes]) -> Reply:
@@ -132,8 +147,12 @@ def workers_statuses(state: State, call: Call[bytes]) -> Reply:
         return page
     owner = state.owners.get(call.owner_id)
     ids = [] if owner is None else owner.workers
-    workers = [state.workers[worker_id] for worker_id in ids[page.offset : page.offset + page.limit]]
-    shown = [{**_show_status(state, worker, call.now.monotonic_ns), "name": worker.name} for worker in workers]
+    shown = []
+    for worker_id in ids[page.offset : page.offset + page.limit]:
+        worker = state.workers[worker_id]
+        status = _status_of(state, worker, call.now.monotonic_ns)
+        status.name = worker.name
+        shown.append(status)
     return success(paged("workers", shown, len(ids), page, stale_threshold=state.settings.stale_seconds))
 
 
