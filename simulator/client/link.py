@@ -58,8 +58,8 @@ class Link:
         self.state = LinkState.CLOSED
         self.reader: AnswerReader | None = None
         self.request = b""
-        self.head, self.head_of = b"", ("", "")
-        """What its heartbeats begin with, and with which certificate."""
+        self.head, self.head_of = b"", ""
+        """What its heartbeats begin with, and with which certificate: one that is its machine's alone."""
         self.nonce = b""
         self.planned_ns = 0
         self.made_ns = 0

@@ -6,6 +6,7 @@ what could not go there unharmed is no grant, and the answer that held it is wro
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
@@ -80,7 +81,7 @@ class _Rules(msgspec.Struct, frozen=True):
     max_memory_percent: Percent | UnsetType = UNSET
     max_gpu_percent: Percent | UnsetType = UNSET
     timezone: str | UnsetType = UNSET
-    allowed_hours: Annotated[list[Hour], Meta(max_length=24)] | UnsetType = UNSET
+    allowed_hours: Annotated[tuple[Hour, ...], Meta(max_length=24)] | UnsetType = UNSET
 
 
 class _Policy(msgspec.Struct, frozen=True):
@@ -96,8 +97,14 @@ class PolicyGrant(msgspec.Struct, frozen=True):
     @property
     def rules(self) -> dict[str, Any]:
         """Return the rules to obey, each of the type and within the bounds that the contract gives it."""
-        rules: dict[str, Any] = msgspec.to_builtins(self.policy.rules)
-        return rules
+        return _plain(self.policy.rules)
+
+
+@lru_cache(maxsize=64)
+def _plain(rules: _Rules) -> dict[str, Any]:
+    """Return rules by name: the same for all machines of an owner, which are thousands."""
+    plain: dict[str, Any] = msgspec.to_builtins(rules)
+    return plain
 
 
 Grant = TypeVar("Grant", Registration, Certificate, Consent, PolicyGrant)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import MutableSequence  # noqa: TC003 - `tables.py` reads the hints
+from mmap import mmap
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -346,8 +347,11 @@ class History:
 
     def _pack(self) -> None:
         if self._pending:
-            self._blocks.append(np.frombuffer(self._pending, dtype=ROW))
-            self._pending = bytearray()
+            # Mapped memory: the system has it back as soon as the block is copied, and it is a whole number of pages.
+            block = mmap(-1, len(self._pending))
+            block[:] = self._pending
+            self._blocks.append(np.frombuffer(block, dtype=ROW))
+            self._pending.clear()
 
     def rows(self) -> NDArray[Any]:
         """All rows so far as one structured array of dtype `ROW`."""
@@ -355,7 +359,14 @@ class History:
         if not self._blocks:
             return np.empty(0, dtype=ROW)
         if len(self._blocks) > 1:
-            self._blocks = [np.concatenate(self._blocks)]
+            rows, at = np.empty(len(self), dtype=ROW), 0
+            for number, block in enumerate(self._blocks):
+                # Each is let go once it is copied, so that there are never two of all of them.
+                copied = rows[at : at + len(block)]
+                copied[:] = block
+                self._blocks[number] = copied
+                at += len(block)
+            self._blocks = [rows]
         return self._blocks[0]
 
     def since(self, number: int) -> NDArray[Any]:

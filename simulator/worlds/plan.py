@@ -93,10 +93,11 @@ def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str, first:
     for silence in options.silence:
         for index in rng.permutation(machines)[: round(silence.share * machines)]:
             silences[index] += ((silence.at_ns, silence.at_ns + silence.duration_ns),)
+    owners = [f"{prefix}-{number}" for number in range(options.owners)]
     return [
         Machine(
             first + index,
-            f"{prefix}-{index % options.owners}",
+            owners[index % options.owners],
             options.heartbeat_interval_ns,
             clocks[index],
             silences[index],

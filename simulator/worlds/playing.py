@@ -214,10 +214,11 @@ class Playing:
 
     def head_of(self, link: Link, machine: Machine) -> bytes:
         """Return what a machine's next heartbeat begins with."""
-        of = machine.worker_id, machine.certificate_id
-        if link.head_of != of:
-            link.head_of = of
-            link.head = heartbeat_head(self._authority, machine.worker_id, machine.token.decode(), of[1])
+        if link.head_of is not machine.certificate_id:
+            link.head_of = machine.certificate_id
+            link.head = heartbeat_head(
+                self._authority, machine.worker_id, machine.token.decode(), machine.certificate_id
+            )
         return link.head
 
     def next_shot(self, turn: tuple[Campaign, deque[Link]], planned_ns: int, now_ns: int, wall_ns: int) -> Link | None:

@@ -59,6 +59,7 @@ def _value_of(kind: Any, one: int) -> Any:
         list[str]: [f"key-{one}"],
         dict[str, StatusShown]: {f"wrk_{one}": StatusShown(policy_id=f"pol_{one}")},
         tuple[str, ...]: (f"owner-{one}", "another"),
+        list[dict[str, Any]]: [{"id": f"evt_{one}", "metadata": {"reason": None}}],
         Sequence[dict[str, Any]]: [{"id": f"evt_{one}", "metadata": {"reason": None}}],
     }
     return filled[kind]
