@@ -2,7 +2,7 @@
 
 Each connected one beats once a second, so that within 50 s the server holds the 75 live nonces for it that it holds for
 one that beats every five seconds under the default settings, and full audit streams of its owners. At its end a run
-reads up to 60,000 audit events, which take 80 MB however many machines there are: that is most of its peak.
+reads up to 60,000 audit events, which are in its peak. The verdict, which unpacks them again, is not.
 """
 
 from __future__ import annotations

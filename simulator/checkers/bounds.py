@@ -112,7 +112,7 @@ class _Advancing:
 
     def __init__(self, rows: NDArray[Any], field: str) -> None:
         self._rows = rows[np.argsort(rows[field], kind="stable")]
-        self._times = self._rows[field]
+        self._times = np.ascontiguousarray(self._rows[field])  # else each search copies it
         self._at = 0
 
     def until(self, moment_ns: int) -> NDArray[Any]:

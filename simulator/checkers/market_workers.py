@@ -108,6 +108,7 @@ class Workers:
         beats = rows[rows["operation"] == Operation.HEARTBEAT]
         # Sorted once, so that no machine's heartbeats are looked for among all.
         self._rows = beats[np.lexsort((beats["sent_ns"], beats["machine"]))]
+        self._machines = self._rows["machine"].astype(np.int64)  # else each search copies it
         self._beats: dict[int, Beats] = {}
         self._revoked_ns: dict[int, int] = {}
         for revoked in history.revocations:
@@ -124,8 +125,7 @@ class Workers:
     def beats(self, machine: int) -> Beats:
         """Return a machine's heartbeats."""
         if machine not in self._beats:
-            machines = self._rows["machine"]
-            own = self._rows[np.searchsorted(machines, machine) : np.searchsorted(machines, machine, side="right")]
+            own = self._rows[slice(*np.searchsorted(self._machines, [machine, machine + 1]))]
             sure, maybe = own[own["got"] == Answer.ACCEPTED], own[np.isin(own["got"], UNSURE)]
             self._beats[machine] = Beats(
                 sure["sent_ns"].copy(),
