@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from simulator import limits
+from simulator.scenario.places import kind_at, typed
 from simulator.scenario.values import Scenario
 
 _SAMPLES: dict[str, Any] = {
@@ -58,7 +59,9 @@ def substitute(table: dict[str, Any], place: str) -> bool:
         meant = difflib.get_close_matches(parts[-1], keys, 1, 0.5)
         given = value.pop(parts[-1])
         if meant and meant[0] not in value:
-            value[meant[0]] = given
+            # A flag's value is a text until it is known where it goes.
+            kind = kind_at((*parts[:-1], meant[0]))
+            value[meant[0]] = typed(given, kind) if isinstance(given, str) else given
         return True
     sample = _SAMPLES.get(parts[-1])
     before = value.get(parts[-1])

@@ -120,6 +120,16 @@ def test_a_structural_fault_hides_no_other(small: str, known: ServerSettings, tm
     ]
 
 
+@pytest.mark.parametrize("value", ["fleet.jiter=0.3", "seeed=5", "descripton=5"])
+def test_of_a_flag_whose_key_is_misspelt_nothing_else_is_said_to_be_wrong(
+    small: str, tmp_path: Path, value: str
+) -> None:
+    path = tmp_path / "small.toml"
+    path.write_text(small, encoding="utf-8")
+    (line,) = invoke(app, ["validate", str(path), "--set", value]).stderr.splitlines()
+    assert line.startswith(f"{path}: --set {value}: {value.partition('=')[0]}: unknown key; did you mean")
+
+
 def test_many_structural_faults_are_told_up_to_a_bound(small: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text(small + "".join(f"zzz{number} = 1\n" for number in range(200)), encoding="utf-8")
