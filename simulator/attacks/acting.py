@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
-from reference_server.wire.units import MILLISECOND_NS
+from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.catalogue import NONCE_BYTES
 from simulator.attacks.script import (
+    Claim,
     Expect,
     ExpectedEvent,
     Outcome,
@@ -41,6 +42,16 @@ if TYPE_CHECKING:
 CREATED, OK = HTTPStatus.CREATED, HTTPStatus.OK
 RULES: Mapping[str, Any] = {"max_cpu_percent": 50}
 _Result = TypeVar("_Result")
+
+
+def too_late(context: ScriptContext, takes_ns: int) -> Script[bool]:
+    """Return whether so much of the run is not left; then it is claimed that nothing can be known."""
+    left_ns = context.end_ns - context.now()
+    if left_ns >= takes_ns:
+        return False
+    message = f"it takes {takes_ns // SECOND_NS} s, and {left_ns // SECOND_NS} s of the run were left"
+    yield Claim("time", None, message)
+    return True
 
 
 def call(

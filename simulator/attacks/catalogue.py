@@ -57,7 +57,7 @@ class Attack:
     `basis` is what it rests on that it must be refused; of a `mixed` one, expectations of single steps name another.
     `claim_bases` says by a claim's rule what else that one rests on. `severity` is how bad it is when a server lets it
     through, from 0 to 10 as CVSS counts. A `weakness` is one of the published protocol itself: it is reported by its
-    name, and no server fails for it.
+    name, and no server fails for it. `takes_ns` is how much of a run an attempt takes, where it is more than seconds.
     """
 
     name: ClassVar[str]
@@ -70,6 +70,13 @@ class Attack:
     claim_bases: ClassVar[Mapping[str, Basis]] = MappingProxyType({})
     severity: ClassVar[float] = 7.5
     weakness: ClassVar[bool] = False
+    takes_ns: ClassVar[int] = 0
+
+    @classmethod
+    def needed_ns(cls, settings: Mapping[str, str]) -> int:
+        """Return how much of a run an attempt takes on a server with these settings, by their variables' names."""
+        del settings
+        return cls.takes_ns
 
 
 class ShotAttack(Attack):

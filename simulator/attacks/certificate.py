@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
-from simulator.attacks.acting import enrol, heartbeat, policy_fetch
+from simulator.attacks.acting import enrol, heartbeat, policy_fetch, too_late
 from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge, random_hex
-from simulator.attacks.script import Claim, JoinFleet, Pause, ScriptAttack
+from simulator.attacks.script import JoinFleet, Pause, ScriptAttack
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 from simulator.fleet.grants import CERTIFICATE_LIFE_NS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from simulator.attacks.script import Script, ScriptContext
@@ -116,11 +118,16 @@ class ExpiredCertificate(ScriptAttack):
     anchor = "contract §3: a certificate lives 15 minutes"
     severity = 6.5
 
+    @classmethod
+    def needed_ns(cls, settings: Mapping[str, str]) -> int:
+        """Return how much of a run an attempt takes: a certificate's life, and a little."""
+        life = settings.get("MACHINE_CERT_TTL_SECONDS")
+        return _needed_ns(CERTIFICATE_LIFE_NS if life is None else int(life) * SECOND_NS)
+
     def script(self, context: ScriptContext) -> Script[None]:
         """Yield the steps of one attempt; its machine is silent until it has rotated."""
         known = context.history.certificates
-        if not self._in_time(context, known[-1].life_ns if known else CERTIFICATE_LIFE_NS):
-            yield Claim("time", None, "no certificate expires within what is left of this run")
+        if (yield from too_late(context, _needed_ns(known[-1].life_ns if known else CERTIFICATE_LIFE_NS))):
             return
         machine = yield from enrol(context, context.new_owner())
         certificate = known[machine.certificate_number - 1]
@@ -132,6 +139,6 @@ class ExpiredCertificate(ScriptAttack):
         yield policy_fetch(context, machine, Answer.POLICY_INVALID_CERTIFICATE, because, client=1)
         yield JoinFleet(machine)
 
-    @staticmethod
-    def _in_time(context: ScriptContext, life_ns: int) -> bool:
-        return context.now() + life_ns + life_ns // LIFE_STRETCH + AFTERWARDS_NS < context.end_ns
+
+def _needed_ns(life_ns: int) -> int:
+    return life_ns + life_ns // LIFE_STRETCH + AFTERWARDS_NS

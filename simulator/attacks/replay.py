@@ -9,7 +9,7 @@ import msgspec
 
 from reference_server.wire.timestamps import format_timestamp
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
-from simulator.attacks.acting import act, enrol, heartbeat, heartbeat_send, require
+from simulator.attacks.acting import act, enrol, heartbeat, heartbeat_send, require, too_late
 from simulator.attacks.catalogue import CERTIFICATE_MARGIN_NS, NONCE_BYTES, Moment, Shot, ShotAttack, with_body
 from simulator.attacks.script import Claim, JoinFleet, Outcome, Pause, ScriptAttack, Together, heartbeat_gets
 from simulator.attacks.server_clock import WINDOW_NS, read_server_clock
@@ -181,14 +181,11 @@ class TtlEdge(ScriptAttack):
     effect = "one worker_auth_failed event, reason nonce_replayed"
     anchor = "RFC 9449 §11.1; contract §4: nonces are kept twice the skew window"
     severity = 7.4
+    takes_ns = 2 * WINDOW_NS
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Yield the steps of one attempt, which takes three minutes."""
-        needed_ns = 2 * WINDOW_NS
-        left_ns = context.end_ns - context.now()
-        if left_ns < needed_ns:
-            message = f"it takes {needed_ns // SECOND_NS} s, and {left_ns // SECOND_NS} s of the run were left"
-            yield Claim("time", None, message)
+        if (yield from too_late(context, self.takes_ns)):
             return
         machine = yield from enrol(context, context.new_owner())
         clock = yield from read_server_clock(context)

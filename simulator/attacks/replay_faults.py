@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
-from simulator.attacks.acting import enrol, heartbeat, require, revoke
+from simulator.attacks.acting import enrol, heartbeat, require, revoke, too_late
 from simulator.attacks.script import (
     BeginFault,
     Claim,
@@ -68,17 +68,11 @@ class FaultReplay(ScriptAttack):
     effect = "one worker_auth_failed event, reason nonce_replayed"
     severity = 7.4
     sandbox: ClassVar[SandboxOptions] = SandboxOptions()
-    takes_ns: ClassVar[int] = 0
-    """How much of the run must be left, where it is more than seconds."""
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Yield the steps of one attempt, if there is time for it."""
-        left_ns = context.end_ns - context.now()
-        if left_ns < self.takes_ns:
-            message = f"it takes {self.takes_ns // SECOND_NS} s, and {left_ns // SECOND_NS} s of the run were left"
-            yield Claim("time", None, message)
-            return
-        yield from self.steps(context)
+        if not (yield from too_late(context, self.takes_ns)):
+            yield from self.steps(context)
 
     def steps(self, context: ScriptContext) -> Script[None]:
         """Yield the steps of the attempt itself."""

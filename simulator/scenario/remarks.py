@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
+from simulator.attacks import CATALOGUE
 from simulator.platform.wording import plural
 from simulator.scenario.market_problems import market_remarks
 from simulator.scenario.source_lines import Problem, line_at, lines_of
@@ -27,7 +28,7 @@ def remarks(scenario: Scenario, source: bytes) -> list[Problem]:
 
 
 def _remarks(scenario: Scenario) -> Iterator[tuple[str, str]]:
-    fleet, end_ns = scenario.fleet, scenario.duration_ns
+    fleet, end_ns, settings = scenario.fleet, scenario.duration_ns, scenario.server.environ()
     yield from _late_stages("fleet", fleet.stages, end_ns)
     if not fleet.stages and fleet.own_ramp_ns > end_ns:
         seconds = fleet.own_ramp_ns / SECOND_NS
@@ -35,6 +36,10 @@ def _remarks(scenario: Scenario) -> Iterator[tuple[str, str]]:
     for number, attack in enumerate(scenario.attacks):
         if attack.start_ns + attack.duration_ns > end_ns:
             yield f"attacks[{number}]", CUT
+        needed_ns, left_ns = CATALOGUE[attack.name].needed_ns(settings), end_ns - attack.start_ns
+        if needed_ns > left_ns:
+            left = f"{left_ns // SECOND_NS} s of the run are left when it begins"
+            yield f"attacks[{number}]", f"{attack.name} proves nothing: it takes {needed_ns // SECOND_NS} s, and {left}"
     for number, silence in enumerate(fleet.silence):
         if silence.at_ns + silence.duration_ns > end_ns:
             yield f"fleet.silence[{number}]", CUT

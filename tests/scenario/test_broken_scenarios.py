@@ -173,6 +173,29 @@ def test_what_has_less_effect_than_it_says_is_said_and_run_all_the_same(small: s
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "run", "setting", "says"),
+    [
+        ("replay.ttl-edge", "180s", "", "replay.ttl-edge proves nothing: it takes 180 s, and 179 s"),
+        ("replay.ttl-edge", "181s", "", ""),
+        ("replay.redis-fallback", "1m", "", "replay.redis-fallback proves nothing: it takes 200 s, and 59 s"),
+        ("certificate.expired", "15m", "", "certificate.expired proves nothing: it takes 905 s, and 899 s"),
+        ("certificate.expired", "1m", "MACHINE_CERT_TTL_SECONDS = 50", ""),
+        ("certificate.foreign", "6s", "", ""),
+    ],
+)
+def test_an_attack_that_takes_longer_than_is_left_of_the_run_is_said(
+    small: str, tmp_path: Path, name: str, run: str, setting: str, says: str
+) -> None:
+    text = small + ATTACK.replace("replay.exact", name)
+    path = tmp_path / "short.toml"
+    path.write_text(f"{text}[server.settings]\n{setting}\n", encoding="utf-8")
+    *remarks, last = invoke(app, ["validate", str(path), "--duration", run]).stdout.splitlines()
+    assert last == f"{path}: right"
+    stated = [f"{path}:7: beware: attacks[0]: {says} of the run are left when it begins"] if says else []
+    assert remarks == stated
+
+
 def test_a_fleet_that_by_default_starts_for_longer_than_its_run_is_said(small: str, tmp_path: Path) -> None:
     path = tmp_path / "short.toml"
     for duration, machines, seconds in ((4, 20, "5"), (5, 20, ""), (9, 2000, "10"), (10, 2000, "")):

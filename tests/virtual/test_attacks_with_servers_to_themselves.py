@@ -72,7 +72,7 @@ def proven(run: Played, campaign: int) -> tuple[list[tuple[str, bool | None]], l
 
 def test_one_of_them_does_nothing_to_the_servers_of_another() -> None:
     """Each of them restarts, stops or confuses what it has, at the same time as the others."""
-    names = SANDBOXED if SOAK else [name for name in SANDBOXED if not SCRIPTS[name].takes_ns]  # type: ignore[attr-defined]
+    names = SANDBOXED if SOAK else [name for name in SANDBOXED if not SCRIPTS[name].takes_ns]
     seconds = SECONDS if SOAK else 30
     together = played(*names, seconds=seconds)
     for number, name in enumerate(names, 1):
