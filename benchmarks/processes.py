@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -42,19 +43,33 @@ class Server:
         self, command: Sequence[str], settings: Mapping[str, str], *, shows_machines: bool, root: Path = ROOT
     ) -> None:
         self._started_ns = time.monotonic_ns()
+        self._name = " ".join(command[1:])
         self._process = subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ, **ENVIRONMENT, **settings}
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=root,
+            env={**os.environ, **ENVIRONMENT, **settings},
+            preexec_fn=_leave_interrupts,  # noqa: PLW1509 - a process that measures has no threads
         )
-        pin(self._process.pid, SERVER_CORE)
+        self.machines: list[dict[str, Any]] = []
+        try:
+            pin(self._process.pid, SERVER_CORE)
+            self.url = self._started(shows_machines=shows_machines)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _started(self, *, shows_machines: bool) -> str:
+        """Wait until it says where it listens, and return that; `machines` are those that it shows before."""
         if self._process.stdout is None:
             raise BenchmarkError("no pipe")
-        self.machines: list[dict[str, Any]] = []
         if shows_machines:
             self.machines = json.loads(self._process.stdout.readline() or "[]")
-        self.url = self._process.stdout.readline().strip().rpartition(" ")[2]
-        if not self.url:
-            self.__exit__()
-            raise BenchmarkError(f"{' '.join(command[1:])} did not start")
+        url = self._process.stdout.readline().strip().rpartition(" ")[2]
+        if not url:
+            raise BenchmarkError(f"{self._name} did not start")
+        return url
 
     def __enter__(self) -> Self:
         return self
@@ -89,6 +104,11 @@ class Server:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+def _leave_interrupts() -> None:
+    """Leave Ctrl-C, which every process on a terminal gets, to whoever measures this one, and ends it then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 AServer = TypeVar("AServer", bound=Server)
