@@ -1,0 +1,58 @@
+"""Ctrl-C before a command has begun its work: one line, and the exit code that shells give it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.waiting import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Hatchfarm
+
+PROGRAM = """
+import os, signal, sys
+from simulator.__main__ import main
+
+class Interrupter:
+    def find_spec(self, name, *_):
+        if name == MODULE:
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, {handler})
+sys.meta_path.insert(0, Interrupter())
+MODULE = sys.argv.pop(1)
+main()
+"""
+
+
+def start(hatchfarm: Hatchfarm, handler: str, module: str, *words: str) -> tuple[int, str, str]:
+    """Run the command, interrupted where it loads a module; gives its exit code and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(handler=handler), module, *words],
+        cwd=hatchfarm.folder,
+        env=hatchfarm.environ(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("module", ["simulator.commands.cli", "simulator.scenario.remarks"])
+def test_an_interrupt_while_it_loads_ends_a_command_in_a_line(hatchfarm: Hatchfarm, module: str) -> None:
+    """The first is loaded by every command, the other by the one that needs it."""
+    path = hatchfarm.write("tiny.toml", duration="1s")
+    ended = start(hatchfarm, "signal.default_int_handler", module, "validate", str(path))
+    assert ended == (128 + signal.SIGINT, "", "hatchfarm: interrupted\n")
+
+
+def test_an_interrupt_that_whoever_started_it_had_ignored_stays_ignored(hatchfarm: Hatchfarm) -> None:
+    path = hatchfarm.write("tiny.toml", duration="1s")
+    ended = start(hatchfarm, "signal.SIG_IGN", "simulator.commands.cli", "validate", str(path))
+    assert ended == (0, "tiny.toml: right\n", "")
