@@ -14,7 +14,7 @@ from benchmarks import formats
 from benchmarks.fresh import in_fresh_process
 from benchmarks.measuring import BUSY_SHARE, HELD, MISSED, UNKNOWN, Benchmark, Figure, Measured, Result, measure
 from simulator.platform.machine_facts import MachineFacts, machine_facts
-from simulator.platform.output_files import write_whole
+from simulator.platform.output_files import write_output
 from simulator.platform.wording import four_digits
 
 if TYPE_CHECKING:
@@ -44,27 +44,39 @@ class Suite(msgspec.Struct, frozen=True):
 
 
 class Outputs(msgspec.Struct, frozen=True):
-    """Files that are written, for whom: ourselves, CI's test views, github-action-benchmark's two tools, Bencher."""
+    """Files that are written, for whom: ourselves, CI's test views, github-action-benchmark's two tools, Bencher.
+
+    `json_flag` is the one that says where the first goes.
+    """
 
     json: Path
     junit: Path | None = None
     bigger_is_better: Path | None = None
     smaller_is_better: Path | None = None
     bencher: Path | None = None
+    json_flag: str = "--json"
 
-    def given(self) -> Iterator[tuple[Path, Callable[[Suite], bytes]]]:
-        """Yield each file with what writes it."""
-        writers: dict[str, Callable[[Suite], bytes]] = {
-            "json": lambda suite: msgspec.json.format(msgspec.json.encode(suite), indent=2) + b"\n",
-            "junit": lambda suite: formats.junit(suite.benchmarks, suite.measured_at),
-            "bigger_is_better": lambda suite: formats.github_action_benchmark(suite.benchmarks, bigger=True),
-            "smaller_is_better": lambda suite: formats.github_action_benchmark(suite.benchmarks, bigger=False),
-            "bencher": lambda suite: formats.bencher(suite.benchmarks),
-        }
-        for name, write in writers.items():
-            path: Path | None = getattr(self, name)
+    def given(self) -> Iterator[tuple[Path, str, Callable[[Suite], bytes]]]:
+        """Yield each file with its flag, and what writes it."""
+        bigger_flag, smaller_flag = "--custom-bigger-is-better", "--custom-smaller-is-better"
+        files: tuple[tuple[Path | None, str, Callable[[Suite], bytes]], ...] = (
+            (
+                self.json,
+                self.json_flag,
+                lambda suite: msgspec.json.format(msgspec.json.encode(suite), indent=2) + b"\n",
+            ),
+            (self.junit, "--junit", lambda suite: formats.junit(suite.benchmarks, suite.measured_at)),
+            (self.bigger_is_better, bigger_flag, partial(_action_benchmark, bigger=True)),
+            (self.smaller_is_better, smaller_flag, partial(_action_benchmark, bigger=False)),
+            (self.bencher, "--bencher", lambda suite: formats.bencher(suite.benchmarks)),
+        )
+        for path, flag, write in files:
             if path is not None:
-                yield path, write
+                yield path, flag, write
+
+
+def _action_benchmark(suite: Suite, *, bigger: bool) -> bytes:
+    return formats.github_action_benchmark(suite.benchmarks, bigger=bigger)
 
 
 def suite_schema() -> dict[str, Any]:
@@ -80,7 +92,10 @@ def run(
     *,
     margin: float = 0.0,
 ) -> int:
-    """Measure all that was chosen, print tables, write the files, and return the exit code."""
+    """Measure all that was chosen, print tables, write the files, and return the exit code.
+
+    Raises OutputError where one cannot be written, once everything is printed.
+    """
     results = []
     for one in chosen:
         result = _measure(one, margin, console)
@@ -89,10 +104,9 @@ def run(
     suite = Suite(
         SCHEMA_VERSION, measured_at, margin, machine_facts(), tuple(results), worst([one.exit_code for one in results])
     )
-    for path, write in outputs.given():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, [write(suite)])
     console.print(conclusion(suite), markup=False)
+    for path, flag, write in outputs.given():
+        write_output(path, write(suite), flag)
     console.print(f"Figures: {outputs.json}", markup=False)
     return suite.exit_code
 

@@ -11,7 +11,7 @@ import typer
 from simulator.commands.failing import fail
 from simulator.commands.options import RESULTS
 from simulator.platform.console import make_console
-from simulator.platform.output_files import OutputError, see_writable
+from simulator.platform.output_files import OutputError, see_file_writable
 from simulator.platform.program import as_called
 
 Names = Annotated[
@@ -109,12 +109,18 @@ def bench(
         _list()
         return
     path = json or out / (f"bench-{entries[0].name}.json" if len(entries) == 1 else "bench.json")
-    outputs = Outputs(path, junit, custom_bigger_is_better, custom_smaller_is_better, bencher)
-    _see_all_writable([path for path, _ in outputs.given()])
+    flag = "--out" if json is None else "--json"
+    outputs = Outputs(path, junit, custom_bigger_is_better, custom_smaller_is_better, bencher, flag)
     at = datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251 - when these figures are from
     scale = Scale(rounds, seconds, min(machines, QUICK_MACHINES) if quick else machines, quick)
     margin = QUICK_MARGIN if quick else 0.0
-    raise typer.Exit(run(load(entries, scale), outputs, make_console(), at, margin=margin))
+    try:
+        for path, flag, _ in outputs.given():
+            see_file_writable(path, flag)  # before minutes of measuring, and not after them alone
+        code = run(load(entries, scale), outputs, make_console(), at, margin=margin)
+    except OutputError as error:
+        fail("bench", str(error))
+    raise typer.Exit(code)
 
 
 def _list() -> None:
@@ -130,14 +136,3 @@ def _list() -> None:
         "`--quick` the quick ones."
     )
     typer.echo(f"\n{as_called(ways)}")
-
-
-def _see_all_writable(paths: list[Path]) -> None:
-    """End the command where a file could not be written: before minutes of measuring, not after them."""
-    for path in paths:
-        try:
-            see_writable(path.parent)
-        except OutputError as error:
-            fail("bench", str(error))
-        if path.is_dir():
-            fail("bench", f"{path} is a folder: name a file to write the figures to")

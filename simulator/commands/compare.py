@@ -13,7 +13,7 @@ from simulator.commands.failing import fail
 from simulator.commands.options import RESULTS
 from simulator.commands.reports import find_bundle
 from simulator.platform.console import make_console
-from simulator.platform.output_files import write_whole
+from simulator.platform.output_files import OutputError, see_file_writable, write_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,21 +120,23 @@ def compare(
     console = make_console()
     at = datetime.now(UTC).isoformat(timespec="seconds")  # noqa: TID251 - when they were compared
     wanted = Rounds(first=rounds, most=rounds_max, tolerance=Tolerance(ignore, see))
+    files = ((json, "--json", encode), (html, "--html", comparison_page), (junit, "--junit", as_junit))
+    outputs = [(path, flag, make) for path, flag, make in files if path is not None]
     try:
+        for path, flag, _ in outputs:
+            see_file_writable(path, flag)  # before minutes of measuring, and not after them alone
         comparison = _stored(before, after, at, wanted.tolerance) or _measured(
             before, after, at, wanted, seconds, seed, cache, console
         )
-    except BundleError as error:
+    except (BundleError, OutputError) as error:
         fail("compare", str(error))
     show(comparison, console)
     add_to_summary(console, os.environ, summary_markdown(comparison))
-    for path, make in ((json, encode), (html, comparison_page), (junit, as_junit)):
-        if path is not None:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, [make(comparison)])
-            except OSError as error:
-                fail("compare", f"{path} cannot be written ({error.strerror})")
+    try:
+        for path, flag, make in outputs:
+            write_output(path, make(comparison), flag)
+    except OutputError as error:
+        fail("compare", str(error))
     raise typer.Exit(comparison.exit_code)
 
 

@@ -46,7 +46,20 @@ def see_file_writable(path: Path, flag: str) -> None:
             with TemporaryFile(dir=_nearest(Path(os.path.realpath(path)).parent)):
                 pass
     except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}): give another {flag}") from None
+        raise _unwritable(path, flag, error) from None
+
+
+def write_output(path: Path, data: bytes, flag: str) -> None:
+    """Write a file that a flag names, and make the folder that it is in. Raises OutputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, [data])
+    except OSError as error:
+        raise _unwritable(path, flag, error) from None
+
+
+def _unwritable(path: Path, flag: str, error: OSError) -> OutputError:
+    return OutputError(f"{path} cannot be written ({error.strerror}): give another {flag}")
 
 
 def _nearest(folder: Path) -> Path:

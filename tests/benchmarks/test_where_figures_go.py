@@ -16,17 +16,20 @@ if TYPE_CHECKING:
     from benchmarks.suite import Chosen, Outputs
 
 
+IS_A_FOLDER, NOT_IN_A_FOLDER = "Is a directory", "Not a directory"
+
+
 @pytest.mark.parametrize("names", [["heartbeat"], ["memory", "redis"], ["all"]])
 @pytest.mark.parametrize(
     ("flag", "place", "why"),
     [
-        ("--json", "folder", "is a folder: name a file to write the figures to"),
-        ("--json", "file/figures.json", "results cannot be written to"),
-        ("--junit", "folder", "is a folder: name a file to write the figures to"),
-        ("--bencher", "file/figures.json", "results cannot be written to"),
-        ("--custom-bigger-is-better", "folder", "is a folder: name a file to write the figures to"),
-        ("--custom-smaller-is-better", "file/figures.json", "results cannot be written to"),
-        ("--out", "file/folder", "results cannot be written to"),
+        ("--json", "folder", IS_A_FOLDER),
+        ("--json", "file/figures.json", NOT_IN_A_FOLDER),
+        ("--junit", "folder", IS_A_FOLDER),
+        ("--bencher", "file/figures.json", NOT_IN_A_FOLDER),
+        ("--custom-bigger-is-better", "folder", IS_A_FOLDER),
+        ("--custom-smaller-is-better", "file/figures.json", NOT_IN_A_FOLDER),
+        ("--out", "file/folder", NOT_IN_A_FOLDER),
     ],
 )
 def test_figures_that_could_not_be_written_are_not_measured(
@@ -37,8 +40,20 @@ def test_figures_that_could_not_be_written_are_not_measured(
     monkeypatch.setattr("benchmarks.suite.run", lambda *_, **_more: pytest.fail("it was measured"))
     result = invoke(app, ["bench", *names, flag, str(tmp_path / place)])
     assert result.exit_code == 2, result.output
-    assert why in result.stderr
+    assert result.stderr.startswith(f"hatchfarm bench: {tmp_path / place}")
+    assert result.stderr.endswith(f" cannot be written ({why}): give another {flag}\n")
     assert (tmp_path / "file").read_text() == "not a folder"
+
+
+@pytest.mark.parametrize("flag", ["--json", "--junit", "--bencher"])
+def test_figures_that_the_disk_has_no_room_for_are_printed_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flag: str
+) -> None:
+    monkeypatch.setattr("benchmarks.catalogue.load", lambda *_: [])
+    result = invoke(app, ["bench", "heartbeat", "--out", str(tmp_path), flag, "/dev/full"])
+    assert (result.exit_code, result.stdout) == (2, "Bars: 0 held.\n")
+    why = "/dev/full cannot be written (No space left on device)"
+    assert result.stderr == f"hatchfarm bench: {why}: give another {flag}\n"
 
 
 RUN = {"HATCHFARM_BENCH_ROUNDS": "2", "HATCHFARM_BENCH_SECONDS": "0.5", "HATCHFARM_OUT": "x"}

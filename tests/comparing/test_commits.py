@@ -156,6 +156,17 @@ def test_a_server_is_measured_in_a_process_of_its_own_source(tmp_path: Path) -> 
         measure_server(Checkout("broken", tmp_path, sys.executable), 0.2)
 
 
+@pytest.mark.parametrize("flag", ["--json", "--html", "--junit"])
+def test_what_could_not_be_written_is_not_measured(
+    hatchfarm: Hatchfarm, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    monkeypatch.setattr("simulator.commands.compare._measured", lambda *_: pytest.fail("it was measured"))
+    (hatchfarm.folder / "file").touch()
+    refused = hatchfarm.invoke("compare", "one", "other", flag, "file/x")
+    why = f"hatchfarm compare: file/x cannot be written (Not a directory): give another {flag}\n"
+    assert (refused.code, refused.out, refused.err) == (2, "", why)
+
+
 def test_two_kinds_are_not_compared_and_unknown_commits_are_a_usage_error(hatchfarm: Hatchfarm) -> None:
     (hatchfarm.folder / "a.json").write_text("{}")
     refused = hatchfarm.invoke("compare", "a.json", "no-such-thing")

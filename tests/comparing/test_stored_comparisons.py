@@ -19,6 +19,7 @@ from benchmarks.measuring import Benchmark, Figure, Result, Subject, Yardstick, 
 from benchmarks.suite import Suite
 from reference_server.wire.units import MILLISECOND_NS
 from simulator.checkers.verdict import Status, Verdict
+from simulator.commands.cli import app
 from simulator.comparing.deciding import Says, Tolerance
 from simulator.comparing.outcome import Comparison, Pair, encode, lines_of
 from simulator.comparing.page import comparison_page
@@ -34,6 +35,7 @@ from simulator.judging.judging import judge_run
 from simulator.platform.machine_facts import MachineFacts
 from tests.report.conftest import five_checkers
 from tests.report.runs import HOSTILE, long_run, uneventful
+from tests.support.invoking import invoke
 
 AT = "2026-01-02T03:04:05+00:00"
 SCHEMA = Path(__file__).parents[2] / "simulator/comparing/comparison.schema.json"
@@ -172,6 +174,15 @@ def test_why_a_line_cannot_be_told_is_what_keeps_it_from_being_told(changes: lis
 )
 def test_which_way_is_better_is_as_the_bar_says_or_the_unit(unit: str, bars: dict[str, float], *, better: bool) -> None:
     assert higher_is_better(ReadFigure("one", unit, (1.0,), **bars)) is better
+
+
+def test_a_comparison_that_the_disk_has_no_room_for_is_printed_and_it_is_said(tmp_path: Path) -> None:
+    path = str(result(tmp_path / "a.json", 1000, 1500, 10_000))
+    done = invoke(app, ["compare", path, path, "--html", "/dev/full"])
+    assert done.exit_code == 2
+    assert "a.json" in done.stdout
+    why = "/dev/full cannot be written (No space left on device): give another --html"
+    assert done.stderr == f"hatchfarm compare: {why}\n"
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"benchmark": 5}', b"\xff", b"[" * 100_000])
