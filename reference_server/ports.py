@@ -194,7 +194,7 @@ class Journal(Offloading, Protocol):
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], None]:
         """Take the state as it is now, which `pieces` reads, and write it beside the journal's own work.
 
-        Returns what waits until it is durable; that raises JournalError.
+        Returns what waits until it is durable. Both raise JournalError.
         """
         ...
 

@@ -146,7 +146,7 @@ class Committer:
         try:
             pieces = snapshot(self._api.state, self._clock.now(), self._journal.next_segment)
             self._written = self._journal.begin_snapshot(pieces)
-        except (OSError, JournalError) as error:
+        except JournalError as error:
             _log.warning("No snapshot could be begun: %s", error)
             self._wait_after_failure()
             return False

@@ -184,7 +184,7 @@ async def test_a_snapshot_that_fails_costs_no_answer() -> None:
 
     def failing_snapshot(pieces: object) -> Any:
         tried.append(pieces)
-        raise OSError(11, "Resource temporarily unavailable")
+        raise JournalError("no process can be started to write a snapshot (Resource temporarily unavailable)")
 
     kept.journal.begin_snapshot = failing_snapshot  # type: ignore[method-assign]
     clock = SetClock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -256,6 +257,22 @@ def test_a_child_that_nobody_waits_for_any_more_is_ended_at_once() -> None:
         other.end()
         assert waited.result() == "it was not waited for, and was ended"
     other.end()
+
+
+def test_where_no_process_can_be_started_a_start_says_so_and_the_next_one_finds_all_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    path = tmp_path / "state.json"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fork", no_fork)
+        with pytest.raises(SettingsError) as caught:
+            start(path)
+    why = "no process can be started to write a snapshot (Resource temporarily unavailable)"
+    assert str(caught.value).startswith(f"HATCHFARM_STATE_FILE: {path}: {why}: allow its user more processes")
+    stop(start(path))
 
 
 def test_a_child_that_stopped_is_ended_too() -> None:

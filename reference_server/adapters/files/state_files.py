@@ -279,7 +279,11 @@ class StateFiles:
 
     def begin_snapshot(self, pieces: Iterable[bytes]) -> Callable[[], None]:
         """Fork: the child has the state as it is now, however long writing it takes, and costs this process nothing."""
-        self._child = child = self._disk.fork(partial(_write_as_child, self._disk, self._beside(".tmp"), pieces))
+        try:
+            self._child = child = self._disk.fork(partial(_write_as_child, self._disk, self._beside(".tmp"), pieces))
+        except OSError as error:
+            reason = f"({error.strerror}): allow its user more processes (LimitNPROC=), or free memory"
+            raise JournalError(f"no process can be started to write a snapshot {reason}") from None
 
         def wait() -> None:
             trouble = child()
