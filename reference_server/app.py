@@ -107,14 +107,14 @@ def _require_private(variable: str, path: Path, disk: Disk = SYSTEM_DISK) -> Non
         raise SettingsError(f"{variable}: {problem}; then make it anew, for it may be known")
 
 
-def _tell_token(token: str, entropy: Entropy) -> None:
-    """Show this run's owner token to whoever sits at the terminal; else leave it in a file that only they can read.
+def _leave_token(token: str, entropy: Entropy) -> str:
+    """Return what to show of this run's owner token: itself to whoever sits at the terminal, else where it is left.
 
-    Standard error that is no terminal is a log, which others read and which is kept.
+    Standard error that is no terminal is a log, which others read and which is kept: so it is in a file that only
+    they can read. Raises SettingsError.
     """
     if sys.stderr.isatty():
-        sys.stderr.write(f"Owner token of this run: {token}\n")
-        return
+        return token
     folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     path = Path(folder) / f"hatchfarm-owner-token-{entropy.hex(16)}"
     try:
@@ -125,7 +125,13 @@ def _tell_token(token: str, entropy: Entropy) -> None:
             f"({error.strerror}): set it"
         ) from None
     atexit.register(path.unlink, missing_ok=True)
-    sys.stderr.write(f"Owner token of this run: in {path}, until the server stops\n")
+    return f"in {path}, until the server stops"
+
+
+async def _show_token(shown: str, *, task_status: trio.TaskStatus[None]) -> None:
+    """Show it once the server listens: to one that cannot, it would be of no use."""
+    sys.stderr.write(f"Owner token of this run: {shown}\n")
+    task_status.started()
 
 
 def make_api(
@@ -139,14 +145,15 @@ def make_api(
 ) -> Api:
     """Build the API from the environment, with these tables and routes. Raises SettingsError.
 
-    Without a token in the environment one is made, warned about, and told once (`_tell_token`).
+    Without a token in the environment one is made, warned about, and shown once, by a background task (`_show_token`).
     """
     settings = load_settings(environ)
+    shown = ""
     if not settings.api_token:
         token = entropy.hex(48)
         settings = msgspec.structs.replace(settings, api_token=token)
         _log.warning("HATCHFARM_API_TOKEN is not set: this run's owner token is lost when the server stops")
-        _tell_token(token, entropy)
+        shown = _leave_token(token, entropy)
     if settings.tls_key_file:
         _require_private("TLS_KEY_FILE", Path(settings.tls_key_file))
     api = Api(settings, entropy, make_signer(settings, entropy, outside.disk), clock.now(), tables, routes)
@@ -163,6 +170,8 @@ def make_api(
         if settings.worker_status_file:
             api.background_tasks = (*api.background_tasks, WorkerStatusWriter(settings.worker_status_file, api).run)
     ask_outside(api, clock, outside.make_transport)
+    if shown:
+        api.background_tasks = (*api.background_tasks, partial(_show_token, shown))
     return api
 
 

@@ -51,6 +51,14 @@ def test_a_taken_port_is_one_message_with_the_way_out(hatchfarm: Hatchfarm) -> N
     assert refused.err.endswith("): free the port, or set PORT to another (0 picks one)\n")
 
 
+def test_a_server_that_cannot_listen_tells_of_no_token_that_is_gone_by_then(hatchfarm: Hatchfarm) -> None:
+    refused = hatchfarm.run("serve", env={"HOST": "192.0.2.1", "PORT": "0"})
+    assert refused.code == 2
+    warning, error = refused.err.splitlines()
+    assert "HATCHFARM_API_TOKEN is not set" in warning
+    assert error.startswith("hatchfarm serve: cannot listen on 192.0.2.1:0 (")
+
+
 def test_without_a_token_one_is_made_and_left_in_a_file_where_there_is_no_terminal(
     serving: Serving, tmp_path: Path
 ) -> None:

@@ -6,9 +6,11 @@ import base64
 import logging
 import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -173,7 +175,7 @@ def test_a_fault_is_logged_without_the_request(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_an_ephemeral_token_is_told_once_and_never_logged(
+def test_an_ephemeral_token_is_told_once_it_is_served_and_never_logged(
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -188,6 +190,8 @@ def test_an_ephemeral_token_is_told_once_and_never_logged(
     api = make_api({}, SeededEntropy(), SystemClock())
     token = api.settings.api_token
     assert re.fullmatch("[0-9a-f]{48}", token)
+    assert capsys.readouterr() == ("", "")
+    trio.run(partial(api.background_tasks[-1], task_status=trio.TASK_STATUS_IGNORED))
     printed = capsys.readouterr()
     assert printed.out == ""
     if terminal:
