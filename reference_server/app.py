@@ -39,7 +39,7 @@ from reference_server.outside import SYSTEM, check_alike
 from reference_server.pipeline.answering import Answerer
 from reference_server.pipeline.resolving import Resolver
 from reference_server.ports import JournalError, SharedBounds
-from reference_server.settings import Settings, SettingsError, load_settings
+from reference_server.settings import Settings, SettingsError, load_settings, misspelt_settings
 from reference_server.vouching import ask_outside
 from reference_server.wire.signing import CertificateSigner, verify_certificate
 from reference_server.wire.state_file import StateFileError
@@ -253,6 +253,8 @@ def serve(
     open_files = raise_open_files()
     if open_files < OPEN_FILES_ENOUGH:
         _log.warning("Only %d files may be open, one for each connection: raise the limit (LimitNOFILE=)", open_files)
+    for name, meant in misspelt_settings(environ).items():
+        _log.warning("%r is no setting; did you mean %r?", name, meant)
     try:
         api = make_api(environ, entropy, clock)
         if api.settings.shared_state:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,12 @@ _ORIGIN = re.compile(r"https?://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]
 """An origin as a browser sends it (RFC 6454, section 6.2)."""
 SKEW_SECONDS = 90
 """How far a heartbeat's timestamp may be off (contract §4, check 5)."""
+
+MISSPELT_FROM = 0.9
+"""How alike a variable's name must be to a setting's to be that one misspelt, from 0 to 1: one wrong letter in ten.
+
+The environment is full of other programs' names: `SSL_CERT_FILE` is 0.85 of `TLS_CERT_FILE`.
+"""
 
 
 class SettingsError(Exception):
@@ -331,6 +338,14 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     if problem := login_problem(settings):
         raise SettingsError(problem)
     return settings
+
+
+def misspelt_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables that are no settings and yet very nearly called like one that is not set, each with its name."""
+    unset = [setting.variable for setting in SETTINGS if setting.variable not in environ]
+    others = environ.keys() - {setting.variable for setting in SETTINGS}
+    near = {name: difflib.get_close_matches(name, unset, 1, MISSPELT_FROM) for name in sorted(others)}
+    return {name: meant[0] for name, meant in near.items() if meant}
 
 
 def _check_shared(settings: Settings) -> None:

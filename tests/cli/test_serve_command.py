@@ -42,6 +42,15 @@ def test_what_it_cannot_use_is_one_message_and_exit_code_2(
     assert refused.err.count("\n") == 1
 
 
+def test_a_misspelt_setting_is_warned_about_and_its_value_is_not_shown(hatchfarm: Hatchfarm) -> None:
+    misspelt = {"RATE_LIMIT_BURTS": "5", "REDIS_PASSWROD": "a-secret"}
+    refused = hatchfarm.run("serve", env={"HOST": "192.0.2.1", "HATCHFARM_API_TOKEN": "the-token", **misspelt})
+    first, second, error = refused.err.splitlines()
+    assert first.endswith(" WARNING 'RATE_LIMIT_BURTS' is no setting; did you mean 'RATE_LIMIT_BURST'?")
+    assert second.endswith(" WARNING 'REDIS_PASSWROD' is no setting; did you mean 'REDIS_PASSWORD'?")
+    assert error.startswith("hatchfarm serve: cannot listen on 192.0.2.1:")
+
+
 def test_a_taken_port_is_one_message_with_the_way_out(hatchfarm: Hatchfarm) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
