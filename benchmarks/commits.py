@@ -28,6 +28,7 @@ FIGURES = (
 )
 MACHINES, CONNECTIONS = 1000, 64
 """So few connections that connecting takes no share of what is measured."""
+SAME = "both are the same version: whatever differs is not the program's"
 
 
 def measure_server(version: Checkout, seconds: float) -> Sequence[float]:
@@ -52,9 +53,15 @@ def compare_commits(
     compared_at: str,
     show: Callable[[str], None],
 ) -> Comparison:
-    """Measure two versions in rounds; `seed` draws who is first in each. Raises BenchmarkError."""
+    """Measure two versions in rounds; `seed` draws who is first in each. Raises BenchmarkError.
+
+    They may be the same one, which says what a difference is worth here; it is said, for it may be by mistake.
+    """
+    notes = [SAME] if before.source == after.source else []
+    for note in notes:
+        show(note)
     pin(0, CLIENT_CORE)
     order = np.random.default_rng(seed)
     sides = [partial(measure_server, version, seconds) for version in (before, after)]
     lines = compare_in_rounds(FIGURES, lambda side: sides[side](), lambda: bool(order.integers(2)), rounds, show)
-    return conclude(Kind.COMMITS, (before.name, after.name), compared_at, lines)
+    return conclude(Kind.COMMITS, (before.name, after.name), compared_at, lines, notes=notes)

@@ -58,21 +58,22 @@ def compare_in_rounds(
     """
     values: list[Values] = [[] for _ in figures]
 
-    def make(number: int, why: str) -> list[Values]:
+    def make(number: int, what: str = "round", begun: int = 0, why: str = "") -> list[Values]:
         made: list[Values] = [[] for _ in figures]
-        for at in range(number):
-            show(f"{why} {at + 1} of {number}")
+        for at in range(begun + 1, begun + number + 1):
+            show(f"{what} {at} of {begun + number}{why}")
             sides = (AFTER, BEFORE) if is_second_first() else (BEFORE, AFTER)
             found = {side: measure(side) for side in sides}
             for mine, before, after in zip(made, found[BEFORE], found[AFTER], strict=True):
                 mine.append((before, after))
         return made
 
-    _add(values, make(rounds.first, "round"))
-    while len(values[0]) < rounds.most and any(
+    _add(values, make(rounds.first))
+    while (begun := len(values[0])) < rounds.most and any(
         is_hidden(_shift(figure, mine), rounds.tolerance) for figure, mine in zip(figures, values, strict=True)
     ):
-        _add(values, make(min(rounds.more, rounds.most - len(values[0])), "more rounds, for noise hides too much:"))
+        more = min(rounds.more, rounds.most - begun)
+        _add(values, make(more, begun=begun, why=f", and {rounds.most} at most: noise hides too much"))
     shifts = [_shift(figure, mine) for figure, mine in zip(figures, values, strict=True)]
     tolerances = [rounds.tolerance] * len(figures)
     again: dict[int, Shift] = {}

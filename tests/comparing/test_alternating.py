@@ -71,6 +71,16 @@ def test_what_looks_slower_is_measured_again_before_it_is_called_so() -> None:
     assert played([100.0] * 20, [100 + (100 - one) for one in slow] * 2, rounds) == (Says.FASTER, 10, False)
 
 
+def test_of_how_many_each_round_is_is_said_and_how_many_there_may_be() -> None:
+    shown: list[str] = []
+    values = {BEFORE: iter([100.0] * 7), AFTER: iter([10.0, 1000.0] * 3 + [10.0])}
+    rounds = Rounds(first=2, more=3, most=7)
+    compare_in_rounds(RATE, lambda side: [next(values[side])], lambda: False, rounds, shown.append)
+    why = ", and 7 at most: noise hides too much"
+    more = [f"round {at} of 5{why}" for at in (3, 4, 5)] + [f"round {at} of 7{why}" for at in (6, 7)]
+    assert shown == ["round 1 of 2", "round 2 of 2", *more]
+
+
 def test_a_change_too_small_to_count_is_no_difference() -> None:
     rounds = Rounds(first=10, most=10, tolerance=Tolerance(ignored=0.02))
     barely = [99.0 + number / 100 for number in range(10)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.commits import FIGURES, compare_commits, measure_server
+from benchmarks.commits import FIGURES, SAME, compare_commits, measure_server
 from benchmarks.environments import Checkout, checkout, fits, is_checkout
 from benchmarks.measuring import BenchmarkError
 from simulator.comparing.alternating import Rounds
@@ -135,12 +135,25 @@ def test_rounds_of_two_checkouts_are_compared_by_each_of_their_figures(
 
     monkeypatch.setattr("benchmarks.commits.measure_server", measure)
     monkeypatch.setattr("benchmarks.commits.pin", lambda *_: None)
-    old, new = (Checkout(name, tmp_path, sys.executable) for name in ("old", "new"))
+    old, new = (Checkout(name, tmp_path / name, sys.executable) for name in ("old", "new"))
     comparison = compare_commits(old, new, 0.5, Rounds(first=8, most=8), 3, "now", lambda _: None)
     assert [line.decision.says for line in comparison.lines] == [Says.NO_DIFFERENCE, Says.SLOWER, Says.NO_DIFFERENCE]
     assert (comparison.exit_code, comparison.before, comparison.after) == (1, "old", "new")
     assert asked.count("old") == asked.count("new") == 16
     assert {one for one, other in zip(asked[::2], asked[1::2], strict=True) if one != other} == {"old", "new"}
+
+
+def test_a_version_that_is_compared_with_itself_is_measured_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("benchmarks.commits.measure_server", lambda *_: (100.0, 20.0, 70.0))
+    monkeypatch.setattr("benchmarks.commits.pin", lambda *_: None)
+    main, head, other = (Checkout(name, tmp_path / name[:4], sys.executable) for name in ("main", "main^0", "other"))
+    shown: list[str] = []
+    comparison = compare_commits(main, head, 0.5, Rounds(first=8, most=8), 3, "now", shown.append)
+    assert (shown[0], comparison.notes, comparison.exit_code) == (SAME, [SAME], 0)
+    comparison = compare_commits(main, other, 0.5, Rounds(first=8, most=8), 3, "now", shown.append)
+    assert (shown.count(SAME), comparison.notes) == (1, [])
 
 
 def test_a_server_is_measured_in_a_process_of_its_own_source(tmp_path: Path) -> None:
