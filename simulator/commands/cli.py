@@ -32,7 +32,7 @@ from simulator.commands.state import state_app
 from simulator.commands.target_flags import TargetFlags, aimed
 from simulator.commands.worker import worker
 from simulator.platform.console import make_console
-from simulator.platform.interruptions import ignore_stop_signals
+from simulator.platform.interruptions import ignore_stop_signals, repeat_dropped_interrupts
 from simulator.platform.standard_streams import hold_standard_streams
 from simulator.platform.wording import SHELL_SIGNAL
 
@@ -252,6 +252,7 @@ app.command()(verify)
 def main() -> None:
     """Run the command. One that is interrupted, and does not say itself what that means, says so in a line."""
     hold_standard_streams()
+    repeat_dropped_interrupts()
     try:
         app()
     except (KeyboardInterrupt, SystemExit) as end:

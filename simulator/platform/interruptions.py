@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable  # noqa: TC003 - a Struct resolves its annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+AGAIN_SECONDS = 0.01
+"""After how long a dropped interrupt is repeated: whatever dropped it is over by then, and nobody has noticed."""
 
 
 class HeldSignal(msgspec.Struct):
@@ -55,6 +59,20 @@ def signals_held(around: HeldSignal | None = None) -> Iterator[HeldSignal]:
         for number, handler in before.items():
             signal.signal(number, handler)
         held.acknowledge = acknowledge
+
+
+def repeat_dropped_interrupts() -> None:
+    """Have an interrupt come again that Python drops: what is raised while it imports or collects garbage may be."""
+
+    def again(dropped: sys.UnraisableHookArgs) -> None:
+        if isinstance(dropped.exc_value, KeyboardInterrupt):
+            # Raised here, it would be dropped as well.
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
+        else:
+            sys.__unraisablehook__(dropped)
+
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    sys.unraisablehook = again
 
 
 def ignore_stop_signals() -> None:

@@ -29,11 +29,30 @@ MODULE = sys.argv.pop(1)
 main()
 """
 
+DROPPING = """
+import signal, weakref
+from simulator.commands import cli
+
+def app():
+    things = [set()]
+    kept = weakref.ref(things[0], lambda _: signal.raise_signal(signal.SIGINT))
+    things.clear()  # what such a callback raises is dropped
+    signal.pause()
+
+cli.app = app
+cli.main()
+"""
+
 
 def start(hatchfarm: Hatchfarm, handler: str, module: str, *words: str) -> tuple[int, str, str]:
     """Run the command, interrupted where it loads a module; gives its exit code and what it printed."""
+    return run(hatchfarm, PROGRAM.format(handler=handler), module, *words)
+
+
+def run(hatchfarm: Hatchfarm, program: str, *words: str) -> tuple[int, str, str]:
+    """Run a program; gives its exit code and what it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(handler=handler), module, *words],
+        [sys.executable, "-c", program, *words],
         cwd=hatchfarm.folder,
         env=hatchfarm.environ(),
         capture_output=True,
@@ -56,3 +75,7 @@ def test_an_interrupt_that_whoever_started_it_had_ignored_stays_ignored(hatchfar
     path = hatchfarm.write("tiny.toml", duration="1s")
     ended = start(hatchfarm, "signal.SIG_IGN", "simulator.commands.cli", "validate", str(path))
     assert ended == (0, "tiny.toml: right\n", "")
+
+
+def test_an_interrupt_that_python_drops_comes_again(hatchfarm: Hatchfarm) -> None:
+    assert run(hatchfarm, DROPPING) == (128 + signal.SIGINT, "", "hatchfarm: interrupted\n")
