@@ -28,8 +28,8 @@ AGAIN_SECONDS = 2 * STOP_SECONDS
 def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measurement:
     """Measure a subject in a process forked from this one, which has measured nothing.
 
-    `meanwhile` is called a few times a second until it is done. What it raised, or that it ended otherwise than it
-    should, is the measurement's problem.
+    `meanwhile` is called a few times a second until it is done. What it raised, that it ended otherwise than it should,
+    or could not be started, is the measurement's problem.
     """
     receiving, sending = os.pipe()
     sys.stdout.flush()
@@ -41,6 +41,10 @@ def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measu
         if pid == 0:
             os.close(receiving)
             _measure_and_end(subject, sending, mask)
+    except OSError as error:
+        os.close(receiving)
+        os.close(sending)
+        return Measurement(problem=f"no process can be started ({error.strerror})")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(sending)

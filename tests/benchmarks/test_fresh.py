@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def test_a_measurement_without_values_says_why(
 ) -> None:
     assert in_fresh_process(Subject((), measure), lambda: None) == Measurement(problem=problem)
     capfd.readouterr()
+
+
+def test_where_no_process_can_be_started_nothing_is_measured_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", no_fork)
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208 - names alone
+    why = "no process can be started (Resource temporarily unavailable)"
+    assert in_fresh_process(Subject((), fails), lambda: None) == Measurement(problem=why)
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208 - names alone
 
 
 def test_how_long_it_had_no_core_is_part_of_a_measurement() -> None:
