@@ -15,6 +15,8 @@ from tests.checkers.market_days import DAYS
 from tests.core.server_under_test import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.checkers.market_play import Play
 
 
@@ -54,7 +56,7 @@ def test_a_right_server_leaves_each_event_once(day: str) -> None:
 def test_an_event_that_is_missing_or_there_twice_is_found(kind: str, copies: int) -> None:
     play = audited("quiet")
 
-    def changed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def changed(events: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return [event for one in events for event in [one] * (copies if one["type"] == kind else 1)]
 
     readings = play.history.audit_readings
