@@ -11,7 +11,7 @@ from reference_server.http.conversation import Answer
 from reference_server.http.express_lane import LIMITED, READ_BYTES, SWEEP_SECONDS, ExpressLane
 from reference_server.http.glances import answer_heartbeat
 from reference_server.http.lane_clients import Answers
-from reference_server.http.ready_queue import ReadyQueue
+from reference_server.http.ready_queue import WRITE, ReadyQueue
 from reference_server.operations.outcomes import Deferred
 from reference_server.wire.units import SECOND_NS
 from simulator.worlds.virtual.known_heads import KnownHead
@@ -178,6 +178,13 @@ class EventLane(ExpressLane):
         connection.limited = reply.status == LIMITED and bool(connection.address)  # all that is learnt of one proven
         self._patience.rested(connection, now.monotonic_ns)
         return self._renderer.plain(reply, now)
+
+    def _resume(self, connection: Connection) -> int:
+        """Go on with a connection that was postponed, also with one of which something is unsent (`_look_at`)."""
+        if connection.unsent is None:
+            return super()._resume(connection)
+        self._queue.watch(connection, WRITE)
+        return 1
 
     def _look_at(self, connection: Connection, events: int) -> None:
         if self._resolver.full:
