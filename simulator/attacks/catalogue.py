@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 HEX_DIGITS = "0123456789abcdef"
 NONCE_BYTES = 12
-CERTIFICATE_MARGIN_NS = 10 * SECOND_NS
-"""A victim rotates its certificate at a moment of its own; nearer to it than this, the old one may die under way."""
+CERTIFICATE_MARGIN_NS = SECOND_NS
+"""A victim rotates its certificate at a moment of its own; nearer to it than this, the old one may die under way. What
+takes longer is undecided then (`checkers.endings`), so that fleets that rotate every few seconds can be attacked."""
 
 
 class Shot(msgspec.Struct, frozen=True):

@@ -196,11 +196,12 @@ def test_shots_last_until_a_victim_has_beaten(away: dict[str, object]) -> None:
 
 def test_replays_have_certificates_that_last_unless_something_waits_for_their_end() -> None:
     document = of_faults(name="replay.exact")
-    document["server"]["settings"] = {"MACHINE_CERT_TTL_SECONDS": 4}
-    document["fleet"]["certificate_rotation"] = "2s"
+    brief = {"MACHINE_CERT_TTL_SECONDS": 1}
+    document["server"]["settings"] = dict(brief)
+    document["fleet"]["certificate_rotation"] = "900ms"
     keep_certificates(document)
     assert has_lasting_certificates(document)
-    document["server"]["settings"] = {"MACHINE_CERT_TTL_SECONDS": 4}
+    document["server"]["settings"] = dict(brief)
     document["attacks"].append({"name": "certificate.expired", "start": "2s", "duration": "1s", "rate": 1})
     keep_certificates(document)
     assert [one["name"] for one in document["attacks"]] == ["certificate.expired"]

@@ -47,6 +47,13 @@ def test_the_right_server_passes(right: Played) -> None:
     assert right.verified
 
 
+def test_replays_to_machines_that_rotate_every_three_seconds_prove_something_and_accuse_nobody() -> None:
+    rotating = play(1, SCENARIO.replace("[fleet]", '[fleet]\ncertificate_rotation = "3s"'))
+    assert rotating.code == 0, rotating.printed
+    replays = next(one for one in rotating.history.campaigns if one.attack == "replay.exact")
+    assert replays.completed > 5
+
+
 def test_every_honest_heartbeat_is_answered_and_each_machine_beats_in_its_time(right: Played) -> None:
     rows = right.history.rows()
     honest = rows[(rows["campaign"] == HONEST) & (rows["operation"] == Operation.HEARTBEAT)]
