@@ -352,6 +352,23 @@ def test_a_machines_refusal_that_the_trace_gives_no_reason_for_may_be_counted_by
         assert judge_reasons(foreign, answers, {}, after, alone=True).status is status
 
 
+@pytest.mark.parametrize(
+    ("sent_s", "answered_s", "status"),
+    [(0.55, 0.65, Status.PASS), (0.65, None, Status.FAIL), (0.3, 0.5, Status.FAIL), (0.3, None, Status.NOT_APPLICABLE)],
+)
+def test_a_replay_that_a_rotation_may_overtake_may_be_refused_for_its_certificate(
+    sent_s: float, answered_s: float | None, status: Status
+) -> None:
+    """The replay, from 0.6 s on, may come after what replaced its certificate, whichever came first when recorded."""
+    sent_ns, answered_ns = int(sent_s * 1e9), None if answered_s is None else int(answered_s * 1e9)
+    rotation = msgspec.structs.replace(
+        EXCHANGES[REPLAY], operation="certificate", got="accepted", sent_ns=sent_ns, answered_ns=answered_ns
+    )
+    after = counted(**{**RIGHT, "nonce_replayed": 0, "invalid_or_expired_machine_cert": 1})
+    answers = [*played(), Played(200, b"", Answer.ACCEPTED)]
+    assert judge_reasons((*EXCHANGES, rotation), answers, {}, after, alone=True).status is status
+
+
 def test_without_a_refusal_that_has_a_reason_there_is_nothing_to_check() -> None:
     assert judge_reasons(EXCHANGES[:3], played()[:3], {}, {}, alone=True).status is Status.NOT_APPLICABLE
 
