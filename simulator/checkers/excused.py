@@ -16,7 +16,7 @@ from simulator.limits import ANSWER_TIMEOUT_SECONDS, NETWORK_LATENCY_MAX_SECONDS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from simulator.history.records import Fault
+    from simulator.history.records import Fault, Trouble
     from simulator.history.rows import History
 
 PATIENCE_NS = int(ANSWER_TIMEOUT_SECONDS * SECOND_NS)
@@ -138,14 +138,16 @@ class Excused:
 
     def count(self, what: str) -> int:
         """Count the troubles about something that no fault excuses; a second is excused when a part of it is."""
-        troubles = [one for one in self._history.troubles if one.what == what]
+        return sum(self.left_of(one) for one in self._history.troubles if one.what == what)
+
+    def left_of(self, trouble: Trouble) -> int:
+        """Count how often there was a trouble that no fault excuses."""
         excused = sum(
             count
-            for one in troubles
-            for second, count in one.seconds.items()
+            for second, count in trouble.seconds.items()
             if any(
                 start_ns <= (second + 1) * SECOND_NS and second * SECOND_NS <= end_ns
                 for start_ns, end_ns in self._spans
             )
         )
-        return sum(one.count for one in troubles) - excused
+        return trouble.count - excused

@@ -73,6 +73,7 @@ def check_reach(history: History, facts: Facts) -> Verdict:
     if len(due) and not (due["got"] == Answer.ACCEPTED).any():
         over.append(f"none of {plural(len(due), 'heartbeat')} of the honest fleet was accepted")
     causes = _causes(history, honest)
+    blamed = [one for one in causes if faults.left_of(one)]
     if not asked and not scrapes and not lists:
         return Verdict("reach", Status.NOT_APPLICABLE, "The target was asked for nothing.", (), figures)
     if not over:
@@ -83,10 +84,18 @@ def check_reach(history: History, facts: Facts) -> Verdict:
         if hiding := sum(one.kind not in LOSES_NOTHING for one in history.faults):
             summary += f" What {plural(hiding, 'fault')} of the run's own kept from one is not counted."
         return Verdict("reach", Status.PASS, summary, (), figures)
-    findings = tuple(Finding("reach.unanswered", _describe(one), one.first_ns, _evidence(one)) for one in causes)
+    away = bool(kept_away.any()) and not (blamed or missing or scrapes_failed or lists_failed or held_up)
+    findings = kept(map(_finding, blamed or causes))
+    summary = f"{', and '.join(over)}. Why: {_why(blamed, away=away)}."
+    return Verdict("reach", Status.INCONCLUSIVE, summary, findings, figures, len(blamed or causes))
+
+
+def _why(causes: list[Trouble], *, away: bool) -> str:
+    """Return what kept answers away, the run's own faults where it was `away` for them alone; and what to do."""
+    if away:
+        return "the run's own faults kept it away. Have them begin later, or end sooner"
     why = "; ".join(_describe(one) for one in causes[:CAUSES_SHOWN]) or "it answered too slowly"
-    summary = f"{', and '.join(over)}. Why: {why}. Look at what the target did then."
-    return Verdict("reach", Status.INCONCLUSIVE, summary, kept(findings), figures, len(findings))
+    return f"{why}. Look at what the target did then"
 
 
 def _but(missing: int, number: int, noun: str) -> str:
@@ -106,6 +115,10 @@ def _causes(history: History, honest: np.ndarray[Any, Any]) -> list[Trouble]:
             Trouble(name, f"answered HTTP {status}", count, int(same["sent_ns"].min()), int(same["sent_ns"].max()))
         )
     return sorted(causes, key=lambda one: -one.count)
+
+
+def _finding(one: Trouble) -> Finding:
+    return Finding("reach.unanswered", _describe(one), one.first_ns, _evidence(one))
 
 
 def _describe(one: Trouble) -> str:

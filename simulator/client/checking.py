@@ -96,15 +96,18 @@ def _any_samples(text: str) -> Iterator[tuple[str, float]]:
                 yield f"{sample.name}{{{labels}}}" if labels else sample.name, float(sample.value)
 
 
-async def read_metrics(connection: ControlConnection, target: Target) -> dict[str, float]:
-    """Scrape once. Raises LostError, and TargetError for an answer that is not what the contract says."""
+async def read_metrics(connection: ControlConnection, target: Target, *, known: bool = True) -> dict[str, float]:
+    """Scrape once. Raises LostError, and TargetError for an answer that is not what the contract says.
+
+    `known` says that it was found to be a HatchFarm server, so that nobody asks whether it is.
+    """
     answer = await connection.request("GET", "/metrics", owner_headers(target.token), rooted=True)
     if answer.status == UNAUTHORIZED:
         raise TargetError(
             f"{target.url} refuses the owner token: give the right one in HATCHFARM_API_TOKEN or by --token-file"
         )
     if answer.status != OK:
-        raise TargetError(f"{target.url}/metrics answered {_describe(answer)}")
+        raise TargetError(f"{target.url}/metrics answered {_describe(answer, known=known)}")
     if len(answer.body) > METRICS_MAX_BYTES:
         raise MalformedError(f"{target.url}/metrics is longer than {METRICS_MAX_BYTES >> 20} MiB")
     try:
@@ -122,9 +125,9 @@ async def check_target(target: Target) -> dict[str, float]:
             answer = await connection.request("GET", "/health", {}, rooted=True)
             # The published API has no health page: what its metrics page is like then says whether it is one.
             if answer.status != NOT_FOUND and (answer.status != OK or b"healthy" not in answer.body):
-                raise TargetError(f"{target.url}/health answered {_describe(answer)}")
+                raise TargetError(f"{target.url}/health answered {_describe(answer, known=False)}")
             healthy = True
-            baseline = await read_metrics(connection, target)
+            baseline = await read_metrics(connection, target, known=False)
             if answer.status == NOT_FOUND and not baseline:
                 raise TargetError(f"{target.url} has no /health, and its metrics show nothing of a HatchFarm server")
         except LostError as error:
@@ -154,15 +157,15 @@ async def check_target(target: Target) -> dict[str, float]:
     return baseline
 
 
-def _describe(answer: HttpAnswer) -> str:
-    """Return a status for people, with what it says of the target, or where a redirect points to."""
+def _describe(answer: HttpAnswer, *, known: bool) -> str:
+    """Return a status for people, with what it says of a target that is not `known`, or where a redirect points to."""
     if answer.status == TOO_MANY:
         return f"{answer.status}: too many requests from this machine's address"
     found = _LOCATION.search(answer.head)
     to = ""
     if found and REDIRECT <= answer.status < BAD_REQUEST:
         to = f", to {found[1][:LOCATION_SHOWN_MAX].decode('ascii', 'backslashreplace')}"
-    return f"{answer.status}{to}: is this a HatchFarm server?"
+    return f"{answer.status}{to}" if known else f"{answer.status}{to}: is this a HatchFarm server?"
 
 
 async def stale_seconds_of(target: Target) -> float | None:

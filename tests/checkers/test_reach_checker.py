@@ -162,6 +162,21 @@ def test_a_fleet_of_which_nothing_was_ever_accepted_proves_nothing_whatever_a_fa
     assert ("none of 4 heartbeats of the honest fleet was accepted" in verdict.summary) is not bool(accepted)
 
 
+def test_what_the_runs_own_faults_kept_away_is_not_put_to_the_target(story: Story) -> None:
+    story.history.faults.append(Fault("server.kill", 0, 0, 10 * SECOND_NS, 10 * SECOND_NS))
+    for second in range(4):
+        story.heartbeat(0, second, Answer.LOST)
+        story.history.trouble(second * SECOND_NS, "connecting", "Connection refused")
+    story.scrape(30)
+    summary = judged(story).summary
+    assert "Why: the run's own faults kept it away. Have them begin later, or end sooner." in summary
+    assert "Connection refused" not in summary
+    story.heartbeat(0, 30, Answer.LOST)
+    story.history.trouble(30 * SECOND_NS, "heartbeat", "no answer in 10 s")
+    summary = judged(story).summary
+    assert "Why: heartbeat: no answer in 10 s (30.0s). Look at what the target did then." in summary
+
+
 def test_a_fleet_that_was_set_up_and_never_sent_a_heartbeat_proves_nothing(story: Story) -> None:
     """Its server was away when it was to begin, and the run ended before it could."""
     story.register(0, 1)

@@ -78,6 +78,15 @@ async def test_a_wrong_token_is_called_so_by_the_real_server() -> None:
             assert await read_metrics(connection, target)
 
 
+async def test_a_target_that_was_found_to_be_one_is_not_asked_whether_it_is(scripted: ScriptedServer) -> None:
+    """As when a fault of the run's own keeps it from answering a scrape."""
+    scripted.script = [Reaction((answer(503),))]
+    async with sockets_closed_after(), ControlConnection(scripted.target, None) as connection:
+        with pytest.raises(TargetError) as refusal:
+            await read_metrics(connection, scripted.target)
+    assert str(refusal.value) == f"{scripted.target.url}/metrics answered 503"
+
+
 async def test_a_target_tells_its_staleness_threshold() -> None:
     async with serving() as (api, target), sockets_closed_after():
         assert await stale_seconds_of(target) == api.settings.stale_seconds
