@@ -154,6 +154,9 @@ SANDBOXES_MAX_CONCURRENT = 4
 """Attempts that have servers of their own, at the same time: each is two or three more processes on the same cores."""
 SCRIPTS_MAX_CONCURRENT = 64
 """Attempts of scripted attacks under way at once, over all campaigns; more would be load, not attack."""
+SCRIPT_CONNECTIONS_MAX = 12_000
+"""Connections that attempts under way hold at once, over all campaigns: ten attempts of the costliest attack. Live, an
+address has 28,000 ports. In virtual time each is a task; of those a second ends 4,000 when a run is interrupted."""
 BUNDLE_ROWS_MAX = 100_000_000
 """Rows of a stored history that are read again: a day at 1,000 requests a second, and 6 GB in memory."""
 BUNDLE_SHRINK_MAX = 50

@@ -11,7 +11,7 @@ from simulator.attacks import CATALOGUE
 from simulator.attacks.script import ScriptAttack
 from simulator.deployment.command_server import missing_program
 from simulator.deployment.redis_process import PROGRAM
-from simulator.limits import SCRIPTS_MAX_CONCURRENT
+from simulator.limits import SCRIPT_CONNECTIONS_MAX, SCRIPTS_MAX_CONCURRENT
 from simulator.platform.wording import plural
 from simulator.running.doctor import Check
 from simulator.scenario.metrics import MEMORY
@@ -68,13 +68,14 @@ def faults_problem(scenario: Scenario) -> str:
 
 
 def connections_held(scenario: Scenario) -> int:
-    """Count the connections that attacks hold, if all of them are under way at once."""
+    """Count the connections that attacks hold, if as many of them are under way at once as may be."""
     held = 0
     for options in scenario.attacks:
         attack = CATALOGUE[options.name]
         if issubclass(attack, ScriptAttack):
             attempts = math.ceil(options.rate * options.duration_ns / SECOND_NS)
             held += attack.connections * max(1, min(attempts, SCRIPTS_MAX_CONCURRENT))
+    held = min(held, SCRIPT_CONNECTIONS_MAX)
     if any(fault.kind in NETWORK_FAULTS for fault in scenario.faults):
         held += 2 * (held + scenario.fleet.machines)  # both ends of the run's own network
     return held

@@ -13,12 +13,14 @@ import pytest
 from rich.console import Console
 
 from reference_server.wire.units import SECOND_NS
+from simulator.attacks.strain import Connects
 from simulator.commands.cli import app
 from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import HONEST
 from simulator.running.run import RunRequest
 from simulator.running.virtual import not_yet_virtual, play_virtually
 from simulator.scenario.loading import load_scenario, parse_scenario
+from simulator.worlds.players import scripts
 from simulator.worlds.progress import Kind
 from tests.planted_bugs.faults import FAULTS, Edit
 from tests.planted_bugs.faulty_server import planted
@@ -52,6 +54,19 @@ def test_replays_to_machines_that_rotate_every_three_seconds_prove_something_and
     assert rotating.code == 0, rotating.printed
     replays = next(one for one in rotating.history.campaigns if one.attack == "replay.exact")
     assert replays.completed > 5
+
+
+@pytest.mark.parametrize(("most", "held_up"), [(5, True), (100, False)])
+def test_attempts_wait_for_room_among_the_connections_that_others_hold(
+    monkeypatch: pytest.MonkeyPatch, most: int, *, held_up: bool
+) -> None:
+    """Else hundreds of thousands are to be ended one after the other when somebody interrupts a run."""
+    monkeypatch.setattr(scripts, "SCRIPT_CONNECTIONS_MAX", most)
+    monkeypatch.setattr(Connects, "connections", 2)
+    attack = '[[attacks]]\nname = "strain.connects"\nstart = "1s"\nduration = "9s"\nrate = 2\n'
+    (campaign,) = play(1, SCENARIO.split("[[attacks]]")[0] + attack).history.campaigns
+    assert campaign.completed == campaign.attempts - campaign.held_up > 2
+    assert bool(campaign.held_up) is held_up
 
 
 def test_every_honest_heartbeat_is_answered_and_each_machine_beats_in_its_time(right: Played) -> None:

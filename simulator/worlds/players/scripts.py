@@ -34,7 +34,7 @@ from simulator.deployment.server_process import ServerError
 from simulator.deployment.server_watch import SandboxGauges, ServerWatch
 from simulator.history.losses import Loss
 from simulator.history.rows import NEVER_NS, History
-from simulator.limits import SANDBOXES_MAX_CONCURRENT, SCRIPTS_MAX_CONCURRENT
+from simulator.limits import SANDBOXES_MAX_CONCURRENT, SCRIPT_CONNECTIONS_MAX, SCRIPTS_MAX_CONCURRENT
 from simulator.scenario.values import ServerOptions
 from simulator.worlds.harness_failure import leaf_errors
 from simulator.worlds.performing import (
@@ -99,7 +99,8 @@ class ScriptPlayer:
         self._rng = rng
         self._in_sandbox: set[int] = set()
         self._sandbox_limiter = trio.CapacityLimiter(SANDBOXES_MAX_CONCURRENT)
-        self._limiter = trio.CapacityLimiter(SCRIPTS_MAX_CONCURRENT)
+        self._under_way = 0
+        self._held_connections = 0
 
     async def run(self, campaign: Campaign) -> None:
         """Start a campaign's attempts at its rate, and let each play to its end."""
@@ -123,13 +124,18 @@ class ScriptPlayer:
                 if campaign.number in self._in_sandbox:
                     self._progress.attempts_skipped += 1
                     continue
-                try:
-                    self._limiter.acquire_on_behalf_of_nowait((campaign.number, campaign.fired))
-                except trio.WouldBlock:
+                if not self._has_room_for(attack):
                     self._progress.attempts_skipped += 1
                     campaign.held_up += 1
                     continue
+                self._under_way += 1
+                self._held_connections += attack.connections
                 nursery.start_soon(self._attempt, campaign, attack, campaign.fired)
+
+    def _has_room_for(self, attack: ScriptAttack) -> bool:
+        """Return whether another attempt may begin beside those under way."""
+        held = self._held_connections + attack.connections
+        return self._under_way < SCRIPTS_MAX_CONCURRENT and held <= SCRIPT_CONNECTIONS_MAX
 
     async def _attempt(self, campaign: Campaign, attack: ScriptAttack, attempt: int) -> None:
         rng = np.random.default_rng(self._rng.integers(1 << 62))
@@ -147,7 +153,8 @@ class ScriptPlayer:
         finally:
             if (claim := claim_of_end(attack, ended_by)) is not None:
                 self.performing.claim(campaign.number, claim, self.now())
-            self._limiter.release_on_behalf_of((campaign.number, attempt))
+            self._under_way -= 1
+            self._held_connections -= attack.connections
             with trio.CancelScope(shield=True):
                 await performance.close()
 
