@@ -33,7 +33,7 @@ from reference_server.limits import (
     LANE_DECIDED_TOGETHER,
     LINGER_MAX_BYTES,
 )
-from reference_server.operations.outcomes import Deferred
+from reference_server.operations.outcomes import LIMITER_UNAVAILABLE, Deferred
 from reference_server.pipeline.answering import Answerer
 from reference_server.wire.values import succeeded
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 65_536
 SWEEP_SECONDS = 0.25
-LIMITED = int(HTTPStatus.TOO_MANY_REQUESTS)
+LIMITED, UNSURE = int(HTTPStatus.TOO_MANY_REQUESTS), int(HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 class ExpressLane:
@@ -207,7 +207,8 @@ class ExpressLane:
     def _answer_plain(self, connection: Connection, data: bytes, answers: Answers) -> int:
         """Answer the complete, plain heartbeats that the bytes begin with. Return where they end."""
         start, size = 0, len(data)
-        while start < size and len(answers.parts) < LANE_ANSWERS_AT_ONCE:
+        most = 1 if connection.limited else LANE_ANSWERS_AT_ONCE
+        while start < size and len(answers.parts) < most:
             head = plain_head(data, start)
             if head is None or head.end + head.body_bytes > size:
                 break
@@ -267,8 +268,9 @@ class ExpressLane:
         return False
 
     def _learn(self, connection: Connection, reply: Reply, *, proves: bool) -> None:
-        """Note what an answer tells of who got it."""
-        connection.limited = reply.status == LIMITED and bool(connection.address)
+        """Note what an answer tells of who got it. Whom a limiter that is down may have limited waits as those do."""
+        limited = reply.status == LIMITED or (reply.status == UNSURE and reply.body == LIMITER_UNAVAILABLE.body)
+        connection.limited = limited and bool(connection.address)
         if not connection.proven:
             self._admission.answered(connection, proves=proves and succeeded(reply))
 
