@@ -20,6 +20,7 @@ _DOLLAR = "${dollar}"
 _REQUEST_LINE = re.compile(r"([A-Z]+) ([^ \r\n\0]+) HTTP/1\.1")
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([^\r\n\0]*)")
 _REFERENCE = re.compile(r"\$\{([a-z]+(?:\.[a-z0-9-]+)*)(?:~([0-9]{1,9})|\[([0-9]{1,5}):([0-9]{1,5})\])?\}")
+_LENGTH_LINE = re.compile(rb"(\r\ncontent-length: *)([0-9]{1,18})(?=\r\n)", re.IGNORECASE)
 _STATUS_LINE = re.compile(r"HTTP/1\.[01] ([0-9]{3})\b")
 
 
@@ -119,6 +120,21 @@ def to_request(text: str, change: Callable[[str], str]) -> bytes:
     payload = to_bytes(change(body))
     head = head.replace(f": {LENGTH}", f": {len(payload)}", 1)
     return to_bytes(change(head) + end) + payload
+
+
+def with_length_grown(message: bytes, before: bytes) -> bytes:
+    """Return a message whose declared length has grown as its body did since it was `before`, which it covered whole.
+
+    So one that was cut short stays as short of it, and a length within the body's, as of the first of several, stays.
+    """
+    head, end, body = message.partition(b"\r\n\r\n")
+    size = len(before.partition(b"\r\n\r\n")[2])
+
+    def grown(match: re.Match[bytes]) -> bytes:
+        length = int(match[2])
+        return match[1] + b"%0*d" % (len(match[2]), length + len(body) - size) if length >= size else match.group()
+
+    return _LENGTH_LINE.sub(grown, head + b"\r\n").removesuffix(b"\r\n") + end + body if end else message
 
 
 def split_answer(data: bytes) -> tuple[int, tuple[tuple[str, str], ...], bytes]:

@@ -26,6 +26,7 @@ from simulator.traces.messages import (
     to_request,
     to_text,
     unescape,
+    with_length_grown,
 )
 from simulator.traces.principals import OWNER_TOKEN, data_of
 from simulator.traces.redaction import Secrets, near_miss
@@ -138,6 +139,12 @@ class Resigner:
     def rebuild(self, exchange: Exchange) -> bytes:
         """Return a request with the same intent for this target. Raises UnlearnedError."""
         text = self._mapped(self._text_of(exchange), exchange)
+        message = self._resolved(self._renamed(text))
+        if f": {LENGTH}" in text.partition("\r\n\r\n")[0]:
+            return message
+        return with_length_grown(message, self._resolved(text))
+
+    def _resolved(self, text: str) -> bytes:
         return to_request(text, lambda part: resolve(part, self._value))
 
     def _text_of(self, exchange: Exchange) -> str:
@@ -166,11 +173,15 @@ class Resigner:
             text = text.replace(f'"{self._hidden(signature.value)}"', f'"{made}"')
         text = text.replace(f"\r\nHost: {self._header.authority}\r\n", f"\r\nHost: {self._authority}\r\n")
         text = _TIMESTAMP.sub(lambda match: match[1] + shifted(match[2], self.shift_seconds) + match[3], text)
+        return IDENTIFIER.sub(lambda match: self._ids.get(match.group(), match.group()), text)
+
+    def _renamed(self, text: str) -> str:
+        """Put in the new names of owners and agents, which may be longer."""
         text = _OWNER_HEADER.sub(lambda match: match[1] + self._owner(match[2]), text)
         text = _OWNER_FIELD.sub(lambda match: match[1] + self._owner_json(match[2]), text)
         if _AGENT_ROUTE.match(text):
             text = _AGENT_NAME.sub(lambda match: match[1] + self._agent_json(match[2]), text)
-        return IDENTIFIER.sub(lambda match: self._ids.get(match.group(), match.group()), text)
+        return text
 
     def _field(self, part: str, index: int) -> str:
         """Map one field of what a signature is over: an owner, a timestamp in its place, or text with ids."""

@@ -167,6 +167,23 @@ def test_a_length_is_made_right_and_a_text_that_looks_like_one_is_left(wire: Wir
     assert raw.endswith(b'{"owner_id":"ada.5f5f","x":"${length}"}')
 
 
+@pytest.mark.parametrize("redact", [True, False])
+@pytest.mark.parametrize(
+    ("declared", "now"), [("27", "32"), ("29", "34"), ("0029", "0034"), ("99", "104"), ("26", "26"), ("+29", "+29")]
+)
+def test_what_was_cut_short_stays_as_short_of_its_length_though_its_owner_has_a_longer_name(
+    declared: str, now: str, *, redact: bool
+) -> None:
+    """A length within what was sent is that of another request than all of it, and one that is no number stays."""
+    recording = small_recording()
+    body = b'{"owner_id":"ada","name":"a'
+    head = "POST /api/v1/machines/register HTTP/1.1\r\nContent-Length: {}\r\nX-Owner-ID: {}\r\n\r\n"
+    recording.take(head.format(declared, "ada").encode() + body, None, wire=LEAVING)
+    trace = recording.trace(redact=redact)
+    message = resigner(trace, recording).rebuild(trace.exchanges[-1])
+    assert message == head.format(now, "ada.5f5f").encode() + body.replace(b"ada", b"ada.5f5f")
+
+
 def test_verbatim_a_redacted_trace_goes_out_with_its_references_and_a_right_length() -> None:
     trace = small_recording().trace()
     raw = recorded_bytes(trace.exchanges[0])
