@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pytest
 import trio
 
 from reference_server.http.admission import Admission
@@ -13,15 +12,13 @@ from reference_server.pipeline.resolving import Resolver
 from reference_server.wire.values import Request
 from simulator.client.target import parse_target
 from simulator.worlds.virtual.clocks import ServerClock
+from simulator.worlds.virtual.end_stream import EndStream
 from simulator.worlds.virtual.lane import EventLane
 from simulator.worlds.virtual.network import MemoryNetwork, ShortWay
 from simulator.worlds.virtual.scheduling import JumpingClock, run_seeded
 from tests.http.serving import Client
 from tests.http.test_http_deferred_answers import Deferring
 from tests.http.twins import written
-
-if TYPE_CHECKING:
-    import pytest
 
 PORT = 80
 DESCRIPTION = Request("GET", "/openapi.json")
@@ -30,7 +27,10 @@ ARRIVED_SECONDS = 0.01
 """Of virtual time, in which all that is under way arrives, and no store has failed closed."""
 
 
-def test_an_answer_half_sent_goes_on_once_there_is_room_among_deferred_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("leaves", [False, True])
+def test_an_answer_half_sent_goes_on_or_ends_once_there_is_room_among_deferred_ones(
+    monkeypatch: pytest.MonkeyPatch, *, leaves: bool
+) -> None:
     monkeypatch.setattr(resolving, "DEFERRED_MAX", 1)
     clock = JumpingClock()
     network = MemoryNetwork(clock, ShortWay(np.random.default_rng(1)), ShortWay(np.random.default_rng(2)))
@@ -55,11 +55,20 @@ def test_an_answer_half_sent_goes_on_once_there_is_room_among_deferred_ones(monk
             await waiting[1].send(deferring.beat("b"))
             await trio.sleep(ARRIVED_SECONDS)
             assert resolver.full
-            assert await slow.has_begun_an_answer()
+            if leaves:
+                assert isinstance(slow.stream, EndStream)
+                network.break_off(slow.stream)
+                await slow.stream.aclose()
+            else:
+                assert await slow.has_begun_an_answer()
             await trio.sleep(ARRIVED_SECONDS)
             deferring.nonces.gate.set()
             assert [(await one.answer()).status for one in waiting] == [200, 200]
-            assert (await slow.answer()).status == 200
+            if leaves:
+                await trio.sleep(ARRIVED_SECONDS)
+                assert len(lane._patience.connections) == len(waiting)
+            else:
+                assert (await slow.answer()).status == 200
             nursery.cancel_scope.cancel()
 
     run_seeded(play, seed=1, clock=clock)

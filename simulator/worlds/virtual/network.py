@@ -173,9 +173,9 @@ class End:
 
     @property
     def ready(self) -> int:
-        """Return what it is ready for."""
+        """Return what it is ready for: for everything, once it was reset."""
         readable = READ if self._inbox or self.ended or self.reset else 0
-        return readable | (WRITE if self.unread < self.window else 0)
+        return readable | (WRITE if self.unread < self.window or self.reset else 0)
 
     def _look_again(self, events: int) -> None:
         if events := events & self.events & self.ready:
