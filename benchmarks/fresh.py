@@ -37,14 +37,15 @@ def in_fresh_process(subject: Subject, meanwhile: Callable[[], object]) -> Measu
     # What Python does right after a fork loses an interrupt: none comes before there is somebody whom it ends.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(receiving)
+            os.close(sending)
+            return Measurement(problem=f"no process can be started ({error.strerror})")
         if pid == 0:
             os.close(receiving)
             _measure_and_end(subject, sending, mask)
-    except OSError as error:
-        os.close(receiving)
-        os.close(sending)
-        return Measurement(problem=f"no process can be started ({error.strerror})")
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(sending)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -50,7 +49,7 @@ class Server:
             text=True,
             cwd=root,
             env={**os.environ, **ENVIRONMENT, **settings},
-            preexec_fn=_leave_interrupts,  # noqa: PLW1509 - a process that measures has no threads
+            start_new_session=True,  # Ctrl-C at the terminal is for whoever measures it, and ends it then
         )
         self.machines: list[dict[str, Any]] = []
         try:
@@ -104,11 +103,6 @@ class Server:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
-
-
-def _leave_interrupts() -> None:
-    """Leave Ctrl-C, which every process on a terminal gets, to whoever measures this one, and ends it then."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 AServer = TypeVar("AServer", bound=Server)

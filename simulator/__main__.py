@@ -7,24 +7,26 @@ import os
 import signal
 from typing import NoReturn
 
-INTERRUPTED = 130
-"""What shells give as the exit code of a program that SIGINT ended."""
+from simulator.platform.interrupted import INTERRUPTED, SAID
 
 
 def _end(*_: object) -> NoReturn:
     """End at once: nothing has begun. An exception would be dropped here and there while modules load."""
-    os.write(2, b"hatchfarm: interrupted\n")
-    os._exit(INTERRUPTED)
+    try:
+        os.write(2, SAID.encode())
+    finally:
+        os._exit(INTERRUPTED)
 
 
 def main() -> None:
     """Load the command, and run it."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # else whoever started it had it ignored
+    may_end = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else whoever started it had it ignored
+    if may_end:
         signal.signal(signal.SIGINT, _end)
     from simulator.commands.cli import main as hatchfarm  # noqa: PLC0415 - what takes so long
 
-    signal.signal(signal.SIGINT, before)
+    if may_end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     hatchfarm()
 
 

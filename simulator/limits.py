@@ -202,8 +202,10 @@ REPLAY_REST_SECONDS = 20.0
 """A connection that rested longer is opened anew, lest the server close it as the next request leaves."""
 REPLAY_MAX_CONCURRENT = 4000
 """Exchanges under way at once; more than a machine of two cores answers in its patience."""
+POLICIES_SHARED_MAX = 256
+"""Rules of policies that machines have in common; with more owners than that, each has few machines that share them."""
 AUDIT_EVENTS_READ_MAX = 60_000
-"""Audit events read at the end of a run: 6 MB packed, 80 MB while they are judged, and a second or two of hashing."""
+"""Audit events read at the end of a run: 6 MB packed, 80 MB once they are judged, and a second or two of hashing."""
 AUDIT_BYTES_READ_MAX = 128 << 20
 """What those events may take as they come: 2 KB each, several times what one of the contract's has."""
 EVENT_DEPTH_MAX = 16

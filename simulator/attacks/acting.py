@@ -49,7 +49,7 @@ def too_late(context: ScriptContext, takes_ns: int) -> Script[bool]:
     left_ns = context.end_ns - context.now()
     if left_ns >= takes_ns:
         return False
-    message = f"it takes {takes_ns // SECOND_NS} s, and {left_ns // SECOND_NS} s of the run were left"
+    message = f"it takes {-(-takes_ns // SECOND_NS)} s, and {left_ns // SECOND_NS} s of the run were left"
     yield Claim("time", None, message)
     return True
 

@@ -114,7 +114,8 @@ _gathered: WeakKeyDictionary[History, tuple[list[AuditReading], Mapping[str, Own
 def gather(history: History) -> Mapping[str, OwnerAudit]:
     """Put the readings together by owner, in the order in which the owners came.
 
-    Each of half a dozen checkers asks for that, of the same history: lists are unpacked for the first of them.
+    Half a dozen checkers ask for that of the same history. Lists are unpacked for the first of them, and kept as long
+    as the history is: nobody may change what they get. Other readings than those that it was made of are read anew.
     """
     readings, owners = _gathered.get(history, ([], {}))
     if len(readings) != len(history.audit_readings) or any(map(is_not, readings, history.audit_readings)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
@@ -32,15 +31,13 @@ from simulator.commands.state import state_app
 from simulator.commands.target_flags import TargetFlags, aimed
 from simulator.commands.worker import worker
 from simulator.platform.console import make_console
+from simulator.platform.interrupted import INTERRUPTED, SAID
 from simulator.platform.interruptions import ignore_stop_signals, repeat_dropped_interrupts
 from simulator.platform.standard_streams import hold_standard_streams
-from simulator.platform.wording import SHELL_SIGNAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-INTERRUPTED = SHELL_SIGNAL + signal.SIGINT
-"""The exit code of a command that ended by a KeyboardInterrupt."""
 MACHINES = 1000
 """What the doctor looks for where nobody says how many."""
 app = typer.Typer(
@@ -251,14 +248,14 @@ app.command()(verify)
 
 def main() -> None:
     """Run the command. One that is interrupted, and does not say itself what that means, says so in a line."""
-    hold_standard_streams()
-    repeat_dropped_interrupts()
     try:
+        hold_standard_streams()
+        repeat_dropped_interrupts()
         app()
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code != INTERRUPTED:
             raise
-        sys.stderr.write("hatchfarm: interrupted\n")
+        sys.stderr.write(SAID)
         raise SystemExit(INTERRUPTED) from None
     finally:
         ignore_stop_signals()

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from reference_server.wire.timestamps import parse_timestamp
 from reference_server.wire.units import SECOND_NS
+from simulator.limits import POLICIES_SHARED_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,9 +101,9 @@ class PolicyGrant(msgspec.Struct, frozen=True):
         return _plain(self.policy.rules)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=POLICIES_SHARED_MAX)
 def _plain(rules: _Rules) -> dict[str, Any]:
-    """Return rules by name: the same for all machines of an owner, which are thousands."""
+    """Return rules by name: the very same, which nobody may change, for all machines of an owner."""
     plain: dict[str, Any] = msgspec.to_builtins(rules)
     return plain
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 BLOCK_RECORDS = 500
-"""Records packed together: a millisecond's work, and what is written again compresses as well as in the whole."""
+"""Records packed together: a millisecond or two of work for small ones, for which whoever adds the last waits."""
 _LEVEL = 1
 """zlib's quickest: its best takes ten times as long for a tenth less."""
 
@@ -24,8 +24,8 @@ _LEVEL = 1
 class Packed(MutableSequence[Record], Generic[Record]):
     """A list of records of one type, all but the newest of them as compressed JSON.
 
-    Adding at the end and reading in order are cheap. What changes in the middle packs everything again. Records are
-    made anew each time that they are read: they are equal to what was added, and not the same.
+    Adding at the end and reading in order are cheap. Any other change packs everything again. Records are made anew
+    each time that they are read: they are equal to what was added, and not the same.
     """
 
     __slots__ = ("_blocks", "_length", "_list", "_newest")

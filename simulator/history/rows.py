@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import MutableSequence  # noqa: TC003 - `tables.py` reads the hints
-from mmap import mmap
+from itertools import chain
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -286,7 +287,7 @@ class History:
                 )
                 for one in getattr(self, table)
             ]
-            getattr(self, table)[:] = shifted
+            getattr(self, table)[:] = shifted  # in place, for some are no plain lists
 
     @property
     def rests_watched(self) -> bool:
@@ -347,8 +348,9 @@ class History:
 
     def _pack(self) -> None:
         if self._pending:
-            # Mapped memory: the system has it back as soon as the block is copied, and it is a whole number of pages.
-            block = mmap(-1, len(self._pending))
+            # Mapped memory, of a whole number of pages where the block is whole: the system has it back as soon as the
+            # block is copied. Private mappings beside each other are one to the system, which has a bound for them.
+            block = mmap(-1, len(self._pending), MAP_PRIVATE | MAP_ANONYMOUS)
             block[:] = self._pending
             self._blocks.append(np.frombuffer(block, dtype=ROW))
             self._pending.clear()
@@ -371,10 +373,10 @@ class History:
 
     def since(self, number: int) -> NDArray[Any]:
         """Return the rows from a number on, counted from 0. Its cost is theirs, however long the history is."""
-        self._pack()
         wanted = len(self) - number
         found: list[NDArray[Any]] = []
-        for block in reversed(self._blocks):
+        # What is pending stays so: a block for each look would be thousands of small ones.
+        for block in chain([np.frombuffer(bytes(self._pending), dtype=ROW)], reversed(self._blocks)):
             if wanted <= 0:
                 break
             found.append(block[-wanted:] if wanted < len(block) else block)

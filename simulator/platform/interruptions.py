@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AGAIN_SECONDS = 0.01
-"""After how long a dropped interrupt is repeated: whatever dropped it is over by then, and nobody has noticed."""
+"""After how long a dropped interrupt is repeated, and again if that is dropped as well. Nobody notices so little."""
 
 
 class HeldSignal(msgspec.Struct):
@@ -62,14 +62,18 @@ def signals_held(around: HeldSignal | None = None) -> Iterator[HeldSignal]:
 
 
 def repeat_dropped_interrupts() -> None:
-    """Have an interrupt come again that Python drops: what is raised while it imports or collects garbage may be."""
+    """Have an interrupt come again that Python drops: what is raised while it imports or collects garbage may be.
+
+    SIGALRM, the timer of real time and the hook for what is dropped are this process's own from then on.
+    """
+    before = sys.unraisablehook
 
     def again(dropped: sys.UnraisableHookArgs) -> None:
         if isinstance(dropped.exc_value, KeyboardInterrupt):
             # Raised here, it would be dropped as well.
             signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
         else:
-            sys.__unraisablehook__(dropped)
+            before(dropped)
 
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     sys.unraisablehook = again

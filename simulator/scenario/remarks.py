@@ -38,8 +38,9 @@ def _remarks(scenario: Scenario) -> Iterator[tuple[str, str]]:
             yield f"attacks[{number}]", CUT
         needed_ns, left_ns = CATALOGUE[attack.name].needed_ns(settings), end_ns - attack.start_ns
         if needed_ns > left_ns:
-            left = f"{left_ns // SECOND_NS} s of the run are left when it begins"
-            yield f"attacks[{number}]", f"{attack.name} proves nothing: it takes {needed_ns // SECOND_NS} s, and {left}"
+            needed, left = -(-needed_ns // SECOND_NS), left_ns // SECOND_NS
+            why = f"it takes {needed} s, and {left} s of the run are left when it begins"
+            yield f"attacks[{number}]", f"{attack.name} proves nothing: {why}"
     for number, silence in enumerate(fleet.silence):
         if silence.at_ns + silence.duration_ns > end_ns:
             yield f"fleet.silence[{number}]", CUT

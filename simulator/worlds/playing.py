@@ -214,6 +214,7 @@ class Playing:
 
     def head_of(self, link: Link, machine: Machine) -> bytes:
         """Return what a machine's next heartbeat begins with."""
+        # The very text, not an equal one: whose machine registered anew has another id and token as well.
         if link.head_of is not machine.certificate_id:
             link.head_of = machine.certificate_id
             link.head = heartbeat_head(

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import psutil
 import pytest
 
-from benchmarks.processes import Server
+from benchmarks.processes import Server, benchmark_server
 
-INTERRUPTED = """
-import os, signal
-os.kill(os.getpid(), signal.SIGINT)
-print("Listening on http://127.0.0.1:1", flush=True)
-signal.pause()
-"""
 UNREADABLE = "import signal; print('no list of machines', flush=True); signal.pause()"
 
 
-def test_an_interrupt_does_not_end_a_server_that_is_measured() -> None:
-    with Server([sys.executable, "-c", INTERRUPTED], {}, shows_machines=False) as server:
-        assert server.url == "http://127.0.0.1:1"
+def test_an_interrupt_at_the_terminal_is_not_for_a_server_that_is_measured() -> None:
+    before = psutil.Process().children()
+    with benchmark_server("lane", 1):
+        (server,) = (one for one in psutil.Process().children() if one not in before)
+        assert os.getsid(server.pid) != os.getsid(0)  # a terminal interrupts a group of its own session
 
 
 def test_a_server_whose_start_fails_half_way_is_ended() -> None:

@@ -100,6 +100,16 @@ def test_what_was_read_does_not_change_when_more_is_written() -> None:
     assert history.rows()["planned_ns"].tolist() == [1, 4]
 
 
+def test_a_history_that_is_looked_at_all_the_time_is_kept_in_whole_blocks() -> None:
+    """Each is a mapping of its own, of which a process may have some tens of thousands."""
+    history = History()
+    for number in range(5000):
+        history.append(number, 2, 3, bytes(12), 0, 200, 0, 0, 0, 0)
+        assert history.since(number)["planned_ns"].tolist() == [number]
+    assert len(history._blocks) == 1
+    assert history.rows()["planned_ns"].tolist() == [*range(5000)]
+
+
 def test_a_request_costs_no_more_memory_than_is_promised() -> None:
     """Measured, not reckoned: the rows that still wait as tuples are a constant, whatever the length."""
     assert ROW.itemsize <= BYTES_A_REQUEST

@@ -7,6 +7,7 @@ nothing; and a group costs one write and one sync.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from functools import partial
@@ -282,7 +283,10 @@ class StateFiles:
         try:
             self._child = child = self._disk.fork(partial(_write_as_child, self._disk, self._beside(".tmp"), pieces))
         except OSError as error:
-            reason = f"({error.strerror}): allow its user more processes (LimitNPROC=), or free memory"
+            advice = "allow its user more processes (LimitNPROC=), or free memory"
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                advice = "allow it more open files (LimitNOFILE=)"
+            reason = f"({error.strerror}): {advice}"
             raise JournalError(f"no process can be started to write a snapshot {reason}") from None
 
         def wait() -> None:

@@ -44,8 +44,8 @@ COLLECTED_AFTER = 20_000
 """New objects after which Python looks for circles among them: 700 by itself, a share of each heartbeat's cost."""
 STRETCH_BITS = 28
 """Nanoseconds of a stretch of time, as a power of two: 0.27 s, in which few of a fleet have their turn."""
-LOOK_STRETCHES = 64
-"""Stretches after which the memory is looked at again: to ask the system takes as long as a heartbeat."""
+LOOK_EVENTS = 4096
+"""Planned events after which the memory is looked at again: by then a fleet that comes up has a few megabytes more."""
 ROUND_MAX = 64
 """Turns of a round: as many as the express lane decides together."""
 SHOWN_MAX, PLACE_PARTS, LIBRARIES = 5, 3, "site-packages"
@@ -101,7 +101,7 @@ class JumpingClock(trio.abc.Clock):
         """A heap of the stretches that have any."""
         self._pages = HugePages()
         self._look_at = 0
-        """The stretch from which on its memory is looked at again."""
+        """How many events are planned by when its memory is looked at again."""
         self._turn: object = None
         self._rounds: Rounds | None = None
 
@@ -205,10 +205,10 @@ class JumpingClock(trio.abc.Clock):
     def _next_stretch(self) -> list[_Event]:
         """Go on to the next stretch in which there is anything; return its events as a heap."""
         if self._stretches:
-            self._stretch = heapq.heappop(self._stretches)
-            if self._stretch >= self._look_at:
-                self._look_at = self._stretch + LOOK_STRETCHES
+            if self._planned >= self._look_at:
+                self._look_at = self._planned + LOOK_EVENTS
                 self._pages.look()
+            self._stretch = heapq.heappop(self._stretches)
             self._events = self._later.pop(self._stretch)
             self._events.sort()
         return self._events
