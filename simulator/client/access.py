@@ -32,7 +32,7 @@ class TokenError(Exception):
 def check_token(token: str) -> None:
     """Refuse a token that no header can carry as it is. Raises TokenError."""
     if any(not "!" <= character <= "~" for character in token):
-        raise TokenError("--token: a token is of printable ASCII without spaces; is there a line end in it?")
+        raise TokenError("the owner token has a space, a line end or what is no printable ASCII: give it as it is")
 
 
 class Access(msgspec.Struct, frozen=True):

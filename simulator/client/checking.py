@@ -103,9 +103,8 @@ async def read_metrics(connection: ControlConnection, target: Target, *, known: 
     """
     answer = await connection.request("GET", "/metrics", owner_headers(target.token), rooted=True)
     if answer.status == UNAUTHORIZED:
-        raise TargetError(
-            f"{target.url} refuses the owner token: give the right one in HATCHFARM_API_TOKEN or by --token-file"
-        )
+        wrong = "refuses the owner token: give the right one" if target.token else "wants an owner token: give it"
+        raise TargetError(f"{target.url} {wrong} in HATCHFARM_API_TOKEN or by --token-file")
     if answer.status != OK:
         raise TargetError(f"{target.url}/metrics answered {_describe(answer, known=known)}")
     if len(answer.body) > METRICS_MAX_BYTES:

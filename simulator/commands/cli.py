@@ -21,6 +21,7 @@ from simulator.commands.capacity import capacity
 from simulator.commands.compare import compare
 from simulator.commands.failing import USAGE_ERROR, fail
 from simulator.commands.fuzz import fuzz
+from simulator.commands.misspelt import misspelt_variables
 from simulator.commands.options import ProfileOption, complete_scenario
 from simulator.commands.reading import read_scenario
 from simulator.commands.reports import report, verify
@@ -56,6 +57,7 @@ def _show_version(*, wanted: bool) -> None:
 
 @app.callback()
 def hatchfarm(
+    context: typer.Context,
     *,
     version: Annotated[
         bool,
@@ -69,6 +71,9 @@ def hatchfarm(
 
     Every flag has an environment variable: `hatchfarm COMMAND --help` names them.
     """
+    del version  # it is said before
+    for name, meant in misspelt_variables(context.command, os.environ).items():
+        typer.echo(f"warning: {name} is no flag's variable; did you mean {meant}?", err=True)
 
 
 app.command()(run)

@@ -92,6 +92,7 @@ def report(
     from simulator.bundle.rebuilding import rebuild  # noqa: PLC0415 - as above
     from simulator.errors import BundleError  # noqa: PLC0415 - as above
     from simulator.platform.console import make_console  # noqa: PLC0415 - as above
+    from simulator.platform.output_files import OutputError, see_writable  # noqa: PLC0415 - as above
     from simulator.report.files import PAGE  # noqa: PLC0415 - as above
     from simulator.running.terminal import show_written  # noqa: PLC0415
 
@@ -99,6 +100,7 @@ def report(
     made, page_made = True, True
     try:
         folder = find_bundle(results, out)
+        see_writable(to or (folder if compare is None else folder.parent), flag="--to")
         if compare is None:
             written = rebuild(folder, to)
             page, made, page_made = (to or folder) / PAGE, not written.warnings, not written.lacks(PAGE)
@@ -106,7 +108,7 @@ def report(
         else:
             page = _compare(find_bundle(compare, out), folder, to)
             console.print(f"Comparison: {page}", markup=False)
-    except (BundleError, OSError) as error:
+    except (BundleError, OutputError, OSError) as error:
         _fail("report", error)
     if open_it and page_made:
         _open(page)

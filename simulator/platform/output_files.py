@@ -23,10 +23,10 @@ class OutputError(Exception):
     """Results cannot be written where they shall go; the message says where, why and what to do."""
 
 
-def see_writable(folder: Path, *, make: bool = True) -> None:
+def see_writable(folder: Path, *, make: bool = True, flag: str = "--out") -> None:
     """Make a folder, and raise OutputError where a command would end without its result.
 
-    Without `make` it is left to be made when there is something to write.
+    Without `make` it is left to be made when there is something to write. `flag` is the one that names another.
     """
     try:
         if make:
@@ -34,7 +34,7 @@ def see_writable(folder: Path, *, make: bool = True) -> None:
         with TemporaryFile(dir=_nearest(folder)):
             pass
     except OSError as error:
-        raise OutputError(f"results cannot be written to {folder} ({error.strerror}): give another --out") from None
+        raise OutputError(f"results cannot be written to {folder} ({error.strerror}): give another {flag}") from None
 
 
 def see_file_writable(path: Path, flag: str) -> None:

@@ -91,6 +91,6 @@ def target_warnings(target: Target, workers: int, *, over_hosts: bool) -> list[s
     if workers:
         warnings.append(
             f"the target already has {plural(workers, 'worker')}: whatever they do widens what the checkers must "
-            "allow, and when they go stale its alert fires, whatever this run does"
+            "allow, and when they go stale its alert fires, whatever this run does. Start it anew, or judge a fresh one"
         )
     return warnings

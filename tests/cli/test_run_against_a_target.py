@@ -131,7 +131,7 @@ def target(*, own_addresses: bool) -> Target:
             [
                 (
                     "the target already has 7 workers: whatever they do widens what the checkers must allow, and when "
-                    "they go stale its alert fires, whatever this run does"
+                    "they go stale its alert fires, whatever this run does. Start it anew, or judge a fresh one"
                 )
             ],
         ),
