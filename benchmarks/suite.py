@@ -14,7 +14,7 @@ from benchmarks import formats
 from benchmarks.fresh import in_fresh_process
 from benchmarks.measuring import BUSY_SHARE, HELD, MISSED, UNKNOWN, Benchmark, Figure, Measured, Result, measure
 from simulator.platform.machine_facts import MachineFacts, machine_facts
-from simulator.platform.output_files import write_output
+from simulator.platform.output_files import write_outputs
 from simulator.platform.wording import four_digits
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ def run(
         SCHEMA_VERSION, measured_at, margin, machine_facts(), tuple(results), worst([one.exit_code for one in results])
     )
     console.print(conclusion(suite), markup=False)
-    for path, flag, write in outputs.given():
-        write_output(path, write(suite), flag)
+    write_outputs((path, flag, write(suite)) for path, flag, write in outputs.given())
     console.print(f"Figures: {outputs.json}", markup=False)
     return suite.exit_code
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -26,11 +25,9 @@ _ORIGIN = re.compile(r"https?://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]
 SKEW_SECONDS = 90
 """How far a heartbeat's timestamp may be off (contract §4, check 5)."""
 
-MISSPELT_FROM = 0.9
-"""How alike a variable's name must be to a setting's to be that one misspelt, from 0 to 1: one wrong letter in ten.
 
-The environment is full of other programs' names: `SSL_CERT_FILE` is 0.85 of `TLS_CERT_FILE`.
-"""
+MISSPELT_FROM_LETTERS = 6
+"""Of shorter names, such as `HOST`, others are a letter away that mean something else."""
 
 
 class SettingsError(Exception):
@@ -341,11 +338,23 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def misspelt_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return variables that are no settings and yet very nearly called like one that is not set, each with its name."""
-    unset = [setting.variable for setting in SETTINGS if setting.variable not in environ]
-    others = environ.keys() - {setting.variable for setting in SETTINGS}
-    near = {name: difflib.get_close_matches(name, unset, 1, MISSPELT_FROM) for name in sorted(others)}
-    return {name: meant[0] for name, meant in near.items() if meant}
+    """Return variables that are no settings, each with the unset setting that it is one slip of the hand away from."""
+    known = [setting.variable for setting in SETTINGS]
+    unset = [name for name in known if name not in environ and len(name) >= MISSPELT_FROM_LETTERS]
+    meant = {name: [one for one in unset if is_one_slip(name, one)] for name in sorted(environ.keys() - known)}
+    return {name: found[0] for name, found in meant.items() if found}
+
+
+def is_one_slip(name: str, meant: str) -> bool:
+    """Return whether a name differs by a letter that is missing, too many, wrong or changed places with the next.
+
+    Not by its first one: the environment is full of other programs' names, such as `MTLS_KEY_FILE`.
+    """
+    pairs = enumerate(zip(name, meant, strict=False))
+    same = next((at for at, (one, other) in pairs if one != other), min(len(name), len(meant)))
+    wrong, right = name[same:], meant[same:]
+    swapped = right[1::-1] + right[2:]
+    return same > 0 and wrong != right and (wrong[1:] in {right, right[1:]} or wrong in {right[1:], swapped})
 
 
 def _check_shared(settings: Settings) -> None:

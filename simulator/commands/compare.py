@@ -13,7 +13,7 @@ from simulator.commands.failing import fail
 from simulator.commands.options import RESULTS
 from simulator.commands.reports import find_bundle
 from simulator.platform.console import make_console
-from simulator.platform.output_files import OutputError, see_file_writable, write_output
+from simulator.platform.output_files import OutputError, see_file_writable, write_outputs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,8 +133,7 @@ def compare(
     show(comparison, console)
     add_to_summary(console, os.environ, summary_markdown(comparison))
     try:
-        for path, flag, make in outputs:
-            write_output(path, make(comparison), flag)
+        write_outputs((path, flag, make(comparison)) for path, flag, make in outputs)
     except OutputError as error:
         fail("compare", str(error))
     raise typer.Exit(comparison.exit_code)

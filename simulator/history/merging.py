@@ -90,6 +90,7 @@ def merge_histories(parts: Sequence[HistoryPart]) -> History:
     readings by a clock that is not the conductor's.
     """
     merged = History()
+    merged.shown, merged.certificates_shown = [], []  # what is merged at each look need not be packed as well
     rows = np.empty(sum(len(part.history) for part in parts), dtype=ROW)
     at = 0
     for part in parts:

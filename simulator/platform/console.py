@@ -40,7 +40,7 @@ def make_console() -> Console:
     What is no terminal gets lines as long as they are, which end where their text does.
     """
     console = Console(
-        file=steady(sys.stdout), no_color=bool(os.environ.get("NO_COLOR")), highlight=False, soft_wrap=True
+        file=steady(sys.stdout), no_color=bool(os.environ.get("NO_COLOR")), highlight=False, soft_wrap=True, emoji=False
     )
     if not console.is_terminal:
         console.width = PLAIN_COLUMNS

@@ -58,6 +58,18 @@ def write_output(path: Path, data: bytes, flag: str) -> None:
         raise _unwritable(path, flag, error) from None
 
 
+def write_outputs(files: Iterable[tuple[Path, str, bytes]]) -> None:
+    """Write the files that flags name, each of them that can be written; then raise OutputError for the first other."""
+    problems = []
+    for path, flag, data in files:
+        try:
+            write_output(path, data, flag)
+        except OutputError as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
+
+
 def _unwritable(path: Path, flag: str, error: OSError) -> OutputError:
     return OutputError(f"{path} cannot be written ({error.strerror}): give another {flag}")
 

@@ -38,6 +38,6 @@ def test_nothing_is_said_of_what_is_no_flags_and_not_near_one() -> None:
 
 def test_a_command_says_it_in_a_line_and_goes_on(hatchfarm: Hatchfarm) -> None:
     path = hatchfarm.write("tiny.toml", duration="1s")
-    said = hatchfarm.invoke("validate", str(path), env={"HATCHFARM_TARGT": "http://x"})
-    assert said.code == 0
-    assert said.err == "warning: HATCHFARM_TARGT is no flag's variable; did you mean HATCHFARM_TARGET?\n"
+    done = hatchfarm.invoke("validate", str(path), env={"HATCHFARM_TARGT": "http://x"})
+    assert done.code == 0
+    assert done.err == "warning: HATCHFARM_TARGT is no flag's variable; did you mean HATCHFARM_TARGET?\n"
