@@ -54,13 +54,15 @@ def test_doctor_looks_at_the_target_from_flags_or_environment(hatchfarm: Hatchfa
         assert deployment.token not in shown.out
 
 
-@pytest.mark.parametrize("token", [(), ("--token", "wrong")])
+@pytest.mark.parametrize(
+    ("token", "why"), [((), "wants an owner token: give it"), (("--token", "wrong"), "refuses the owner token: give")]
+)
 def test_doctor_exits_with_2_when_the_target_refuses_the_token(
-    hatchfarm: Hatchfarm, deployment: Deployment, token: tuple[str, ...]
+    hatchfarm: Hatchfarm, deployment: Deployment, token: tuple[str, ...], why: str
 ) -> None:
     refused = hatchfarm.invoke("doctor", "--machines", "20", "--target", deployment.url, *token)
     assert refused.code == 2
-    assert f"{deployment.url} refuses the owner token: give the right one in HATCHFARM_API_TOKEN" in refused.out
+    assert f"{deployment.url} {why}" in refused.out
 
 
 def test_doctor_exits_with_2_when_nothing_is_there(hatchfarm: Hatchfarm) -> None:

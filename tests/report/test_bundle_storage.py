@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import zipfile
+from collections.abc import MutableSequence, Sequence
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -46,7 +47,7 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return st.builds(kind, **{name: values_of(of) for name, of in get_type_hints(kind, vars(records)).items()})
     origin, inner = get_origin(kind), get_args(kind)
-    if origin is list:
+    if origin in {list, Sequence, MutableSequence}:
         return st.lists(values_of(inner[0]), max_size=3)
     if origin is tuple:
         return st.lists(values_of(inner[0]), max_size=3).map(tuple)
