@@ -12,6 +12,7 @@ from reference_server.login_settings import LOGIN_SETTINGS, login_problem
 from reference_server.market_settings import MARKET_SETTINGS
 from reference_server.proxy_settings import PROXY_SETTINGS
 from reference_server.setting_rows import Setting, any_text, flag, real, whole, whole_number
+from reference_server.wire.slips import is_one_slip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -343,18 +344,6 @@ def misspelt_settings(environ: Mapping[str, str]) -> dict[str, str]:
     unset = [name for name in known if name not in environ and len(name) >= MISSPELT_FROM_LETTERS]
     meant = {name: [one for one in unset if is_one_slip(name, one)] for name in sorted(environ.keys() - known)}
     return {name: found[0] for name, found in meant.items() if found}
-
-
-def is_one_slip(name: str, meant: str) -> bool:
-    """Return whether a name differs by a letter that is missing, too many, wrong or changed places with the next.
-
-    Not by its first one: the environment is full of other programs' names, such as `MTLS_KEY_FILE`.
-    """
-    pairs = enumerate(zip(name, meant, strict=False))
-    same = next((at for at, (one, other) in pairs if one != other), min(len(name), len(meant)))
-    wrong, right = name[same:], meant[same:]
-    swapped = right[1::-1] + right[2:]
-    return same > 0 and wrong != right and (wrong[1:] in {right, right[1:]} or wrong in {right[1:], swapped})
 
 
 def _check_shared(settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reference_server.settings import SETTINGS, is_one_slip
+from reference_server.wire.slips import is_one_slip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ PREFIX = "HATCHFARM_"
 
 def misspelt_variables(command: Any, environ: Mapping[str, str]) -> dict[str, str]:
     """Return variables that no flag of a command has, each with the unset one of a flag that it is one slip from."""
-    known = {*_variables(command), *(one.variable for one in SETTINGS)}
+    known = {*_variables(command)}
     unset = sorted(known - environ.keys())
     others = sorted(name for name in environ.keys() - known if name.startswith(PREFIX))
     meant = {name: [one for one in unset if is_one_slip(name, one)] for name in others}
