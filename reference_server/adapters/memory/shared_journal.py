@@ -7,6 +7,8 @@ those take too long it is not known whether the step was done, as over a network
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -105,13 +107,17 @@ class SharedStorage:
 
     def trim(self, position: int) -> None:
         """Drop the groups up to a position."""
-        kept = sum(group.position > position for group in self.groups)
-        at = len(self.groups) - kept
+        at = self._after(position)
         del self.groups[:at], self._appended_at[:at]
+
+    def _after(self, position: int) -> int:
+        """Return where the groups after a position begin: they come in the order of theirs."""
+        return bisect_right(self.groups, position, key=attrgetter("position"))
 
     def read(self, place: JournalPosition, own: int = 0) -> ReadResult:
         """Return the next groups after a place."""
-        groups = [group for group in self.groups if group.position > place.position][:SHARED_GROUPS_AT_ONCE]
+        at = self._after(place.position)
+        groups = self.groups[at : at + SHARED_GROUPS_AT_ONCE]
         return ReadResult(groups, self.position, self.fencing_token, self.journal_bytes, len(self.snapshot), own)
 
     def elect(self, instance: str, place: JournalPosition, *, clean: bool) -> Election:
