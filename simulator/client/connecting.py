@@ -87,6 +87,10 @@ class Sockets:
         """Read what waits in a socket."""
         return waiting_bytes(_socket_of(stream).fileno())
 
+    def close(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Close a socket."""
+        _socket_of(stream).close()
+
     def break_off(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Have closing a socket send a reset."""
         _socket_of(stream).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_AT_CLOSE)

@@ -126,14 +126,14 @@ class ControlConnection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.close()
+        self.close()
 
-    async def close(self) -> None:
-        """Close the connection, if it is open; the next request opens another."""
+    def close(self) -> None:
+        """Close the connection, if it is open, without a word; the next request opens another."""
         self._see_rest()
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await trio.aclose_forcefully(stream)
+        if self._stream is not None and self._plain is not None:
+            self._network.close(self._plain)
+        self._stream = self._plain = None
 
     def _see_rest(self) -> bool:
         """Look at what came on a connection at rest; returns whether it may be used again.
@@ -187,7 +187,7 @@ class ControlConnection:
         """Send one whole HTTP/1.1 message and read its answer."""
         if not self._see_rest():
             self._last = b"", 0
-            await self.close()
+            self.close()
         rested, front = self._stream is not None, self._target.front
         started, asked = trio.current_time(), False
         sent_ns = 0 if self._witness is None else self._witness.now()
@@ -206,7 +206,7 @@ class ControlConnection:
                 rested_ns=int((started - self._free_since) * 1e9) if rested and self._free_since else -1,
                 waited_ns=int((trio.current_time() - started) * 1e9),
             )
-            await self.close()
+            self.close()
             unread = not isinstance(error, trio.TooSlowError) and getattr(error, "nothing_came", True)
             if rested and message.startswith((b"GET ", b"HEAD ")) and unread:
                 # Servers close what rests for long, perhaps as we send; to read once more changes nothing. Of what was
@@ -220,10 +220,10 @@ class ControlConnection:
         if self._witness is not None:
             self._witness.saw(message, answer, sent_ns)
         elif answer.surplus:
-            await self.close()
+            self.close()
             raise LostError("no HTTP answer: more than one answer", Loss.GARBAGE)
         if not answer.keep:
-            await self.close()
+            self.close()
         return answer
 
     @staticmethod

@@ -24,5 +24,8 @@ class Network(Protocol):
     def waiting(self, stream: trio.abc.HalfCloseableStream) -> bytes | None:
         """Return what waits on a connection at rest: None for nothing, no bytes when it was closed."""
 
+    def close(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Close a connection, without waiting for anything."""
+
     def break_off(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Have a connection reset when it is closed, whatever is still on its way."""

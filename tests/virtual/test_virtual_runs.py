@@ -202,12 +202,13 @@ def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, pr
 def test_a_run_that_hangs_at_its_end_has_a_verdict_that_says_where(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     path.write_text(SCENARIO, encoding="utf-8")
-    hangs = "self._connections.clear()\n    await trio.sleep_forever()"
-    closing = Edit("simulator.worlds.players.scripts", "_Performance.close", "self._connections.clear()", hangs)
+    closes = "performance.close()"
+    hangs = f"{closes}\n        with trio.CancelScope(shield=True):\n            await trio.sleep_forever()"
+    closing = Edit("simulator.worlds.players.scripts", "ScriptPlayer._attempt", closes, hangs)
     with planted((closing,)):
         result = invoke(app, ["run", str(path), "--virtual", "--no-reports", "--out", str(tmp_path)])
     assert result.exit_code == 3, result.output
-    assert "in close (<_Performance.close with a fault>:" in " ".join(result.output.split())
+    assert "in _attempt (<ScriptPlayer._attempt with a fault>:" in " ".join(result.output.split())
     assert [*tmp_path.glob("small/2*/harness-failure.txt")]
 
 

@@ -71,10 +71,9 @@ class Player:
                     await self._limiter.acquire_on_behalf_of(index)
                     nursery.start_soon(self._play_one, index, waits[index])
         finally:
-            with trio.CancelScope(shield=True):
-                for resting in self._resting.values():
-                    for connection, _ in resting:
-                        await connection.close()
+            for resting in self._resting.values():
+                for connection, _ in resting:
+                    connection.close()
 
     def _set_clock(self) -> None:
         """Start a whole number of seconds after the recorded start, so that every timestamp keeps its form."""
@@ -134,15 +133,14 @@ class Player:
             if trio.current_time() - since < REPLAY_REST_SECONDS:
                 connection = found
             else:
-                await found.close()
+                found.close()
         connection = connection or ControlConnection(self._target, source)
         try:
             answer = await connection.exchange(message)
         except LostError:
             return None
         except BaseException:
-            with trio.CancelScope(shield=True):
-                await connection.close()
+            connection.close()
             raise
         resting.append((connection, trio.current_time()))
         return answer

@@ -81,7 +81,7 @@ class ActPlayer:
             case Sleep():
                 await trio.sleep(step.seconds)
             case Reconnect():
-                await connection.close()
+                connection.close()
             case RenewPolicy():
                 return await self._renew(step)
         return None

@@ -115,9 +115,9 @@ class Auditor:
             for port in (self.target.port, *self.target.others)
         ]
 
-    async def _close(self) -> None:
+    def _close(self) -> None:
         for connection in self._connections:
-            await connection.close()
+            connection.close()
 
     async def watch(self) -> None:
         """Look at one owner's heads after the other, until cancelled."""
@@ -140,7 +140,7 @@ class Auditor:
         """Read whole lists, and the heads of those for which there is no time. Never raises for what a server does."""
         share_seconds = self._duration_seconds * AUDIT_READING_SHARE
         whole_seconds = min(max(AUDIT_READING_MIN_SECONDS, share_seconds), AUDIT_READING_MAX_SECONDS)
-        await self._close()  # an answer may be on its way that nobody waits for any more
+        self._close()  # an answer may be on its way that nobody waits for any more
         self._asked_ns = self._now()
         waiting = self._order()
         wanted = len(waiting)
@@ -151,12 +151,12 @@ class Auditor:
                 if scope.cancelled_caught:
                     if len(waiting) == wanted:
                         self._trouble(f"no whole list within {whole_seconds:g} s")
-                    await self._close()
+                    self._close()
                 for owner_id in waiting:
                     await self._look(owner_id)
         except LostError as error:
             self._trouble(str(error))
-        await self._close()
+        self._close()
 
     def _trouble(self, why: str) -> None:
         self.history.trouble(self._asked_ns, "audit list", why)
@@ -220,7 +220,7 @@ class Auditor:
         if self._bytes > self._bytes_max:
             raise LostError(f"its lists are longer than {self._bytes_max >> 20} MiB")
         while True:
-            await self._take_address()
+            self._take_address()
             sent_ns = self._asked_ns = self._now()
             answer = await self._connection.request("GET", path, owner_headers(self.target.token, owner_id))
             sent_ns = max(sent_ns, self._connection.sent_ns)
@@ -232,11 +232,11 @@ class Auditor:
             self._requests = REQUESTS_PER_ADDRESS
         return _reading(owner_id, sent_ns, self._now(), answer, offset, kind, limit)
 
-    async def _take_address(self) -> None:
+    def _take_address(self) -> None:
         """Go on from another address before the rate limit of this one is near."""
         self._requests += 1
         if self._requests > REQUESTS_PER_ADDRESS:
-            await self._close()
+            self._close()
             self._addresses += 1
             self._connections = self._connect()
             self._requests = 1

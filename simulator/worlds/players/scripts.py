@@ -155,8 +155,7 @@ class ScriptPlayer:
                 self.performing.claim(campaign.number, claim, self.now())
             self._under_way -= 1
             self._held_connections -= attack.connections
-            with trio.CancelScope(shield=True):
-                await performance.close()
+            performance.close()
 
     async def _perform(
         self, campaign: int, performance: _Performance, attack: ScriptAttack, context: ScriptContext
@@ -249,10 +248,10 @@ class _Performance:
         finally:
             script.close()  # so that it notes what it was cut off from
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close every connection."""
         for connection in self._connections.values():
-            await connection.close()
+            connection.close()
         self._connections.clear()
 
     async def _do(self, step: Step) -> Any:
@@ -282,12 +281,12 @@ class _Performance:
             raise ValueError("this attempt has no sandbox")
         match step:
             case BeginFault():
-                await self.close()  # what leads to a process that ends or hangs is of no more use
+                self.close()  # what leads to a process that ends or hangs is of no more use
                 await sandbox.begin_fault(step.kind, step.instance)
             case EndFault():
                 await sandbox.end_fault(step.kind, step.instance)
             case StartOtherInstances():
-                await self.close()
+                self.close()
                 await sandbox.start_other_instances()
             case StepClock():
                 sandbox.step_clock(step.by_ns)
@@ -329,9 +328,8 @@ class _Performance:
                 for index, one in enumerate(step.sends):
                     nursery.start_soon(do_one, index, one)
         finally:
-            with trio.CancelScope(shield=True):  # else the end of the run would leave all but the first one open
-                for connection in connections.values():
-                    await connection.close()
+            for connection in connections.values():
+                connection.close()
         return [outcomes[index] for index in range(len(step.sends))]
 
     async def _send(self, step: Send, connection: ControlConnection) -> Outcome:

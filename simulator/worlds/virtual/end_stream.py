@@ -69,10 +69,14 @@ class EndStream(trio.abc.HalfCloseableStream):
         self.end.shutdown(socket.SHUT_WR)
         await trio.lowlevel.checkpoint()
 
-    async def aclose(self) -> None:
-        """Close it."""
+    def close(self) -> None:
+        """Close it now. Whoever waits for it goes on."""
         self.end.close()
         self._woken.set()
+
+    async def aclose(self) -> None:
+        """Close it."""
+        self.close()
         await trio.lowlevel.checkpoint()
 
     def _fail(self, error: OSError) -> None:

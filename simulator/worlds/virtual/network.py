@@ -319,14 +319,18 @@ class MemoryNetwork:
 
     def waiting(self, stream: trio.abc.HalfCloseableStream) -> bytes | None:
         """Return what waits at rest."""
-        return _end_of(stream).waiting()
+        return _stream_of(stream).end.waiting()
+
+    def close(self, stream: trio.abc.HalfCloseableStream) -> None:
+        """Close its end."""
+        _stream_of(stream).close()
 
     def break_off(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Have closing it reset the connection."""
-        _end_of(stream).resets = True
+        _stream_of(stream).end.resets = True
 
 
-def _end_of(stream: trio.abc.HalfCloseableStream) -> End:
+def _stream_of(stream: trio.abc.HalfCloseableStream) -> EndStream:
     if not isinstance(stream, EndStream):
         raise TypeError(f"{type(stream).__name__} is not of this network")
-    return stream.end
+    return stream
