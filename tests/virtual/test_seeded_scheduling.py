@@ -32,7 +32,6 @@ from simulator.worlds.virtual.scheduling import (
     HangError,
     JumpingClock,
     run_seeded,
-    runnable_tasks,
 )
 from tests.planted_bugs.faults import Edit
 from tests.planted_bugs.faulty_server import plant
@@ -307,58 +306,3 @@ def test_trio_is_as_it_was_afterwards() -> None:
     with pytest.raises(ZeroDivisionError):
         run_seeded(fail, seed=1)
     assert (vars(_run)[SWITCH], vars(_run)[RANDOM]) == before
-
-
-def test_events_come_in_their_order_and_between_deadlines() -> None:
-    """Of two at one moment the first goes first; a task that may run goes on before the next event."""
-    clock, seen = JumpingClock(), list[tuple[str, float]]()
-
-    def see(what: str) -> None:
-        seen.append((what, trio.current_time()))
-
-    async def main() -> None:
-        woken = trio.Event()
-        clock.at(3 * SECOND_NS, see, "c")
-        clock.at(SECOND_NS, see, "a")
-        clock.at(SECOND_NS, woken.set)
-        clock.at(SECOND_NS, see, "b")
-        await woken.wait()
-        see("task")
-        await trio.sleep(1)
-        see("slept")
-        await trio.sleep(1)
-        see("after c")
-
-    run_seeded(main, seed=1, clock=clock)
-    assert seen == [("a", 1), ("task", 1), ("b", 1), ("slept", 2), ("c", 3), ("after c", 3)]
-
-
-def test_an_event_that_fails_ends_the_run() -> None:
-    clock = JumpingClock()
-
-    def fail() -> None:
-        raise ZeroDivisionError
-
-    clock.at(SECOND_NS, fail)
-    with pytest.raises(ZeroDivisionError):
-        run_seeded(trio.sleep_forever, seed=1, clock=clock)
-
-
-def test_the_clock_is_asked_only_while_no_task_can_run_and_sees_when_one_can() -> None:
-    """Trio's queue of those that may run is a private part: this fails first where it changes."""
-    clock, seen = JumpingClock(), list[int]()
-
-    def look() -> None:
-        seen.append(len(runnable_tasks()))
-        woken.set()
-        seen.append(len(runnable_tasks()))
-
-    async def main() -> None:
-        clock.at(SECOND_NS, look)
-        await woken.wait()
-
-    woken = trio.Event()
-    run_seeded(main, seed=1, clock=clock)
-    assert seen == [0, 1]
-    source = inspect.getsource(_run.unrolled_run)
-    assert "timeout = runner.clock.deadline_to_sleep_time(deadline)" in source

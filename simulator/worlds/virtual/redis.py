@@ -11,8 +11,9 @@ from reference_server.adapters.memory.nonces import FallbackNonces, MemoryNonces
 from reference_server.adapters.memory.shared_journal import MemorySharedJournal, SharedStorage
 from reference_server.limits import REDIS_ATTEMPT_SECONDS
 from reference_server.ports import SharedDown
-from reference_server.wire.units import MICROSECOND_NS, MILLISECOND_NS, SECOND_NS
+from reference_server.wire.units import MICROSECOND_NS, MILLISECOND_NS
 from simulator.limits import REDIS_UNSYNCED_SECONDS
+from simulator.worlds.virtual.clocks import VirtualClock
 from simulator.worlds.virtual.moments import BUSY_MOMENTS, BUSY_SECONDS, BUSY_SHARE, Moments
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.ports import Clock, Entropy, SharedBounds
     from reference_server.settings import Settings
+    from simulator.worlds.virtual.scheduling import JumpingClock
 
 ADDRESS = "127.0.0.1:6379"
 """Where instances are told that it is. Nobody connects there."""
@@ -40,8 +42,9 @@ class VirtualRedis:
     It may be down, and keep what it has, or all but the last; hang, and answer nothing until it goes on; forget all.
     """
 
-    def __init__(self, clock: Clock, rng: np.random.Generator) -> None:
-        self._clock = clock
+    def __init__(self, clock: JumpingClock, rng: np.random.Generator) -> None:
+        self._clock = VirtualClock(clock)
+        self.wait = clock.wait
         self.moments = Moments()
         self.rng = rng
         self.most_ns = MOST_NS[int(rng.integers(len(MOST_NS)))]
@@ -171,7 +174,7 @@ class RedisClient:
                 self._moments.come()
             self._leased = leased
             slow = rng.random() < SLOW_SHARE
-            await trio.sleep(int(rng.integers(LEAST_NS, SLOW_NS if slow else self._redis.most_ns)) / SECOND_NS)
+            await self._redis.wait(int(rng.integers(LEAST_NS, SLOW_NS if slow else self._redis.most_ns)))
             await self._hang()
         if self._cut_off:
             raise SharedDown("this process has ended")

@@ -75,7 +75,7 @@ class VirtualWorld:
         self._environ = {**environ, "HATCHFARM_API_TOKEN": token}
         harness = VirtualClock(self.clock)
         self._ports = count(PORT)
-        self.redis = VirtualRedis(harness, np.random.default_rng(streams[REDIS])) if redis else None
+        self.redis = VirtualRedis(self.clock, np.random.default_rng(streams[REDIS])) if redis else None
         settings = {"REDIS_ADDR": ADDRESS} if redis else {}
         if instances > 1:
             settings |= {"HATCHFARM_SHARED_STATE": "redis", "MACHINE_CERT_SIGNING_KEY_FILE": SIGNING_KEY}
@@ -123,7 +123,7 @@ class VirtualWorld:
 
     def make_redis(self, *numbers: int) -> VirtualRedis:
         """Make a Redis that is no other's; the numbers say what it draws."""
-        return VirtualRedis(VirtualClock(self.clock), np.random.default_rng((self._seed, REDIS, *numbers)))
+        return VirtualRedis(self.clock, np.random.default_rng((self._seed, REDIS, *numbers)))
 
     def make_server(self, environ: Mapping[str, str], **what: Any) -> VirtualServer:
         """Make a server with this environment, at a port of its own; `what` goes to it. Raises SettingsError."""
