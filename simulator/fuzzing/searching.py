@@ -20,7 +20,7 @@ from simulator.fuzzing.drawing import Drawing
 from simulator.fuzzing.playing import Failure, Played, UnplayableError, play_text
 from simulator.fuzzing.shrinking import shrink
 from simulator.limits import FUZZ_ROUND_SEEDS, FUZZ_UNDECIDED_MAX, SHRINK_TRIES_MAX
-from simulator.platform.interruptions import ignore_stop_signals
+from simulator.platform.interruptions import ignore_blocked_signals, stop_signals_blocked
 from simulator.scenario.loading import ScenarioError
 
 if TYPE_CHECKING:
@@ -87,9 +87,14 @@ def players(jobs: int) -> Iterator[Play]:
         yield lambda texts: map(play_text, texts)
         return
     # A signal ends a run that is under way, which says so; between runs it is for this process to act on.
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), ignore_stop_signals)
+    pool = ProcessPoolExecutor(jobs, get_context("spawn"), ignore_blocked_signals)
+
+    def play(texts: Iterable[str]) -> Iterator[Played]:
+        with stop_signals_blocked():  # it starts the processes, which take a while to load
+            return pool.map(play_text, texts)
+
     try:
-        yield lambda texts: pool.map(play_text, texts)
+        yield play
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -83,3 +83,23 @@ def ignore_stop_signals() -> None:
     """Ignore the signals that would change the exit code: everything is done, and a process takes a while to end."""
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    """Have the signals that end a command wait: a process that is started meanwhile begins with them blocked.
+
+    It loads without being ended by them, until it calls `ignore_blocked_signals`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_blocked_signals() -> None:
+    """Ignore the signals that were blocked when this process began, also those that came since."""
+    blocked = stop_signals()
+    ignore_stop_signals()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)

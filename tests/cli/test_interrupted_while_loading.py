@@ -43,6 +43,16 @@ cli.app = app
 cli.main()
 """
 
+LOADED_BY_PLAYERS = """
+import os, signal
+from simulator.__main__ import main
+
+if __name__ == "__main__":
+    main()
+else:  # a process that plays loads what started it
+    os.killpg(0, signal.SIGINT)
+"""
+
 
 def start(hatchfarm: Hatchfarm, handler: str, module: str, *words: str) -> tuple[int, str, str]:
     """Run the command, interrupted where it loads a module; gives its exit code and what it printed."""
@@ -50,15 +60,18 @@ def start(hatchfarm: Hatchfarm, handler: str, module: str, *words: str) -> tuple
 
 
 def run(hatchfarm: Hatchfarm, program: str, *words: str) -> tuple[int, str, str]:
-    """Run a program; gives its exit code and what it printed."""
+    """Run a program in a process group of its own; gives its exit code and what it printed."""
+    path = hatchfarm.folder / "program.py"
+    path.write_text(program, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", program, *words],
+        [sys.executable, str(path), *words],
         cwd=hatchfarm.folder,
         env=hatchfarm.environ(),
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
         check=False,
+        start_new_session=True,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -79,3 +92,10 @@ def test_an_interrupt_that_whoever_started_it_had_ignored_stays_ignored(hatchfar
 
 def test_an_interrupt_that_python_drops_comes_again(hatchfarm: Hatchfarm) -> None:
     assert run(hatchfarm, DROPPING) == (128 + signal.SIGINT, "", "hatchfarm: interrupted\n")
+
+
+def test_an_interrupt_while_processes_load_that_play_ends_a_search(hatchfarm: Hatchfarm) -> None:
+    """Ctrl-C is for each process of its group: those that play leave it to the one that searches."""
+    code, printed, errors = run(hatchfarm, LOADED_BY_PLAYERS, "fuzz", "--jobs", "2", "--seeds", "1..200")
+    assert (code, errors) == (3, "")
+    assert printed.splitlines()[1].startswith("INTERRUPTED ")
