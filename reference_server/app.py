@@ -236,7 +236,7 @@ def serve(
     until_stdin_closes: bool = False,
     clock_ahead: Path | None = None,
 ) -> int:
-    """Run the server until SIGINT or SIGTERM; `hatchfarm serve` is this. Returns the exit code.
+    """Run the server until SIGINT, SIGTERM or SIGHUP; `hatchfarm serve` is this. Returns the exit code.
 
     With `until_stdin_closes` the end of standard input stops it too, so that it cannot outlive whoever started it.
     `clock_ahead` is a file that steps its clock (`SteppedClock`).

@@ -120,8 +120,9 @@ def _be_child(work: Work, parent: int, tells: int, inherited: int | None) -> NoR
 
     try:
         gc.disable()  # a collection would touch, and so copy, all of it
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has SIGHUP be
+                signal.signal(number, signal.SIG_DFL)
         nothing = os.open(os.devnull, os.O_RDWR)
         for standard in range(_STANDARD_FILES):
             os.dup2(nothing, standard)

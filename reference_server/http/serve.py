@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from reference_server.operations.api import Api
     from reference_server.ports import Clock, Entropy
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 async def serve_until(
     api: Api,
@@ -123,6 +121,12 @@ def _url(scheme: str, listener: stdlib_socket.socket) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a server. A hang-up that whoever started it had ignored (nohup) stays ignored."""
+    always = (signal.SIGINT, signal.SIGTERM)
+    return always if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*always, signal.SIGHUP)
+
+
 async def _until_stopped(signals: AsyncIterator[int], *, until_stdin_closes: bool) -> None:
     """Wait for a stop signal, or for the end of standard input."""
     async with trio.open_nursery() as nursery:
@@ -148,8 +152,8 @@ async def serve_until_signal(
     connections_max: int = CONNECTIONS_MAX,
     until_stdin_closes: bool = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, and say on standard output where."""
-    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+    """Serve until one of `stop_signals` comes, and say on standard output where."""
+    with trio.open_signal_receiver(*stop_signals()) as signals:
         stop = partial(_until_stopped, signals, until_stdin_closes=until_stdin_closes)
         async with trio.open_nursery() as nursery:
             serve = partial(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from reference_server.http.serve import stop_signals
+
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
@@ -68,19 +70,30 @@ def test_a_server_that_cannot_listen_tells_of_no_token_that_is_gone_by_then(hatc
     assert error.startswith("hatchfarm serve: cannot listen on 192.0.2.1:0 (")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_without_a_token_one_is_made_and_left_in_a_file_where_there_is_no_terminal(
-    serving: Serving, tmp_path: Path
+    serving: Serving, tmp_path: Path, number: signal.Signals
 ) -> None:
     with serving({"HATCHFARM_API_TOKEN": "", "XDG_RUNTIME_DIR": str(tmp_path)}) as (process, _):
         (left,) = tmp_path.glob("hatchfarm-owner-token-*")
         token = left.read_text().strip()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         _, err = process.communicate(timeout=WAIT_SECONDS)
     assert process.returncode == 0
+    assert not left.exists()
     assert re.fullmatch("[0-9a-f]{48}", token)
     assert f"Owner token of this run: in {left}, " in err
     assert token not in err
     assert "HATCHFARM_API_TOKEN is not set" in err
+
+
+def test_a_hang_up_that_whoever_started_it_had_ignored_ends_no_server() -> None:
+    assert signal.SIGHUP in stop_signals()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert stop_signals() == (signal.SIGINT, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_client_that_left_before_its_answer_holds_up_no_shutdown(

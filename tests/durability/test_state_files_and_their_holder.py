@@ -286,6 +286,21 @@ def test_a_child_that_stopped_is_ended_too() -> None:
     )
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_child_takes_no_signal_as_its_parent_does(number: signal.Signals) -> None:
+    """What the server does by one is to stop in order, which is not for a child to do."""
+
+    def signal_itself() -> bool:
+        os.kill(os.getpid(), number)
+        return True
+
+    before = signal.signal(number, lambda *_: None)
+    try:
+        assert fork(work(signal_itself))() == f"exit code -{number}"
+    finally:
+        signal.signal(number, before)
+
+
 def test_a_child_that_gets_on_is_waited_for_however_long_it_takes() -> None:
     """It tells far more than fits into a pipe that nobody reads yet, and then more."""
     wait = fork(lambda parent_lives: all(parent_lives() for _ in range(70_000)), silence_seconds=30)
