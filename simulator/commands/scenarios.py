@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -108,7 +107,7 @@ def init(
     except OSError as error:
         fail("init", f"{path} cannot be written ({error.strerror})")
     typer.echo(f"{path} is a scenario to change, and {schema} lets your editor check it.")
-    program = shlex.quote(this_program())
+    program = this_program()
     typer.echo(f"Check it with: {program} validate {path}\nRun it with: {program} run {path}")
 
 

@@ -123,7 +123,7 @@ def exit_code_of(state: Search) -> int:
 def show_end(
     console: Console, state: Search, files: Sequence[Path], again: str = "--virtual", program: str = NAME
 ) -> None:
-    """Print what came of a search; its scenario is played again by `program`, as it was called, with flags `again`."""
+    """Print what came of a search; `program`, as a shell reads it, plays its scenario again, with flags `again`."""
     states = plural(len(state.coverage.states), "state")
     counts = f"{plural(state.played, 'scenario')}, {plural(state.requests, 'request')}, {states}"
     found = state.found
@@ -148,7 +148,7 @@ def show_end(
     console.print(counts)
     _show_undecided(console, state)
     if files:
-        console.print(f"Reproduce with: {shlex.join([program, 'run', str(files[0])])} {again}", markup=False)
+        console.print(f"Reproduce with: {program} run {shlex.quote(str(files[0]))} {again}", markup=False)
 
 
 def _show_undecided(console: Console, state: Search) -> None:

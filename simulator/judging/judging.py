@@ -117,11 +117,11 @@ def _at_the_end(one: Verdict, ended: EndedEarly | None) -> Verdict:
 
 
 def _command(record: RunRecord) -> str:
-    command = [record.program, "run", record.scenario_file, "--seed", str(record.seed)]
+    command = ["run", record.scenario_file, "--seed", str(record.seed)]
     command += record.options
     if record.given_target:
         command += ["--target", record.target]  # as it was understood: without a password that the URL may hold
     if record.profile is not profile_of(None, given_target=record.given_target):
         command += ["--profile", record.profile]
-    named = shlex.join(command)
+    named = f"{record.program} {shlex.join(command)}"
     return f"{named} < scenario.toml" if record.scenario_file == STANDARD_INPUT else named

@@ -78,7 +78,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     changes: tuple[Change, ...] = ()
     """What flags and variables put in place of the scenario's values, without what may be secret."""
     program: str = NAME
-    """How the program was called, for the line that reproduces the run."""
+    """How the program was called, as a shell reads it, for the line that reproduces the run."""
 
 
 def write_record(record: RunRecord, folder: Path) -> None:

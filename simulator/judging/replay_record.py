@@ -68,7 +68,7 @@ class ReplayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Of the replay's own server, if it ended by itself."""
     profile: Profile = Profile.HARDENED
     program: str = NAME
-    """How the program was called, for the line that reproduces the replay."""
+    """How the program was called, as a shell reads it, for the line that reproduces the replay."""
 
 
 def numbers(metrics: dict[str, float]) -> dict[str, float]:
@@ -98,7 +98,7 @@ def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
     checkers = judged.checkers
     # That the replay kept its own times proves nothing of the target.
     status = worst([one.status for one in checkers if one.name != TIMING or one.status.is_problem])
-    command = [record.program, "replay", record.trace_file, *(["--verbatim"] if record.verbatim else [])]
+    command = ["replay", record.trace_file, *(["--verbatim"] if record.verbatim else [])]
     command += [part for name in record.only for part in ("--only", name)]
     if record.given_target:
         command += ["--target", record.target]
@@ -127,7 +127,7 @@ def judge_replay(trace: Trace, record: ReplayRecord) -> RunVerdict:
         },
         latency_s={},
         warnings=list(record.warnings),
-        reproduce=shlex.join(command),
+        reproduce=f"{record.program} {shlex.join(command)}",
         profile=record.profile,
         advisories=judged.advisories,
     )

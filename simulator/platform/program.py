@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 NAME = "hatchfarm"
+AS_MODULE = ["-m", "simulator"]
 
 
 def name_in_shell(called: str, path: str | None = None) -> str:
     """Return how a shell finds what was `called`: by its bare name where that is on the `path`, else as it was typed.
 
-    Whatever is not called as this program is, as a test or `python -m`, says nothing: the bare name stands for it.
+    Whatever is not called as this program is, as a test, says nothing: the bare name stands for it.
     """
     if called == NAME or Path(called).name != NAME:
         return NAME
@@ -23,10 +24,12 @@ def name_in_shell(called: str, path: str | None = None) -> str:
 
 
 def this_program() -> str:
-    """Return by which name this process was called."""
-    return name_in_shell(sys.argv[0])
+    """Return how this process was called, as a shell reads it: by its name, or like `python -m simulator`."""
+    arguments = len(sys.argv) - 1
+    before_them = sys.orig_argv[: len(sys.orig_argv) - arguments]
+    return shlex.join(before_them) if before_them[-2:] == AS_MODULE else shlex.quote(name_in_shell(sys.argv[0]))
 
 
 def as_called(text: str) -> str:
     """Return a message in which the commands that it names are this program's as it was called."""
-    return text.replace(f"`{NAME} ", f"`{shlex.quote(this_program())} ")
+    return text.replace(f"`{NAME} ", f"`{this_program()} ")

@@ -89,7 +89,7 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     aim: Aim = Aim()
     """What is said of the target."""
     program: str = NAME
-    """How the program was called."""
+    """How the program was called, as a shell reads it."""
 
 
 class _ReplayState(msgspec.Struct):

@@ -124,7 +124,7 @@ class RunRequest(msgspec.Struct, frozen=True):
     held: HeldSignal | None = None
     """What is known of signals by whoever holds them around this run, too; None when nobody does."""
     program: str = NAME
-    """How the program was called."""
+    """How the program was called, as a shell reads it."""
 
 
 def execute(

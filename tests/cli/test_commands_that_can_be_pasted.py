@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from simulator.platform.program import name_in_shell
+from simulator.platform.program import name_in_shell, this_program
+from tests.support.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +50,22 @@ def test_what_is_not_called_so_says_nothing(called: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("words", "arguments", "called"),
+    [
+        (("a venv/python", "-X", "dev", "-m", "simulator"), ("run", "-"), "'a venv/python' -X dev -m simulator"),
+        (("python", "/bin/other.py"), ("-m", "simulator"), "hatchfarm"),
+        (("python", "-m", "pytest"), (), "hatchfarm"),
+    ],
+)
+def test_one_that_was_called_as_a_module_is_said_as_it_was_typed(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], arguments: tuple[str, ...], called: str
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", [*words, *arguments])
+    monkeypatch.setattr(sys, "argv", ["/site-packages/simulator/__main__.py", *arguments])
+    assert this_program() == called
+
+
+@pytest.mark.parametrize(
     ("arguments", "shown"),
     [
         (("init", "farm"), "Run it with: '{}' run farm.toml"),
@@ -73,3 +92,14 @@ def test_the_line_that_reproduces_a_run_can_be_pasted(
     expected = f"'{program}' run tiny.toml --seed 9 --virtual"
     assert done.lines[-1] == f"Reproduce with: {expected}"
     assert hatchfarm.verdict()["reproduce"] == expected
+
+
+def test_the_line_that_reproduces_a_run_of_the_module_can_be_pasted(hatchfarm: Hatchfarm) -> None:
+    path = hatchfarm.write("tiny.toml", duration="1s")
+    command = [sys.executable, "-m", "simulator", "run", path.name, "--virtual", "--no-reports"]
+    done = subprocess.run(
+        command, cwd=hatchfarm.folder, env=hatchfarm.environ(), capture_output=True, text=True, check=False,
+        timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+    again = shlex.join([sys.executable, "-m", "simulator", "run", path.name, "--seed", "9", "--virtual"])
+    assert done.stdout.splitlines()[-1] == f"Reproduce with: {again}"
