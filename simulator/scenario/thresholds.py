@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 import sys
+from math import inf
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -121,6 +122,28 @@ class Threshold(msgspec.Struct, frozen=True):
     def holds(self, value: float) -> bool:
         """Compare a measured value."""
         return _OPERATORS[self.comparison](value, self.bound)
+
+    def may_hold_later(self, value: float) -> bool:
+        """Return whether it may hold of a whole run though it does not of a part of it, which measured this value.
+
+        Counts and the most of a run only grow, the least only falls, and no share is all or nothing again; what else
+        there is may turn either way.
+        """
+        low, high = -inf, inf  # what may come is between them
+        if self.aggregate in {"count", "max"}:
+            low = value
+        elif self.aggregate == "min":
+            high = value
+        elif self.aggregate == "rate" and is_share(self.metric):
+            low, high = 0, 1
+        match self.comparison:
+            case "==":
+                return low < self.bound < high
+            case "<" | "<=":
+                return low < self.bound
+            case ">" | ">=":
+                return self.bound < high
+        return True
 
     def checks_nothing(self) -> bool:
         """Return whether it holds for every value there can be: none is negative or endless, shares are 1 at most."""

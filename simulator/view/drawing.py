@@ -9,13 +9,14 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.verdict import Status
 from simulator.report.text import printed
 from simulator.view.wording import (
     FAILS,
     HOLDS,
     LATER,
+    NOT_NOW,
     PLAYING,
+    UNKNOWN,
     attack_texts,
     happening_text,
     held_up_text,
@@ -43,7 +44,7 @@ SPARK_MIN_COLUMNS = 12
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 BAR, ASCII_BAR = ("█", "░"), ("#", ".")
 """What has passed of a run, and what has not."""
-COLOURS = {Status.PASS: "green", Status.FAIL: "red bold", Status.INCONCLUSIVE: "yellow"}
+WORD_COLOURS = {HOLDS: "green", NOT_NOW: "yellow", FAILS: "red bold", UNKNOWN: "yellow", LATER: "dim"}
 HAPPENING_COLOURS = {Kind.FAULT: "magenta", Kind.ALERT: "yellow", Kind.ATTACK: "cyan"}
 """In the order in which they are shown where not all can be."""
 NOW_MAX = 6
@@ -181,11 +182,11 @@ def _thresholds(state: ViewState, width: int, room: int) -> list[Text]:
 
 def _urgency(one: ThresholdNow) -> int:
     word = threshold_word(one)
-    return {FAILS: 0, HOLDS: 2, LATER: 3}.get(word, 1)
+    return {FAILS: 0, NOT_NOW: 1, UNKNOWN: 2, HOLDS: 3, LATER: 4}[word]
 
 
 def _threshold(one: ThresholdNow, columns: int, width: int) -> list[Text]:
-    colour = "dim" if one.status is None else COLOURS.get(one.status, "")
+    colour = WORD_COLOURS[threshold_word(one)]
     word = threshold_word(one).ljust(WORD_COLUMNS)
     name, measured = f"{one.metric}: {one.expression}", _shown(one.measured)
     if WORD_COLUMNS + columns + len(MARGIN) + len(measured) <= width:

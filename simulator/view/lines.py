@@ -9,6 +9,7 @@ from simulator.report.text import printed
 from simulator.view.wording import (
     FAILS,
     HOLDS,
+    NOT_NOW,
     PLAYING,
     attack_texts,
     happening_text,
@@ -58,12 +59,17 @@ def _parts(state: ViewState) -> Iterator[str]:
     if state.under_way:
         yield f"now {', '.join(map(happening_text, state.under_way))}"
     words = [threshold_word(one) for one in state.thresholds]
-    if HOLDS in words or FAILS in words:
-        failing = [
-            f"{one.metric}: {one.expression} (measured {printed(one.measured)})"
-            for one, word in zip(state.thresholds, words, strict=True)
-            if word == FAILS
-        ]
-        yield f"thresholds {words.count(HOLDS)} hold" + (
-            f", {len(failing)} fail: {'; '.join(failing)}" if failing else ""
-        )
+    if {HOLDS, NOT_NOW, FAILS}.intersection(words):
+        missed = [*_missed(state, NOT_NOW, "not now"), *_missed(state, FAILS, "fail")]
+        yield ", ".join((f"thresholds {words.count(HOLDS)} hold", *missed))
+
+
+def _missed(state: ViewState, word: str, verb: str) -> Iterator[str]:
+    """Yield the thresholds that stand so, with what was measured; nothing where none does."""
+    missed = [
+        f"{one.metric}: {one.expression} (measured {printed(one.measured)})"
+        for one in state.thresholds
+        if threshold_word(one) == word
+    ]
+    if missed:
+        yield f"{len(missed)} {verb}: {'; '.join(missed)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from simulator.checkers.verdict import Status
 from simulator.contract.answers import operation_name
 from simulator.judging.so_far import judge_so_far
 from simulator.limits import THRESHOLD_LOOK_MAX_SECONDS
-from simulator.scenario.thresholds import KNOWN_AT_ONCE
+from simulator.scenario.thresholds import KNOWN_AT_ONCE, parse_threshold
 from simulator.view.state import ThresholdNow, ViewState
 
 if TYPE_CHECKING:
@@ -87,7 +88,11 @@ class Thresholds:
     @staticmethod
     def _threshold_now(one: ThresholdNow, verdict: Verdict) -> ThresholdNow:
         measured = "" if verdict.status is Status.INCONCLUSIVE else verdict.summary
-        return ThresholdNow(one.metric, one.expression, verdict.status, measured, verdict.figures.get("value"))
+        value = verdict.figures.get("value")
+        may_hold = verdict.status is Status.FAIL and parse_threshold(one.metric, one.expression).may_hold_later(
+            inf if value is None else value  # what no figure can say
+        )
+        return ThresholdNow(one.metric, one.expression, verdict.status, measured, value, may_hold)
 
 
 class Sampling:

@@ -14,7 +14,8 @@ from simulator.worlds.progress import Happening, Phase  # noqa: TC001 - as above
 class ThresholdNow(msgspec.Struct, frozen=True):
     """How a threshold stands: `status` is None where it is known at the end alone, or nothing came back yet.
 
-    `measured` is for people, `value` in the metric's own unit; None where there is none.
+    `measured` is for people, `value` in the metric's own unit; None where there is none. `may_hold_later` is for one
+    that does not hold now.
     """
 
     metric: str
@@ -22,6 +23,7 @@ class ThresholdNow(msgspec.Struct, frozen=True):
     status: Status | None = None
     measured: str = ""
     value: float | None = None
+    may_hold_later: bool = False
 
 
 class ViewState(msgspec.Struct, frozen=True, kw_only=True):

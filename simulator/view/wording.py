@@ -18,7 +18,8 @@ BEFORE = frozenset({Phase.STARTING, Phase.POLICIES, Phase.WORKERS})
 """Phases in which nothing plays yet."""
 ENDED = frozenset({Phase.DONE, Phase.JUDGING, Phase.WRITING})
 PLAYING = frozenset({Phase.RAMPING, Phase.RUNNING})
-HOLDS, FAILS, UNKNOWN, LATER = "holds", "fails", "no data", "later"
+HOLDS, NOT_NOW, FAILS, UNKNOWN, LATER = "holds", "not now", "fails", "no data", "later"
+"""How a threshold stands: one that fails cannot hold any more, whatever comes."""
 THRESHOLD_WORDS = {Status.PASS: HOLDS, Status.FAIL: FAILS}
 
 
@@ -100,6 +101,8 @@ def attack_texts(state: ViewState) -> list[str]:
 
 def threshold_word(one: ThresholdNow) -> str:
     """Return in a word how a threshold stands."""
+    if one.may_hold_later:
+        return NOT_NOW
     return LATER if one.status is None else THRESHOLD_WORDS.get(one.status, UNKNOWN)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,9 @@ from simulator.scenario.kinds import parse_duration, parse_offset
 from simulator.scenario.metrics import MEMORY, TIMES
 from simulator.scenario.thresholds import METRICS, Threshold, ThresholdError, parse_threshold
 from tests.support.tiers import examples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 WEEK_NS = 7 * 24 * 3600 * 10**9
@@ -136,3 +140,32 @@ def test_no_text_crashes_the_reader_of_thresholds(text: str) -> None:
             assert repr(text) in str(error)  # noqa: PT017 - a refusal is one of two right outcomes
         else:
             assert threshold.comparison in text
+
+
+WHOLE, SHARES = range(6), (0, 0.25, 0.5, 0.75, 1)
+
+
+@pytest.mark.parametrize("comparison", ["<", "<=", "==", "!=", ">=", ">"])
+@pytest.mark.parametrize(
+    ("metric", "aggregate", "bounds", "values", "may_come"),
+    [
+        ("requests.lost", "count", WHOLE[1:-1], WHOLE, lambda value: range(value + 1, 6)),
+        ("heartbeat.rate", "max", WHOLE[1:-1], WHOLE, lambda value: range(value + 1, 6)),
+        ("heartbeat.rate", "min", WHOLE[1:-1], WHOLE, range),
+        ("heartbeat.rate", "med", WHOLE[1:-1], WHOLE, lambda _: WHOLE),
+        ("heartbeat.accepted", "rate", SHARES[::2], SHARES, lambda _: SHARES[1:-1]),
+    ],
+)
+def test_what_is_missed_may_hold_later_where_a_value_that_may_still_come_makes_it(
+    metric: str,
+    aggregate: str,
+    bounds: Sequence[float],
+    values: Sequence[float],
+    may_come: Callable[[float], Sequence[float]],
+    comparison: str,
+) -> None:
+    for bound in bounds:
+        threshold = parse_threshold(metric, f"{aggregate}{comparison}{bound}")
+        for value in values:
+            if not threshold.holds(value):
+                assert threshold.may_hold_later(value) == any(map(threshold.holds, may_come(value))), (bound, value)

@@ -82,11 +82,20 @@ def test_nothing_is_left_out_where_there_is_height(width: int) -> None:
 
 def test_where_there_is_no_room_for_all_thresholds_those_that_fail_are_shown() -> None:
     many = tuple(ThresholdNow("requests.lost", f"count<{number}", Status.PASS, "1") for number in range(40))
-    failing = ThresholdNow("requests.total", "count>9", Status.FAIL, "1")
-    low = text_of(moment(thresholds=(*many, failing)), height=18)
-    assert "fails   requests.total: count>9" in low
+    missed = ThresholdNow("requests.total", "count>9", Status.FAIL, "1", may_hold_later=True)
+    failing = ThresholdNow("requests.lost", "count<1", Status.FAIL, "1")
+    low = text_of(moment(thresholds=(*many, missed, failing)), height=18)
+    assert low.index("fails   requests.lost: count<1") < low.index("not now requests.total: count>9")
     assert "and 3" in low
-    assert "fails" in line(moment(thresholds=(*many, failing))).replace(" fail:", " fails:")
+
+
+def test_a_log_tells_what_cannot_hold_any_more_from_what_does_not_hold_now() -> None:
+    held = ThresholdNow("requests.total", "count>0", Status.PASS, "1")
+    missed = ThresholdNow("requests.total", "count>9", Status.FAIL, "1", may_hold_later=True)
+    failing = ThresholdNow("requests.lost", "count==0", Status.FAIL, "1")
+    shown = line(moment(thresholds=(failing, missed, missed, held))).partition("thresholds ")[2]
+    not_now = "2 not now: requests.total: count>9 (measured 1); requests.total: count>9 (measured 1)"
+    assert shown == f"1 hold, {not_now}, 1 fail: requests.lost: count==0 (measured 1)"
 
 
 def test_of_much_that_goes_on_faults_and_alerts_are_named_and_the_rest_is_counted() -> None:

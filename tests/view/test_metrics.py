@@ -88,10 +88,11 @@ def test_each_figure_of_a_moment_is_a_sample() -> None:
         "alerts_raised_total{alert=worker auth failures}": 1.0,
         "threshold_value{metric=heartbeat.accepted,threshold=rate>0.999}": 0.98113,
         "threshold_holds{metric=heartbeat.accepted,threshold=rate>0.999}": 0.0,
+        "threshold_holds{metric=requests.lost,threshold=count==0}": 0.0,
         "threshold_holds{metric=heartbeat.response_time,threshold=p(99)<250ms}": 1.0,
     }
     assert {name: found.get(name) for name in expected} == expected
-    assert not any(name.startswith("threshold_holds{metric=requests.lost") for name in found), "nobody knows yet"
+    assert not any(name.startswith("threshold_holds{metric=market.response_time") for name in found), "nobody knows yet"
     assert sum(found[f"phase{{phase={phase}}}"] for phase in Phase) == 1
     assert {f"going_on{{kind={kind}}}" for kind in Kind} < found.keys()
 
