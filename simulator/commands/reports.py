@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 GENUINE, CHANGED = 0, 1
+DIGEST = re.compile("(sha256:)?[0-9a-fA-F]{64}")
 LATEST = "latest"
 ResultsFolder = Annotated[
     str,
@@ -171,6 +173,8 @@ def verify(
     from simulator.platform.console import make_console  # noqa: PLC0415 - as above
     from simulator.report.text import printed  # noqa: PLC0415 - as above
 
+    if digest is not None and DIGEST.fullmatch(digest) is None:
+        fail("verify", "--digest is no digest: give all of what follows `Bundle: `, sha256: and 64 hexadecimal digits")
     try:
         folder = find_bundle(results, out)
         found = verify_bundle(folder, digest)

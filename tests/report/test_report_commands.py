@@ -72,6 +72,13 @@ def test_another_digest_exits_with_1(bundle: Path) -> None:
     assert (code, lines[-1]) == (1, "NOT GENUINE")
 
 
+@pytest.mark.parametrize("digest", ["", "sha256:123", "sha1:" + "0" * 64, "0" * 65, "g" * 64, "0" * 64 + "\n"])
+def test_what_is_no_digest_says_nothing_of_the_bundle_and_exits_with_2(bundle: Path, digest: str) -> None:
+    code, lines, output = hatchfarm("verify", bundle, "--digest", digest)
+    assert (code, lines) == (2, [])
+    assert "sha256: and 64 hexadecimal digits" in output
+
+
 @pytest.mark.parametrize("command", ["verify", "report"])
 def test_a_run_is_found_by_folder_verdict_scenario_or_as_the_latest(bundle: Path, command: str) -> None:
     older = bundle.parent.parent / "other" / "2020-01-01T00-00-00.000"
