@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import enrol, heartbeat, policy_fetch, too_late
 from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge, random_hex
-from simulator.attacks.script import JoinFleet, Pause, ScriptAttack
+from simulator.attacks.script import JoinFleet, Pause, ScriptAttack, defences_of
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
-from simulator.fleet.grants import CERTIFICATE_LIFE_NS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
 
-    from simulator.attacks.script import Script, ScriptContext
+    from simulator.attacks.script import Defences, Script, ScriptContext
     from simulator.fleet.machine import Machine
 
 CERTIFICATE_DIGITS = 20
@@ -121,13 +120,12 @@ class ExpiredCertificate(ScriptAttack):
     @classmethod
     def needed_ns(cls, settings: Mapping[str, str]) -> int:
         """Return how much of a run an attempt takes: a certificate's life, and a little."""
-        life = settings.get("MACHINE_CERT_TTL_SECONDS")
-        return _needed_ns(CERTIFICATE_LIFE_NS if life is None else int(life) * SECOND_NS)
+        return _needed_ns(_life_ns(defences_of(settings)))
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Yield the steps of one attempt; its machine is silent until it has rotated."""
         known = context.history.certificates
-        if (yield from too_late(context, _needed_ns(known[-1].life_ns if known else CERTIFICATE_LIFE_NS))):
+        if (yield from too_late(context, _needed_ns(known[-1].life_ns if known else _life_ns(context.defences)))):
             return
         machine = yield from enrol(context, context.new_owner())
         certificate = known[machine.certificate_number - 1]
@@ -138,6 +136,10 @@ class ExpiredCertificate(ScriptAttack):
         yield heartbeat(context, machine, Answer.INVALID_CERTIFICATE, because, client=1)
         yield policy_fetch(context, machine, Answer.POLICY_INVALID_CERTIFICATE, because, client=1)
         yield JoinFleet(machine)
+
+
+def _life_ns(defences: Defences) -> int:
+    return int(defences.certificate_seconds * SECOND_NS)
 
 
 def _needed_ns(life_ns: int) -> int:

@@ -265,6 +265,7 @@ class Defences(msgspec.Struct, frozen=True):
     withdrawals_per_hour: int = 10
     withdrawal_daily_usdt: str = "10000"
     stale_seconds: float = 60.0
+    certificate_seconds: float = 900.0
 
     def allows(self, length_ns: int) -> int:
         """Return how many requests of one client a right server lets through within a time, at most.
@@ -285,6 +286,7 @@ def defences_of(settings: Mapping[str, str | float]) -> Defences:
         int(settings.get("WITHDRAWALS_PER_HOUR", contract.withdrawals_per_hour)),
         str(settings.get("WITHDRAWAL_DAILY_LIMIT_USDT", contract.withdrawal_daily_usdt)),
         float(settings.get("WORKER_STATUS_STALE_SECONDS", contract.stale_seconds)),
+        float(settings.get("MACHINE_CERT_TTL_SECONDS", contract.certificate_seconds)),
     )
 
 

@@ -16,6 +16,7 @@ from simulator.attacks.acting import heartbeat
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.credential import Guess
 from simulator.attacks.nonce import Delimiter
+from simulator.attacks.script import defences_of
 from simulator.attacks.server_clock import read_server_clock
 from simulator.attacks.signature import SignatureEncoding
 from simulator.attacks.skew import REFUSED_FORMS
@@ -214,6 +215,15 @@ def test_how_long_certificates_live_is_taken_from_the_fleets_own() -> None:
     assert not performance.stated
     assert [outcome.status for outcome in performance.outcomes[-2:]] == [401, 401]
     assert world.now_ns < 21 * SECOND_NS
+
+
+def test_at_the_beginning_of_a_run_it_is_taken_from_the_servers_settings() -> None:
+    world = World({"certificate_life_seconds": 20})
+    world.context.end_ns = 30 * SECOND_NS
+    world.context.defences = defences_of({"MACHINE_CERT_TTL_SECONDS": "20"})
+    performance = world.play("certificate.expired")
+    assert not performance.stated
+    assert [outcome.status for outcome in performance.outcomes[-2:]] == [401, 401]
 
 
 def test_a_replay_at_the_edge_that_the_run_does_not_see_is_not_tried_and_sends_nothing() -> None:
