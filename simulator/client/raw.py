@@ -179,7 +179,7 @@ class _RawExchange:
         # Both at once: a server may answer and close before all is written.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read, stream, nursery.cancel_scope)
-            await self._write(stream)
+            await self._write(stream, plain)
             if step.then == "reset":
                 while self._received < step.reset_after_bytes:
                     await self._arrived.wait()
@@ -191,7 +191,7 @@ class _RawExchange:
         parts, front = tuple(part for part, _ in self._step.parts), self._target.front
         return list(parts) if front is None or self._step.http2 else front.written_parts(parts)
 
-    async def _write(self, stream: trio.abc.Stream) -> None:
+    async def _write(self, stream: trio.abc.Stream, plain: trio.abc.HalfCloseableStream) -> None:
         step = self._step
         try:
             for part, (_, pause_seconds) in zip(self._parts(), step.parts, strict=True):
@@ -199,8 +199,8 @@ class _RawExchange:
                 await stream.send_all(part)
                 if pause_seconds:
                     await trio.sleep(pause_seconds)
-            if step.then == "half-close" and isinstance(stream, trio.abc.HalfCloseableStream):
-                await stream.send_eof()
+            if step.then == "half-close":
+                await plain.send_eof()  # TLS is not told: it is closed incompletely (RFC 9112 §9.8)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.closed = True  # what it has said before can still be read
 

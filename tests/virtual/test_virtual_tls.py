@@ -14,7 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from h2.exceptions import ProtocolError
 
 from reference_server.wire.values import Request
+from simulator.attacks.script import Expect, Wire
+from simulator.client.raw import exchange_raw
 from simulator.client.target import TargetError
+from simulator.contract.answers import Answer
 from simulator.deployment import certificate
 from simulator.history.tables import history_digest
 from simulator.worlds.harness_failure import leaf_errors
@@ -36,8 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from simulator.attacks.script import WireOutcome
     from simulator.worlds.virtual.network import End
-    from tests.http.serving import Answer
+    from tests.http import serving
 
 TLS = "[server]\ntls = true\n"
 SHORT_SECURE = SHORT.replace("[server.settings]", TLS + "[server.settings]")
@@ -78,7 +82,7 @@ async def stream_of_http2(world: VirtualWorld) -> Any:
     return stream
 
 
-async def asked_by_http2(world: VirtualWorld, requests: tuple[Request, ...] = (HEALTH,)) -> list[Answer]:
+async def asked_by_http2(world: VirtualWorld, requests: tuple[Request, ...] = (HEALTH,)) -> list[serving.Answer]:
     """Return how requests are answered on one connection."""
     client = Http2Client(await stream_of_http2(world))
     return [await client.ask(request) for request in requests]
@@ -99,11 +103,25 @@ def test_http2_is_http2_up_to_an_answer_that_waits_for_the_disk() -> None:
         "POST", "/v1/machines/register", headers=(token, ("content-type", "application/json")), body=body
     )
 
-    async def ask(world: VirtualWorld) -> list[Answer]:
+    async def ask(world: VirtualWorld) -> list[serving.Answer]:
         return await asked_by_http2(world, (HEALTH, register, HEALTH))
 
     assert [one.status for one in in_world(ask)] == [200, 201, 200]
     assert [one.status for one in in_world(ask, HATCHFARM_STATE_FILE="/state.json")] == [200, 201, 200]
+
+
+def test_a_client_that_half_closes_is_through_at_once_in_tls_too() -> None:
+    """A server that was not told would wait for the rest, by its deadline for that."""
+    cut = Wire(((GET[:-1], 0.0),), Expect(Answer.REFUSED, (0,)), "half-close", patience_seconds=60)
+
+    async def act(world: VirtualWorld) -> tuple[WireOutcome, float]:
+        began = trio.current_time()
+        outcome = await exchange_raw(world.target, None, cut, lambda: 0)
+        return outcome, trio.current_time() - began
+
+    outcome, seconds = in_world(act)
+    assert (outcome.connected, outcome.closed) == (True, True)
+    assert seconds < 1
 
 
 @pytest.mark.parametrize(("fault", "last"), [("stop", GOAWAY), ("kill", b"")])
