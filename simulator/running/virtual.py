@@ -59,9 +59,15 @@ def _if(there: object, what: str) -> str:
     return what if there else ""
 
 
+def _proxies_in_front(scenario: Scenario) -> str:
+    named = scenario.server.environ().get("PROXY_PROTOCOL", "").lower() in {"true", "1"}
+    return _if(named, "proxies in front of its servers (PROXY_PROTOCOL)")
+
+
 NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     lambda scenario: _if(scenario.server.command, "a command of its own ([server] command)"),
     _settings_outside,
+    _proxies_in_front,
 )
 """What virtual time does not have yet: each says what of it a scenario wants, or nothing."""
 

@@ -187,6 +187,11 @@ def test_a_planted_bug_is_found(name: str, checker: str) -> None:
     ("old", "new", "printed"),
     [
         ("[server.settings]", "[server]\ncommand = ['true']\n[server.settings]", "[server] command"),
+        (
+            "[server.settings]",
+            "[server.settings]\nTRUSTED_PROXIES = '192.0.2.1'\nPROXY_PROTOCOL = true",
+            "proxies in front of its servers (PROXY_PROTOCOL)",
+        ),
     ],
 )
 def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, printed: str) -> None:
@@ -197,6 +202,11 @@ def test_what_is_not_there_yet_is_refused(tmp_path: Path, old: str, new: str, pr
     result = invoke(app, ["run", str(path), "--virtual", "--out", str(tmp_path)])
     assert result.exit_code == 2
     assert printed in result.output
+
+
+def test_a_setting_by_which_nobody_is_in_front_is_played() -> None:
+    text = SCENARIO.replace("[server.settings]", "[server.settings]\nPROXY_PROTOCOL = false")
+    assert not not_yet_virtual(parse_scenario(text))
 
 
 def test_a_run_that_hangs_at_its_end_has_a_verdict_that_says_where(tmp_path: Path) -> None:

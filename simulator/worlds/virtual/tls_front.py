@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
 import trio
 
 from reference_server.http.opening import Opening
@@ -31,9 +30,8 @@ class _EndOpening(Opening):
         self, lane: EventLane, admission: Admission, handlers: trio.Nursery, api: Api, tls: SSLContext,
         answerer: Answerer,
     ) -> None:  # fmt: skip
-        settings = msgspec.structs.replace(api.settings, proxy_protocol=False)  # nobody is in front, as for the lane
         waits = Waits(self._readable, self._writable)
-        super().__init__(lane, admission, handlers, settings, api.proxies, tls, answerer, waits)
+        super().__init__(lane, admission, handlers, api.settings, api.proxies, tls, answerer, waits)
         self.streams: dict[object, EndStream] = {}
         """By its end, what a connection is waited for by until the lane has it, or it is over."""
 
