@@ -176,11 +176,11 @@ def make_small(
     *,
     seeded: bool = True,
 ) -> Found:
-    """Return a failing scenario and the smallest that still fails by the same rule of the same checker.
+    """Return a failing scenario and the smallest that still fails by a rule of a checker by which that one does.
 
     Once a signal came, or after `tries_max` runs, it stays as small as it is. `seeded` is for `shrink`.
     """
-    kind = failures[0].kind
+    kinds = {one.kind for one in failures}
     smallest_failures, interrupted = failures, False
 
     def fails(document: Document) -> bool:
@@ -197,9 +197,9 @@ def make_small(
         except ScenarioError:  # what is left over goes with nothing that was taken away
             return False
         interrupted = played.interrupted
-        if interrupted or not any(one.kind == kind for one in played.failures):
+        if interrupted or kinds.isdisjoint(one.kind for one in played.failures):
             return False
-        smallest_failures = tuple(sorted(played.failures, key=lambda one: one.kind != kind))
+        smallest_failures = tuple(sorted(played.failures, key=lambda one: one.kind not in kinds))
         return True
 
     smallest, tries = shrink(drawn, fails, tries_max, seeded=seeded)

@@ -171,6 +171,26 @@ def test_a_failure_stays_as_small_as_it_is_once_a_signal_came() -> None:
     assert found.smallest == found.drawn == document
 
 
+@pytest.mark.parametrize("needs", [{}, {"other": 0}, {"new": 0}, {"other": 1, "new": 0}])
+def test_a_failure_is_made_small_by_any_rule_that_the_drawn_one_failed_by_and_by_no_other(
+    needs: dict[str, int],
+) -> None:
+    """All of its attacks are needed for its first failure, fewer for the others."""
+    drawn = (Drawing(seed, lambda _name: 1.0).draw().document for seed in range(50))
+    document = next(one for one in drawn if len(one["attacks"]) >= 3)
+    first, other = (Failure("audit", f"audit.{rule}", rule) for rule in ("first", "other"))
+
+    def play_one(text: str) -> Played:
+        attacks = text.count("[[attacks]]")
+        rules = [rule for rule, least in {"first": len(document["attacks"]), **needs}.items() if attacks >= least]
+        return Played(tuple(Failure("audit", f"audit.{rule}", "now") for rule in rules), frozenset(), 1)
+
+    found = make_small(5, document, (first, other), play_one=play_one, seeded=False)
+    assert len(found.smallest["attacks"]) == needs.get("other", len(document["attacks"]))
+    assert found.cause.kind == (other if "other" in needs else first).kind
+    assert {one.message for one in found.failures} == {"now"}
+
+
 @pytest.mark.parametrize(("text", "seeds"), [("7", range(7, 8)), ("1..200", range(1, 201)), ("0..0", range(1))])
 def test_seeds_are_a_range_or_one(text: str, seeds: range) -> None:
     assert parse_seeds(text) == seeds
