@@ -1,12 +1,14 @@
 """The smallest scenario that fails as a drawn one does: fewest attacks, habits, settings, machines and seconds.
 
-Each step tries something smaller and keeps it if it still fails in the same way. Whatever costs most goes first, so
-that later tries are quick. All follows from the scenario: nothing is drawn.
+Each step tries what is smaller, keeps what still fails and goes on from there; then it is the next one's turn, until
+none makes it smaller. Faults go first, the last before others, as all before them stays as it was; then whatever costs
+most, so that later tries are quick. All follows from the scenario: nothing is drawn.
 """
 
 from __future__ import annotations
 
 import copy
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from simulator.fuzzing.documents import Document
+
+    Step = Callable[[Document], Iterator[Document]]
 
 DROPPED = (
     "load",
@@ -40,14 +44,16 @@ def shrink(
 
     `seeded` says that the seed decides who goes on first: then others are tried as well.
     """
-    tries = 0
-    smallest = document
-    smaller = _candidates(smallest, seeded=seeded)
-    while tries < tries_max and (candidate := next(smaller, None)) is not None:
-        tries += 1
-        if fails(candidate):
-            smallest = candidate
-            smaller = _candidates(smallest, seeded=seeded)
+    steps = _steps(seeded=seeded)
+    smallest, tries, in_vain = document, 0, 0
+    for step in cycle(steps):
+        smaller, in_vain = step(smallest), in_vain + 1
+        while tries < tries_max and (candidate := next(smaller, None)) is not None:
+            tries += 1
+            if fails(candidate):
+                smallest, smaller, in_vain = candidate, step(candidate), 1
+        if in_vain == len(steps) or tries == tries_max:
+            break
     return smallest, tries
 
 
@@ -63,23 +69,22 @@ def size_of(document: Document) -> dict[str, float]:
     }
 
 
-def _candidates(document: Document, *, seeded: bool) -> Iterator[Document]:
-    """Yield what is smaller, the largest step first."""
-    yield from _fewer_attacks(document)
-    yield from _fewer_faults(document)
-    yield from _simpler_servers(document)
-    for place in DROPPED:
-        yield from _without(document, place)
-    yield from _fewer_machines(document)
-    yield from _shorter(document)
-    for name in document["server"]["settings"]:
-        yield from _without(document, f"server.settings.{name}")
-    yield from _simpler_stages(document)
-    for name in document.get("market", {}):
-        yield from _without(document, f"market.{name}")
-    yield from _calmer_attacks(document)
-    if seeded:
-        yield from _by_other_seeds(document)
+def _steps(*, seeded: bool) -> tuple[Step, ...]:
+    """Return what yields smaller ones, the largest step first."""
+    return (
+        _fewer_faults,
+        _fewer_attacks,
+        _shorter,
+        _simpler_servers,
+        _fewer_habits,
+        _fewer_machines,
+        _fewer_settings,
+        _simpler_stages,
+        _simpler_markets,
+        _shorter_faults,
+        _calmer_attacks,
+        *((_by_other_seeds,) if seeded else ()),
+    )
 
 
 def _by_other_seeds(document: Document) -> Iterator[Document]:
@@ -90,21 +95,25 @@ def _by_other_seeds(document: Document) -> Iterator[Document]:
     first = document.get("seed", 0)
     for seed in range(first + 1, first + 1 + OTHER_SEEDS):
         for smaller in (*_fewer_attacks(document), *_fewer_faults(document)):
-            if _happenings(smaller) < _happenings(document):
-                yield _with(smaller, "seed", seed)
+            yield _with(smaller, "seed", seed)
 
 
-def _happenings(document: Document) -> int:
-    return len(document["attacks"]) + len(_faults(document))
+def _fewer_faults(document: Document) -> Iterator[Document]:
+    return _fewer(document, "faults")
 
 
 def _fewer_attacks(document: Document) -> Iterator[Document]:
-    """Yield it with one half of the attacks, with the other, and with each one left out."""
-    attacks = document["attacks"]
-    half = len(attacks) // 2
-    kept = [attacks[:half], attacks[half:]] if half > 1 else []
-    kept += [[*attacks[:index], *attacks[index + 1 :]] for index in range(len(attacks))]
-    yield from (_with(document, "attacks", some) for some in kept)
+    return _fewer(document, "attacks")
+
+
+def _fewer(document: Document, place: str) -> Iterator[Document]:
+    """Yield it with none of a list, with one half, with the other, and with each one left out, the last first."""
+    ones: list[Document] = document.get(place, [])
+    half = len(ones) // 2
+    kept: list[list[Document]] = [[]] if half else []
+    kept += [ones[:half], ones[half:]] if half > 1 else []
+    kept += [[*ones[:index], *ones[index + 1 :]] for index in reversed(range(len(ones)))]
+    yield from (_with(document, place, some) for some in kept)
 
 
 def _faults(document: Document) -> list[Document]:
@@ -112,13 +121,8 @@ def _faults(document: Document) -> list[Document]:
     return faults
 
 
-def _fewer_faults(document: Document) -> Iterator[Document]:
-    """Yield it without faults, with each one left out, and with shorter ones."""
-    faults = _faults(document)
-    if len(faults) > 1:
-        yield from _without(document, "faults")
-    for index, fault in enumerate(faults):
-        yield _with(document, "faults", [*faults[:index], *faults[index + 1 :]])
+def _shorter_faults(document: Document) -> Iterator[Document]:
+    for index, fault in enumerate(_faults(document)):
         if "duration" in fault and parse_duration(fault["duration"]) > SHORT_FAULT_NS:
             smaller = copy.deepcopy(document)
             smaller["faults"][index]["duration"] = f"{SHORT_FAULT_NS // MILLISECOND_NS}ms"
@@ -165,7 +169,8 @@ def _shorter(document: Document) -> Iterator[Document]:
     moments += [one["step"]["at"] for one in fleet.get("clocks", ()) if "step" in one]
     ends_ns = [parse_duration(one["at"]) + parse_duration(one.get("duration", "0s")) for one in _faults(document)]
     last_ns = max([*map(parse_duration, moments), *ends_ns], default=0)
-    for fewer in sorted({seconds // 2, seconds * 3 // 4, seconds - 1}):
+    shortest = max(LEAST_SECONDS, last_ns // SECOND_NS + 1)
+    for fewer in sorted({shortest, seconds // 2, seconds * 3 // 4, seconds * 7 // 8, seconds - 1}):
         if LEAST_SECONDS <= fewer < seconds and last_ns < fewer * SECOND_NS:
             yield _with(document, "duration", f"{fewer}s")
 
@@ -189,6 +194,25 @@ def _calmer_attacks(document: Document) -> Iterator[Document]:
 
 def _is_short(duration: str) -> bool:
     return parse_duration(duration) <= 1000 * MILLISECOND_NS
+
+
+def _fewer_settings(document: Document) -> Iterator[Document]:
+    """Yield it without settings, and with each one left out."""
+    settings = document["server"]["settings"]
+    if len(settings) > 1:
+        yield _with(document, "server.settings", {})
+    for name in settings:
+        yield from _without(document, f"server.settings.{name}")
+
+
+def _fewer_habits(document: Document) -> Iterator[Document]:
+    for place in DROPPED:
+        yield from _without(document, place)
+
+
+def _simpler_markets(document: Document) -> Iterator[Document]:
+    for name in document.get("market", {}):
+        yield from _without(document, f"market.{name}")
 
 
 def _without(document: Document, place: str) -> Iterator[Document]:

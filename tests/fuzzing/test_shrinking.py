@@ -99,6 +99,34 @@ def test_what_fails_by_another_seed_with_less_in_it_is_made_that_small() -> None
     assert fails(smallest)
 
 
+def test_what_comes_after_the_fault_it_fails_by_goes_first_so_that_it_fails_by_no_rarer_coincidence() -> None:
+    """With what is shot all the time any of its faults will do, without that only all of them together."""
+    whole = largest(lambda one: len(one.get("faults", ())) >= 4 and len(one["attacks"]) >= 2)
+    shot = whole["attacks"][-1]
+
+    def fails(document: Document) -> bool:
+        faults = document.get("faults", [])
+        return (
+            bool(faults) if shot["name"] in [one["name"] for one in document["attacks"]] else faults == whole["faults"]
+        )
+
+    smallest, _ = shrink(whole, fails, 1000, seeded=False)
+    assert size_of(smallest) | {"faults": 1, "attacks": 1, "machines": 1} == size_of(smallest)
+
+
+def test_what_a_step_left_out_is_not_tried_again_for_each_thing_that_the_next_one_does() -> None:
+    whole = largest(lambda one: len(one["attacks"]) >= 3 and len(one["server"]["settings"]) >= 4)
+    tried: list[Document] = []
+
+    def fails(document: Document) -> bool:
+        tried.append(document)
+        return document["attacks"] == whole["attacks"] and len(document["server"]["settings"]) >= 1
+
+    shrink(whole, fails, 1000, seeded=False)
+    attacks = len(whole["attacks"])
+    assert sum(len(one["attacks"]) < attacks for one in tried) <= 2 * (attacks + 3)  # in two rounds of all steps
+
+
 def test_users_are_left_out_where_nothing_needs_them_and_stay_where_something_does() -> None:
     whole = largest(lambda one: "load" in one)
     assert "load" not in shrink(whole, lambda _one: True, 1000)[0]
