@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, NamedTuple
@@ -82,7 +83,10 @@ class Way(NamedTuple):
 
 @contextmanager
 def players(jobs: int) -> Iterator[Play]:
-    """Yield what plays scenarios' files in their order, in so many processes: one is this one."""
+    """Yield what plays scenarios' files in their order, in so many processes: one is this one.
+
+    It raises UnplayableError where one of the others was ended from outside.
+    """
     if jobs == 1:
         yield lambda texts: map(play_text, texts)
         return
@@ -90,8 +94,13 @@ def players(jobs: int) -> Iterator[Play]:
     pool = ProcessPoolExecutor(jobs, get_context("spawn"), ignore_blocked_signals)
 
     def play(texts: Iterable[str]) -> Iterator[Played]:
-        with stop_signals_blocked():  # it starts the processes, which take a while to load
-            return pool.map(play_text, texts)
+        try:
+            with stop_signals_blocked():  # it starts the processes, which take a while to load
+                results = pool.map(play_text, texts)
+            yield from results
+        except BrokenProcessPool:
+            why = "one of the processes that play was ended from outside, as for a lack of memory: try fewer --jobs"
+            raise UnplayableError(why) from None
 
     try:
         yield play

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import multiprocessing
 import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from rich.console import Console
 from reference_server.operations import callers
 from simulator.commands.cli import app
 from simulator.commands.fuzz import parse_seeds
+from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import as_toml
 from simulator.fuzzing.drawing import Drawing, Drawn
-from simulator.fuzzing.playing import CRASHED, Doubt, Failure, Played, play_text
+from simulator.fuzzing.playing import CRASHED, Doubt, Failure, Played, UnplayableError, play_text
 from simulator.fuzzing.searching import Search, Way, make_small, players, search
 from simulator.fuzzing.showing import ShownSearch, exit_code_of, show_end, summary_of
 from simulator.limits import FUZZ_ROUND_SEEDS, FUZZ_SEEDS_MAX, SEED_MAX
@@ -86,6 +88,16 @@ if SOAK:  # it starts processes that load all of this
         one, two = searched(range(1, 40)), searched(range(1, 40), jobs=2)
         assert one.coverage.states == two.coverage.states
         assert one.coverage.drawn == two.coverage.drawn
+
+
+def test_a_process_that_is_ended_from_outside_ends_a_search_with_what_may_help() -> None:
+    texts = [as_toml(draw_brief(seed, Coverage().weigh).document) for seed in range(1, 40)]
+    with players(2) as play:
+        results = play(texts)
+        assert next(results).states
+        multiprocessing.active_children()[0].kill()
+        with pytest.raises(UnplayableError, match="fewer --jobs"):
+            list(results)
 
 
 def fuzz(*options: str) -> Invoked:
