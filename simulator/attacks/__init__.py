@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from simulator.attacks import audit, metrics, strain, strain_requests
 from simulator.attacks.access import DuplicateHeader, NoAuth, Verbs
-from simulator.attacks.agents import forum, jobs, keys, wallet, wallet_limits
+from simulator.attacks.agents import forum, job_bodies, jobs, keys, wallet, wallet_limits
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.certificate import ExpiredCertificate, ForeignCertificate, ForgedCertificate, RotatedOut
 from simulator.attacks.consent import AfterRevoke, ForeignConsent, NoConsent
@@ -74,7 +74,8 @@ _ATTACKS: tuple[type[Attack], ...] = (
     # what agents and owners have accounts for
     *(keys.Revoked, keys.Guess, keys.AsOwner),
     *(wallet.DoubleSpend, wallet.Idempotency, wallet.Amounts, wallet.Address),
-    *(wallet_limits.Velocity, wallet_limits.Cooldown, jobs.Inflate, jobs.Foreign, forum.ForumScript),
+    *(wallet_limits.Velocity, wallet_limits.Cooldown, jobs.Inflate, jobs.Foreign, job_bodies.Bodies),
+    *(forum.ForumScript,),
     # below and around HTTP
     *(LengthAndCoding, TwoLengths, BadLength, BareLineFeed, FoldedHeader, SpaceBeforeColon, NulByte),
     *(LargeHeaders, HugeBody, Slowloris, SlowBody, SlowRead, Pipeline, HalfClose, Reset),

@@ -51,7 +51,7 @@ GOES_WITH: Mapping[str, Mapping[str, SettingChoices]] = {
     EXPIRES: {"MACHINE_CERT_TTL_SECONDS": (4, 6)},
     **{key: {"RATE_LIMIT_BURST": (BURST,)} for key in ("limit.burst", "limit.spoofed-ip", "limit.window-edge")},
     **dict.fromkeys(("wallet.double-spend", "wallet.idempotency", "wallet.amounts", "wallet.address"), MONEY),
-    **dict.fromkeys(("job.inflate", "job.foreign"), MONEY),
+    **dict.fromkeys(("job.inflate", "job.foreign", "job.bodies"), MONEY),
     "wallet.velocity": {**MONEY, "WITHDRAWALS_PER_HOUR": (1, 3)},
     "wallet.cooldown": {**MONEY, "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS": (2, 20)},
 }

@@ -102,7 +102,8 @@ GATES: tuple[Gate, ...] = (
         "transparency",
         "Payouts are held up: cooldown, velocity, once for each key, never more than there is",
         _attacks(
-            "wallet.cooldown wallet.velocity wallet.idempotency wallet.double-spend wallet.amounts wallet.address"
+            "wallet.cooldown wallet.velocity wallet.idempotency wallet.double-spend wallet.amounts wallet.address "
+            "job.bodies"
         ),
     ),
     Gate(

@@ -44,6 +44,7 @@ CLAIMS = {
     "wallet.cooldown": ["retry-after", "not-begun-anew", "held-up", "never-at-once", "nothing-moved"],
     "job.inflate": ["covered-only", "covered-paid", "rest-returned", "earned-no-more"],
     "job.foreign": ["same-answer", "own-jobs"] * 2 + ["untouched", "cancelled-once"],
+    "job.bodies": ["nothing-made", "nothing-moved"],
     "forum.script": ["as-given", "same-to-all", "shown-as-json"],
 }
 

@@ -245,8 +245,8 @@ def wrong_amounts() -> Iterator[Any]:
     yield from (None, True, [], ["1"], {"value": "1"}, msgspec.Raw(b"NaN"), msgspec.Raw(b"1_000"))
 
 
-class _Refused(AccountAttack):
-    """Withdrawals of which none can be granted: the account has as much afterwards as before."""
+class MovesNothing(AccountAttack):
+    """Requests of which none can be granted: the account has as much afterwards as before."""
 
     verdict = "400"
     effect = "nothing is moved, and no address begins to cool down"
@@ -265,7 +265,7 @@ class _Refused(AccountAttack):
         raise NotImplementedError
 
 
-class Amounts(_Refused):
+class Amounts(MovesNothing):
     """Amounts that are none: signs, exponents, floats, too many digits, other types."""
 
     name = "wallet.amounts"
@@ -313,7 +313,7 @@ def wrong_addresses(context: ScriptContext) -> Iterator[tuple[str, Any]]:
     yield "ETH", "0x" + payload.hex()
 
 
-class Address(_Refused):
+class Address(MovesNothing):
     """Addresses that nobody can have, or that another chain has."""
 
     name = "wallet.address"
