@@ -25,7 +25,7 @@ from simulator.attacks.http_sizes import HugeBody, LargeHeaders
 from simulator.attacks.http_slow import SlowBody, Slowloris, SlowRead
 from simulator.attacks.json_bodies import StrictJson
 from simulator.attacks.limits import Burst, RotatedAddress, SpoofedAddress, WindowEdge
-from simulator.attacks.logins import moltbook, sessions, states, tokens
+from simulator.attacks.logins import moltbook, returns, sessions, states, tokens
 from simulator.attacks.nonce import Burn, Delimiter, Flood, Oversized
 from simulator.attacks.ownership import HeaderMismatch, Idor, UnknownId
 from simulator.attacks.paging import PageExtremes
@@ -68,7 +68,7 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(StrictJson, PageExtremes, Canonical, Rules),
     *(audit.Evict, audit.Inject, metrics.Inject, metrics.Read),
     # who people and agents are
-    *(states.State, states.CodeReplay, states.NoPkce, states.MixUp),
+    *(states.State, states.CodeReplay, states.NoPkce, states.MixUp, returns.ReturnTo),
     *(tokens.AlgNone, tokens.KeyConfusion, tokens.WrongAud, tokens.WrongIss, tokens.Expired, tokens.Nonce),
     *(tokens.UnverifiedEmail, moltbook.InvalidIdentity, moltbook.Down, sessions.SessionAsOther),
     # what agents and owners have accounts for

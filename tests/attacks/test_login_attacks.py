@@ -49,6 +49,7 @@ CLAIMS = {
     "oauth.code-replay": ["no-session", "one-session", "honest-login"],
     "oauth.no-pkce": ["verifier", "verifier", "challenge", "no-session"],
     "oauth.mix-up": ["no-session", "nobody", "honest-login"],
+    "oauth.return-to": ["ends-there", "cookies"],
     "moltbook.invalid": ["as-vouched", "same-agent"],
     "moltbook.down": [],
     "owner.session-as-other": ["audited", "nothing-made"],

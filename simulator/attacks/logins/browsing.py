@@ -97,6 +97,8 @@ class Login(msgspec.Struct, frozen=True):
     provider: str
     asked: dict[str, str]
     cookies: dict[str, str]
+    head: bytes = b""
+    """That of the answer which sent its browser to the provider."""
 
     @property
     def state(self) -> str:
@@ -104,19 +106,27 @@ class Login(msgspec.Struct, frozen=True):
         return self.asked.get("state", "")
 
 
-def begin(context: ScriptContext, browser: Browser, provider: str = "google") -> Script[Login]:
-    """Begin a login. Raises NotTriedError where the server knows no such provider, and PrerequisiteError."""
+def begin(context: ScriptContext, browser: Browser, provider: str = "google", return_to: str = "") -> Script[Login]:
+    """Begin a login, which ends at `return_to` where that is given.
+
+    Raises NotTriedError where the server knows no such provider, and PrerequisiteError.
+    """
     sent_on = Expect(Answer.MAY_BE_REFUSED, (FOUND, NOT_FOUND), "", "a login begins at the provider, if there is one")
-    send = browser.send(context, "GET", f"/auth/{provider}/login", sent_on)
+    query = f"?{urlencode({'return_to': return_to})}" if return_to else ""
+    send = browser.send(context, "GET", f"/auth/{provider}/login{query}", sent_on)
     outcome = yield from require(send, "begin a login")
     if outcome.status == NOT_FOUND:
         raise NotTriedError(f"the server has no logins with {provider}, although it was started with settings of one")
     browser.keep(outcome)
-    location = b"".join(headers_of(outcome.head).get(b"location", [])).decode("latin-1")
-    asked = {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(location_of(outcome.head)).query).items()}
     if not asked.get("state"):
         raise PrerequisiteError("begin a login: the provider is asked without a state")
-    return Login(provider, asked, dict(browser.cookies))
+    return Login(provider, asked, dict(browser.cookies), outcome.head)
+
+
+def location_of(head: bytes) -> str:
+    """Return where an answer sends its browser; nothing where it does not."""
+    return b"".join(headers_of(head).get(b"location", [])).decode("latin-1")
 
 
 def forged(context: ScriptContext, login: Login, **claims: Any) -> Forgery:
