@@ -27,6 +27,7 @@ from simulator.attacks.json_bodies import StrictJson
 from simulator.attacks.limits import Burst, RotatedAddress, SpoofedAddress, WindowEdge
 from simulator.attacks.logins import moltbook, returns, sessions, states, tokens
 from simulator.attacks.nonce import Burn, Delimiter, Flood, Oversized
+from simulator.attacks.origins import ForeignOrigin
 from simulator.attacks.ownership import HeaderMismatch, Idor, UnknownId
 from simulator.attacks.paging import PageExtremes
 from simulator.attacks.policy import Canonical, Rules
@@ -64,7 +65,7 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(Bogus, Race, Twice, NoConsent, AfterRevoke, ForeignConsent, UnsignedMetrics),
     # what owners ask for
     *(NoToken, WrongOwner, WrongRotationToken),
-    *(HeaderMismatch, Idor, UnknownId, NoAuth, DuplicateHeader, Verbs),
+    *(HeaderMismatch, Idor, UnknownId, NoAuth, DuplicateHeader, Verbs, ForeignOrigin),
     *(StrictJson, PageExtremes, Canonical, Rules),
     *(audit.Evict, audit.Inject, metrics.Inject, metrics.Read),
     # who people and agents are

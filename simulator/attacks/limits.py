@@ -38,6 +38,8 @@ WINDOW_NS = SECOND_NS
 POLL_NS = 25 * MILLISECOND_NS
 """How often it is asked whether a window has ended: two edges known this well tell a third within 63 ms."""
 PEERS_MIN = 2
+PREFLIGHTS = 8
+"""More than a bucket gains meanwhile: of one that counts them some are refused."""
 
 
 def requests_for(defences: Defences) -> int:
@@ -111,7 +113,10 @@ class Burst(_Limit):
 
     name = "limit.burst"
     basis = Basis.HARDENED
-    shape = f"{TIMES_OVER} times a burst from one address, on many connections at once and on one, and again when told"
+    shape = (
+        f"{TIMES_OVER} times a burst from one address, on many connections at once and on one, then OPTIONS, and again "
+        "when told"
+    )
 
     def script(self, context: ScriptContext) -> Script[None]:
         """Ask on connections of their own, then on one, and then when Retry-After says."""
@@ -126,7 +131,19 @@ class Burst(_Limit):
         yield Claim("never-fewer", whole if known else None, f"of a new address, {excess.message}", due)
         limited = [one for one in outcomes if one.status == TOO_MANY]
         if limited:
+            yield from _asked_first(context)
             yield from _retried(context, limited)
+
+
+def _asked_first(context: ScriptContext) -> Script[None]:
+    """Claim that what browsers ask before a request is answered to one who is over the limit, too."""
+    expect = Expect(Answer.ACCEPTED, (OK,), "", "OPTIONS has no rate limit")
+    send = Send(http_message("OPTIONS", "/health", context.host, {}), expect)
+    outcomes = yield from in_turn([send] * PREFLIGHTS)
+    limited = sum(one.status == TOO_MANY for one in outcomes)
+    known = limited or all(one.known for one in outcomes)
+    message = f"of {len(outcomes)} OPTIONS of one who was over the limit {limited} got HTTP {TOO_MANY}"
+    yield Claim("options-served", not limited if known else None, message)
 
 
 def _retried(context: ScriptContext, limited: list[Outcome]) -> Script[None]:

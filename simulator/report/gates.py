@@ -69,7 +69,11 @@ GATES: tuple[Gate, ...] = (
         "No owner, agent or machine reaches what is another's",
         _attacks("owner.idor owner.header-mismatch key.as-owner job.foreign") + _checkers("credentials"),
     ),
-    Gate("safety", "No answer lets every origin read it, or repeats a secret of its request", _checkers("contents")),
+    Gate(
+        "safety",
+        "No answer lets a foreign origin read it, or repeats a secret of its request",
+        _attacks("owner.foreign-origin") + _checkers("contents"),
+    ),
     Gate("safety", "Nothing hostile is accepted, and nothing is accepted twice", _checkers("answers attacks replay")),
     Gate("control", "A new worker may do nothing until its owner consents", _attacks("consent.none")),
     Gate(

@@ -54,7 +54,6 @@ class ReturnTo(LoginAttack):
     """A link to a right login that ends at somebody else's page."""
 
     name = "oauth.return-to"
-    mixed = True
     shape = f"a login that ends at a path, and its cookies; logins to end elsewhere, in {len(ELSEWHERE)} spellings"
     verdict = "400 for another site; 302 to the path"
     effect = "nobody is sent elsewhere; cookies are the host's alone, over TLS alone, and no script's"
