@@ -9,7 +9,7 @@ from simulator.attacks.access import DuplicateHeader, NoAuth, Verbs
 from simulator.attacks.agents import forum, job_bodies, jobs, keys, wallet, wallet_limits
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.certificate import ExpiredCertificate, ForeignCertificate, ForgedCertificate, RotatedOut
-from simulator.attacks.consent import AfterRevoke, ForeignConsent, NoConsent
+from simulator.attacks.consent import AfterRevoke, ForeignConsent, Newest, NoConsent
 from simulator.attacks.credential import Guess, UnknownWorker, WrongToken
 from simulator.attacks.http_connection import HalfClose, Pipeline, Reset
 from simulator.attacks.http_framing import (
@@ -62,7 +62,7 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(ForgedSignature, SignatureEncoding, ReusedKind),
     *(WrongToken, Guess, UnknownWorker),
     *(RotatedOut, ExpiredCertificate, ForeignCertificate, ForgedCertificate),
-    *(Bogus, Race, Twice, NoConsent, AfterRevoke, ForeignConsent, UnsignedMetrics),
+    *(Bogus, Race, Twice, NoConsent, AfterRevoke, ForeignConsent, Newest, UnsignedMetrics),
     # what owners ask for
     *(NoToken, WrongOwner, WrongRotationToken),
     *(HeaderMismatch, Idor, UnknownId, NoAuth, DuplicateHeader, Verbs, ForeignOrigin),

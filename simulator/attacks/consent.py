@@ -7,16 +7,33 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.attacks.acting import act, call, denied, enrol, heartbeat, make_policy, require, revoke, revoked
+from simulator.attacks.acting import (
+    act,
+    call,
+    consent_anew,
+    denied,
+    enrol,
+    heartbeat,
+    make_policy,
+    part_of,
+    policy_fetch,
+    require,
+    revoke,
+    revoked,
+)
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.script import Claim, ScriptAttack, refused
+from simulator.attacks.script import Claim, JoinFleet, ScriptAttack, granted, refused
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 from simulator.fleet.machine import Action
 from simulator.fleet.requests import call_of, consent_call
 
 if TYPE_CHECKING:
-    from simulator.attacks.script import Script, ScriptContext
+    from simulator.attacks.script import Expect, Outcome, Script, ScriptContext, Send
+    from simulator.fleet.machine import Machine
+
+STRICTER = {"max_cpu_percent": 10}
+"""The rules of a policy that an owner has a machine go over to."""
 
 
 class NoConsent(ScriptAttack):
@@ -104,3 +121,52 @@ class ForeignConsent(ScriptAttack):
         yield from act(context, theirs, Action.FETCH_POLICY, client=2)
         message = f"the other owner's machine is under {theirs.policy_id}, and was under {policy_id}"
         yield Claim("keeps-its-policy", theirs.policy_id == policy_id, message)
+
+
+class Newest(ScriptAttack):
+    """A machine with two consents: what it may do is by the newest one that is not revoked."""
+
+    name = "consent.newest"
+    basis = Basis.HARDENED
+    shape = "two consents of one machine, its policy fetched after each, and after the newer and both were revoked"
+    verdict = "200 with the policy of the newest unrevoked consent, then 403 no active consent"
+    effect = "heartbeats are accepted under each policy until its consent is revoked, and not after"
+    anchor = "contract §3: the newest unrevoked consent; §4, check 9"
+    severity = 6.5
+
+    def script(self, context: ScriptContext) -> Script[None]:
+        """Yield the steps of one attempt."""
+        machine = yield from enrol(context, context.new_owner())
+        older = machine.policy_id, machine.consent_number
+        policy_id = yield from make_policy(context, machine.owner_id, STRICTER)
+        yield from act(context, machine, Action.CONSENT, policy_id)
+        newer = policy_id, machine.consent_number
+        yield from _fetched(context, machine, policy_id, "it was consented to last")
+        for consent in (older, newer):
+            machine.policy_id, machine.consent_number = consent
+            yield heartbeat(context, machine, Answer.ACCEPTED, "neither consent is revoked", client=1)
+        for consent, left in ((newer, older), (older, None)):
+            machine.policy_id, machine.consent_number = consent
+            outcome = yield from require(revoke(context, machine, client=1), "revoke")
+            revoked(context, machine, outcome)
+            yield heartbeat(context, machine, Answer.NO_CONSENT, "this consent is revoked", client=2)
+            if left is not None:
+                machine.policy_id, machine.consent_number = left
+                yield from _fetched(context, machine, left[0], "the newer consent is revoked, and this one is not")
+                yield heartbeat(context, machine, Answer.ACCEPTED, "this consent is not revoked", client=2)
+        none = refused(HTTPStatus.FORBIDDEN, "no active consent", "both consents are revoked")
+        yield _fetch(context, machine, none)
+        yield from consent_anew(context, machine, client=3)
+        yield JoinFleet(machine)
+
+
+def _fetch(context: ScriptContext, machine: Machine, expect: Expect) -> Send:
+    return msgspec.structs.replace(policy_fetch(context, machine, Answer.ACCEPTED, "", client=1), expect=expect)
+
+
+def _fetched(context: ScriptContext, machine: Machine, policy_id: str, because: str) -> Script[None]:
+    """Claim that a machine's policy is the one that it has to be."""
+    outcome: Outcome = yield _fetch(context, machine, granted(HTTPStatus.OK, because))
+    if outcome.right:
+        shown = part_of(outcome, "policy").get("id")
+        yield Claim("its-policy", shown == policy_id, f"it is given {shown}, where {policy_id} is due: {because}")

@@ -1,4 +1,4 @@
-"""Nonces: burnt by forgers, too long, with field borders inside, and more than anybody needs."""
+"""Nonces: burnt by forgers, too long, with field borders inside, and more than anybody needs. Metrics: too large."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from simulator.contract.profiles import Basis
 from simulator.fleet.machine import heartbeat_request, signed_heartbeat
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
 
     from simulator.attacks.script import Script, ScriptContext, Send
@@ -26,6 +28,10 @@ NONCE_MAX_CHARACTERS = 128
 """Contract §4, check 3."""
 HUGE_CHARACTERS = 900_000
 """Inside the body limit of 1 MiB: it is the nonce that is refused."""
+METRICS_MAX_BYTES = 16 * 1024
+"""Contract §4, check 3."""
+DEPTH_ALLOWED, DEPTH_REFUSED = 7, 16
+"""Eight deep is the bound: whether a value in the innermost counts is for nobody to be accused of."""
 WAVE = 32
 FLOOD_WAVES_MAX = 10
 """320 heartbeats within a second or two: a limit that has not shown itself by then is none that stops a flood."""
@@ -56,14 +62,17 @@ class Burn(ScriptAttack):
 
 
 class Oversized(ScriptAttack):
-    """Nonces as long as is allowed, and longer."""
+    """Nonces and metrics as large as is allowed, and larger."""
 
     name = "nonce.oversized"
     basis = Basis.HARDENED
-    shape = "rightly signed heartbeats whose nonces have 900,000 and 129 characters, and 128 of one and of two bytes"
-    verdict = "400 invalid heartbeat fields past 128 characters, else 200"
-    effect = "one worker_auth_failed event, reason malformed_heartbeat_fields, for each that is too long"
-    anchor = "OWASP API4:2023"
+    shape = (
+        "rightly signed heartbeats whose nonces have 900,000 and 129 characters, and 128 of one and of two bytes, and "
+        f"whose metrics have 16 KiB and a byte more, and nest {DEPTH_ALLOWED} and {DEPTH_REFUSED} deep"
+    )
+    verdict = "400 invalid heartbeat fields past 128 characters, 16 KiB and a depth of 8, else 200"
+    effect = "one worker_auth_failed event, reason malformed_heartbeat_fields, for each that is too large"
+    anchor = "OWASP API4:2023; contract §4, check 3"
     severity = 5.3
 
     def script(self, context: ScriptContext) -> Script[None]:
@@ -83,7 +92,21 @@ class Oversized(ScriptAttack):
             answer = Answer.ACCEPTED if fits else Answer.MALFORMED_FIELDS
             because = f"a nonce may have {NONCE_MAX_CHARACTERS} characters, and this one has {characters}"
             yield heartbeat_send(context, machine, body, heartbeat_gets(answer, because), nonce=raw, client=1)
+        for metrics, fits, because in sized_metrics():
+            answer = Answer.ACCEPTED if fits else Answer.MALFORMED_FIELDS
+            yield heartbeat(context, machine, answer, because, metrics=metrics, client=2)
         yield JoinFleet(machine)
+
+
+def sized_metrics() -> Iterator[tuple[str, bool, str]]:
+    """Return metrics of many sizes and depths, whether each is allowed, and why."""
+    for size in (METRICS_MAX_BYTES, METRICS_MAX_BYTES + 1, 4 * METRICS_MAX_BYTES):
+        text = '{"note":"' + "a" * (size - len('{"note":""}')) + '"}'
+        yield text, size <= METRICS_MAX_BYTES, f"metrics may have {METRICS_MAX_BYTES:,} bytes, and these have {size:,}"
+    for depth in (DEPTH_ALLOWED, DEPTH_REFUSED):
+        for opening, closing in (('{"a":', "}"), ("[", "]")):
+            inner = opening * (depth - 1) + "1" + closing * (depth - 1)
+            yield f'{{"a":{inner}}}', depth == DEPTH_ALLOWED, f"metrics may nest 8 deep, and these nest {depth} deep"
 
 
 class Delimiter(ShotAttack):

@@ -53,7 +53,7 @@ REFUSALS = {
     "replay.cross-worker": {"invalid_machine_token": 2, "invalid_heartbeat_signature": 2},
     "replay.ttl-edge": {"nonce_replayed": 1},
     "nonce.burn": {"invalid_heartbeat_signature": 1},
-    "nonce.oversized": {"malformed_heartbeat_fields": 2},
+    "nonce.oversized": {"malformed_heartbeat_fields": 6},
     "nonce.flood": {},
     "skew.edge": {"timestamp_out_of_window": 2},
     "skew.forms": {"invalid_timestamp": len(REFUSED_FORMS) - 1, "missing_heartbeat_fields": 1},
@@ -76,6 +76,7 @@ REFUSALS = {
     "consent.none": {},
     "consent.after-revoke": {},
     "consent.foreign": {},
+    "consent.newest": {},
     "weakness.unsigned-metrics": {},
 }
 """The auth failures that one attempt of each script leaves."""
@@ -86,6 +87,7 @@ DENIALS = {
 }
 CLAIMS = {
     "replay.concurrent": ["one-of-copies"],
+    "consent.newest": ["its-policy", "its-policy"],
     "skew.edge": ["edge-accepted", "edge-timestamp-out-of-window"],
     "nonce.flood": ["limited"],
     "policy-fetch.bogus": ["stays-live"],

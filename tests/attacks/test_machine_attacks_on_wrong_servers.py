@@ -139,7 +139,8 @@ def test_a_nonce_that_a_forger_can_burn_is_found(monkeypatch: pytest.MonkeyPatch
 def test_another_bound_for_nonces_is_found(
     too_long: Callable[[str], bool], wrong: list[Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heartbeats, "malformed", lambda nonce, _policy_id, _metrics: too_long(nonce))
+    right = heartbeats.malformed
+    monkeypatch.setattr(heartbeats, "malformed", lambda nonce, _, metrics: too_long(nonce) or right("", "", metrics))
     assert [outcome.expect.answer for outcome in World().play("nonce.oversized").wrong] == wrong
 
 

@@ -169,6 +169,7 @@ STATEMENTS = (
     stated("3", "a new consent is not revoked", "contents.state", "a consent that is revoked already"),
     attacked("3", "consents need an own worker and an active own policy", "consent.foreign"),
     attacked("3", "what was revoked is not consented to again", "consent.after-revoke"),
+    attacked("3", "a machine's policy is that of the newest consent that is not revoked", "consent.newest"),
     stated(
         "3",
         "a second revoke changes nothing",
@@ -256,7 +257,7 @@ STATEMENTS = (
     stated("4", "an honest heartbeat is accepted", "answers.took-effect", "honest heartbeats refused"),
     stated("4", "refusals have their own words", "contents.refusal-text", "one refusal for another"),
     stated("4", "what must be refused is", "answers.wrong answers.attack-accepted", "acceptances that were refusals"),
-    attacked("4", "nonces have bounds", "nonce.oversized", "nonce.delimiter"),
+    attacked("4", "nonces and metrics have bounds", "nonce.oversized", "nonce.delimiter"),
     attacked("4", "a timestamp is within 90 s", "skew.behind", "skew.ahead", "skew.edge"),
     attacked("4", "a token is its machine's own", "credential.wrong-token", "credential.unknown-worker"),
     attacked("4", "a certificate is its machine's own", "certificate.forged", "certificate.foreign"),
