@@ -299,7 +299,7 @@ class ScriptContext:
     script speaks from an address of its own; `peer_sources` are addresses within one IPv6 /64 that it may speak from.
     `lacks` is what the target does not have: what depends on it is not tried. `metrics_public` says whether anybody may
     read its metrics, None where that is not known. The clocks of its instances may be `clocks_apart_ns` apart. `acts`
-    are what the script's owners and machines do on the control plane.
+    are what the script's owners and machines do on the control plane. No run before had its `owner_prefix`.
     """
 
     def __init__(
@@ -344,13 +344,13 @@ class ScriptContext:
         self.acts = Acts(history, token, rotation_ns, Unrecorded())
         self._new_number = new_number
         self._interval_ns = interval_ns
-        self._owner_prefix = owner_prefix
+        self.owner_prefix = owner_prefix
         self._owners = 0
 
     def new_owner(self) -> str:
         """Make up an owner whom only this script acts as; its audit streams are read at the end of the run."""
         self._owners += 1
-        owner_id = f"{self._owner_prefix}-{self._owners}"
+        owner_id = f"{self.owner_prefix}-{self._owners}"
         self.history.owners.append(owner_id)
         return owner_id
 
