@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from simulator.attacks import audit, metrics, strain, strain_requests
 from simulator.attacks.access import DuplicateHeader, NoAuth, Verbs
-from simulator.attacks.agents import forum, job_bodies, jobs, keys, wallet, wallet_limits
+from simulator.attacks.agents import forum, job_bodies, jobs, keys, names, wallet, wallet_limits
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.certificate import ExpiredCertificate, ForeignCertificate, ForgedCertificate, RotatedOut
 from simulator.attacks.consent import AfterRevoke, ForeignConsent, Newest, NoConsent
@@ -73,7 +73,7 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(tokens.AlgNone, tokens.KeyConfusion, tokens.WrongAud, tokens.WrongIss, tokens.Expired, tokens.Nonce),
     *(tokens.UnverifiedEmail, moltbook.InvalidIdentity, moltbook.Down, sessions.SessionAsOther),
     # what agents and owners have accounts for
-    *(keys.Revoked, keys.Guess, keys.AsOwner),
+    *(keys.Revoked, keys.Guess, keys.AsOwner, names.Names),
     *(wallet.DoubleSpend, wallet.Idempotency, wallet.Amounts, wallet.Address),
     *(wallet_limits.Velocity, wallet_limits.Cooldown, jobs.Inflate, jobs.Foreign, job_bodies.Bodies),
     *(forum.ForumScript,),

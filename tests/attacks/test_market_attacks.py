@@ -36,6 +36,7 @@ CLAIMS = {
     "key.revoked": ["new-key", "same-agent"],
     "key.guess": ["same-answer"],
     "key.as-owner": ["nothing-made"],
+    "agent.names": ["keeps-its-name", "one-of-copies"],
     "wallet.double-spend": ["one-withdrawal", "one-effect", "never-negative", "adds-up"],
     "wallet.idempotency": ["same-answer", "same-answer", "one-of-copies", "one-effect", "own-keys"],
     "wallet.amounts": ["nothing-moved"],
@@ -385,5 +386,11 @@ def test_what_was_not_tried_is_told_from_what_proved_nothing() -> None:
 def test_each_needs_what_it_asks_for(name: str) -> None:
     attack = CATALOGUE[name]
     assert issubclass(attack, AccountAttack)
-    family = {"key": Feature.AGENTS, "wallet": Feature.WALLET, "job": Feature.JOBS, "forum": Feature.FORUM}
+    family = {
+        "key": Feature.AGENTS,
+        "agent": Feature.AGENTS,
+        "wallet": Feature.WALLET,
+        "job": Feature.JOBS,
+        "forum": Feature.FORUM,
+    }
     assert family[name.partition(".")[0]] in attack.needs

@@ -331,6 +331,7 @@ STATEMENTS = (
         "7", "what was refused changes nothing", "durability.refused", PLANTED + "keeps what it refused for a full disk"
     ),
     # 8. agents, jobs, resources, forum, wallet
+    attacked("8", "an agent's name is nobody else's, however it is spelt", "agent.names"),
     attacked("8", "a job has bounds, and a price above zero", "job.bodies"),
     # 10. metrics
     stated("10", "metrics are text format 0.0.4", "contents.metrics-content-type", "metrics shown as JSON"),
