@@ -14,7 +14,10 @@ from simulator.traces.writing import TraceWriter
 from tests.attacks.playing import HOST, TOKEN, World, read_request, served
 from tests.traces.recorded import Recording
 
-ATTACKS = ["key.revoked", "key.guess", "wallet.idempotency", "wallet.velocity", "job.foreign", "forum.script"]
+ATTACKS = [
+    "agent.names", "key.revoked", "key.guess", "wallet.idempotency", "wallet.velocity", "job.foreign", "job.bodies",
+    "forum.script",
+]  # fmt: skip
 SETTINGS: dict[str, Any] = {"wallet_dev_credit_usdt": Decimal(1000), "withdrawal_cooldown_seconds": 2}
 SUFFIX = "5f5f"
 
