@@ -91,7 +91,8 @@ def players(jobs: int) -> Iterator[Play]:
         yield lambda texts: map(play_text, texts)
         return
     # A signal ends a run that is under way, which says so; between runs it is for this process to act on.
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), ignore_blocked_signals)
+    with stop_signals_blocked():  # Python's tracker of semaphores begins here, and would die of a hang-up
+        pool = ProcessPoolExecutor(jobs, get_context("spawn"), ignore_blocked_signals)
 
     def play(texts: Iterable[str]) -> Iterator[Played]:
         try:

@@ -50,7 +50,7 @@ from simulator.__main__ import main
 if __name__ == "__main__":
     main()
 else:  # a process that plays loads what started it
-    os.killpg(0, signal.SIGINT)
+    os.killpg(0, int(os.environ["NUMBER"]))
 """
 
 
@@ -59,14 +59,14 @@ def start(hatchfarm: Hatchfarm, handler: str, module: str, *words: str) -> tuple
     return run(hatchfarm, PROGRAM.format(handler=handler), module, *words)
 
 
-def run(hatchfarm: Hatchfarm, program: str, *words: str) -> tuple[int, str, str]:
+def run(hatchfarm: Hatchfarm, program: str, *words: str, **environ: str) -> tuple[int, str, str]:
     """Run a program in a process group of its own; gives its exit code and what it printed."""
     path = hatchfarm.folder / "program.py"
     path.write_text(program, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(path), *words],
         cwd=hatchfarm.folder,
-        env=hatchfarm.environ(),
+        env=hatchfarm.environ() | environ,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
@@ -94,8 +94,10 @@ def test_an_interrupt_that_python_drops_comes_again(hatchfarm: Hatchfarm) -> Non
     assert run(hatchfarm, DROPPING) == (128 + signal.SIGINT, "", "hatchfarm: interrupted\n")
 
 
-def test_an_interrupt_while_processes_load_that_play_ends_a_search(hatchfarm: Hatchfarm) -> None:
-    """Ctrl-C is for each process of its group: those that play leave it to the one that searches."""
-    code, printed, errors = run(hatchfarm, LOADED_BY_PLAYERS, "fuzz", "--jobs", "2", "--seeds", "1..200")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_processes_load_that_play_ends_a_search(hatchfarm: Hatchfarm, number: signal.Signals) -> None:
+    """Ctrl-C and a hang-up are for each process of a group: those that play leave it to the one that searches."""
+    words = ("fuzz", "--jobs", "2", "--seeds", "1..200")
+    code, printed, errors = run(hatchfarm, LOADED_BY_PLAYERS, *words, NUMBER=str(int(number)))
     assert (code, errors) == (3, "")
     assert printed.splitlines()[1].startswith("INTERRUPTED ")
