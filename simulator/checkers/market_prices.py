@@ -27,12 +27,36 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
 
 
+CPU_HOUR, MEMORY_HOUR, GPU_HOUR = "cpu-hour", "memory-gb-hour", "gpu-hour"
+"""What the page of prices lists."""
+
+
 class RateBounds(NamedTuple):
     """The lowest and the highest rate, and what they follow from."""
 
     low: int
     high: int
     why: str
+
+
+class Possible(NamedTuple):
+    """What was surely and what may have been held at some time; and the same of what was offered."""
+
+    least: list[Need]
+    most: list[Need]
+    surely: Capacity
+    may: Capacity
+
+    def prices(self, base: int, resource: str, model: str) -> tuple[int, int]:
+        """Return the lowest and the highest price that an hour of a resource can have had."""
+        if resource == GPU_HOUR:
+            low = _price_of_gpus(base, model, self.least, self.may, highest=False)
+            return low, _price_of_gpus(base, model, self.most, self.surely, highest=True)
+        if resource == CPU_HOUR:
+            low = current_price(base, sum(one.cpu for one in self.least), self.may.cpu)
+            return low, current_price(base, sum(one.cpu for one in self.most), self.surely.cpu)
+        low = current_price(base, sum(one.memory for one in self.least), self.may.memory)
+        return low, current_price(base, sum(one.memory for one in self.most), self.surely.memory)
 
 
 class Prices:
@@ -66,6 +90,20 @@ class Prices:
         if to_ns == NEVER_NS or from_ns > to_ns:
             return None
         least, most = self._held(story, from_ns, to_ns)
+        surely, may = self._offered(from_ns, to_ns)
+        low = _rate(need, self._market, least, may, list(may.gpus), highest=False)
+        high = _rate(need, self._market, most, surely, list(may.gpus), highest=True)
+        why = (
+            f"held were {_shown(least)} to {_shown(most)}, offered {_shown_capacity(surely)} to {_shown_capacity(may)}"
+        )
+        return RateBounds(low, high, why)
+
+    def possible(self, from_ns: int, to_ns: int) -> Possible:
+        """Return what may have been held and offered at a moment within a time."""
+        return Possible(*self._held(None, from_ns, to_ns), *self._offered(from_ns, to_ns))
+
+    def _offered(self, from_ns: int, to_ns: int) -> tuple[Capacity, Capacity]:
+        """Return what was surely offered through a time, and what may have been at a moment of it."""
         machines = self._workers.take_part()
         surely = sum_of([self._workers.surely_offers(machine, from_ns, to_ns) for machine in machines])
         may = sum_of(
@@ -75,18 +113,13 @@ class Prices:
                 if self._workers.may_be_fresh(machine, from_ns, to_ns)
             ]
         )
-        low = _rate(need, self._market, least, may, list(may.gpus), highest=False)
-        high = _rate(need, self._market, most, surely, list(may.gpus), highest=True)
-        why = (
-            f"held were {_shown(least)} to {_shown(most)}, offered {_shown_capacity(surely)} to {_shown_capacity(may)}"
-        )
-        return RateBounds(low, high, why)
+        return surely, may
 
-    def _held(self, story: JobStory, from_ns: int, to_ns: int) -> tuple[list[Need], list[Need]]:
-        """Return what other jobs surely held through a time, and what they may have held in it."""
+    def _held(self, story: JobStory | None, from_ns: int, to_ns: int) -> tuple[list[Need], list[Need]]:
+        """Return what jobs, all others where one is given, surely held through a time, and may have held in it."""
         began_ns, ended_ns = self._spans_ns
         through = np.flatnonzero((began_ns < from_ns) & (ended_ns > to_ns)).tolist()
-        least = [self._spans[at].need for at in through if self._spans[at].job_id != story.id]
+        least = [self._spans[at].need for at in through if story is None or self._spans[at].job_id != story.id]
         most = [need for sent_ns, need in self._unknown if sent_ns <= to_ns]
         began_ns, ended_ns = self._jobs_ns
         for at in np.flatnonzero((began_ns <= to_ns) & (ended_ns >= from_ns)).tolist():
@@ -113,17 +146,15 @@ def _rate(
     gpu = 0
     if need.gpus:
         models = [need.model] if need.model else may_offer
-        prices = [_gpu_price(model, market, held, offered, highest=highest) for model in models]
+        prices = [_price_of_gpus(market.price_gpu_hour, model, held, offered, highest=highest) for model in models]
         gpu = max(prices, default=2 * market.price_gpu_hour) if highest else min(prices, default=0)
     return hourly_rate(need, cpu, memory, gpu)
 
 
-def _gpu_price(model: str, market: MarketFacts, held: list[Need], offered: Capacity, *, highest: bool) -> int:
+def _price_of_gpus(base: int, model: str, held: list[Need], offered: Capacity, *, highest: bool) -> int:
     # Which model a job without one got is not shown: it may be any.
     some = {model, ""} if highest else {model}
-    return current_price(
-        market.price_gpu_hour, sum(one.gpus for one in held if one.model in some), offered.gpus.get(model, 0)
-    )
+    return current_price(base, sum(one.gpus for one in held if one.model in some), offered.gpus.get(model, 0))
 
 
 def _shown(needs: list[Need]) -> str:

@@ -6,7 +6,7 @@ bounds. What a machine claims of its progress changes nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from simulator.checkers.bounds import slack_ns_of
 from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.ledger_entries import amount_text
+from simulator.checkers.market_listed import price_pages, wrong_page
 from simulator.checkers.market_prices import Prices
 from simulator.checkers.market_view import NO_MARKET, alone, has_market, of_one_market, stories_of
 from simulator.checkers.market_workers import Workers
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from simulator.checkers.market_workers import Beats
     from simulator.history.rows import History
 
+_One = TypeVar("_One")
 RESTART_SLACK_NS = SECOND_NS
 """By how much a server that was started anew may be off in the time since a heartbeat before: it goes by the wall."""
 SHARED_SLACK_NS = SECOND_NS // 4
@@ -54,6 +56,7 @@ def check_metering(history: History, facts: Facts, prices_max: int = PRICES_JUDG
     findings: list[Finding] = []
     billed = [one for one in stories.values() if one.final is not None]
     priced = [one for one in stories.values() if first_rate(one) is not None]
+    pages = price_pages(history)
     bills = bounded = 0
     for story in stories.values():
         findings += _changed_price(story)
@@ -61,17 +64,24 @@ def check_metering(history: History, facts: Facts, prices_max: int = PRICES_JUDG
         found = meter.bounds(story)
         bills += found is not None
         findings += meter.wrong_bill(story, found)
+    most = max(1, prices_max // max(1, len(workers.take_part())))
     if prices is not None:
-        for story in _spread(priced, max(1, prices_max // max(1, len(workers.take_part())))):
+        for story in _spread(priced, most):
             possible = prices.bounds(story)
             bounded += possible is not None
             findings += _wrong_price(story, possible)
+    if facts.market is not None:
+        # Another instance may show what was so a moment ago; and what others hold nobody knows.
+        known = prices if facts.instances == 1 else None
+        for page in _spread(pages, most):
+            findings += wrong_page(page, facts.market, known)
     findings.sort(key=lambda one: one.at_ns)
     unjudged = len(billed) - bills, len(priced) - bounded
     figures: dict[str, Any] = {
         "violations": len(findings),
         "bills": bills,
         "prices": bounded,
+        "price_pages": len(pages),
         "bills_not_judged": unjudged[0],
         "prices_not_judged": unjudged[1],
     }
@@ -95,9 +105,9 @@ def first_rate(story: JobStory) -> int | None:
     return next((one.rate for one in story.shown if one.rate is not None and not one.attempts), None)
 
 
-def _spread(stories: list[JobStory], most: int) -> list[JobStory]:
-    """Return no more than so many jobs, evenly from the whole run."""
-    return stories[:: -(-len(stories) // most) or 1]
+def _spread(found: list[_One], most: int) -> list[_One]:
+    """Return no more than so many, evenly from the whole run."""
+    return found[:: -(-len(found) // most) or 1]
 
 
 def _changed_price(story: JobStory) -> Iterator[Finding]:

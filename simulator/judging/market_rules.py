@@ -14,6 +14,7 @@ _KEYS = "The same key and body have the first answer again; the same key with an
 _LIMITS = "A withdrawal is refused for its cooldown, its limits and its balance exactly where they say so."
 _METERED = "A job is billed for the time between accepted heartbeats, at its fixed price, rounded down."
 _PRICES = "A price is its base times the factor of the utilisation before the job, fixed when it is assigned."
+_LISTED = "Prices are listed with the utilisation that they follow from."
 _ROOM = "A machine's jobs fit what it last said it has, scaled by its policy."
 _TURNS = "Each queued job goes to a machine that fits as soon as there is one, accounts in turn."
 _STATES = "A job goes its states one way; the third time that it is given back it has failed."
@@ -44,6 +45,7 @@ MARKET_RULES: Mapping[str, tuple[str, str, float]] = {
     "metering.escrow": ("A job was billed more than its maximum", _METERED, 8.1),
     "metering.price": ("A job was assigned at a price that no utilisation gives", _PRICES, 6.5),
     "metering.price-changed": ("A job's price changed after it was fixed", _PRICES, 7.5),
+    "metering.listed": ("A price was listed that no utilisation gives", _LISTED, 5.0),
     "matching.over-capacity": ("More was on a machine than it offered", _ROOM, 7.5),
     "matching.unfit": ("A job was on a machine that never offered what it needs", _ROOM, 7.5),
     "matching.too-dear": ("A job was assigned above its maximum", "A job's price is within its maximum.", 7.5),

@@ -332,12 +332,17 @@ def granted_another(play: Play) -> None:
 
 
 def forbidden(play: Play) -> None:
-    one = exchange(play, Operation.JOB_READ, 404)
-    replace(play, one, status=403, data={"message": "forbidden"})
+    replace(play, exchange(play, Operation.JOB_READ, 404), status=403, data={"message": "forbidden"})
 
 
 def owner_shown(play: Play) -> None:
     play.history.resources_shown[0].resources.append({"worker_id": "wrk_0000000000000001", "owner_id": "mia"})
+
+
+def listed_as_idle(play: Play) -> None:
+    prices = {"cpu-hour": "0.005000", "memory-gb-hour": "0.000500", "gpu-hour": "0.250000"}
+    for row in exchange(play, Operation.PRICES_READ).data["prices"]:
+        row |= {"price": prices[row["resource"]], "utilisation": "0.0000"}
 
 
 LIES = (
@@ -375,6 +380,7 @@ LIES = (
     MarketLie("quiet", "metering.escrow", above),
     MarketLie("quiet", "metering.price", dearer),
     MarketLie("quiet", "metering.price-changed", changed_price),
+    MarketLie("crowded", "metering.listed", listed_as_idle),
     MarketLie("crowded", "matching.over-capacity", much_at_once),
     MarketLie("quiet", "matching.unfit", never_fitted),
     MarketLie("quiet", "matching.too-dear", too_dear),

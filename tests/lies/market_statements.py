@@ -25,6 +25,8 @@ MARKET_STATEMENTS = (
     shown("Capacity", "no owner is shown in what is offered", "isolation.owner-shown"),
     shown("Capacity", "prices follow the utilisation before the job", "metering.price",
           "a price is taken after its job is held"),
+    shown("Capacity", "prices are listed with their utilisation", "metering.listed",
+          "prices are listed as if nothing were held", "the utilisation of what is free is listed"),
     shown("Jobs", "the maximum is moved to escrow, and released once", "ledger.escrow", "escrow is released twice"),
     shown("Jobs", "a cancelled job is settled for what ran, the rest returned", "ledger.escrow ledger.billed",
           "a cancelled job is not charged for what ran"),
