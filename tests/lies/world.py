@@ -210,9 +210,9 @@ class _Connection:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await self.close()
+        self.close()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """There is nothing to close."""
 
     async def request(
