@@ -21,6 +21,7 @@ from simulator.commands.capacity import capacity
 from simulator.commands.compare import compare
 from simulator.commands.failing import USAGE_ERROR, fail
 from simulator.commands.fuzz import fuzz
+from simulator.commands.habits import Commands
 from simulator.commands.misspelt import misspelt_variables
 from simulator.commands.options import ProfileOption, complete_scenario
 from simulator.commands.reading import read_scenario
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 MACHINES = 1000
 """What the doctor looks for where nobody says how many."""
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
