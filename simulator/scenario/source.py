@@ -56,4 +56,6 @@ def _read(file: IO[bytes]) -> bytes:
 def _unreadable(path: Path, error: OSError) -> str:
     if len(path.parts) == 1 and not path.suffix and isinstance(error, FileNotFoundError):
         return f"neither a file nor a scenario that is shipped: {nearest(path.name, shipped_names(), LISTED)}"
+    if isinstance(error, IsADirectoryError):
+        return f"a folder, and a scenario is a TOML file: give those in it, as {path}/*.toml"
     return f"cannot be read ({error.strerror}); scenarios are TOML files, {LISTED}"

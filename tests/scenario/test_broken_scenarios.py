@@ -72,8 +72,10 @@ def test_what_is_not_toml_is_refused_with_its_line(content: str, line: int, tmp_
 
 
 def test_what_is_not_a_file_is_refused_with_the_reason(tmp_path: Path) -> None:
-    for path, reason in ((tmp_path / "none.toml", "No such file or directory"), (tmp_path, "Is a directory")):
-        expected = f"{path}: cannot be read ({reason}); scenarios are TOML files, {LISTED}\n"
+    missing = f"cannot be read (No such file or directory); scenarios are TOML files, {LISTED}"
+    folder = f"a folder, and a scenario is a TOML file: give those in it, as {tmp_path}/*.toml"
+    for path, reason in ((tmp_path / "none.toml", missing), (tmp_path, folder)):
+        expected = f"{path}: {reason}\n"
         for command, prefix in (("validate", ""), ("run", "hatchfarm run: ")):
             result = invoke(app, [command, str(path)])
             assert (result.exit_code, result.stderr) == (2, prefix + expected)
