@@ -138,8 +138,8 @@ def show_end(
         return
     console.print(f"[red bold]FAILED[/] seed {found.seed}: {escape(printed(str(found.cause)))}")
     before, after = size_of(found.drawn), size_of(found.smallest)
-    sizes = ", ".join(f"{name} {before[name]:g} to {after[name]:g}" for name in before)
-    console.print(f"Made small in {plural(found.tries, 'run')}: {sizes}")
+    sizes = ", ".join(f"{name} {before[name]:g} to {after[name]:g}" for name in before if before[name] != after[name])
+    console.print(f"Made small in {plural(found.tries, 'run')}: {sizes or 'it stays as it was drawn'}")
     more = [str(seed) for seed in state.failing if seed != found.seed]
     if more:
         console.print(f"Seeds of the same round that failed as well: {', '.join(more)}")

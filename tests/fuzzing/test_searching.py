@@ -20,7 +20,7 @@ from simulator.fuzzing.coverage import Coverage
 from simulator.fuzzing.documents import as_toml
 from simulator.fuzzing.drawing import Drawing, Drawn
 from simulator.fuzzing.playing import CRASHED, Doubt, Failure, Played, UnplayableError, play_text
-from simulator.fuzzing.searching import Search, Way, make_small, players, search
+from simulator.fuzzing.searching import Found, Search, Way, make_small, players, search
 from simulator.fuzzing.showing import ShownSearch, exit_code_of, show_end, summary_of
 from simulator.limits import FUZZ_ROUND_SEEDS, FUZZ_SEEDS_MAX, SEED_MAX
 from simulator.scenario.loading import load_scenario
@@ -234,6 +234,17 @@ def end_of(state: Search) -> str:
     printed = console.file
     assert isinstance(printed, io.StringIO)
     return printed.getvalue()
+
+
+def test_the_end_tells_of_sizes_that_changed_and_of_no_other() -> None:
+    state = Search(range(1))
+    drawn = {
+        "fleet": {"machines": 3}, "attacks": [1, 2], "faults": [], "server": {"settings": {}}, "duration": "20s",
+    }  # fmt: skip
+    smaller = drawn | {"fleet": {"machines": 1}, "attacks": []}
+    for smallest, line in ((smaller, "machines 3 to 1, attacks 2 to 0"), (drawn, "it stays as it was drawn")):
+        state.found = Found(5, (Failure("audit", "audit.some", "some"),), drawn, smallest, 7)
+        assert f"Made small in 7 runs: {line}\n" in end_of(state)
 
 
 def test_of_what_nobody_could_know_seeds_and_reasons_are_said() -> None:
