@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SPEAKERS_MAX = 8
 """Columns of a drawing: those who come later share one."""
-OTHERS, SERVER = "others", "server"
+OTHERS, OWNERS, SERVER = "others", "owners", "server"
 WIDTH = 18
 TIME = 12
 ERROR_MAX_CHARACTERS = 100
@@ -35,9 +35,13 @@ def draw_sequence(exchanges: Iterable[Exchange], title: str) -> str:
     """Return the drawing of a trace's exchanges; of very many only the first."""
     given = list(exchanges)
     shown = given[:SEQUENCE_ROWS_MAX]
-    names = list(dict.fromkeys(map(_speaker, shown)))
+    speakers = _speakers(shown)
+    names = list(dict.fromkeys(speakers))
     columns = names if len(names) <= SPEAKERS_MAX else [*names[: SPEAKERS_MAX - 1], OTHERS]
-    arrows = sorted((arrow for one in shown for arrow in _arrows(one)), key=lambda arrow: arrow.at_ns)
+    arrows = sorted(
+        (arrow for one, speaker in zip(shown, speakers, strict=True) for arrow in _arrows(one, speaker)),
+        key=lambda arrow: arrow.at_ns,
+    )
     lines = [title, "", " " * TIME + "".join(name[: WIDTH - 1].ljust(WIDTH) for name in columns) + SERVER]
     lines += [_line(arrow, columns) for arrow in arrows]
     if len(given) > len(shown):
@@ -45,23 +49,51 @@ def draw_sequence(exchanges: Iterable[Exchange], title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _speaker(one: Exchange) -> str:
-    if one.attack is not None:
-        return one.attack
-    return "owners" if one.machine is None else f"machine {one.machine}"
+def _speakers(exchanges: Iterable[Exchange]) -> list[str]:
+    """Return who sent each: an attack, a machine, an agent by the id that findings call it by, or the owners."""
+    agents: dict[str, str] = {}
+    speakers = []
+    for one in exchanges:
+        if one.attack is not None:
+            speaker = one.attack
+        elif one.machine is not None:
+            speaker = f"machine {one.machine}"
+        else:
+            speaker = agents.get(_bearer(one), OWNERS)
+            key = _given(one, "api_key")
+            if key:
+                speaker = agents[f"Bearer {key}"] = _given(one, "agent", "id") or speaker
+        speakers.append(speaker)
+    return speakers
 
 
-def _arrows(one: Exchange) -> Iterable[_Arrow]:
+def _bearer(one: Exchange) -> str:
+    headers = one.request.headers if isinstance(one.request, HttpRequest) else ()
+    return next((value for name, value in headers if name.lower() == "authorization"), "")
+
+
+def _given(one: Exchange, *keys: str) -> str:
+    """Return a text of what an answer gave; empty where it gave none."""
+    try:
+        value: Any = msgspec.json.decode(one.response.body if one.response is not None else "")["data"]
+        for key in keys:
+            value = value[key]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return ""
+    return value if isinstance(value, str) else ""
+
+
+def _arrows(one: Exchange, speaker: str) -> Iterable[_Arrow]:
     request = one.request
     what = f"{request.method} {request.path}" if isinstance(request, HttpRequest) else "raw bytes"
-    yield _Arrow(one.sent_ns, _speaker(one), is_answer=False, label=f"#{one.sequence} {what}")
+    yield _Arrow(one.sent_ns, speaker, is_answer=False, label=f"#{one.sequence} {what}")
     if one.answered_ns is None:
         return
     status = "" if one.response is None else f"{one.response.status} "
     error = "" if one.response is None or one.response.status < 400 else _error_of(one.response.body)  # noqa: PLR2004 - a refusal
     wrong = "" if one.got == one.expected else f"   <== {one.expected} is right"
     label = f"#{one.sequence} {status}{one.got}{error}{wrong}"
-    yield _Arrow(one.answered_ns, _speaker(one), is_answer=True, label=label)
+    yield _Arrow(one.answered_ns, speaker, is_answer=True, label=label)
 
 
 def _error_of(body: str) -> str:

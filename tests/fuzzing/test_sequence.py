@@ -44,6 +44,28 @@ def test_exchanges_are_drawn_in_the_order_of_time_in_their_speakers_columns() ->
     ]
 
 
+def _asked(key: str, path: str) -> HttpRequest:
+    return HttpRequest(method="POST", path=path, headers=(("authorization", f"Bearer {key}"),), body="")
+
+
+def test_agents_have_columns_of_their_own_under_the_ids_by_which_findings_call_them() -> None:
+    registered = '{"data":{"agent":{"id":"agt_1"},"api_key":"${secret.1}"}}'
+    lines = draw_sequence(
+        [
+            exchange(1, 1, 2, request=_asked("${owner.token}", "/policies")),
+            exchange(2, 3, 4, response=Response(status=201, headers=(), body=registered)),
+            exchange(3, 5, 6, request=_asked("${secret.1}", "/key"),
+                     response=Response(status=200, headers=(), body='{"data":{"api_key":"${secret.2}"}}')),
+            exchange(4, 7, 8, request=_asked("${secret.2}", "/withdraw")),
+        ],
+        "why",
+    ).splitlines()  # fmt: skip
+    assert lines[2].split() == ["owners", "agt_1", "server"]
+    assert [line.index("├") > lines[2].index("agt_1") - 1 for line in lines[3:] if "POST" in line] == [
+        False, True, True, True,
+    ]  # fmt: skip
+
+
 def test_many_speakers_share_a_column_and_of_many_exchanges_the_first_are_drawn() -> None:
     many = [exchange(number, number, number + 0.5, machine=number) for number in range(1, SEQUENCE_ROWS_MAX + 3)]
     lines = draw_sequence(many, "why").splitlines()
