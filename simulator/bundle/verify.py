@@ -25,13 +25,17 @@ VERDICT = "verdict.json"
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """What is wrong with a bundle: `altered` files, and where a verdict `differs` from the one judged anew."""
+    """What is wrong with a bundle: `altered` files, and where a verdict `differs` from the one judged anew.
+
+    `commit` is that of the code by which the run was judged; empty where it does not say.
+    """
 
     digest: str
     files: int
     status: str
     altered: list[str]
     differs: list[str]
+    commit: str = ""
 
     @property
     def genuine(self) -> bool:
@@ -62,7 +66,8 @@ def verify_bundle(folder: Path, digest: str | None = None) -> Verification:
         if not altered:
             raise
         return Verification(found, len(listed.files), "unknown", altered, [f"nothing can be judged anew: {error}"])
-    return Verification(found, len(listed.files), stored.status.value, altered, compare(stored, anew))
+    commit = "" if stored.host is None else stored.host.commit
+    return Verification(found, len(listed.files), stored.status.value, altered, compare(stored, anew), commit)
 
 
 def read_bundle(folder: Path) -> tuple[RunRecord, History]:

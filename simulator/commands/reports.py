@@ -171,6 +171,7 @@ def verify(
     from simulator.bundle.verify import verify_bundle  # noqa: PLC0415 - as above
     from simulator.errors import BundleError  # noqa: PLC0415 - as above
     from simulator.platform.console import make_console  # noqa: PLC0415 - as above
+    from simulator.platform.machine_facts import machine_facts  # noqa: PLC0415 - as above
     from simulator.report.text import printed  # noqa: PLC0415 - as above
 
     if digest is not None and DIGEST.fullmatch(digest) is None:
@@ -188,6 +189,10 @@ def verify(
     console.print(f"{folder}: {plural(found.files, 'file')}, {found.digest}", markup=False)
     if not found.genuine:
         console.print("[red bold]NOT GENUINE[/]" if found.altered else "[red bold]ANOTHER VERDICT[/]")
+        here = machine_facts().commit
+        if not found.altered and found.commit not in ("", here):
+            hint = f"It was judged by commit {found.commit}, and this is {here or 'of none'}: verify it by that one."
+            console.print(printed(hint), markup=False)
         raise typer.Exit(CHANGED)
     console.print(f"[green bold]GENUINE[/] judged anew it is {found.status} again")
     if digest is None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from simulator.bundle import manifest
 from simulator.commands.cli import app
+from simulator.platform.machine_facts import machine_facts
+from tests.report.runs import uneventful, written
 from tests.support.invoking import invoke
 
 if TYPE_CHECKING:
@@ -65,6 +69,23 @@ def test_another_verdict_alone_exits_with_1(bundle: Path) -> None:
     manifest.write_manifest(bundle)
     code, lines, _ = hatchfarm("verify", bundle)
     assert (code, lines[-1]) == (1, "ANOTHER VERDICT")
+
+
+@pytest.mark.parametrize(("judged_by", "named"), [("f" * 40, True), ("here", False), ("", False)])
+def test_a_verdict_of_another_commit_is_named_with_it(tmp_path: Path, judged_by: str, *, named: bool) -> None:
+    here = msgspec.structs.replace(machine_facts(), commit="here")
+    written(tmp_path / "judged", uneventful(host=msgspec.structs.replace(here, commit=judged_by)))
+    bundle = tmp_path / "judged"
+    (bundle / "verdict.json").write_bytes(
+        re.sub(rb'"seed": \d+', b'"seed": 99', (bundle / "verdict.json").read_bytes())
+    )
+    manifest.write_manifest(bundle)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simulator.platform.machine_facts.machine_facts", lambda: here)
+        code, lines, _ = hatchfarm("verify", bundle)
+    assert code == 1
+    wanted = [f"It was judged by commit {judged_by}, and this is here: verify it by that one."] if named else []
+    assert lines[lines.index("ANOTHER VERDICT") + 1 :] == wanted
 
 
 def test_another_digest_exits_with_1(bundle: Path) -> None:
