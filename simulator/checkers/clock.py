@@ -32,7 +32,7 @@ def check_clock(_history: History, facts: Facts) -> Verdict:
     """Hold the target's clock against this machine's, before the run and after it."""
     clock = facts.clock
     if clock is None:
-        return Verdict("clock", Status.NOT_APPLICABLE, "The server went by this machine's clock.")
+        return Verdict("clock", Status.NOT_APPLICABLE, "Only the clock of a --target is held against this machine's.")
     figures: dict[str, Any] = {"before_ns": clock.before, "after_ns": clock.after, "used_ns": clock.used_ns}
     if clock.before is None:
         summary = "The target shows no time, neither on its health page nor as a Date: nobody knows how far it is off."

@@ -16,6 +16,7 @@ from simulator.checkers.shown_values import check_values
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.features import Feature
 from simulator.history.evidence import shown
+from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,7 +57,8 @@ def check_contents(history: History, facts: Facts) -> Verdict:
     if not history.certificates_shown and not history.shown and not history.status_readings:
         return Verdict("contents", Status.NOT_APPLICABLE, "No answer showed anything.", (), figures)
     untimed = "" if clock is not None else " Times were not judged: the target's clock is not known."
-    summary = f"Every answer said what it must; {len(history.certificates_shown):,} certificates were issued.{untimed}"
+    issued = plural(len(history.certificates_shown), "certificate was", "certificates were")
+    summary = f"Every answer said what it must; {issued} issued.{untimed}"
     return Verdict("contents", Status.PASS, summary, (), figures)
 
 
