@@ -78,11 +78,24 @@ def _explain(error: Any) -> None:
     parameter = getattr(error, "param", None)
     if isinstance(error, typer.BadParameter) and not error.message and _is_of_scenarios(parameter):
         error.message = as_called("`hatchfarm scenarios` lists those that can be named")
-    meant = FLAGS.get(getattr(error, "option_name", ""))
+    typed = getattr(error, "option_name", "")
+    if typed.startswith("--") and getattr(error.ctx, "info_name", "") == "serve":
+        _name_setting(error, typed)
+    meant = FLAGS.get(typed)
     if meant is None or error.ctx is None:
         return
     if any(meant in one.opts for one in error.ctx.command.params):
         error.message += f". Here it is {meant}"
+        error.possibilities = None
+
+
+def _name_setting(error: Any, typed: str) -> None:
+    """Say where the server's settings are, which has no flags for them."""
+    from reference_server.about import setting_names  # noqa: PLC0415 - loads only where it is used
+
+    variable = typed.removeprefix("--").replace("-", "_").upper()
+    if variable in setting_names():
+        error.message += f". Here it is the variable {variable}"
         error.possibilities = None
 
 

@@ -29,6 +29,8 @@ def _last(hatchfarm: Hatchfarm, *typed: str) -> str:
         (("run", "quickstart", "-u", "10"), "Error: No such option: -u. Here it is --machines"),
         (("run", "quickstart", "--host", "http://x"), "Error: No such option: --host. Here it is --target"),
         (("fuzz", "--seed", "5"), "Error: No such option: --seed. Here it is --seeds"),
+        (("serve", "--port", "9000"), "Error: No such option: --port. Here it is the variable PORT"),
+        (("serve", "--host=::"), "Error: No such option: --host. Here it is the variable HOST"),
         (("check", "quickstart"), "Error: No such command 'check'. Here it is `hatchfarm validate`."),
         (("version",), "Error: No such command 'version'. Here it is `hatchfarm --version`."),
         (("quickstart",), "Error: No such command 'quickstart'. It is a scenario: `hatchfarm run quickstart` runs it."),
@@ -48,6 +50,7 @@ def test_what_other_tools_call_it_is_answered_with_what_it_is_here(
         (("valdate", "quickstart"), "Error: No such command 'valdate'. Did you mean 'validate'?"),
         (("run", "quickstart", "--machine", "5"), "Error: No such option: --machine (Possible options: --machines)"),
         (("verify", "--vus", "5", "latest"), "Error: No such option: --vus (Possible options: --out)"),
+        (("serve", "--prot", "9000"), "Error: No such option: --prot"),
         (("replay",), "Error: Missing argument 'trace'."),
     ],
 )
