@@ -51,7 +51,7 @@ def decode_value(kind: type, value: Any) -> Any:
     """Decode the types msgspec does not know."""
     if kind in (Duration, Offset):
         if not isinstance(value, str):
-            raise ValueError("a duration is written as text, like '30s'")
+            raise ValueError("a duration is text and has a unit, like '30s'")
         return parse_duration(value) if kind is Duration else parse_offset(value)
     raise NotImplementedError(kind)
 

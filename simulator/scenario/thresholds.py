@@ -99,7 +99,7 @@ def _unknown_metric(metric: str) -> str:
         whats = [what] if what in PARTS[kind] else [*PARTS[kind]]
         options = [f"{kind}.{one}.{other}" for one in names[kind] for other in whats]
         return nearest(metric, options, f"write it like {options[0]!r}")
-    return nearest(metric, METRICS, f"one of {', '.join(METRICS)}")
+    return nearest(metric, METRICS, "`hatchfarm metrics` says which there are")
 
 
 class ThresholdError(ValueError):

@@ -165,7 +165,7 @@ BROKEN = (
     Broken("a name that leads elsewhere", f"line 2: name: {NAME} (it is '../up')", ("small", "../up"), shape=True),
     Broken("a negative seed", "line 1: seed: expected int >= 0 (it is -1)", ("version", "seed = -1\nversion"),
            shape=True),
-    Broken("a duration without a unit", "line 3: duration: a duration is written as text, like '30s' (it is 10)",
+    Broken("a duration without a unit", "line 3: duration: a duration is text and has a unit, like '30s' (it is 10)",
            ('"10s"', "10"), shape=True),
     Broken("an unknown unit", f"line 3: duration: '10w' {NO_DURATION}", ("10s", "10w"), shape=True),
     Broken("a negative duration", f"line 3: duration: '-10s' {NO_DURATION}", ("10s", "-10s"), shape=True),
@@ -216,7 +216,7 @@ BROKEN = (
     Broken("misspelt metric",
            'line 8: thresholds."heartbeat.acepted": unknown metric; did you mean \'heartbeat.accepted\'?',
            add=threshold("heartbeat.acepted", "rate==1")),
-    Broken("unknown metric", 'line 8: thresholds."x": unknown metric; one of heartbeat.response_time, …',
+    Broken("unknown metric", 'line 8: thresholds."x": unknown metric; `hatchfarm metrics` says which there are',
            add=threshold("x", "rate==1")),
     Broken("misspelt setting", "line 8: server.settings.WORKER_STALE_SECONDS: unknown server setting; "
            "did you mean 'WORKER_STATUS_STALE_SECONDS'?", add=settings("WORKER_STALE_SECONDS = 5")),
