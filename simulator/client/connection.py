@@ -131,7 +131,7 @@ class ControlConnection:
     def close(self) -> None:
         """Close the connection, if it is open, without a word; the next request opens another."""
         self._see_rest()
-        if self._stream is not None and self._plain is not None:
+        if self._plain is not None:
             self._network.close(self._plain)
         self._stream = self._plain = None
 
