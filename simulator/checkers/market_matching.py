@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 LOOKS_SECONDS = 5.0
 """How late a server may do what has become due: it looks now and then, and answers wait for one another."""
+RESTART_SLACK_NS = SECOND_NS
+"""By how much a server that was started anew may be off in how long a job has run: it goes by the wall then."""
 BEATS_MIN = 2
 """As many heartbeats of a machine must have been accepted before a job it was not told of is one."""
 
@@ -109,6 +111,7 @@ class _Matching:
         yield from self._too_dear(story)
         yield from self._not_named(story)
         yield from self._overdue(story)
+        yield from self._unreported(story)
 
     def _unfit(self, story: JobStory) -> Iterator[Finding]:
         """Find a machine that never had what a job needs while the job was there."""
@@ -178,6 +181,27 @@ class _Matching:
                     message = f"job {story.id} was still queued at {seconds(one.sent_ns)}, and had to have expired"
                     yield Finding("matching.expired", message, one.sent_ns, {"job": story.id})
                     return
+
+    def _unreported(self, story: JobStory) -> Iterator[Finding]:
+        """Find a job that succeeded or failed, where its machine never reported that, nor was its time over."""
+        final = story.final
+        if final is None or self._workers.numbers.get(final.worker_id) not in self._take_part:
+            return
+        # What was refused counts too, and whatever a machine that does wrong reported: it may have been taken.
+        ends = {one.state for one in story.reports}
+        if final.state in ends or not all(one.honest for one in story.reports):
+            return
+        began_ns = min((one.sent_ns for one in story.reports), default=NEVER_NS)
+        longest_ns = final.answered_ns - began_ns
+        ran_out = NEVER_NS not in {began_ns, story.duration_ns} and (
+            longest_ns + slack_ns_of(max(0, longest_ns)) + RESTART_SLACK_NS >= story.duration_ns
+        )
+        lost = final.state == "failed" and final.job.get("error") == "worker lost"
+        if (final.state == "succeeded" and not ran_out) or (final.state == "failed" and not lost):
+            reported = f"reported {', '.join(sorted(ends))} alone" if ends else "reported nothing"
+            message = f"job {story.id} {final.state} by {seconds(final.answered_ns)}, and {final.worker_id} {reported}"
+            evidence = {"job": story.id, "account": story.account, "worker_id": final.worker_id}
+            yield Finding("matching.outcome", message, final.sent_ns, evidence)
 
     def over_capacity(self) -> Iterator[Finding]:
         """Find machines on which more was surely at once than they may have had."""

@@ -327,8 +327,7 @@ def others_entry(play: Play) -> None:
 
 
 def granted_another(play: Play) -> None:
-    one = exchange(play, Operation.JOB_READ, 404)
-    replace(play, one, status=200, data={})
+    replace(play, exchange(play, Operation.JOB_READ, 404), status=200, data={})
 
 
 def forbidden(play: Play) -> None:
@@ -390,6 +389,7 @@ LIES = (
     MarketLie("quiet", "matching.stranger", stranger),
     MarketLie("busy", "matching.expired", expired),
     MarketLie("quiet", "matching.state", came_back),
+    MarketLie("busy", "matching.outcome", lambda play: set_each(play, is_billed, state="failed")),
     MarketLie("quiet", "matching.attempts", attempts),
     MarketLie("queue", "matching.requeued", not_cleared),
     MarketLie("quiet", "isolation.foreign", others_job),

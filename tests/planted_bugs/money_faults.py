@@ -78,6 +78,8 @@ MONEY_FAULTS = (
           ("core.market.withdrawals", "Withdrawals.exceeds", "in_an_hour >= conditions", "in_an_hour > conditions")),
     fault("decimals of USDT and bitcoins are swapped", "busy", "ledger", "ledger.amount",
           (MONEY, "parse_amount", "decimals = DECIMALS[asset]", "decimals = DECIMALS[BTC if asset == USDT else USDT]")),
+    fault("a job that failed has succeeded", "busy", "matching", "matching.outcome.*failed",
+          (WORKING, "_take_report", "job, report.state, result, error,", "job, SUCCEEDED, result, error,")),
     fault("an account that was served goes on being served", "queue", "matching", "matching.turn",
           (WAITING, "WaitingJobs.serve", "self._queues.move_to_end(account)", "pass")),
     fault("who waits is not looked at when room comes free", "queue", "matching", "matching.starved",
