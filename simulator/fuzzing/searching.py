@@ -10,7 +10,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -81,6 +81,16 @@ class Way(NamedTuple):
     make_small: Callable[..., Found]
 
 
+class _Player(SpawnProcess):
+    """One that ends where its pool has it end, as when another was killed: a stop signal it ignores between runs."""
+
+    terminate = SpawnProcess.kill
+
+
+class _Players(SpawnContext):
+    Process = _Player
+
+
 @contextmanager
 def players(jobs: int) -> Iterator[Play]:
     """Yield what plays scenarios' files in their order, in so many processes: one is this one.
@@ -92,7 +102,7 @@ def players(jobs: int) -> Iterator[Play]:
         return
     # A signal ends a run that is under way, which says so; between runs it is for this process to act on.
     with stop_signals_blocked():  # Python's tracker of semaphores begins here, and would die of a hang-up
-        pool = ProcessPoolExecutor(jobs, get_context("spawn"), ignore_blocked_signals)
+        pool = ProcessPoolExecutor(jobs, _Players(), ignore_blocked_signals)
 
     def play(texts: Iterable[str]) -> Iterator[Played]:
         try:

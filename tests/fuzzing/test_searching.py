@@ -90,12 +90,14 @@ if SOAK:  # it starts processes that load all of this
         assert one.coverage.drawn == two.coverage.drawn
 
 
-def test_a_process_that_is_ended_from_outside_ends_a_search_with_what_may_help() -> None:
+@pytest.mark.parametrize("way", ["kill", "terminate"])
+def test_a_process_that_is_ended_ends_a_search_with_what_may_help(way: str) -> None:
+    """From outside, and as the pool ends the others thereafter: it would wait for one that went on for ever."""
     texts = [as_toml(draw_brief(seed, Coverage().weigh).document) for seed in range(1, 40)]
     with players(2) as play:
         results = play(texts)
         assert next(results).states
-        multiprocessing.active_children()[0].kill()
+        getattr(multiprocessing.active_children()[0], way)()
         with pytest.raises(UnplayableError, match="fewer --jobs"):
             list(results)
 
