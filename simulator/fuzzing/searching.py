@@ -95,7 +95,7 @@ class _Players(SpawnContext):
 def players(jobs: int) -> Iterator[Play]:
     """Yield what plays scenarios' files in their order, in so many processes: one is this one.
 
-    It raises UnplayableError where one of the others was ended from outside.
+    It raises UnplayableError where one of the others crashed or was killed.
     """
     if jobs == 1:
         yield lambda texts: map(play_text, texts)
@@ -110,7 +110,7 @@ def players(jobs: int) -> Iterator[Play]:
                 results = pool.map(play_text, texts)
             yield from results
         except BrokenProcessPool:
-            why = "one of the processes that play was ended from outside, as for a lack of memory: try fewer --jobs"
+            why = "one of the processes that play crashed or was killed, as for a lack of memory: try fewer --jobs"
             raise UnplayableError(why) from None
 
     try:
