@@ -35,7 +35,7 @@ KNOWN_AT_ONCE = (
 SHARES = frozenset(
     {"heartbeat.accepted", "heartbeat.refused", "heartbeat.held_up", "requests.lost", "generator.dropped_starts"}
 )
-"""Whose rates are shares of something; that of all requests counts them a second."""
+"""Whose rates are shares of something. That of all requests is 1 where there are any: `count` says how many."""
 
 _EXPRESSION = re.compile(
     r"\s*([a-z]+)(?:\(\s*([0-9]+(?:\.[0-9]+)?)\s*\))?\s*(<=|>=|==|!=|<|>)\s*([0-9.]+(?:e-?[0-9]+)?)"
@@ -127,7 +127,8 @@ class Threshold(msgspec.Struct, frozen=True):
         """Return whether it may hold of a whole run though it does not of a part of it, which measured this value.
 
         Counts and the most of a run only grow, the least only falls, and no share is all or nothing again; what else
-        there is may turn either way.
+        there is may turn either way. A loss that crossed a close may be excused later (`crossed_closes`): then what was
+        said to fail holds in the end.
         """
         low, high = -inf, inf  # what may come is between them
         if self.aggregate in {"count", "max"}:

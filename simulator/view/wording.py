@@ -19,7 +19,7 @@ BEFORE = frozenset({Phase.STARTING, Phase.POLICIES, Phase.WORKERS})
 ENDED = frozenset({Phase.DONE, Phase.JUDGING, Phase.WRITING})
 PLAYING = frozenset({Phase.RAMPING, Phase.RUNNING})
 HOLDS, NOT_NOW, FAILS, UNKNOWN, LATER = "holds", "not now", "fails", "no data", "later"
-"""How a threshold stands: one that fails cannot hold any more, whatever comes."""
+"""How a threshold stands: one that fails cannot hold any more, unless what it counted is excused later."""
 THRESHOLD_WORDS = {Status.PASS: HOLDS, Status.FAIL: FAILS}
 
 
