@@ -1,1 +1,1 @@
-"""What any command-line program needs: files, streams, signals, processes, and words for numbers."""
+"""Support code of a kind that any command-line program needs: files, streams, signals, processes, number formats."""

@@ -1,4 +1,4 @@
-"""The console that commands print to. It loads nothing that only runs need: a server starts at once."""
+"""The console that commands print to. It imports nothing that only runs need, so that `serve` starts quickly."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from rich.rule import Rule
 from simulator.platform.standard_streams import steady
 
 PLAIN_COLUMNS = 1000
-"""Off a terminal a verdict is one line, whatever its length."""
+"""The width outside of a terminal: each verdict stays on one line."""
 RULE_COLUMNS = 100
-"""What of it a rule takes, which says nothing by its length."""
+"""The greatest width of a horizontal rule, outside of a terminal."""
 
 
 class _Unpadded:
-    """A text stream without the spaces by which tables fill their lines. Rich writes whole lines."""
+    """A text stream that drops the trailing spaces with which Rich pads lines of tables. Rich writes whole lines."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write it without the spaces at the ends of lines."""
+        """Write `text` without spaces at the ends of lines."""
         *lines, rest = text.split("\n")
         self._stream.write("".join(f"{line.rstrip(' ')}\n" for line in lines) + rest)
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
-        """Be the stream in everything else."""
+        """Return any other attribute of the stream."""
         return getattr(self._stream, name)
 
 
 def make_console() -> Console:
-    """Make the console: movement on a terminal only, and colours there without NO_COLOR. Printing to it never fails.
+    """Make the console: animation only on a terminal, colours only there and without NO_COLOR. Printing never fails.
 
-    What is no terminal gets lines as long as they are, which end where their text does.
+    Outside of a terminal, lines are neither wrapped nor padded.
     """
     console = Console(
         file=steady(sys.stdout), no_color=bool(os.environ.get("NO_COLOR")), highlight=False, soft_wrap=True, emoji=False
@@ -49,5 +49,5 @@ def make_console() -> Console:
 
 
 def print_rule(console: Console, title: str) -> None:
-    """Draw a line with a title, as wide as a terminal, and no wider than a page elsewhere."""
+    """Draw a horizontal rule with a title, as wide as the terminal, or RULE_COLUMNS outside of one."""
     console.print(Rule(title), width=min(console.width, RULE_COLUMNS) if not console.is_terminal else None)

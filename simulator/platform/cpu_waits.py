@@ -1,7 +1,7 @@
-"""How long processes were ready to run and waited for a CPU, as the kernel counts it; nothing where it does not say.
+"""How long processes were ready to run and waited for a CPU, by the kernel's counters; nothing if there are none.
 
-A process that sleeps, stands still or is locked does not wait. Linux tells of each of its tasks in
-`/proc/PID/task/TASK/schedstat`: nanoseconds on a CPU, nanoseconds ready and waiting for one, and how often it ran.
+A process that sleeps, is stopped or is blocked by a lock does not wait. For each task of a process, Linux shows in
+`/proc/PID/task/TASK/schedstat` its nanoseconds on a CPU, its nanoseconds waiting for one, and how often it ran.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MACHINE = Path("/proc/stat")
 
 
 class Waited(NamedTuple):
-    """How long somebody waited between two moments, all in nanoseconds; never longer than they are apart."""
+    """The time for which a task waited between two moments, in nanoseconds; at most the time between them."""
 
     from_ns: int
     to_ns: int
@@ -28,19 +28,19 @@ class Waited(NamedTuple):
 
 
 def parse_schedstat(text: str) -> int | None:
-    """Return how long a task has waited for a CPU in all, in nanoseconds; None for what says nothing of it."""
+    """Return a task's total wait for a CPU in nanoseconds, or None if `text` does not contain it."""
     found = _SCHEDSTAT.fullmatch(text)
     return None if found is None else int(found[1])
 
 
 def parse_running(text: str) -> int | None:
-    """Return how many tasks of a machine run or wait for a CPU, of its `/proc/stat`; None where it does not say."""
+    """Return the number of tasks that run or wait for a CPU, from `/proc/stat`, or None if it is not in `text`."""
     found = _RUNNING.search(text)
     return None if found is None else int(found[1])
 
 
 def read_waits(processes: Iterable[int]) -> dict[int, int]:
-    """Return how long each task of some processes has waited in all; nothing of those that have ended."""
+    """Return the total wait in nanoseconds of each task of the processes, by task id, without tasks that have ended."""
     waits = {}
     for process in processes:
         with suppress(OSError):
@@ -53,9 +53,9 @@ def read_waits(processes: Iterable[int]) -> dict[int, int]:
 
 
 class WaitMeter:
-    """Reads again and again how long tasks waited since they were last read. `read_all` gives each one's wait in all.
+    """A meter of the longest wait of any task since the last reading. `read_all` returns each task's total wait.
 
-    Of several tasks the one that waited the longest counts: nobody here knows which of them the others wait for.
+    The longest wait counts, because the meter cannot know which of the tasks the others depend on.
     """
 
     def __init__(self, read_all: Callable[[], Mapping[int, int]], now_ns: int) -> None:
@@ -64,19 +64,19 @@ class WaitMeter:
         self.read_ns = now_ns
 
     def read(self, now_ns: int) -> Waited | None:
-        """Return how long they waited since they were last read; None for not at all, or where nobody says."""
+        """Return the longest wait since the last reading, or None if there was none or it is unknown."""
         waits = self._read_all()
         waited_ns = max((waits[task] - self._before.get(task, 0) for task in waits), default=0)
-        # What waits without a break is counted as it runs again, for all the time before.
+        # The kernel adds a wait to the counter when the task runs again, so it may be longer than this interval.
         from_ns, self.read_ns = min(self.read_ns, now_ns - waited_ns), now_ns
         self._before = waits
         return Waited(from_ns, now_ns, waited_ns) if waited_ns > 0 else None
 
 
 class CrowdMeter:
-    """Samples how many tasks of this machine want its CPUs, and makes of it how long one of them waited.
+    """A meter that estimates one task's wait from samples of how many tasks want this machine's CPUs.
 
-    Each has its turn: where eight want two CPUs, who always wants one waits for three quarters of the time.
+    Tasks take turns: if eight want two CPUs, a task that always wants one waits three quarters of the time.
     """
 
     def __init__(self, cpus: int, now_ns: int, path: Path = MACHINE) -> None:
@@ -86,14 +86,14 @@ class CrowdMeter:
         self.read_ns = now_ns
 
     def sample(self) -> None:
-        """Look how many there are at this moment."""
+        """Sample the number of tasks that want a CPU now."""
         with suppress(OSError):
             running = parse_running(self._path.read_text(encoding="ascii", errors="replace"))
             if running is not None:
                 self._shares.append(1 - self._cpus / max(running, self._cpus))
 
     def read(self, now_ns: int) -> Waited | None:
-        """Return how long one waited since this was last read, by the samples since; None for not at all."""
+        """Return one task's estimated wait since the last reading, or None if there was none."""
         shares, self._shares = self._shares, []
         from_ns, self.read_ns = self.read_ns, now_ns
         waited_ns = int((now_ns - from_ns) * sum(shares) / max(len(shares), 1))

@@ -1,4 +1,4 @@
-"""What a run still waits for at its end, for whoever gives it up. It loads no Trio: processes of Locust count, too."""
+"""The waits at the end of a run, and giving them up. Does not import Trio: Locust's processes use it as well."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Ending:
-    """The waits of a run's end: for last answers, accounts, lists, its servers. What comes after each goes on."""
+    """The waits at a run's end: for answers, accounts, audit lists, servers. Giving up skips waits, not later steps."""
 
     def __init__(self) -> None:
         self._waits: list[trio.CancelScope] = []
@@ -20,7 +20,7 @@ class Ending:
 
     @contextmanager
     def wait(self, scope: trio.CancelScope) -> Iterator[None]:
-        """Wait within this scope until it is over, or given up: then it ends at its next await, without an error."""
+        """Make `scope` cancellable by `give_up` for the block, which then ends at its next await without error."""
         self._waits.append(scope)
         if self.given_up:
             scope.cancel()
@@ -31,7 +31,7 @@ class Ending:
             self._waits.remove(scope)
 
     async def wait_for(self, ended: Callable[[], Awaitable[object]], seconds: float, hurried_seconds: float) -> bool:
-        """Wait for something so long, or so much less once it is given up. Return whether it has come."""
+        """Wait for `ended` up to `seconds`, or `hurried_seconds` after `give_up`; return whether it was in time."""
         import trio  # noqa: PLC0415 - as above
 
         come = False
@@ -45,7 +45,7 @@ class Ending:
         return come
 
     def give_up(self) -> None:
-        """End each wait at once, also those that begin later."""
+        """End every wait at once, including those that begin later."""
         self.given_up = True
         for scope in self._waits:
             scope.cancel()

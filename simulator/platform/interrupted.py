@@ -1,5 +1,5 @@
-"""What a command that SIGINT ended says, and its exit code. It imports nothing: whoever loads a command needs it."""
+"""The message and exit code of a command that SIGINT ended. Imports nothing, because it is needed while others load."""
 
 INTERRUPTED = 130
-"""What shells give as the exit code of a program that SIGINT ended: 128 and the signal's number."""
+"""The exit code that shells report for a program ended by SIGINT: 128 plus the signal's number."""
 SAID = "hatchfarm: interrupted\n"

@@ -1,4 +1,4 @@
-"""Signals that ask a command to stop: they end its work, and cost neither its result nor its exit code."""
+"""Handling of signals that ask a command to stop: its work ends, and its result and exit code are kept."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AGAIN_SECONDS = 0.01
-"""After how long a dropped interrupt is repeated, and again if that is dropped as well. Nobody notices so little."""
+"""The delay after which a dropped interrupt is repeated, until one is not dropped; too short to be noticed."""
 
 
 class HeldSignal(msgspec.Struct):
-    """The first signal that came while nothing else took it; None when none did.
+    """The first signal that came while signals were held, or None.
 
-    `acknowledge` is called with the name of each, at once, wherever the program stands.
+    `acknowledge` is called at once with each signal's name, from the signal handler.
     """
 
     number: int | None = None
@@ -28,21 +28,21 @@ class HeldSignal(msgspec.Struct):
 
     @property
     def name(self) -> str:
-        """Name it, like SIGINT; nothing when none came."""
+        """The signal's name, like SIGINT, or an empty text."""
         return "" if self.number is None else signal.Signals(self.number).name
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """Name the signals that end a command. A hang-up that whoever started it had ignored (nohup) stays ignored."""
+    """Return the signals that end a command. SIGHUP is left out if it was ignored at the start, as by nohup."""
     always = (signal.SIGINT, signal.SIGTERM)
     return always if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*always, signal.SIGHUP)
 
 
 @contextmanager
 def signals_held(around: HeldSignal | None = None) -> Iterator[HeldSignal]:
-    """Note the signals that end a command, and go on: before its work takes them, and while results are written.
+    """Record the signals that end a command and go on: before its work handles them, and while results are written.
 
-    `around` is what somebody who holds them for longer knows already; it is what is noted in, then.
+    `around` is the record of an enclosing `signals_held`, if there is one; signals are then recorded in that.
     """
     held = HeldSignal() if around is None else around
     acknowledge = held.acknowledge
@@ -62,9 +62,9 @@ def signals_held(around: HeldSignal | None = None) -> Iterator[HeldSignal]:
 
 
 def repeat_dropped_interrupts() -> None:
-    """Have an interrupt come again that Python drops: what is raised while it imports or collects garbage may be.
+    """Repeat an interrupt that Python dropped: exceptions raised during imports or garbage collection may be dropped.
 
-    SIGALRM, the timer of real time and the hook for what is dropped are this process's own from then on.
+    From then on, SIGALRM, the real-time timer and `sys.unraisablehook` belong to this function.
     """
     before = sys.unraisablehook
 
@@ -80,16 +80,16 @@ def repeat_dropped_interrupts() -> None:
 
 
 def ignore_stop_signals() -> None:
-    """Ignore the signals that would change the exit code: everything is done, and a process takes a while to end."""
+    """Ignore the signals that would change the exit code: the work is done, but ending the process takes a while."""
     for number in stop_signals():
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def stop_signals_blocked() -> Iterator[None]:
-    """Have the signals that end a command wait: a process that is started meanwhile begins with them blocked.
+    """Block the signals that end a command. A process that is started meanwhile inherits the blocked signals.
 
-    It loads without being ended by them, until it calls `ignore_blocked_signals`.
+    Such a process can load without being ended by them, until it calls `ignore_blocked_signals`.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals())
     try:
@@ -99,7 +99,7 @@ def stop_signals_blocked() -> Iterator[None]:
 
 
 def ignore_blocked_signals() -> None:
-    """Ignore the signals that were blocked when this process began, also those that came since."""
+    """Ignore the signals that were blocked when this process started, including pending ones."""
     blocked = stop_signals()
     ignore_stop_signals()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)

@@ -1,7 +1,7 @@
-"""Which processes of this machine answer at one of its ports: who listens there, and whom they ask, as a proxy does.
+"""Which processes of this machine serve one of its ports: the listener, and the servers behind it if it is a proxy.
 
-Read from `/proc` (proc(5)): the kernel's tables of TCP sockets, and which process holds which. What is held by others'
-processes, or beyond this machine or this container, cannot be seen.
+Read from `/proc` (proc(5)): the kernel's tables of TCP sockets, and the sockets that each process holds. Processes of
+other users, and those outside of this machine or container, cannot be seen.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 ESTABLISHED, LISTENING = "01", "0A"
 _LOCAL, _REMOTE, _STATE, _INODE = 1, 2, 3, 9
-"""Which field of a line says what."""
+"""Indices of the fields in a line."""
 _HELD = "socket:["
 _LOOPBACK = re.compile(r"[0-9A-F]{6}7F|0{24}01000000|0{16}F{4}0000[0-9A-F]{6}7F", re.ASCII)
-"""127.0.0.0/8, ::1 and the former in the form of the latter, as a machine writes them that has its low bytes first."""
+"""127.0.0.0/8, ::1 and IPv4-mapped 127.0.0.0/8, as a little-endian machine writes them."""
 
 
 class Socket(NamedTuple):
-    """One socket of TCP: its port, whom it leads to, and by what number the process that holds it is found."""
+    """A TCP socket: its port, its remote port, its state, and the inode by which its process is found."""
 
     port: int
     remote_port: int
     nearby: bool
-    """Whether it leads to this machine."""
+    """Whether the remote address is this machine."""
     state: str
     inode: int
 
 
 class Behind(NamedTuple):
-    """Who answers at a port, and whether they are known to be all."""
+    """The processes that serve a port, and whether these are known to be all."""
 
     processes: frozenset[int]
     whole: bool
 
 
 def parse_sockets(text: str) -> list[Socket]:
-    """Return the sockets of one of the kernel's tables; what is no line of it is left out."""
+    """Return the established and listening sockets of one of the kernel's tables; malformed lines are skipped."""
     found = []
     for line in text.splitlines():
         fields = line.split(maxsplit=_INODE + 1)
-        # Most lines of a busy machine are of connections that are over.
+        # On a busy machine most lines are closed connections.
         if len(fields) > _INODE and fields[_STATE] in {ESTABLISHED, LISTENING}:
             with suppress(ValueError):
                 _, _, port = fields[_LOCAL].partition(":")
@@ -61,10 +61,10 @@ def parse_sockets(text: str) -> list[Socket]:
 
 
 def processes_behind(port: int, sockets: Sequence[Socket], holders: Mapping[int, Iterable[int]]) -> Behind:
-    """Return who listens at a port, and at those ports that they in turn have connected to.
+    """Return the processes that listen at `port`, and at the local ports to which those are connected in turn.
 
-    `holders` are the processes that hold a socket, by its number. They are not all where nobody is seen to hold a port,
-    or one of them has connected to what is not on this machine.
+    `holders` maps a socket's inode to the processes that hold it. `whole` is False if no process is seen to hold one of
+    the ports, or if one of them is connected to another machine.
     """
     listening: dict[int, list[int]] = defaultdict(list)
     held: dict[int, list[Socket]] = defaultdict(list)
@@ -76,7 +76,7 @@ def processes_behind(port: int, sockets: Sequence[Socket], holders: Mapping[int,
             for process in holders.get(one.inode, ()):
                 held[process].append(one)
     ports, found, whole = [port], set[int](), True
-    for at in ports:  # it grows meanwhile
+    for at in ports:  # the list grows while it is iterated
         here = {process for inode in listening.get(at, ()) for process in holders.get(inode, ())}
         whole &= bool(here)
         for one in (one for process in here - found for one in held[process]):
@@ -89,7 +89,7 @@ def processes_behind(port: int, sockets: Sequence[Socket], holders: Mapping[int,
 
 
 def find_processes_behind(port: int) -> Behind:
-    """Return who answers at a port of this machine, as far as can be seen. Takes some milliseconds."""
+    """Return the visible processes that serve a port of this machine. Takes some milliseconds."""
     sockets: list[Socket] = []
     for table in TABLES:
         with suppress(OSError):
@@ -98,12 +98,12 @@ def find_processes_behind(port: int) -> Behind:
 
 
 def _holders() -> dict[int, set[int]]:
-    """Return which processes hold each socket."""
+    """Return the ids of the processes that hold each socket, by the socket's inode."""
     holders: dict[int, set[int]] = defaultdict(set)
     for process in psutil.pids():
         files = f"/proc/{process}/fd"
         with suppress(OSError):
-            for file in os.listdir(files):  # noqa: PTH208 - paths as objects take ten times as long
+            for file in os.listdir(files):  # noqa: PTH208 - Path objects take ten times as long
                 with suppress(OSError):
                     held = os.readlink(f"{files}/{file}")  # noqa: PTH115 - the same
                     if held.startswith(_HELD):

@@ -1,4 +1,4 @@
-"""What figures were measured on, and verdicts made: the machine, its programs, and which version of the code."""
+"""Facts recorded with figures and verdicts: the machine, its software, and the version of this code."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PACKAGES = (
     "gevent",
     "numpy",
 )
-"""Whose versions a figure may depend on."""
+"""Packages whose versions may influence a figure."""
 GIT_SECONDS = 10
 
 
 class MachineFacts(msgspec.Struct, frozen=True):
-    """Facts of a machine. `commit` is that of the code, with `-dirty` where files differ from it; empty without git.
+    """Facts of a machine. `commit` is the code's commit, with `-dirty` if files differ from it; empty without git.
 
-    `load` is the number of processes that wanted a core, over the last minute.
+    `load` is the load average of the last minute.
     """
 
     cpu: str
@@ -49,7 +49,7 @@ class MachineFacts(msgspec.Struct, frozen=True):
 
 
 def machine_facts() -> MachineFacts:
-    """Look at this machine."""
+    """Return the facts of this machine."""
     return MachineFacts(
         cpu=_cpu(),
         cores=os.cpu_count() or 1,
@@ -62,7 +62,7 @@ def machine_facts() -> MachineFacts:
     )
 
 
-@cache  # as is all that stays the same while this process runs: a search for faults asks thousands of times
+@cache  # constant while this process runs, and a fuzz search asks thousands of times
 def _packages() -> dict[str, str]:
     return {name: metadata.version(name) for name in PACKAGES}
 
@@ -79,9 +79,9 @@ def _cpu() -> str:
     return next(models, platform.processor())
 
 
-@cache  # what this process has loaded does not change with the checkout
+@cache  # the code loaded by this process does not change with the checkout
 def _commit() -> str:
-    """Return the commit that is checked out; empty where there is no git or no checkout."""
+    """Return the commit that is checked out, or an empty text without git or a checkout."""
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         return ""

@@ -1,4 +1,4 @@
-"""Writing output files: whole or not at all, where the user says they go, beside whatever else is there."""
+"""Writing output files where the user wants them: each completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 PRIVATE_MODE, PUBLIC_MODE = 0o600, 0o666
 _DESCRIPTORS = ("/dev/", "/proc/")
-"""Where names stand for what is open already."""
+"""Folders in which names stand for open files."""
 
 
 class OutputError(Exception):
-    """Results cannot be written where they shall go; the message says where, why and what to do."""
+    """Raised when results cannot be written to their place; the message says where, why and what to do."""
 
 
 def see_writable(folder: Path, *, make: bool = True, flag: str = "--out") -> None:
-    """Make a folder, and raise OutputError where a command would end without its result.
+    """Make a folder. Raise OutputError if a command could not write its result there.
 
-    Without `make` it is left to be made when there is something to write. `flag` is the one that names another.
+    Without `make`, only check whether it could be made. `flag` is the flag by which the user can choose another.
     """
     try:
         if make:
@@ -38,7 +38,7 @@ def see_writable(folder: Path, *, make: bool = True, flag: str = "--out") -> Non
 
 
 def see_file_writable(path: Path, flag: str) -> None:
-    """Raise OutputError where a file could not be written; nothing is changed."""
+    """Raise OutputError if a file could not be written, without changing anything."""
     try:
         if path.is_dir():
             raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
@@ -50,7 +50,7 @@ def see_file_writable(path: Path, flag: str) -> None:
 
 
 def write_output(path: Path, data: bytes, flag: str) -> None:
-    """Write a file that a flag names, and make the folder that it is in. Raises OutputError."""
+    """Write the file that the user named by `flag`, and make its folder. Raises OutputError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, [data])
@@ -59,7 +59,7 @@ def write_output(path: Path, data: bytes, flag: str) -> None:
 
 
 def write_outputs(files: Iterable[tuple[Path, str, bytes]]) -> None:
-    """Write the files that flags name, each of them that can be written; then raise OutputError for the first other."""
+    """Write every file that can be written, each with its flag; then raise OutputError for the first that could not."""
     problems = []
     for path, flag, data in files:
         try:
@@ -75,29 +75,29 @@ def _unwritable(path: Path, flag: str, error: OSError) -> OutputError:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the folder, or what is there of those that it is in. Raises OSError."""
+    """Return the folder, or its nearest parent that exists. Raises OSError."""
     while not folder.exists():
         folder = folder.parent
     return folder
 
 
 def folder_of(out: Path, name: str, started_at: datetime) -> Path:
-    """Name the folder of one run, in order of time among those of its scenario."""
+    """Return the folder of one run; the names of a scenario's folders sort by time."""
     return out / name / started_at.strftime("%Y-%m-%dT%H-%M-%S.%f")[:-3]
 
 
 def write_whole(path: Path, parts: Iterable[bytes], *, private: bool = False, follow: bool = True) -> None:
-    """Write a file whole or not at all, a private one readable by its owner only. Raises OSError.
+    """Write a file completely or not at all; a `private` one is readable by its owner only. Raises OSError.
 
-    A link is followed, unless what lies there is nobody's wish: in a run's own folder it is replaced. What is no file,
-    as a pipe or a device, is written into.
+    With `follow`, a symbolic link's target is written; without it, as in a run's own folder, the link is replaced. A
+    pipe or device is written into.
     """
     if follow and _is_no_file(path):
         with path.open("wb") as file:
             file.writelines(parts)
         return
     whole = Path(os.path.realpath(path)) if follow else path
-    # A name that nobody else has: what is called like the file, and a bit more, may be somebody's.
+    # A unique name: a file named like this one with a suffix may be another program's.
     descriptor, name = mkstemp(prefix=".hatchfarm-", suffix=".part", dir=whole.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -120,7 +120,7 @@ def _is_no_file(path: Path) -> bool:
 
 
 def _umask() -> int:
-    """Read what this process takes away from new files' modes; the only way is to set it."""
+    """Return this process's umask; it can only be read by setting it."""
     umask = os.umask(0o077)
     os.umask(umask)
     return umask

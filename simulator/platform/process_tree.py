@@ -1,8 +1,8 @@
-"""All processes that came of one that was started: found, sent signals, and measured, whatever they forked.
+"""All processes descended from a started one, however they forked: finding, signalling and measuring them.
 
-Three things tell them: they are in the session that the first of them began, which `setsid` leaves; they are in its
-process group, whom the kernel sends a signal at one moment; and they have inherited a mark in their environment, which
-only a program with an environment of its own making loses.
+Three things identify them: the session of the first process, which `setsid` leaves; its process group, to which the
+kernel sends a signal at one moment; and an inherited environment variable, which is lost only if a program replaces
+its environment.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MARK = "HATCHFARM_STARTED_BY"
-"""The variable that marks them."""
+"""The environment variable that marks the processes."""
 LOOK_SECONDS = 0.02
 _STILL = frozenset({psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP})
 
 
 class ProcessTree:
-    """What came of the process `leader`, which began a session of its own with `mark` in its environment."""
+    """The descendants of the process `leader`, which started a session of its own with `mark` in its environment."""
 
     def __init__(self, leader: int, mark: str) -> None:
         self._leader = leader
         self._mark = mark
 
     def session(self) -> list[int]:
-        """Return the ids of those in its session, among them what has ended and was not waited for; this is cheap."""
+        """Return the ids of the processes in the leader's session, zombies included. Cheaper than `members`."""
         return [pid for pid in psutil.pids() if _session_of(pid) == self._leader]
 
     def members(self) -> list[int]:
-        """Return the ids of all that live."""
+        """Return the ids of all living processes of the tree."""
         found = []
         for pid in psutil.pids():
             with suppress(psutil.Error, OSError):
@@ -50,7 +50,7 @@ class ProcessTree:
         return found
 
     def send(self, number: signal.Signals) -> None:
-        """Send all of them a signal: the group at one moment, then whoever has left it."""
+        """Send a signal to all processes: to the group at one moment, then to those that have left it."""
         with suppress(ProcessLookupError):
             os.killpg(self._leader, number)
         for pid in self.members():
@@ -59,19 +59,19 @@ class ProcessTree:
                     os.kill(pid, number)
 
     async def kill(self) -> bool:
-        """End all of them as `kill -9` does; return whether none is left."""
+        """Send SIGKILL to all processes; return whether none is left."""
         return await self._until(signal.SIGKILL, lambda members: not members)
 
     async def pause(self) -> bool:
-        """Stop all of them where they stand (SIGSTOP); return whether all stand."""
+        """Send SIGSTOP to all processes; return whether all are stopped."""
         return await self._until(signal.SIGSTOP, lambda members: all(map(_stands, members)))
 
     def resume(self) -> None:
-        """Continue all of them after a pause (SIGCONT)."""
+        """Send SIGCONT to all processes, after a pause."""
         self.send(signal.SIGCONT)
 
     async def _until(self, number: signal.Signals, right: Callable[[list[int]], bool]) -> bool:
-        """Send a signal again and again, since they may fork meanwhile, until all is right with those that live."""
+        """Repeat a signal, because processes may fork meanwhile, until `right` holds for all living ones."""
         for _ in range(TREE_ROUNDS_MAX):
             self.send(number)
             if right(self.members()):
@@ -80,19 +80,19 @@ class ProcessTree:
         return False
 
     async def ended(self) -> None:
-        """Wait until none is left."""
-        while self.members():  # noqa: ASYNC110 - the system tells nobody that another's child has ended
+        """Wait until no process is left."""
+        while self.members():  # noqa: ASYNC110 - the kernel does not tell when a child of another process ends
             await trio.sleep(LOOK_SECONDS)
 
     def limit_files(self, *, full: bool) -> None:
-        """Allow them no byte in any file (RLIMIT_FSIZE), or again as many as they like. Raises OSError."""
+        """Set RLIMIT_FSIZE of all processes to 0 (`full`), or remove the limit. Raises OSError."""
         for pid in self.members():
             with suppress(ProcessLookupError):
                 _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
                 resource.prlimit(pid, resource.RLIMIT_FSIZE, (0 if full else hard, hard))
 
     def memory_bytes(self) -> int | None:
-        """Return the memory they take together now, what they share counted once; None where the system is silent."""
+        """Return the processes' total memory now, shared pages counted once, or None if the system does not show it."""
         sizes = []
         for pid in self.session():
             with suppress(psutil.Error):
@@ -112,4 +112,4 @@ def _stands(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() in _STILL
     except psutil.Error:
-        return True  # it has ended meanwhile
+        return True  # the process has ended meanwhile

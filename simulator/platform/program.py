@@ -1,4 +1,4 @@
-"""How this program was called, so that a command that people are shown is one that they can paste."""
+"""How this program was called, so that users can paste the commands that messages show."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ AS_MODULE = ["-m", "simulator"]
 
 
 def name_in_shell(called: str, path: str | None = None) -> str:
-    """Return how a shell finds what was `called`: by its bare name where that is on the `path`, else as it was typed.
+    """Return how a shell finds the `called` program: the bare name if it is on the `path`, else the name as typed.
 
-    Whatever is not called as this program is, as a test, says nothing: the bare name stands for it.
+    If this code was started by another program, such as a test runner, return this program's bare name.
     """
     if called == NAME or Path(called).name != NAME:
         return NAME
@@ -24,12 +24,12 @@ def name_in_shell(called: str, path: str | None = None) -> str:
 
 
 def this_program() -> str:
-    """Return how this process was called, as a shell reads it: by its name, or like `python -m simulator`."""
+    """Return how this process was called, quoted for a shell: by its name, or like `python -m simulator`."""
     arguments = len(sys.argv) - 1
     before_them = sys.orig_argv[: len(sys.orig_argv) - arguments]
     return shlex.join(before_them) if before_them[-2:] == AS_MODULE else shlex.quote(name_in_shell(sys.argv[0]))
 
 
 def as_called(text: str) -> str:
-    """Return a message in which the commands that it names are this program's as it was called."""
+    """Return `text` with the name in its commands replaced by the name under which this program was called."""
     return text.replace(f"`{NAME} ", f"`{this_program()} ")

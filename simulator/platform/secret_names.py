@@ -1,8 +1,8 @@
-"""Which names are those of secrets: the one place that decides it, for settings, variables and keys. No I/O."""
+"""Which names of settings, variables and keys denote secrets: the one place that decides. No I/O."""
 
 from __future__ import annotations
 
 import re
 
 SECRET_NAME = re.compile("PASS(?:WORD|WD|PHRASE)|SECRET|TOKEN|CREDENTIAL|(?:^|(?<!PUBLIC)_)KEYS?$")
-"""Variables that may hold a secret, by their names."""
+"""Matches names of variables that may hold a secret."""

@@ -1,4 +1,4 @@
-"""Standard output and error that cost no result: closed, full, or of an encoding that lacks a character."""
+"""Standard streams whose failures cost no result: closed, full, or with an encoding that lacks a character."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ STANDARD_DESCRIPTORS = 3
 
 
 class SteadyStream:
-    """A text stream that never fails: once it cannot be written to, what is written is dropped.
+    """A text stream that never fails: after the first write error, further output is dropped.
 
-    What it could not write must not fail when the process ends either, where Python would make the exit code its own.
+    Unwritten output must not fail at the end of the process either, because Python would then change the exit code.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -24,20 +24,20 @@ class SteadyStream:
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """Write, or drop."""
+        """Write `text`, or drop it."""
         if not isinstance(text, str):
-            raise TypeError("this is a stream of text")  # whoever asks what kind of stream it is, asks like this
+            raise TypeError("this is a stream of text")  # libraries probe for a text stream in this way
         if not self._lost:
             try:
                 self._stream.write(text)
             except BlockingIOError:
-                pass  # a terminal that does not keep up may do so later
+                pass  # a slow terminal may accept more later
             except OSError:
                 self._lose()
         return len(text)
 
     def flush(self) -> None:
-        """Pass on what was written, or drop it."""
+        """Flush the output, or drop it."""
         if not self._lost:
             try:
                 self._stream.flush()
@@ -47,31 +47,31 @@ class SteadyStream:
                 self._lose()
 
     def __getattr__(self, name: str) -> Any:
-        """Be the stream in everything else."""
+        """Return any other attribute of the stream."""
         return getattr(self._stream, name)
 
     def _lose(self) -> None:
         self._lost = True
-        with suppress(OSError, ValueError):  # a stream within this process has no descriptor
+        with suppress(OSError, ValueError):  # an in-memory stream has no descriptor
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)
 
 
 def steady(stream: TextIO) -> TextIO:
-    """Make a stream steady; one that is already stays itself."""
+    """Return a steady stream around `stream`, or `stream` if it is one."""
     return stream if isinstance(stream, SteadyStream) else cast("TextIO", SteadyStream(stream))
 
 
 def hold_standard_streams() -> None:
-    """See that the process has all three, so that no file takes their places, and that messages are no failures."""
+    """Ensure that all three standard streams exist, so that no other file gets their descriptors, and are steady."""
     for descriptor in range(STANDARD_DESCRIPTORS):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor: this one
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        if getattr(sys, name) is None:  # it was closed when Python started
+        if getattr(sys, name) is None:  # closed when Python started
             setattr(sys, name, io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), "utf-8"))
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,1 +1,1 @@
-"""The live view of a run: in place on a terminal, in lines elsewhere, and as metrics while it lasts."""
+"""The live view of a run: redrawn in place on a terminal, printed as lines elsewhere, and served as metrics."""

@@ -1,4 +1,4 @@
-"""A moment of a run as lines for a terminal: all of its width is used, nothing is wider, and colour adds no meaning."""
+"""Drawing a run's current state as lines that fill a terminal's width and never exceed it. Colour has no meaning."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ if TYPE_CHECKING:
 LABEL_COLUMNS = 12
 MARGIN = "  "
 TWO_COLUMNS = 110
-"""From this width on thresholds stand beside the figures instead of below them."""
+"""The least width, in columns, at which thresholds are drawn beside the figures instead of below them."""
 WORD_COLUMNS = 8
-"""For how a threshold stands."""
+"""The width of a threshold's status word."""
 SPARK_MIN_COLUMNS = 12
-"""Where less is left beside the rate, the curve has a line of its own."""
+"""The least width of the curve beside the rate; with less room the curve gets a line of its own."""
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 BAR, ASCII_BAR = ("█", "░"), ("#", ".")
-"""What has passed of a run, and what has not."""
+"""The characters of the progress bar: elapsed and remaining."""
 WORD_COLOURS = {HOLDS: "green", NOT_NOW: "yellow", FAILS: "red bold", UNKNOWN: "yellow", LATER: "dim"}
 HAPPENING_COLOURS = {Kind.FAULT: "magenta", Kind.ALERT: "yellow", Kind.ATTACK: "cyan"}
-"""In the order in which they are shown where not all can be."""
+"""In the order of importance: if not all happenings fit, the first kinds are shown."""
 NOW_MAX = 6
-"""What is named of what goes on; a catalogue of attacks plays dozens at once."""
+"""How many happenings under way are named: a catalogue of attacks plays dozens at once."""
 PROBLEM_LINES = 2
 FIGURES_MIN_LINES = 12
-"""What is kept for all but thresholds, however low the terminal is."""
+"""Lines reserved for everything but thresholds, even on a low terminal."""
 
 
 def draw(state: ViewState, width: int, height: int, *, ascii_only: bool = False) -> list[Text]:
-    """Return the lines, of at most `width` columns each, and at most `height` of them."""
+    """Return at most `height` lines of at most `width` columns each."""
     width = max(width, 1)
     head = _head(state, width, ascii_only=ascii_only)
     if width >= TWO_COLUMNS:
@@ -131,7 +131,7 @@ def _now(state: ViewState) -> list[Text]:
 
 
 def _shown(text: str) -> str:
-    """Replace what acts on a terminal, or takes no column or two: a server may choose what it says."""
+    """Replace characters that control a terminal or are not one column wide: the text may come from the server."""
     return "".join(one if cell_len(one) == 1 else "?" for one in printed(text))
 
 
@@ -140,7 +140,7 @@ def _plain(texts: Iterable[str]) -> list[Text]:
 
 
 def _row(label: str, parts: list[Text], width: int) -> list[Text]:
-    """Return a label with its parts behind it, on as many lines as they take."""
+    """Return a label followed by its parts, wrapped to as many lines as needed."""
     columns = max(1, width - LABEL_COLUMNS)
     lines: list[Text] = []
     for part in parts:
@@ -152,13 +152,13 @@ def _row(label: str, parts: list[Text], width: int) -> list[Text]:
 
 
 def _beside(label: str, style: str, lines: list[Text], width: int) -> list[Text]:
-    """Return lines with a label before the first, and as much room before the others."""
+    """Return the lines, the first with a label before it and the others indented by the label's width."""
     heads = [label, *[" " * len(label)] * (len(lines) - 1)]
     return [_cut(Text().append(head, style).append_text(line), width) for head, line in zip(heads, lines, strict=True)]
 
 
 def _thresholds(state: ViewState, width: int, room: int) -> list[Text]:
-    """Return a line for each threshold, two where it is narrow; those that fail come first where not all have room."""
+    """Return one line for each threshold, or two on a narrow terminal; if not all fit, failing ones come first."""
     if not state.thresholds or room <= 0:
         return []
     at_ns = state.thresholds_at_ns
@@ -198,9 +198,10 @@ def _threshold(one: ThresholdNow, columns: int, width: int) -> list[Text]:
 
 
 def sparkline(rates: Sequence[int], duration_seconds: int, columns: int, *, ascii_only: bool = False) -> str:
-    """Return a curve over a run of which `rates` are the seconds so far, the highest mean as a full bar.
+    """Return a curve of `rates`, one value per second of the run so far, scaled to the highest column.
 
-    All of the run has so many columns, so it grows as the run does. What fills no whole column is not shown yet.
+    `columns` stand for the whole `duration_seconds`, so the curve grows with the run. Each column is a mean over its
+    seconds; an incomplete column is not drawn.
     """
     bars = ASCII_BARS if ascii_only else BARS
     means: list[float] = []
@@ -215,7 +216,7 @@ def sparkline(rates: Sequence[int], duration_seconds: int, columns: int, *, asci
 
 
 def _folded(text: Text, columns: int) -> list[Text]:
-    """Break a text of one style between words, words that are too long between their parts, and those anywhere."""
+    """Break a text of one style between words, a word that is too long between its parts, and a long part anywhere."""
     lines: list[str] = []
     rest = text.plain
     while len(rest) > columns:

@@ -1,4 +1,4 @@
-"""A moment of a run as Prometheus metrics: what is there of each, and how it is called. No I/O."""
+"""A run's current state as Prometheus metrics: their names, labels and values. No I/O."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 PREFIX = "hatchfarm_run"
 NO_ANSWER = "none"
-"""In place of the status of an answer that never came."""
+"""The status label of requests without an answer."""
 STATES = {Status.PASS: 1.0, Status.FAIL: 0.0}
 
 
 class RunCollector:
-    """A collector of the metrics of whatever moment is the latest; none before there is one."""
+    """A Prometheus collector for the latest state of a run; it yields nothing before the first state."""
 
     def __init__(self, latest: Callable[[], ViewState | None]) -> None:
         self._latest = latest
 
     def collect(self) -> Iterator[Metric]:
-        """Return the metrics, as Prometheus' client asks for them, from any thread."""
+        """Return the metrics. The Prometheus client calls this from its own thread."""
         state = self._latest()
         if state is not None:
             yield from metrics_of(state)
@@ -57,7 +57,7 @@ def _counters(name: str, about: str, labels: tuple[str, ...], rows: Iterable[tup
 
 
 def metrics_of(state: ViewState) -> Iterator[Metric]:
-    """Return the metrics of one moment. Labels are the scenario's words and the contract's, and no secrets."""
+    """Return the metrics of one state. Labels come from the scenario and the contract, and contain no secrets."""
     yield from _course(state)
     yield from _answers(state)
     yield from _judged(state)

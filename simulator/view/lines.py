@@ -1,4 +1,4 @@
-"""A moment of a run as one line of a log, for where nothing can be drawn in place."""
+"""A run's current state as one line of a log, for outputs that are no terminal."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 LEAST_SECONDS, MOST_SECONDS = 5.0, 60.0
 LINES_WANTED = 60
-"""Of a whole run, where that is often enough and not too often: a log is read from top to bottom."""
+"""How many lines a run prints, within the bounds of `pace_seconds`: a log is read from top to bottom."""
 
 
 def pace_seconds(duration_ns: int) -> float:
-    """Return how long it is from one line to the next in a run of this length."""
+    """Return the interval between lines, in seconds, for a run of this length."""
     return min(MOST_SECONDS, max(LEAST_SECONDS, duration_ns / SECOND_NS / LINES_WANTED))
 
 
 def line(state: ViewState) -> str:
-    """Return how a run stands, in one line without colour."""
+    """Return the state of a run as one line without colour."""
     return "  ".join(_parts(state))
 
 
@@ -65,7 +65,7 @@ def _parts(state: ViewState) -> Iterator[str]:
 
 
 def _missed(state: ViewState, word: str, verb: str) -> Iterator[str]:
-    """Yield the thresholds that stand so, with what was measured; nothing where none does."""
+    """Yield one text that names the thresholds with this status and their measured values; nothing if none has it."""
     missed = [
         f"{one.metric}: {one.expression} (measured {printed(one.measured)})"
         for one in state.thresholds

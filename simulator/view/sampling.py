@@ -1,4 +1,4 @@
-"""From what a run counts to what is shown of it, a look at a time. A look costs what came since the last one."""
+"""Sampling a run's counters into the state that is shown. A sample's cost depends on what is new since the last."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
 
 RATE_NS = 3 * SECOND_NS
-"""What the rate is the mean of: workers report once a second, and a small fleet beats seldom."""
+"""The window of the mean rate: workers report once a second, and a small fleet sends few heartbeats."""
 UNKNOWN_SECONDS = 2
-"""The last seconds of which not all is known yet: workers report once a second, a moment later."""
+"""The latest seconds whose counts are incomplete: workers report once a second, with some delay."""
 THRESHOLDS_SECONDS = 2.0
-"""From one look at the thresholds to the next, at least."""
+"""The least interval between two evaluations of the thresholds."""
 THRESHOLDS_SHARE = 0.005
-"""Of a CPU, what looking at them may take: less than the hundredth part that would show in a 99th percentile."""
+"""The greatest share of a CPU spent on thresholds: below a hundredth, which would show in a 99th percentile."""
 
 
 class Thresholds:
-    """How a scenario's thresholds stand, looked at seldom and ever more seldom as the history grows.
+    """The status of a scenario's thresholds, evaluated less often as the history grows.
 
-    `known` returns what is known so far, and the moment of the run until which all is.
+    `known` returns the history so far, and the time of the run, in nanoseconds, up to which it is complete.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Thresholds:
         self._wanted = {metric: wanted[metric] for metric in wanted if metric.startswith(KNOWN_AT_ONCE)}
         self._due = seconds_now() + THRESHOLDS_SECONDS
         self._warm = False
-        """Whether there was a look already: the first one costs more than later ones will."""
+        """Whether there was an evaluation before: the first one costs more than later ones."""
         self.at_ns: int | None = None
         self.now = tuple(ThresholdNow(metric, one) for metric, expressions in wanted.items() for one in expressions)
 
     def look(self) -> None:
-        """Look, where it is time, and cheap enough."""
+        """Evaluate the thresholds if the interval has passed and the evaluation is cheap enough."""
         if not self._wanted or self._now() < self._due or not self._progress.accepted:
             return
         began = self._cpu_seconds()
@@ -90,16 +90,16 @@ class Thresholds:
         measured = "" if verdict.status is Status.INCONCLUSIVE else verdict.summary
         value = verdict.figures.get("value")
         may_hold = verdict.status is Status.FAIL and parse_threshold(one.metric, one.expression).may_hold_later(
-            inf if value is None else value  # what no figure can say
+            inf if value is None else value  # infinity: figures are JSON, which cannot express it
         )
         return ThresholdNow(one.metric, one.expression, verdict.status, measured, value, may_hold)
 
 
 class Sampling:
-    """Looks at one run. `history` is what this process records of it.
+    """Samples one run. `history` is this process's part of the run's history.
 
-    `seconds_now` is a clock of real time, `cpu_seconds` one of what this process's thread has taken of a CPU.
-    `virtual` says that the run's own time is none.
+    `seconds_now` returns real time, `cpu_seconds` the CPU time of this process's thread, both in seconds.
+    `virtual` says that the run is in virtual time.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Sampling:
         self._before: deque[tuple[int, float, int]] = deque([(0, seconds_now(), 0)])
 
     def look(self) -> ViewState:
-        """Return what there is to be shown now."""
+        """Return the current state."""
         progress, counts = self._progress, self._progress.counts
         rows = self._history.since(self._counted)
         self._counted += len(rows)
@@ -183,12 +183,12 @@ class Sampling:
         )
 
     def _whole_seconds(self, accepted: list[int], elapsed_ns: int) -> tuple[int, ...]:
-        """Return what was accepted in each second that is over, and known in full."""
+        """Return the accepted heartbeats of each second that is over and completely known."""
         over = max(0, elapsed_ns // SECOND_NS - UNKNOWN_SECONDS)
         return (*accepted[:over], *[0] * (over - len(accepted)))
 
     def _rates(self) -> tuple[float, float | None]:
-        """Return heartbeats accepted a second of the run, and how much faster than real time that second is."""
+        """Return the accepted heartbeats per second of the run, and in virtual time its speed relative to real time."""
         progress, before = self._progress, self._before
         if progress.elapsed_ns > before[-1][0]:
             before.append((progress.elapsed_ns, self._now(), progress.accepted))

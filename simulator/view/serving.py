@@ -1,4 +1,4 @@
-"""Serving a run's metrics on the loopback interface while it lasts, from a thread that the run does not wait for."""
+"""Serving a run's metrics on the loopback interface during the run, from a thread of its own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ ADDRESS = "127.0.0.1"
 
 
 class ServingError(Exception):
-    """The metrics cannot be served; the message says why and what to do."""
+    """Raised when the metrics cannot be served; the message says why and what to do."""
 
 
 @contextmanager
 def serving(port: int, latest: Callable[[], ViewState | None]) -> Iterator[str]:
-    """Serve the metrics of whatever `latest` returns, on a port of 127.0.0.1, 0 for any; gives their URL.
+    """Serve the metrics of the state that `latest` returns, on a port of 127.0.0.1 (0: any free one); yield their URL.
 
-    They are written when somebody asks, so nobody who does not pays for it. Raises ServingError.
+    They are computed at each scrape, so a run that nobody scrapes pays nothing. Raises ServingError.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(RunCollector(latest))

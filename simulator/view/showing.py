@@ -1,4 +1,4 @@
-"""Showing a run while it lasts: in place on a terminal, in lines elsewhere. What begins and ends is a line in both."""
+"""Showing a run while it goes on: redrawn in place on a terminal, as lines elsewhere; happenings are lines in both."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Phase, Progress
 
 LOOK_SECONDS = 0.5
-"""From one look to the next: often enough to see things happen, and a look costs some milliseconds."""
+"""The interval between samples: frequent enough to follow events, while a sample costs some milliseconds."""
 JUDGING_IS_LONG = 200_000
-"""Requests from which on judging takes so long that a log says that it goes on."""
+"""The number of requests above which judging takes long enough to be announced in a log."""
 
 
 class View:
-    """Shows one run. `seconds_now` is a clock of real time. On a quiet console it neither looks nor prints.
+    """Shows one run. `seconds_now` returns real time. On a quiet console it neither samples nor prints.
 
-    To be entered: on a terminal it takes the lines below what is printed, and gives them back.
+    A context manager: on a terminal it occupies the lines below the printed output until it is left.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class View:
         self._looked_at = self._printed_at = seconds_now()
         self._live: Live | None = None
         self.latest: ViewState | None = None
-        """What was found at the last look."""
+        """The state at the last sample."""
         if console.is_terminal and not console.is_dumb_terminal and not console.quiet:
             self._live = Live(console=console, auto_refresh=False, transient=True)
 
@@ -62,18 +62,18 @@ class View:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End, and leave only lines behind."""
+        """Stop showing, and leave only printed lines on the terminal."""
         self.close()
 
     def close(self) -> None:
-        """Show nothing more; what has ended by then is said."""
+        """Print what has ended since the last sample, and show nothing more."""
         self._print(self._changes())
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def look(self) -> None:
-        """Look, and show what there is."""
+        """Take a sample, and show it."""
         if self._console.quiet:
             return
         self._looked_at = self._now()
@@ -88,18 +88,18 @@ class View:
             self._print(line(state))
 
     def look_when_due(self) -> None:
-        """Look, unless the last look was just now: for what asks more often than anybody can read."""
+        """Take a sample unless the last one is recent: for callers that ask more often than people can read."""
         if self._now() - self._looked_at >= LOOK_SECONDS:
             self.look()
 
     async def keep(self) -> None:
-        """Look again and again, in real time, until cancelled."""
+        """Take samples at intervals of real time until cancelled."""
         while True:
             await trio.sleep(LOOK_SECONDS)
             self.look()
 
     def enter(self, phase: Phase) -> None:
-        """Show that the run has come to a phase in which nobody can look: judging, or writing."""
+        """Show that the run entered a phase without samples: judging or writing."""
         self._progress.phase = phase
         self.look()
         if self._live is None and self.latest is not None and self.latest.requests >= JUDGING_IS_LONG:
@@ -107,12 +107,12 @@ class View:
             self._print(line(self.latest))
 
     def acknowledge(self, signal_name: str, *, again: bool) -> None:
-        """Say at once that a signal was heard, what it ends, and what another would. A signal's handler may call it."""
+        """Print at once that a signal came, what it ends, and what another would end. Safe in a signal handler."""
         wording = second_acknowledgement if again else acknowledgement
         self._print(wording(signal_name, self._progress.phase), "yellow")
 
     def warn(self, text: str) -> None:
-        """Show a warning; it may have words of the target's."""
+        """Show a warning, which may contain text from the target."""
         self._print(f"warning: {printed(text)}", "yellow")
 
     def _changes(self) -> str:

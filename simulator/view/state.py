@@ -1,4 +1,4 @@
-"""What is shown of a run at one moment: plain values, which are drawn, printed and exported without asking the run."""
+"""The state of a run at one moment, as plain values that can be drawn, printed and exported without the run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from simulator.worlds.progress import Happening, Phase  # noqa: TC001 - as above
 
 
 class ThresholdNow(msgspec.Struct, frozen=True):
-    """How a threshold stands: `status` is None where it is known at the end alone, or nothing came back yet.
+    """A threshold's status now: `status` is None if it is known only at the end, or if there is no answer yet.
 
-    `measured` is for people, `value` in the metric's own unit; None where there is none. `may_hold_later` is for one
-    that does not hold now.
+    `measured` is a text, `value` the number in the metric's own unit, or None. `may_hold_later` says that a threshold
+    that does not hold now may hold at the end.
     """
 
     metric: str
@@ -27,11 +27,11 @@ class ThresholdNow(msgspec.Struct, frozen=True):
 
 
 class ViewState(msgspec.Struct, frozen=True, kw_only=True):
-    """One moment of a run. Times are nanoseconds of it, in virtual time where it is played in that.
+    """The state of a run. Times are nanoseconds since its start, in virtual time if it is played in virtual time.
 
-    `rates` are heartbeats accepted in each second so far. `answers` are counted by operation and status, those to
-    attacks (`attack_answers`) by attack and status; status 0 stands for no answer. `thresholds_at_ns` is when they
-    were last looked at, None for never. `times_as_fast` is how much faster than real time virtual time goes.
+    `rates` are heartbeats accepted in each second so far. `answers` are counts by operation and status, those to
+    attacks (`attack_answers`) by attack and status; status 0 stands for no answer. `thresholds_at_ns` is the time of
+    their last evaluation, or None. `times_as_fast` is the speed of virtual time relative to real time.
     """
 
     name: str

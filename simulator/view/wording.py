@@ -1,4 +1,4 @@
-"""The words of the live view: times, what goes on, what is waited for, and what a signal ends."""
+"""Texts of the live view: times, happenings, pending work, and the effects of signals."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Happening
 
 BEFORE = frozenset({Phase.STARTING, Phase.POLICIES, Phase.WORKERS})
-"""Phases in which nothing plays yet."""
+"""Phases before the fleet sends its first heartbeat."""
 ENDED = frozenset({Phase.DONE, Phase.JUDGING, Phase.WRITING})
 PLAYING = frozenset({Phase.RAMPING, Phase.RUNNING})
 HOLDS, NOT_NOW, FAILS, UNKNOWN, LATER = "holds", "not now", "fails", "no data", "later"
-"""How a threshold stands: one that fails cannot hold any more, unless what it counted is excused later."""
+"""A threshold's status words. One that fails cannot hold any more, unless losses that it counted are excused later."""
 THRESHOLD_WORDS = {Status.PASS: HOLDS, Status.FAIL: FAILS}
 
 
 def time_text(at_ns: int) -> str:
-    """Return a moment of a run in whole seconds, as `0:07` or `12:03:07`."""
+    """Return a time of the run in whole seconds, as `0:07` or `12:03:07`."""
     minutes, seconds = divmod(max(0, at_ns) // SECOND_NS, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def happening_text(one: Happening) -> str:
-    """Return what something is called, as `alert stale workers`; a campaign has its number, as attacks can be twice."""
+    """Return a happening's name, as `alert stale workers`; campaigns are numbered, because attacks can repeat."""
     if one.kind is Kind.ATTACK:
         return f"attack {one.number} {one.name}"
     return f"{one.kind} {one.name}{f' of server {one.number + 1}' if one.kind is Kind.FAULT and one.number else ''}"
 
 
 def change_text(one: Happening) -> str:
-    """Return a line for what has begun or ended, with its time."""
+    """Return a line that says what has begun or ended, and when."""
     what = happening_text(one)
     if one.ended_ns is None:
         return f"{time_text(one.began_ns)}  {what} began"
@@ -47,7 +47,7 @@ def change_text(one: Happening) -> str:
 
 
 def waits_for(state: ViewState) -> list[str]:
-    """Return what is waited for now; nothing where nothing is."""
+    """Return texts that name what the run waits for now; an empty list if it waits for nothing."""
     match state.phase:
         case Phase.STARTING:
             return ["the target to be ready"]
@@ -76,13 +76,13 @@ def waits_for(state: ViewState) -> list[str]:
 
 
 def held_up_text(state: ViewState) -> list[str]:
-    """Return how many starts were held up or dropped so far; nothing where none was."""
+    """Return the counts of starts that were held up or dropped so far; an empty list if there are none."""
     counts = ((state.held_up, "held up by late answers"), (state.dropped_starts, "dropped by the harness"))
     return [f"{plural(count, 'start')} {what}" for count, what in counts if count]
 
 
 def market_texts(state: ViewState) -> list[str]:
-    """Return what agents have done so far; nothing where there are none."""
+    """Return the counts of what agents have done so far; an empty list without agents."""
     if not (state.jobs_posted or state.withdrawals_asked):
         return []
     return [
@@ -92,7 +92,7 @@ def market_texts(state: ViewState) -> list[str]:
 
 
 def attack_texts(state: ViewState) -> list[str]:
-    """Return how attacks were answered; nothing where there was none."""
+    """Return the counts of answers to attacks; an empty list without attacks."""
     if not (state.attacks_refused or state.attacks_accepted or state.attacks_other):
         return []
     other = [f"{state.attacks_other:,} neither"] if state.attacks_other else []
@@ -100,14 +100,14 @@ def attack_texts(state: ViewState) -> list[str]:
 
 
 def threshold_word(one: ThresholdNow) -> str:
-    """Return in a word how a threshold stands."""
+    """Return a threshold's status as one word."""
     if one.may_hold_later:
         return NOT_NOW
     return LATER if one.status is None else THRESHOLD_WORDS.get(one.status, UNKNOWN)
 
 
 def milliseconds(value: float | None) -> str:
-    """Return a response time for people."""
+    """Return a response time as text, in milliseconds."""
     return "-" if value is None else f"{value:,.1f} ms"
 
 
