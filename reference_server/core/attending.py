@@ -1,4 +1,4 @@
-"""What heartbeats, revocations and time do on the market of a state, and what machines are told of it."""
+"""Effects of heartbeats, revocations and the passing of time on a state's market, and the notices sent to machines."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def concerns_market(market: Market, offer: Offer | None, metrics: bytes) -> bool:
-    """Return whether the market has to take, or may tell, anything with a heartbeat that was just accepted.
+    """Return whether an accepted heartbeat brings the market anything, or may be answered with notices from it.
 
-    Most machines offer nothing and say nothing of it, and of the others most have nothing new: these cost as little as
-    can be. What other machines have to be looked at for is done when it is looked what is due.
+    Most machines offer nothing and report no jobs, and most of the others report nothing new: for these the check must
+    cost almost nothing. Work that other machines cause is left to `do_what_is_due`.
     """
     part = market_part(metrics)
     if offer is None:
@@ -38,9 +38,9 @@ def concerns_market(market: Market, offer: Offer | None, metrics: bytes) -> bool
 
 
 def end_what_is_over(state: State, now: Instant, offer: Offer) -> None:
-    """Have a machine give its jobs back that was silent for too long, and end what ran long enough, before it is heard.
+    """Requeue the jobs of a machine that was silent too long, and end jobs at their duration, before it is heard.
 
-    What ended before this heartbeat is billed up to the one before, whoever looks at it first.
+    A job that ended before this heartbeat is billed up to the heartbeat before, whatever triggers the check first.
     """
     market = state.market
     ends = market.deadlines.ends
@@ -50,7 +50,7 @@ def end_what_is_over(state: State, now: Instant, offer: Offer) -> None:
 
 
 def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: bytes) -> dict[str, Any]:
-    """Take what a heartbeat that was just accepted says, and return what its answer tells the machine."""
+    """Apply the capacity and job reports of an accepted heartbeat; return the notices for its answer."""
     rules = state.policies[policy_id].rules
     consented = worker.consents[policy_id].revoked_ns is None
     notices = working.attend(
@@ -62,20 +62,20 @@ def attend(state: State, now: Instant, worker: Worker, policy_id: str, metrics: 
 
 
 def bring_up(state: State, now: Instant, worker_id: str = "") -> None:
-    """Bring the market up to a moment, as far as that may be changed now: one machine before all others."""
+    """Bring the market up to `now`, starting with one machine; do nothing where changes are not allowed now."""
     working.tick(state.market, now, worker_id)
     audit_happenings(state, now)
 
 
 def take_payouts(state: State, now: Instant, outcomes: Mapping[str, PayoutOutcome]) -> None:
-    """Take what the payout gateway part of withdrawals, by id."""
+    """Apply the payout gateway's outcomes of withdrawals, by withdrawal id."""
     for withdrawal_id, outcome in outcomes.items():
         apply_payout(state.market, now, withdrawal_id, outcome)
     audit_happenings(state, now)
 
 
 def do_what_is_due(state: State, now: Instant) -> None:
-    """Do all that has become due on the market. Raises Frozen where that would change what may not be changed now."""
+    """Do everything that has become due on the market. Raises Frozen if that needs a change while none is allowed."""
     working.tick(state.market, now)
     match_all(state.market, now)
     working.require_nothing_due(state.market, now)

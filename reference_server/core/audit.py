@@ -1,6 +1,6 @@
 """Audit streams: bounded, four an owner, each a hash chain (contract §3).
 
-Events are kept packed, because a fleet keeps hundreds of thousands of them; their JSON is made when somebody reads.
+Events are kept packed, because a fleet keeps hundreds of thousands of them; their JSON is made when they are read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FIRST_PREVIOUS_HASH = "0" * 64
 ROUTINE, NOTABLE, REFUSED, MARKET = "routine", "notable", "refused", "market"
 HEARTBEAT_TYPE = "worker_heartbeat"
 REFUSED_TYPES = frozenset({"worker_auth_failed", "machine_certificate_issue_denied", "owner_access_denied"})
-"""What others than an owner can cause in its streams: each is a request that was refused."""
+"""Types that other clients can cause in an owner's streams: refused requests."""
 MARKET_TYPES = frozenset(
     {
         *("agent_registered", "agent_updated", "agent_key_rotated"),
@@ -31,22 +31,23 @@ MARKET_TYPES = frozenset(
         *("login_succeeded", "login_denied", "logout"),
     }
 )
-"""What comes of jobs, payouts and logins: what strangers post and cancel evicts nothing of the other streams."""
+"""Types of jobs, payouts and logins. They have a stream of their own, so that jobs of strangers evict nothing else."""
 _PACKED = struct.Struct("<q8s32s")
 _PACKED_BYTES = _PACKED.size
 _DIGEST_BYTES = 32
 SEGMENT_EVENTS = 256
-"""Heartbeats in one piece of memory: 18 KB, of which an owner has one that is not full, and one that is emptied."""
+"""Heartbeats in one segment of memory, 18 KB. Of an owner's segments, one is being filled and one being emptied."""
 SEGMENT_BYTES = 500
-"""A piece beside its events: itself, what holds its three parts, and its place among the others."""
+"""Bytes of a segment besides its events: the object, the containers of its three parts, its place in the list."""
 ROUTINE_EVENT_BYTES = (_PACKED_BYTES + 2 * 8) * 9 // 8
-"""A packed event, and where its worker and its policy are, with what they have to spare as they grow."""
+"""Bytes of a packed event and the indices of its worker and policy, with the containers' spare room as they grow."""
 EVENT_BYTES = 400
-"""An event beside its texts: five strings, two numbers, its record, its digest and its place in a list."""
+"""Bytes of an event besides the characters of its texts: five strings, two numbers, record, digest, list entry."""
 _WIDE_BYTES = 4
-"""A character of a text that is not ASCII takes so much at most."""
+"""The most bytes that a character of a non-ASCII text takes."""
 _KEPT_IN_16 = 15
-"""Of the room, in sixteenths, what is left in it when it was made: so seldom is it made that all streams are read."""
+"""The share of the room, in sixteenths, that is still used after making room: making room reads all streams, so it
+must be rare."""
 
 
 def stream_of(kind: str) -> str:
@@ -59,15 +60,15 @@ def stream_of(kind: str) -> str:
 
 
 def is_granted(kind: str) -> bool:
-    """Return whether events of a type say that something was granted on the market, or at a login."""
+    """Return whether events of this type record something granted on the market or by a login."""
     return kind in MARKET_TYPES and kind != "login_denied"
 
 
 class Stream(Protocol):
-    """What a room asks of each stream in it."""
+    """The interface of a stream that shares a `Room`."""
 
     size: int
-    """Bytes that its events take."""
+    """The bytes that the stream's events take."""
 
     def cut(self, size: int) -> None:
         """Drop the oldest events until the rest takes no more than so many bytes."""

@@ -58,7 +58,7 @@ class AuthFailures:
             self._slide(monotonic_ns)
 
     def dump(self) -> dict[str, Any]:
-        """Return everything that is counted, the window's steps as (monotonic ns, count), for `load`."""
+        """Return all counts, with the window's steps as (monotonic ns, count), for `load`."""
         return {
             "by_reason": dict(self.by_reason),
             "unattributed": self.unattributed,
@@ -66,7 +66,7 @@ class AuthFailures:
         }
 
     def load(self, by_reason: dict[str, int], unattributed: int, recent: Iterable[tuple[int, int]]) -> None:
-        """Count what was counted before; the window's steps are oldest first."""
+        """Restore counts from `dump`; the window's steps are oldest first."""
         for reason in self.by_reason:
             self.by_reason[reason] = by_reason.get(reason, 0)
         self.total, self.unattributed = sum(self.by_reason.values()), unattributed
@@ -74,7 +74,7 @@ class AuthFailures:
         self._recent = sum(count for _, count in self._buckets)
 
     def recent(self, monotonic_ns: int) -> int:
-        """Count the failures of the last window."""
+        """Return the number of failures in the window that ends now."""
         self._slide(monotonic_ns)
         return self._recent
 

@@ -1,4 +1,4 @@
-"""What proves a machine (contract §2, §4), on every route that machines have, and how long saying no takes."""
+"""Authentication of machines (contract §2, §4) on all their routes, in constant time."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Unproven = Literal["invalid_machine_token", "invalid_or_expired_machine_cert"]
 
 NOBODY_TOKEN = b"0" * 48
 NOBODY_CERTIFICATE_ID = "mcert_" + "0" * 20
-"""What is compared for an unknown worker, as long as a known one's: the answer takes as long, too."""
+"""Compared for an unknown worker: as long as a real certificate id, so that the answer takes the same time."""
 
 
 def authenticate_machine(
     state: State, now: Instant, worker_id: str, token: str, certificate_id: str
 ) -> Worker | Unproven:
-    """Return the worker that a token and its newest certificate prove, or the reason why they do not (§4, 6 and 7).
+    """Return the worker proven by its token and newest certificate, or the reason for the refusal (§4, checks 6 and 7).
 
-    Both are always compared, in constant time and whoever is named: the time it takes says neither whether a worker
-    exists nor how much of a secret was right.
+    Token and certificate are always both compared, in constant time, also for an unknown worker: the time reveals
+    neither whether a worker exists nor how much of a secret was right.
     """
     worker = state.workers.get(worker_id)
     right_token = matches(NOBODY_TOKEN if worker is None else worker.token, token)

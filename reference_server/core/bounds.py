@@ -1,6 +1,6 @@
-"""How much a state may hold, as one value that whoever makes it may pass; each bound's reason is in `limits.py`.
+"""The bounds of a state, as one value that is passed when it is made; the reasons are in `limits.py`.
 
-It may only be lowered: files of state are held against `limits.py`.
+Bounds may only be lowered: state files are checked against `limits.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from reference_server.core.market.bounds import MARKET_BOUNDS, MarketBounds
 
 
 class StateBounds(msgspec.Struct, frozen=True):
-    """How much is kept of what requests leave behind; the tables' own bounds are in their rows.
+    """Bounds of the data that requests leave behind; the bounds of tables are in the tables' rows.
 
-    `audit_*` bound the streams of all owners together, the two after them one stream each.
+    `audit_*` bound the streams of all owners together; the two fields after them bound a single stream.
     """
 
     audit_routine_max_bytes: int = limits.AUDIT_ROUTINE_MAX_BYTES

@@ -1,4 +1,4 @@
-"""What every decision is given of a request, and how its body, its query and its paging are read (contract §1, §2)."""
+"""The arguments of every decision: a request with its caller, body, query and paging (contract §1, §2)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant, Request
 
 OWNER, AGENT = "owner", "agent"
-"""The kinds of principals that have accounts."""
+"""The kinds of principals that have accounts on the market."""
 _INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _DIGITS_READ = 20
-"""Of a number in a query: more than any list is long, so that a longer one says nothing else."""
+"""The digits of a query's number that are read: enough for any list's length, so that longer numbers mean the same."""
 Body = TypeVar("Body")
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls: the kind of principal, and the id of the one that the request names, or nothing.
+    """A request's caller: the kind of principal, and the id that the request names, or an empty text.
 
-    `proven` says that a success of what is asked proves that it is so. `session` is the digest of the session that is
-    shown, if one is; `by_cookie` says that a browser showed it, which it does whoever made it ask.
+    `proven` says that a success of the request proves the caller's identity. `session` is the digest of the session
+    token, if there is one. `by_cookie` says that a browser sent it as a cookie, which it also does for other sites.
     """
 
     kind: str
@@ -41,14 +41,14 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def account(self) -> str:
-        """Return the name of its account, where its kind has such."""
+        """The name of the caller's account, or an empty text if its kind has none."""
         return f"{self.kind}:{self.id}"
 
 
 class Parameter(msgspec.Struct, frozen=True):
-    """One query parameter of an operation. `read` takes its text, and returns None for what is refused: `invalid NAME`.
+    """A query parameter of an operation. `read` parses its text, or returns None to refuse it: `invalid NAME`.
 
-    What is not given, or empty, is the `default`. `schema` is its JSON Schema.
+    A missing or empty parameter has the value `default`. `schema` is its JSON Schema.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Parameter(msgspec.Struct, frozen=True):
 class Call(msgspec.Struct, Generic[Body], frozen=True):
     """One request to one operation.
 
-    `body` is as the operation reads it, `ids` are the values of its path's variables in order, `request` is its head,
-    `parameters` are those that the operation's query may have.
+    `body` is decoded by the operation, `ids` are the values of the path's variables in order, `request` is the head,
+    and `parameters` are the query parameters that the operation allows.
     """
 
     request: Request
@@ -75,17 +75,17 @@ class Call(msgspec.Struct, Generic[Body], frozen=True):
 
     @property
     def owner_id(self) -> str:
-        """Return the owner that the request names, or nothing."""
+        """The owner that the request names, or an empty text."""
         return self.caller.id if self.caller.kind == OWNER else ""
 
     @property
     def account(self) -> str:
-        """Return the account of who calls, an owner or an agent (contract: Principals and accounts)."""
+        """The account of the calling owner or agent (contract: Principals and accounts)."""
         return self.caller.account
 
 
 def decode_body(body: bytes, kind: type[Body]) -> Body | None:
-    """Decode a strict JSON body into a struct; None for anything else (400 `invalid request`)."""
+    """Decode a strict JSON body into a struct; return None for anything else (400 `invalid request`)."""
     try:
         body.decode("utf-8")
         return msgspec.json.decode(body, type=kind)
@@ -94,7 +94,7 @@ def decode_body(body: bytes, kind: type[Body]) -> Body | None:
 
 
 class Page(msgspec.Struct, frozen=True):
-    """One page of a list; `asked` has all parameters of the query by name."""
+    """The requested page of a list; `asked` has all query parameters by name."""
 
     limit: int
     offset: int
@@ -102,9 +102,10 @@ class Page(msgspec.Struct, frozen=True):
 
 
 def query_of(call: Call[Any]) -> dict[str, Any] | Reply:
-    """Read the parameters that the operation has from the query, in their order; or return the refusal.
+    """Return the values of the operation's query parameters by name, or the refusal.
 
-    A query of more fields than any call has is refused, and one that is no text: decisions write what they are asked.
+    A query with more fields than any operation has is refused, and so is one that is not UTF-8, because decisions
+    echo its text.
     """
     try:
         call.request.query.encode()
@@ -122,19 +123,19 @@ def query_of(call: Call[Any]) -> dict[str, Any] | Reply:
 
 
 def page_of(call: Call[Any]) -> Page | Reply:
-    """Read which page of a list is asked for, of an operation that has `PAGING`."""
+    """Return the page that is asked for, or the refusal, for an operation that has `PAGING`."""
     asked = query_of(call)
     return asked if isinstance(asked, Reply) else Page(asked[LIMIT.name], asked[OFFSET.name], asked)
 
 
 def read_limit(text: str) -> int | None:
-    """Read a `limit`: at least 1, and no more than what a list gives at once."""
+    """Parse a `limit`: at least 1, and reduced to the most that a list returns at once."""
     limit = _integer(text)
     return None if limit is None or limit < 1 else min(limit, LIST_LIMIT_MAX)
 
 
 def read_offset(text: str) -> int | None:
-    """Read an `offset`: at least 0."""
+    """Parse an `offset`: at least 0."""
     offset = _integer(text)
     return None if offset is None or offset < 0 else offset
 
@@ -162,5 +163,5 @@ PAGING = (LIMIT, OFFSET)
 
 
 def paged(name: str, items: list[Any], total: int, page: Page, **more: Any) -> dict[str, Any]:
-    """Shape a list's data."""
+    """Return the data of a list's answer."""
     return {name: items, "total": total, "limit": page.limit, "offset": page.offset, **more}

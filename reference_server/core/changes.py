@@ -1,9 +1,9 @@
-"""How a state is changed: each change is noted for the journal before it is made, and is recovered by what made it.
+"""Changes of a state: each is noted for the journal before it is made, and recovered by the same function.
 
-A change is a function of a state, a moment and plain values, marked `@change`: called, it first notes its kind, the
-moment and the values where a journal wants them, and only then changes anything. A state that is frozen refuses the
-note, and stays as it is. Recovery calls the same function with what was noted, so the two cannot disagree. Whatever
-else a change causes (an index, something evicted) follows from its values and the state, and happens in it.
+A change is a function of a state, a moment and plain values, marked `@change`. When it is called, it first notes its
+kind, the moment and the values if there is a journal, and then changes the state. A frozen state refuses the note and
+stays unchanged. Recovery calls the same function with the noted values, so the two cannot disagree. All other effects
+of a change (on an index, or evictions) must follow from its values and the state, and belong into the function.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Kind(IntEnum):
-    """The kinds of changes that journals name by numbers: never renumbered. Later kinds are named by words."""
+    """Kinds of changes that journals name by number; never renumbered. Later kinds are named by words."""
 
     MACHINE = 0
     CERTIFICATE = 1
@@ -36,11 +36,11 @@ class Kind(IntEnum):
 
 
 class Frozen(Exception):  # noqa: N818 - what a decision meets, not a fault of its own
-    """Nothing may be changed now."""
+    """Raised when a change is needed while the state is frozen."""
 
 
 class Changing(Protocol):
-    """What can be changed. `changes` is None where no journal wants to know of it."""
+    """A state that can be changed. `changes` collects the notes; it is None without a journal."""
 
     changes: list[tuple[Any, ...]] | None
     frozen: bool
@@ -55,16 +55,16 @@ _fencing: set[int | str] = set()
 
 
 def note(state: Changing, kind: int | str, at: Instant, *values: Any) -> None:
-    """Note a change for the journal, before it is made. Raises Frozen where none may be."""
+    """Note a change for the journal, before it is made. Raises Frozen if the state is frozen."""
     if state.frozen or state.changes is None:
         raise Frozen
     state.changes.append((kind, at.wall_ns, *values))
 
 
 def recovery(kind: int | str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Recover changes of a kind by this function, called with the state, the moment and the values noted.
+    """Mark a function that recovers changes of a kind. It is called with the state, the moment and the noted values.
 
-    Only where the change is not recovered by itself. A kind is given away once.
+    Only for kinds whose change does not recover itself. Each kind has one function.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -79,10 +79,10 @@ def recovery(kind: int | str) -> Callable[[Callable[..., None]], Callable[..., N
 def change(
     kind: int | str, *, fencing: bool = False
 ) -> Callable[[ChangeFunction[Changed, Values]], ChangeFunction[Changed, Values]]:
-    """Mark a function as the change of a kind: it is noted when it is called, and recovered by being called again.
+    """Mark a function as the change of a kind: calling it notes the change, and recovery calls it again.
 
-    The values are what a journal can keep (MessagePack), given by position. After a `fencing` change a heartbeat that
-    was right before may not be accepted any more, so instances that share the state decide it anew.
+    Values are positional, of types that MessagePack has. After a `fencing` change, a heartbeat that was verified before
+    may have become invalid, so instances that share the state decide it again.
     """
 
     def mark(function: ChangeFunction[Changed, Values]) -> ChangeFunction[Changed, Values]:
@@ -92,7 +92,7 @@ def change(
                 raise TypeError(f"{kind!r} is given {', '.join(named)} by name, which no journal keeps")
             if state.changes is not None:
                 note(state, kind, at, *values)
-            function(state, at, *values, **named)  # none, but the types ask for them
+            function(state, at, *values, **named)  # always empty: the type variable requires them
 
         recovery(kind)(noted)
         if fencing:
@@ -103,24 +103,24 @@ def change(
 
 
 def is_fencing(noted: Sequence[Any]) -> bool:
-    """Return whether a noted change needs a fencing token."""
+    """Return whether a noted change is a fencing one."""
     return noted[0] in _fencing
 
 
 def recover_change(state: Changing, now: Instant, noted: Sequence[Any]) -> None:
-    """Make a change again as a journal kept it: a kind, when it was by the wall clock (Unix ns), and the values.
+    """Make a journal's change again: its kind, its wall time (Unix ns), and its values.
 
-    Raises KeyError for a kind that is none of this version's.
+    Raises KeyError for a kind that this version does not have.
     """
     kind, wall_ns, *values = noted
     _recoveries[kind](state, moment_then(now, wall_ns), *values)
 
 
 def encode_changes(changes: list[tuple[Any, ...]]) -> bytes:
-    """Write what was changed together as one group for a journal."""
+    """Encode changes that were made together as one group of a journal."""
     return msgspec.msgpack.encode(changes)
 
 
 def moment_then(now: Instant, wall_ns: int) -> Instant:
-    """Return where on today's monotonic clock a wall time was; not past now, if the wall clock was set back since."""
+    """Return a past wall time as an instant of this process's monotonic clock, at most `now` if it was set back."""
     return Instant(wall_ns, now.monotonic_ns - max(0, now.wall_ns - wall_ns))

@@ -1,4 +1,4 @@
-"""Consents that bind a worker to a policy version, their revocation, and how they are kept (contract §3, §4, §7)."""
+"""Consents that bind a worker to a policy version, their revocation and their storage (contract §3, §4, §7)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONSENT_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "consent not found")
 
 
 class ConsentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a consent."""
+    """The body of `POST /consents`."""
 
     owner_id: str = ""
     worker_id: str = ""
@@ -50,7 +50,7 @@ class ConsentRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def add_consent(state: State, at: Instant, consent_id: str, worker_id: str, policy_id: str, signature: str) -> None:
     """Bind a worker to a policy version."""
     worker = state.workers[worker_id]
-    # The records' own ids: one copy of each text, however many consents name it.
+    # The ids of the records themselves, so that consents share one copy of each text.
     policy_id = state.policies[policy_id].id
     consent = Consent(consent_id, worker.owner.id, worker.id, policy_id, signature, at.wall_ns)
     state.consents[consent_id] = consent
@@ -59,14 +59,14 @@ def add_consent(state: State, at: Instant, consent_id: str, worker_id: str, poli
 
 @change(Kind.REVOCATION, fencing=True)
 def end_consent(state: State, at: Instant, consent_id: str) -> None:
-    """End a consent for good; its machine offers nothing under it any more."""
+    """End a consent permanently; its machine offers nothing under it any more."""
     consent = state.consents[consent_id]
     consent.revoked_ns = at.wall_ns
     stop_offering(state.market, consent.worker_id, consent.policy_id)
 
 
 def show_consent(consent: Consent) -> dict[str, Any]:
-    """Shape a consent as the API shows it."""
+    """Return a consent as the API shows it."""
     shown = {
         "id": consent.id,
         "owner_id": consent.owner_id,
@@ -81,7 +81,7 @@ def show_consent(consent: Consent) -> dict[str, Any]:
 
 
 def create_consent(state: State, call: Call[ConsentRequest]) -> Reply:
-    """`POST /consents`. Consenting again to what is consented to returns the consent there is."""
+    """`POST /consents`. A repeated consent to the same worker and policy returns the existing one."""
     body = call.body
     owner_id, worker_id, policy_id = body.owner_id, body.worker_id, body.policy_id
     if not (owner_id and worker_id and policy_id and body.signature):
@@ -120,7 +120,7 @@ def create_consent(state: State, call: Call[ConsentRequest]) -> Reply:
 
 
 def revoke_consent(state: State, call: Call[bytes]) -> Reply:
-    """`POST /consents/{id}/revoke`. Repeating it changes nothing."""
+    """`POST /consents/{id}/revoke`. Repeated revocations change nothing."""
     (consent_id,) = call.ids
     if not call.owner_id:
         return FORBIDDEN
@@ -135,7 +135,7 @@ def revoke_consent(state: State, call: Call[bytes]) -> Reply:
         end_consent(state, call.now, consent_id)
         metadata = {"worker_id": consent.worker_id, "policy_id": consent.policy_id}
         state.audit(call.now, "consent_revoked", f"owner:{call.owner_id}", consent_id, metadata, (call.owner_id,))
-        bring_up(state, call.now)  # its machine gives its jobs back at once
+        bring_up(state, call.now)  # requeues the jobs of its machine at once
     return success(show_consent(consent))
 
 
@@ -144,7 +144,7 @@ def _keep(state: State) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _restore(state: State, file: StateFile, _now: Instant) -> None:
-    """Elsewhere a pair may have several consents, some revoked: one that is not counts, and else the newest."""
+    """Files from elsewhere may have several consents for a pair: one that is not revoked counts, else the newest."""
     records = CONSENTS.of(file.sections).values()
     for consent in sorted(records, key=lambda consent: kept_time(consent.effective_at) or 0):
         worker = state.workers[consent.worker_id]
@@ -160,7 +160,7 @@ def _restore(state: State, file: StateFile, _now: Instant) -> None:
         )
         other = worker.consents.get(consent.policy_id)
         if other is None or other.revoked_ns is not None or revoked_ns is None:
-            # Taken out first: the newest has to come last.
+            # Removed first, so that the newest comes last in the dict.
             worker.consents.pop(consent.policy_id, None)
             worker.consents[restored.policy_id] = restored
 

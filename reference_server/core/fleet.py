@@ -1,4 +1,4 @@
-"""How fresh each worker is, with an index for every count that is asked for: nothing walks the fleet."""
+"""The freshness of workers, with an index for every count that is queried, so that no query iterates over the fleet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class FleetSummary(msgspec.Struct, frozen=True):
-    """`total` = `fresh` + `stale` + `unknown`; unknown workers were never heard from."""
+    """Counts of workers: `total` = `fresh` + `stale` + `unknown`. Unknown workers never sent an accepted heartbeat."""
 
     total: int
     fresh: int
@@ -21,7 +21,7 @@ class FleetSummary(msgspec.Struct, frozen=True):
 
 
 class FleetIndex:
-    """Workers heard from lately, the one heard longest ago first; stale ones leave it when their time comes."""
+    """Fresh workers in the order of their last heartbeat, oldest first; they are removed when they become stale."""
 
     def __init__(self, stale_ns: int) -> None:
         self._stale_ns = stale_ns
@@ -30,12 +30,12 @@ class FleetIndex:
         self._total = 0
 
     def add(self, worker: Worker) -> None:
-        """Count a worker that has not been heard from yet."""
+        """Add a worker without any accepted heartbeat."""
         self._total += 1
         worker.owner.total += 1
 
     def hear(self, worker: Worker, monotonic_ns: int) -> None:
-        """Note an accepted heartbeat."""
+        """Record an accepted heartbeat of a worker."""
         if worker.fresh:
             self._fresh.move_to_end(worker)
         else:
@@ -48,12 +48,12 @@ class FleetIndex:
         worker.heard_monotonic_ns = monotonic_ns
 
     def is_stale(self, worker: Worker, monotonic_ns: int) -> bool:
-        """Return whether the last heartbeat is older than the threshold; never heard from is stale too."""
+        """Return whether a worker's last heartbeat is older than the threshold, or there was none."""
         heard_ns = worker.heard_monotonic_ns
         return heard_ns is None or monotonic_ns - heard_ns > self._stale_ns
 
     def summary(self, monotonic_ns: int, owner: Owner | None = None) -> FleetSummary:
-        """Count an owner's workers, or all of them."""
+        """Return the counts of an owner's workers, or of all workers."""
         self._sweep(monotonic_ns)
         if owner is not None:
             return FleetSummary(owner.total, owner.fresh, owner.stale, owner.total - owner.fresh - owner.stale)

@@ -1,4 +1,4 @@
-"""What decisions on the market and on agents did, into the audit (contract: Audit types added)."""
+"""Audit events of decisions on the market and on agents (contract: Audit types added)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OWNER = "owner:"
 
 
 def audit_happenings(state: State, now: Instant) -> None:
-    """Audit what happened in a decision: for the owner whose it is, and for the owner of the machine it hangs on."""
+    """Add a decision's happenings to the audit of their owner, and of the owner of the machine involved."""
     for happened in (state.market.happened, state.agents.happened):
         if happened:
             for one in happened:
@@ -22,6 +22,6 @@ def audit_happenings(state: State, now: Instant) -> None:
 
 
 def _concerned(one: Happening) -> list[str]:
-    """Name the owners that it concerns; agents have no audit."""
+    """Return the ids of the owners concerned; agents have no audit."""
     owners = [one.account.removeprefix(_OWNER)] if one.account.startswith(_OWNER) else []
     return [*owners, one.worker_owner_id] if one.worker_owner_id else owners

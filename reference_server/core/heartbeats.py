@@ -1,4 +1,4 @@
-"""The eleven checks of a heartbeat, in the contract's order (§4), and what its acceptance changes."""
+"""The eleven checks of a heartbeat, in the contract's order (§4), and the effects of its acceptance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from reference_server.core.state import State
 
 _OK = HTTPStatus.OK.value
-"""Plain, as nothing else that a heartbeat costs is looked up."""
+"""As a plain int: an attribute lookup on the enum for each heartbeat would cost time."""
 MISSING_FIELDS = failure(HTTPStatus.BAD_REQUEST, "missing required heartbeat fields")
 INVALID_FIELDS = failure(HTTPStatus.BAD_REQUEST, "invalid heartbeat fields")
 INVALID_TIMESTAMP = failure(HTTPStatus.BAD_REQUEST, "invalid timestamp")
@@ -35,7 +35,7 @@ NONCES_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "nonce backend unav
 
 
 class Heartbeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """The five fields of a heartbeat's body; what is not sent is empty. `metrics` stays raw: it is not signed."""
+    """The five fields of a heartbeat's body; missing ones are empty. `metrics` stays raw, because it is not signed."""
 
     timestamp: str = ""
     nonce: str = ""
@@ -48,7 +48,7 @@ _decode = msgspec.json.Decoder(Heartbeat).decode
 
 
 class Verified(msgspec.Struct, frozen=True, gc=False):
-    """A heartbeat that passed checks 1 to 9: all but its nonce is known to be right."""
+    """A heartbeat that passed checks 1 to 9: everything but its nonce is valid."""
 
     worker: Worker
     policy_id: str
@@ -59,7 +59,7 @@ class Verified(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
-    """A heartbeat that failed one of checks 1 to 9; `reason` is empty where that is no auth failure."""
+    """A heartbeat that failed one of checks 1 to 9; `reason` is empty unless it counts as an auth failure."""
 
     reply: Reply
     reason: str = ""
@@ -67,7 +67,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 def decode_heartbeat(body: bytes) -> Heartbeat | None:
-    """Check 1: strict JSON of the five fields, `metrics` an object or null when given."""
+    """Check 1: strict JSON of the five fields, with `metrics` an object, null or missing. Return None if it fails."""
     try:
         if not body.isascii():
             body.decode("utf-8")
@@ -78,13 +78,13 @@ def decode_heartbeat(body: bytes) -> Heartbeat | None:
 
 
 def malformed(nonce: str, policy_id: str, metrics: bytes) -> bool:
-    """Check 3: bounds and characters."""
+    """Check 3: return whether a field breaks its bounds or character set."""
     if len(nonce) > NONCE_MAX_CHARACTERS or len(metrics) > METRICS_MAX_BYTES:
         return True
     if FORBIDDEN_CHARACTERS.search(nonce + policy_id):
         return True
-    # Fewer brackets than the limit cannot nest past it, which spares nearly every heartbeat the exact count.
-    # What `replace` takes out it finds many bytes at a time, where `count` looks at each.
+    # Fewer brackets than the limit cannot nest deeper, so nearly every heartbeat is spared the exact count.
+    # `replace` searches many bytes at a time, while `count` inspects each.
     brackets = len(metrics) - len(metrics.replace(b"{", b"").replace(b"[", b""))
     return brackets > METRICS_MAX_DEPTH and nests_deeper(metrics, METRICS_MAX_DEPTH)
 
@@ -97,7 +97,7 @@ def verify(
     certificate_id: str,
     body: bytes,
 ) -> Verified | Refused:
-    """Run checks 1 to 9. Nothing is changed but by time: many may be verified before the first of them is settled."""
+    """Run checks 1 to 9. Only the passing of time changes state, so many may be verified before one is settled."""
     heartbeat = decode_heartbeat(body)
     if heartbeat is None:
         return Refused(INVALID_REQUEST)
@@ -111,7 +111,7 @@ def verify(
     if timestamp_ns is None:
         return Refused(INVALID_TIMESTAMP, "invalid_timestamp", worker_id)
     skew_ns = state.skew_ns
-    # Before the horizon is read, not when the nonce is reserved: what is forgotten then could no longer be refused.
+    # Before the horizon is read, and not at the reservation: a nonce forgotten then could no longer be refused.
     state.nonces.expire(now)
     if not -skew_ns <= now.wall_ns - timestamp_ns <= skew_ns or state.nonces.may_have_forgotten(timestamp_ns):
         return Refused(INVALID_AUTH, "timestamp_out_of_window", worker_id)
@@ -127,18 +127,18 @@ def verify(
 
 
 def reserve(state: State, now: Instant, verified: Verified) -> Reservation:
-    """Check 10, with the local store."""
+    """Check 10, against the local store of nonces."""
     key = state.name_nonce(verified.worker.serial, verified.nonce)
     return state.nonces.reserve(key, verified.timestamp_ns, now)
 
 
 def accept(state: State, now: Instant, verified: Verified, reservation: Reservation) -> Reply:
-    """Check 11 and acceptance, in one step: whatever happened while the nonce was reserved is seen here."""
+    """Check 11 and acceptance in one step, which sees whatever changed while the nonce was being reserved."""
     return _counted(state, _accept(state, now, verified, reservation))
 
 
 def _counted(state: State, reply: Reply) -> Reply:
-    """Count an answer to a heartbeat, by its status."""
+    """Count a heartbeat's answer by its status, and return it."""
     counts, status = state.heartbeat_answers, reply.status
     counts[status] = counts.get(status, 0) + 1
     return reply
@@ -168,7 +168,7 @@ def _accepted(worker_id: str) -> Reply:
 
 
 def _attended(state: State, now: Instant, verified: Verified) -> Reply:
-    """Answer an accepted heartbeat with what the market tells its machine, if anything."""
+    """Return the answer to an accepted heartbeat, with the market's notices for its machine."""
     notices = attend(state, now, verified.worker, verified.policy_id, verified.metrics)
     if not notices:
         return _accepted(verified.worker.id)
@@ -176,9 +176,9 @@ def _attended(state: State, now: Instant, verified: Verified) -> Reply:
 
 
 def acknowledge(state: State, now: Instant, verified: Verified) -> Reply:
-    """Answer a heartbeat that was accepted outside, in a shared journal, from where its own change came already.
+    """Return the answer to a heartbeat that was accepted in a shared journal, whose change is already applied.
 
-    Raises Frozen where what it says changes the market, and that may not be changed now.
+    Raises Frozen if its report changes the market while no change is allowed.
     """
     worker_id = verified.worker.id
     if not concerns_market(state.market, state.offer_of(verified.worker), verified.metrics):
@@ -187,14 +187,14 @@ def acknowledge(state: State, now: Instant, verified: Verified) -> Reply:
 
 
 def unavailable(state: State) -> Reply:
-    """Answer a heartbeat that cannot be decided now."""
+    """Return the answer to a heartbeat that cannot be decided now."""
     return _counted(state, NONCES_UNAVAILABLE)
 
 
 def settle(state: State, now: Instant, verified: Verified | Refused) -> Reply | Verified:
-    """Decide a heartbeat that was verified for this moment: count its refusal, or reserve its nonce and accept it.
+    """Decide a heartbeat that was verified at `now`: count its refusal, or reserve its nonce and accept it.
 
-    Where nonces are kept outside, one that is right is returned.
+    If nonces are stored outside, return a verified heartbeat unchanged: its nonce must be reserved there.
     """
     if isinstance(verified, Refused):
         if verified.reason:
@@ -202,7 +202,7 @@ def settle(state: State, now: Instant, verified: Verified | Refused) -> Reply | 
         return _counted(state, verified.reply)
     worker = verified.worker
     if worker.nonces >= state.nonces_a_machine_max:
-        # Every one that is accepted has to be kept: a machine that sends without end would leave others no room.
+        # Every accepted nonce must be kept, so a machine that sends without end would leave no room for others.
         wait_ns = worker.nonces_since_ns + state.nonces.span_ns - now.monotonic_ns
         if wait_ns > 0:
             state.rate_limited += 1
@@ -210,7 +210,7 @@ def settle(state: State, now: Instant, verified: Verified | Refused) -> Reply | 
     if state.nonces_outside:
         return verified
     if state.frozen:
-        raise Frozen  # before the nonce is reserved: nothing may be left of a heartbeat that is not accepted
+        raise Frozen  # before the reservation: a heartbeat that is not accepted may leave nothing behind
     return accept(state, now, verified, reserve(state, now, verified))
 
 
@@ -222,5 +222,5 @@ def heartbeat(
     certificate_id: str,
     body: bytes,
 ) -> Reply | Verified:
-    """Decide one heartbeat: verify, reserve its nonce, accept. Where nonces are kept outside it ends with the first."""
+    """Decide one heartbeat: verify it, reserve its nonce, accept it. If nonces are stored outside, only verify it."""
     return settle(state, now, verify(state, now, worker_id, token, certificate_id, body))

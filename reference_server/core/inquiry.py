@@ -1,4 +1,4 @@
-"""What a decision has to ask outside before it can be made: the question, and the decision that its answer allows."""
+"""Questions that a decision must ask an outside service, and how the decision goes on with the answer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Inquiry(msgspec.Struct, frozen=True):
-    """A question for somebody outside, in the place of what is decided.
+    """A question for an outside service, returned in place of a reply.
 
-    It is asked once all that was changed before it is durable and shared. `decide` is called then with the state and
-    the moment of that time, and the answer; it decides as any decision does, and looks at everything anew.
+    It is asked once all earlier changes are durable and shared. `decide` is then called with the state, the current
+    moment and the answer; like any decision, it checks everything again, because the state may have changed.
     """
 
     question: Question

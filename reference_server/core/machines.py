@@ -1,4 +1,4 @@
-"""Machines and their certificates: registering, rotating, and how both are kept (contract §3, §7)."""
+"""Machines and their certificates: registration, rotation and storage (contract §3, §7)."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ MACHINE_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "machine not found")
 
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a registration."""
+    """The body of `POST /machines/register`."""
 
     owner_id: str = ""
     name: str = ""
 
 
 def certificate_at(at: Instant, certificate_id: str, issued_ns: int, expires_ns: int, signature: str) -> Certificate:
-    """Make a certificate known at a moment: how long it lives from then on, the monotonic clock decides.
+    """Return a certificate whose remaining life from `at` on is measured by the monotonic clock.
 
-    Never longer than it was issued for, even if the wall clock was set back since.
+    It never lives longer than it was issued for, even if the wall clock was set back since.
     """
     expires_monotonic_ns = at.monotonic_ns + expires_ns - max(at.wall_ns, issued_ns)
     return Certificate(certificate_id, issued_ns, expires_ns, expires_monotonic_ns, signature)
@@ -63,7 +63,7 @@ def register_machine(
     expires_ns: int,
     signature: str,
 ) -> None:
-    """Add a machine with its first certificate. Its owner's record must have room, or be there."""
+    """Add a machine with its first certificate. Its owner must have a record, or there must be room for one."""
     owner = state.owner(owner_id)
     if owner is None:
         raise ValueError("no room for another owner")
@@ -78,12 +78,12 @@ def register_machine(
 def replace_certificate(
     state: State, at: Instant, worker_id: str, certificate_id: str, expires_ns: int, signature: str
 ) -> None:
-    """Replace a machine's certificate, which ends the old one."""
+    """Replace a machine's certificate; the old one is invalid from then on."""
     state.workers[worker_id].certificate = certificate_at(at, certificate_id, at.wall_ns, expires_ns, signature)
 
 
 def issue_certificate(state: State, now: Instant, machine_id: str) -> Certificate:
-    """Sign a new certificate. It is nobody's yet."""
+    """Return a new signed certificate, without storing it."""
     certificate_id = state.new_id(CERTIFICATE_ID)
     expires_ns = now.wall_ns + state.certificate_life_ns
     payload = certificate_payload(
@@ -96,7 +96,7 @@ def issue_certificate(state: State, now: Instant, machine_id: str) -> Certificat
 
 
 def show_certificate(machine_id: str, certificate: Certificate) -> dict[str, str]:
-    """Shape a certificate as the API shows it."""
+    """Return a certificate as the API shows it."""
     return {
         "certificate_id": certificate.certificate_id,
         "machine_id": machine_id,
@@ -215,7 +215,7 @@ def _restore(state: State, file: StateFile, now: Instant) -> None:
         owner.workers.append(machine.id)
         state.fleet.add(worker)
     for owner in state.owners.values():
-        owner.workers.sort()  # once: to put each in its place would move all behind it
+        owner.workers.sort()  # once at the end: sorted insertion would move all later entries each time
 
 
 def _restore_nothing(_state: State, _file: StateFile, _now: Instant) -> None:
@@ -226,4 +226,4 @@ TABLE: Table[dict[str, Worker], MachineRecord] = Table(section=MACHINES, keep=_k
 CERTIFICATE_TABLE: Table[Any, CertificateRecord] = Table(
     section=CERTIFICATES, keep=_keep_certificates, restore=_restore_nothing
 )
-"""A certificate is kept in its machine's record."""
+"""The table of certificates, each of which is stored in its machine's record."""

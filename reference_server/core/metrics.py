@@ -1,4 +1,4 @@
-"""What the metrics show of a state (contract §10): every number of one scrape is of one moment."""
+"""The metrics of a state (contract §10). All numbers of a scrape belong to one moment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which nonces were seen, and the replay horizon (contract §4)."""
+"""The memory of used nonces, and the replay horizon (contract §4)."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 KEY_MASK = (1 << 60) - 1
-"""Python keeps integers of up to 60 bits in 32 bytes."""
+"""60 bits, because Python stores larger integers in more than 32 bytes."""
 CLOCK_STEP_NS = SECOND_NS
-"""Both clocks are slewed alike, so that the wall clock leaves the monotonic one only when it is set. By a second or
-more it is another clock, and what is stamped by it is forgotten apart."""
+"""The least jump of the wall clock against the monotonic clock that counts as a step. Both are slewed alike, so they
+diverge only if the wall clock is set. Timestamps before and after a step are in separate generations."""
 LONG_AGO_NS, FAR_AHEAD_NS = -(1 << 63), (1 << 63) - 1
 
 
 def nonce_key(worker_serial: int, nonce: str) -> int:
-    """Name one worker's nonce in 60 bits, by the interpreter's keyed hash (SipHash, its key drawn at each start).
+    """Return a 60-bit key for one worker's nonce, by the interpreter's keyed hash (SipHash, with a new key each start).
 
-    Two different nonces share a name with a probability of one in 10^18, so that among the eight million that may be
-    live one genuine heartbeat in 10^11 is taken for a replay, and sent anew; no replay is ever taken for genuine.
-    The text itself would cost 50 bytes more, which for a machine beating every five seconds is 4 KB.
+    Two different nonces share a key with a probability of one in 10^18. So with eight million live nonces, one genuine
+    heartbeat in 10^11 is refused as a replay, and sent again; a replay is never accepted. Storing the text would take
+    50 bytes more, which is 4 KB for a machine with a heartbeat every five seconds.
     """
     return hash((worker_serial, nonce)) & KEY_MASK
 
 
 def lasting_nonce_names(key: bytes) -> Callable[[int, str], int]:
-    """Return a `nonce_key` whose names mean the same after a restart: BLAKE2b with the state file's key of 16 bytes.
+    """Return a `nonce_key` function that is stable across restarts: BLAKE2b with the state file's 16-byte key.
 
-    Half a microsecond slower, so it is for servers with a state file only. What it promises is the same.
+    It is half a microsecond slower, so only servers with a state file use it. The guarantees are the same.
     """
     keyed = blake2b(key=key, digest_size=8)
 
@@ -50,7 +50,7 @@ def lasting_nonce_names(key: bytes) -> Callable[[int, str], int]:
 
 
 class Generation(NamedTuple):
-    """Nonces that are forgotten together: when that began to be counted (monotonic ns), and their outermost stamps."""
+    """Nonces that are forgotten together: the start of their time to live (monotonic ns), their extreme timestamps."""
 
     since_ns: int
     oldest_ns: int
@@ -59,33 +59,32 @@ class Generation(NamedTuple):
 
 
 class Forgotten(NamedTuple):
-    """Stamps past the horizon, both ends included, of which nonces may have been forgotten all the same (Unix ns)."""
+    """A range of timestamps after the horizon, both ends included, whose nonces may have been forgotten (Unix ns)."""
 
     oldest_ns: int
     newest_ns: int
 
 
 class NonceMemory:
-    """Nonces kept at least `ttl_ns`, in generations that are dropped whole, so that forgetting costs nothing.
+    """Used nonces, kept for at least `ttl_ns` in generations that are dropped whole, which makes forgetting cheap.
 
-    `horizon_ns` is the newest heartbeat timestamp (Unix ns) for which a nonce may have been forgotten: a heartbeat
-    stamped at or before it must be refused whatever the clocks say.
+    `horizon_ns` is the newest heartbeat timestamp (Unix ns) for which a nonce may have been forgotten. A heartbeat with
+    that timestamp or an older one must be refused, whatever the clocks say.
 
-    A wall clock that ran ahead for a while leaves stamps that lie in its future once it is back. A horizon raised over
-    them would lock everybody out until then. So a generation is dropped only once its stamps have left the window by
-    the slowest that the wall clock may be; until then its nonces are kept aside, together with those stamped near
-    them. When they become too many, the stretch of time that they are stamped in is `forgotten`, and not what comes
-    before it.
+    If the wall clock ran ahead for a while and was corrected, some kept timestamps are in the future. A horizon above
+    them would lock all machines out until then. So a generation is dropped only when its timestamps have left the
+    window by the slowest clock that is possible. Until then its nonces are kept aside, together with those of nearby
+    timestamps. If these become too many, the time range of their timestamps is `forgotten`, but nothing before it.
 
-    The slowest that the clock may be is the slowest that it has been seen to be, here or by those whose journal this
-    memory is made from. `lag_unrecorded` is set while no journal has it: a journal keeps only the
-    moments of changes, which do not show whether the clock was set between two of them.
+    The slowest clock that is possible is the slowest reading that was seen, by this process or by those that wrote its
+    journal. `lag_unrecorded` is set until the journal has it: the moments of changes in a journal do not show
+    whether the clock was set between two of them.
     """
 
     def __init__(self, ttl_ns: int, skew_ns: int, nonces_max: int, aside_max: int = NONCES_ASIDE_MAX) -> None:
         self._aside_max = aside_max
         self._skew_ns = skew_ns + CLOCK_STEP_NS
-        # By then no stamp is in the window any more, unless the clock was stepped meanwhile.
+        # By then no timestamp is in the window any more, unless the clock was stepped meanwhile.
         self._ttl_ns = max(ttl_ns, skew_ns + self._skew_ns)
         self.span_ns = max(1, self._ttl_ns // NONCE_GENERATIONS)
         self._nonces_max = nonces_max
@@ -106,7 +105,7 @@ class NonceMemory:
         return self._older_count + len(self._current) + self._aside_count
 
     def may_have_forgotten(self, timestamp_ns: int) -> bool:
-        """Return whether a nonce of a heartbeat stamped then may have been forgotten: it has to be refused."""
+        """Return whether nonces with this timestamp may have been forgotten: such a heartbeat must be refused."""
         if timestamp_ns <= self.horizon_ns:
             return True
         return bool(self.forgotten) and any(
@@ -114,9 +113,9 @@ class NonceMemory:
         )
 
     def reserve(self, key: int, timestamp_ns: int, now: Instant) -> Reservation:
-        """Remember a worker's nonce (`nonce_key` names both) used by a heartbeat stamped `timestamp_ns`.
+        """Remember the nonce of a heartbeat with `timestamp_ns`; `key` is the `nonce_key` of worker and nonce.
 
-        `expire` has to be called before, for the same moment.
+        Call `expire` before, for the same moment.
         """
         monotonic_ns, since_ns = now.monotonic_ns, self._current_since_ns
         if since_ns is None or monotonic_ns - since_ns >= self.span_ns:
@@ -131,7 +130,7 @@ class NonceMemory:
             if key in generation.nonces:
                 return Reservation.REPLAYED
         if self._older_count + len(current) + self._aside_count >= self._nonces_max:
-            self._forget_aside()  # nonces that only a clock of the past may judge make room
+            self._forget_aside()  # make room: only a clock that is set back could still accept these
             if self._older_count + len(current) >= self._nonces_max:
                 return Reservation.UNAVAILABLE
         if self.may_have_forgotten(timestamp_ns):
@@ -142,16 +141,16 @@ class NonceMemory:
         return Reservation.RESERVED
 
     def lag_ns(self, now: Instant) -> int:
-        """Return how far the slowest that the wall clock may be is behind it now."""
+        """Return how far the slowest possible wall clock is behind the current one, in nanoseconds."""
         return max(0, now.wall_ns - now.monotonic_ns - self._slowest_ns)
 
     def lag(self, at: Instant, lag_ns: int) -> None:
-        """Note that at a moment the wall clock was so far ahead of the slowest that it may be."""
+        """Note that at a moment the wall clock was `lag_ns` ahead of the slowest possible one."""
         self._slowest_ns = min(self._slowest_ns, at.wall_ns - at.monotonic_ns - lag_ns)
         self.lag_unrecorded = True
 
     def dump(self) -> list[Generation]:
-        """Return what is remembered, oldest first, for `load`; the last are those that still grow."""
+        """Return the generations for `load`, oldest first; the last ones still grow."""
         since_ns = self._current_since_ns or 0
         current = Generation(since_ns, self._current_oldest_ns, self._current_newest_ns, self._current)
         return [*(generation._replace(since_ns=0) for generation in self._aside), *self._older, current]
@@ -164,7 +163,7 @@ class NonceMemory:
         forgotten: Iterable[Forgotten] = (),
         lag_ns: int = 0,
     ) -> None:
-        """Remember what was remembered before, when the wall clock lagged by so much at the moment it was kept."""
+        """Restore a dump that was made at `kept_at`, when the slowest possible clock was `lag_ns` behind."""
         self.horizon_ns = horizon_ns
         self.forgotten = list(forgotten)
         self.lag(kept_at, lag_ns)
@@ -173,7 +172,7 @@ class NonceMemory:
             self._older_count += len(generation.nonces)
 
     def expire(self, now: Instant) -> None:
-        """Forget generations whose newest nonce is past its time to live, and raise the horizon over them."""
+        """Forget generations whose newest nonce is past its time to live, and raise the horizon above them."""
         monotonic_ns = now.monotonic_ns
         if not self._ahead_least_ns <= now.wall_ns - monotonic_ns <= self._ahead_most_ns:
             self._step(now)
@@ -190,18 +189,18 @@ class NonceMemory:
         return newest_ns + self._skew_ns < self._slowest_ns + monotonic_ns
 
     def _step(self, now: Instant) -> None:
-        """Note that the wall clock was set, so that what it stamps now is forgotten apart from what it stamped."""
+        """Start new generations after a step of the wall clock, so that older timestamps are forgotten separately."""
         ahead_ns = now.wall_ns - now.monotonic_ns
         self._ahead_least_ns, self._ahead_most_ns = ahead_ns - CLOCK_STEP_NS, ahead_ns + CLOCK_STEP_NS
         self._slowest_ns = min(self._slowest_ns, ahead_ns)
         self.lag_unrecorded = True
         if (
             self._current and len(self._older) < 2 * NONCE_GENERATIONS
-        ):  # one that is set all the time would make look-ups slow
+        ):  # a clock that is set all the time would make look-ups slow
             self._turn(now.monotonic_ns)
 
     def _put_aside(self, generation: Generation) -> None:
-        """Keep what only a clock that ran ahead has stamped, with what was stamped near it: by the same clock."""
+        """Keep a generation from a clock that ran ahead, merged with generations of nearby timestamps."""
         oldest_ns, newest_ns, nonces = generation.oldest_ns, generation.newest_ns, generation.nonces
         apart = []
         for other in self._aside:
@@ -220,7 +219,7 @@ class NonceMemory:
             self._forget_stretch(self._aside.pop(0))
 
     def _forget_aside(self) -> None:
-        """Forget what is aside, and refuse from now on what is stamped in those stretches of time."""
+        """Forget the generations kept aside, and refuse heartbeats with timestamps in their ranges from now on."""
         while self._aside:
             self._forget_stretch(self._aside.pop())
 
@@ -228,7 +227,7 @@ class NonceMemory:
         self._aside_count -= len(generation.nonces)
         stretches = sorted([*self.forgotten, Forgotten(generation.oldest_ns, generation.newest_ns)])
         while len(stretches) > NONCE_STRETCHES_MAX:
-            # The two that are nearest become one, and what is between them is refused with them.
+            # The two nearest ranges become one, and timestamps between them are refused as well.
             gaps = [after.oldest_ns - before.newest_ns for before, after in pairwise(stretches)]
             at = gaps.index(min(gaps))
             before, after = stretches[at : at + 2]
@@ -237,7 +236,7 @@ class NonceMemory:
 
     def _turn(self, monotonic_ns: int) -> None:
         if self._current:
-            # Stamped with the end of its span, so that even its last nonce lives the whole time to live.
+            # Its time to live starts at the end of its span, so that even its last nonce lives long enough.
             self._older.append(
                 Generation(monotonic_ns, self._current_oldest_ns, self._current_newest_ns, self._current)
             )

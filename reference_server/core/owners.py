@@ -1,4 +1,4 @@
-"""The table of owners: they are made by what they are granted, and kept with their audit streams (contract §3)."""
+"""The table of owners, which granted requests create, and which are stored with audit streams (contract §3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signed policies: their rules, versions and activation, and how they are kept (contract §3, §5, §7)."""
+"""Signed policies: rules, versions, activation and storage (contract §3, §5, §7)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ POLICY_NOT_FOUND = failure(HTTPStatus.NOT_FOUND, "policy not found")
 
 
 class PolicyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a new policy."""
+    """The body of `POST /policies`."""
 
     owner_id: str = ""
     rules: dict[str, Any] = {}
@@ -45,7 +45,7 @@ class PolicyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @change(Kind.POLICY)
 def add_policy(state: State, at: Instant, policy_id: str, owner_id: str, rules: str, signature: str) -> None:
-    """Add an owner's next policy version, a draft; `rules` are canonical JSON."""
+    """Add an owner's next policy version as a draft; `rules` are canonical JSON."""
     owner = state.owner(owner_id)
     if owner is None:
         raise ValueError("no room for another owner")
@@ -65,14 +65,14 @@ def add_policy(state: State, at: Instant, policy_id: str, owner_id: str, rules: 
 
 @change(Kind.ACTIVATION)
 def make_active(state: State, at: Instant, policy_id: str) -> None:
-    """Make a draft active."""
+    """Activate a draft."""
     policy = state.policies[policy_id]
     policy.active = True
     policy.updated_ns = at.wall_ns
 
 
 def show_policy(policy: Policy) -> dict[str, Any]:
-    """Shape a policy as the API shows it."""
+    """Return a policy as the API shows it."""
     return {
         "id": policy.id,
         "owner_id": policy.owner_id,
@@ -97,7 +97,7 @@ def _text(body: dict[str, Any], name: str) -> str | None:
 
 
 def read_policy_request(raw: bytes) -> PolicyRequest | None:
-    """Read the body of a new policy; None for what is none. Its numbers are kept as they are signed."""
+    """Decode the body of a new policy, or return None. Numbers keep the text that was signed."""
     try:
         body = decode_strict(raw, JSON_MAX_DEPTH)
     except (ValueError, RecursionError):
@@ -144,7 +144,7 @@ def create_policy(state: State, call: Call[PolicyRequest]) -> Reply:
 
 
 def activate_policy(state: State, call: Call[bytes]) -> Reply:
-    """`POST /policies/{id}/activate`. An active policy stays as it is; an owner may have several."""
+    """`POST /policies/{id}/activate`. Other active policies stay active: an owner may have several."""
     (policy_id,) = call.ids
     policy = state.policies.get(policy_id)
     if policy is None:

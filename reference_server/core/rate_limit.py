@@ -1,4 +1,4 @@
-"""The token bucket a client address has (contract §6)."""
+"""Token buckets of client addresses (contract §6)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _IPV6_PREFIX_BITS = 64
 
 
 def client_key(client: str) -> str:
-    """Name the bucket of a client address: itself for IPv4, its /64 for IPv6."""
+    """Return the key of a client address's bucket: the address for IPv4, its /64 for IPv6."""
     if ":" not in client:
         return client
     try:
@@ -26,14 +26,14 @@ def client_key(client: str) -> str:
 
 
 class TokenBuckets:
-    """One token bucket a key, kept as a single number: the moment it would be full again (GCRA).
+    """Token buckets by key, each stored as a single number: the moment at which it would be full again (GCRA).
 
-    Memory is bounded by two generations: when the current one is full it becomes the old one, and what is not used
-    until the next turn is forgotten. A forgotten bucket is a full one, which an unused bucket soon is anyway.
+    Memory is bounded by two generations: when the current one is full it becomes the old one, and buckets that are not
+    used before the next change are forgotten. A forgotten bucket counts as full, which an unused one soon is anyway.
     """
 
     def __init__(self, refill_per_second: float, burst: int, buckets_max: int) -> None:
-        # Up, not to the nearest: never more than the refill allows, not even by a nanosecond.
+        # Rounded up, so that not even a nanosecond more than the refill is granted.
         self._token_ns = math.ceil(SECOND_NS / refill_per_second)
         self._allowance_ns = (burst - 1) * self._token_ns
         self._generation_max = max(1, buckets_max // 2)
@@ -44,12 +44,12 @@ class TokenBuckets:
         return len(self._full_at) + len(self._old_full_at)
 
     def is_exhausted(self, key: str, monotonic_ns: int) -> bool:
-        """Return whether there is no token to take. Takes none."""
+        """Return whether the bucket has no token, without taking one."""
         full_at = self._full_at.get(key) or self._old_full_at.get(key, 0)
         return full_at - self._allowance_ns > monotonic_ns
 
     def take(self, key: str, monotonic_ns: int) -> int:
-        """Take one token. Return 0, or how many nanoseconds to wait until there is one."""
+        """Take one token. Return 0, or the nanoseconds until there is one."""
         full_at = self._full_at.get(key)
         if full_at is None:
             full_at = self._old_full_at.pop(key, monotonic_ns)

@@ -1,4 +1,4 @@
-"""The control plane's records: what is known of owners, machines, policies, consents and certificates."""
+"""The control plane's records: owners, machines, policies, consents and certificates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Certificate(msgspec.Struct, frozen=True, gc=False):
-    """A machine certificate as issued; times in Unix nanoseconds, `expires_monotonic_ns` for deciding."""
+    """An issued machine certificate. Times are Unix nanoseconds; decisions use `expires_monotonic_ns`."""
 
     certificate_id: str
     issued_ns: int
@@ -36,7 +36,7 @@ class Policy(msgspec.Struct, gc=False):
 
 
 class Consent(msgspec.Struct, gc=False):
-    """An owner's consent that a worker runs under a policy; revoked for good once `revoked_ns` is set."""
+    """An owner's consent that a worker runs under a policy; permanently revoked once `revoked_ns` is set."""
 
     id: str
     owner_id: str
@@ -75,12 +75,12 @@ class Owner:
 
     @property
     def streams(self) -> tuple[RoutineStream | EventStream, ...]:
-        """Return its audit streams, in the order in which events of one moment are listed."""
+        """The owner's audit streams, in the order in which events of one moment are listed."""
         return self.routine, self.notable, self.refused, self.market
 
 
 class Rooms(NamedTuple):
-    """The memory that the streams of all owners have together, by kind."""
+    """The memory that the streams of all owners share, by kind of stream."""
 
     routine: Room
     notable: Room
@@ -91,8 +91,8 @@ class Rooms(NamedTuple):
 class Worker:
     """A registered machine. `consents` maps policy id to consent, oldest first.
 
-    `nonces` counts those accepted since `nonces_since_ns` (monotonic), which is one span of the nonce memory at most.
-    `offer` is what `State.offer_of` found: to look it up each time would wait for memory more than once.
+    `nonces` counts accepted nonces since `nonces_since_ns` (monotonic), at most one span of the nonce memory ago.
+    `offer` caches the result of `State.offer_of`, because a look-up for each heartbeat would miss the CPU's caches.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
-"""A state again from what was kept: a state file's records, then each group of changes that a journal has after it.
+"""Restoring a state: first a state file's records, then each group of changes in the journal after it.
 
-Monotonic times mean nothing after a restart, so they are worked out anew from the wall clock: what was an hour ago by
-the wall clock was an hour ago.
+Monotonic times have no meaning after a restart, so they are computed from the wall clock: an hour ago by the wall
+clock is an hour ago.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ _NAME_BYTES = 8
 
 
 def begin(state: State) -> None:
-    """Ready an empty state for a state file that is not there yet."""
+    """Prepare an empty state for a state file that does not exist yet."""
     name_nonces(state, bytes.fromhex(state.entropy.hex(NONCE_KEY_DIGITS)))
 
 
 def name_nonces(state: State, key: bytes) -> None:
-    """Name nonces so that their names last."""
+    """Use nonce keys that are stable across restarts."""
     state.nonce_key = key
     state.name_nonce = lasting_nonce_names(key)
 
 
 def restore(state: State, file: LoadedFile, now: Instant) -> None:
-    """Fill an empty state with what a state file holds; it is `unsplit` where an earlier version wrote that.
+    """Fill an empty state from a state file. The state is `unsplit` if an earlier version wrote the file.
 
-    What was written elsewhere does not say which nonces were seen, so the horizon is raised over all that may have
-    been, up to the newest heartbeat that was accepted: for so long machines are refused, and no replay is let in.
+    A file from elsewhere does not contain used nonces. So the horizon is raised to the newest accepted heartbeat plus
+    the allowed skew: machines are refused until then, and no replay is accepted.
     """
     records, own = file.records, file.own
     state.unknown_sections = file.unknown
@@ -99,7 +99,7 @@ def restore(state: State, file: LoadedFile, now: Instant) -> None:
 
 
 class Recovered(NamedTuple):
-    """What became of a recovery: whether a snapshot was there, whether to write one at once, and what to warn of."""
+    """The result of a recovery: whether there was a snapshot, whether to write one at once, and warnings."""
 
     found: bool
     fresh: bool
@@ -107,9 +107,9 @@ class Recovered(NamedTuple):
 
 
 def recover(state: State, journal: Journal, now: Instant) -> Recovered:
-    """Fill an empty state with what is durable.
+    """Fill an empty state from a journal.
 
-    Raises StateFileError or JournalError for what cannot be read; their messages say what to do.
+    Raises StateFileError or JournalError if something cannot be read; the messages say what to do.
     """
     content = journal.read()
     if content is None:
@@ -127,7 +127,7 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
     kept_ns = _unix_ns(file.records.saved_at)
     if groups is not None:
         kept_ns = replay(state, groups, now) or kept_ns
-    # While nobody looked the wall clock may have been set: for all that is known it stood still.
+    # The wall clock may have been set while no process looked: assume that it stood still.
     state.nonces.lag(now, state.nonces.lag_ns(now) + max(0, now.wall_ns - kept_ns))
     fresh = split_streams(state)
     look_again(state.market, now)
@@ -144,14 +144,14 @@ def recover(state: State, journal: Journal, now: Instant) -> Recovered:
 
 
 def forget_nonces(state: State, until_ns: int) -> None:
-    """Raise the horizon over every heartbeat that may have been accepted until then (Unix ns; contract §4)."""
+    """Raise the horizon above every heartbeat that may have been accepted until `until_ns` (Unix ns; contract §4)."""
     state.nonces.horizon_ns = max(state.nonces.horizon_ns, until_ns + state.skew_ns)
 
 
 def replay(state: State, groups: Iterable[bytes], now: Instant) -> int:
-    """Do again what a journal kept. Return when the last of it was, by the wall clock (Unix ns); 0 for nothing.
+    """Make a journal's changes again. Return the wall time of the last one (Unix ns), or 0 if there is none.
 
-    Raises StateFileError for what does not go with the state.
+    Raises StateFileError for a change that contradicts the state.
     """
     last_ns = 0
     for group in groups:
@@ -168,16 +168,15 @@ def replay(state: State, groups: Iterable[bytes], now: Instant) -> int:
 
 
 def split_streams(state: State) -> bool:
-    """Take refusals out of the notable streams that an earlier version kept; return whether there were any such.
+    """Move refusals out of the notable streams of an earlier version; return whether there were any.
 
-    A chain cannot lose events and go on. So a notable stream that had any begins anew behind its last event, with what
-    else it had: whoever kept its last head finds it as the next event's `previous_hash`, and whoever kept an older one
-    that what it named is kept no more; no number is ever given to two events. The refusals begin a chain of their own,
-    behind the same event that the notable stream began behind, so it shows whether it has all there were. A stream
-    without refusals stays as it was.
+    A hash chain cannot lose events and continue. So a notable stream that had refusals is started again after its last
+    event, with its other events. A client that kept the last head finds it as the next event's `previous_hash`; one
+    that kept an older head finds that its event is no longer kept; no number is used for two events. The refusals
+    become a chain of their own after the same event as the old notable stream, which shows that they are complete. A
+    stream without refusals does not change.
 
-    Who has nothing but refusals was made an owner by them, and is none any more: its events go to the
-    unattributed stream.
+    An owner with nothing but refusals was created by them, and is removed: its events go to the unattributed stream.
     """
     if not state.unsplit:
         return False
@@ -212,7 +211,7 @@ def _streams_of(own: OwnSection) -> dict[str, OwnerSection]:
 
 
 def _unix_ns(text: str) -> int:
-    """Read a timestamp that was checked already."""
+    """Return the Unix nanoseconds of a timestamp that is known to be valid."""
     return kept_time(text) or 0
 
 
@@ -240,7 +239,7 @@ def _restore_own(state: State, own: OwnSection, owner_ids: Iterable[str], kept_a
             )
         )
     if generations:
-        # The youngest was still growing, so its last nonce may be of this moment.
+        # The youngest was still growing, so its last nonce may be from this moment.
         generations[-1] = generations[-1]._replace(since_ns=now.monotonic_ns)
     state.nonces.load(
         kept_at,
@@ -281,7 +280,7 @@ def _require_head(stream: RoutineStream | EventStream, section: StreamSection) -
 
 
 def _share_out(state: State, events: list[Event]) -> None:
-    """Put events from elsewhere into the streams of those they concern: who acted, and whose the object is."""
+    """Add events from elsewhere to the streams of the owners they concern: the actor, and the owner of the object."""
     for event in events:
         metadata = msgspec.json.decode(event.metadata)
         worker = state.workers.get(event.object_id)
@@ -295,7 +294,7 @@ def _share_out(state: State, events: list[Event]) -> None:
             worker.owner.routine.append(event.id[4:], worker.id, metadata["policy_id"], event.created_ns)
             continue
         name = stream_of(event.type)
-        # What was refused makes no owner here either, what was done does.
+        # As elsewhere, a refusal creates no owner, and a granted request does.
         find = state.owners.get if name == REFUSED else state.owner
         owners = [owner for owner in map(find, _concerned(state, event)) if owner is not None]
         streams = [{REFUSED: owner.refused, MARKET: owner.market}.get(name, owner.notable) for owner in owners]
@@ -304,7 +303,7 @@ def _share_out(state: State, events: list[Event]) -> None:
 
 
 def _concerned(state: State, event: Event) -> dict[str, None]:
-    """Name the owners that an event concerns, each once."""
+    """Return the ids of the owners that an event concerns, each once."""
     owners: dict[str, None] = {}
     kind, _, name = event.actor.partition(":")
     for worker in (state.workers.get(event.object_id), state.workers.get(name) if kind == "worker" else None):

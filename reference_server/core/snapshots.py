@@ -1,4 +1,4 @@
-"""A state as the bytes of a state file (contract §7): schema 1, later sections as they were, our own beside them."""
+"""Encoding a state as a state file (contract §7): schema 1, unknown sections unchanged, and this server's own."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 RECORDS_AT_ONCE = 500
-"""Records written in one piece: enough to make the calls cheap, few enough to need no memory."""
+"""Records encoded in one piece: enough to make the calls cheap, few enough to need little memory."""
 _encode = msgspec.json.encode
 
 
 def snapshot(state: State, at: Instant, segment: str) -> Iterator[bytes]:
-    """Write a state as it is at a moment, in pieces. `segment` is the part of the journal that goes on from here."""
+    """Yield a state at a moment as pieces of bytes. `segment` is the part of the journal that continues from here."""
     digest = sha256()
     for piece in _pieces(state, at, segment):
         digest.update(piece)
@@ -55,7 +55,7 @@ def _pieces(state: State, at: Instant, segment: str) -> Iterator[bytes]:
     for table in later:
         records = iter(table.kept(state))
         first = next(records, None)
-        if first is not None:  # what holds none is left out, so an earlier version reads its own file
+        if first is not None:  # empty tables are left out, so that an earlier version can read the file
             yield from _map(table.name, chain((first,), records))
     for name, raw in state.unknown_sections.items():
         yield b"," + _encode(name) + b":" + raw
@@ -87,7 +87,7 @@ def _show_event(event: Event) -> dict[str, Any]:
 
 
 class _Places:
-    """Every event once, oldest first, though it may stand in two streams; and where each is."""
+    """Every event once, oldest first, although it may be in two streams, with the places of each stream's events."""
 
     def __init__(self, state: State) -> None:
         streams: list[RoutineStream | EventStream] = [state.unattributed, state.market_of_agents]
@@ -98,7 +98,7 @@ class _Places:
         self._at = {event.id: at for at, event in enumerate(self.events)}
 
     def section(self, stream: RoutineStream | EventStream) -> StreamSection:
-        """Return where a stream's events are."""
+        """Return the places of a stream's events."""
         sequence, digest = stream.base
         return StreamSection(sequence, digest, stream.hash, [self._at[event.id] for event in stream.kept()])
 

@@ -1,4 +1,4 @@
-"""All of the state that is decided on: its tables, what is counted, and the audit of what happens."""
+"""The whole state on which decisions are made: tables, counters and audit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 UNATTRIBUTED = "unattributed"
-"""The stream that no owner sees: of refused requests that concern none."""
+"""The stream of refused requests that concern no owner; no owner sees it."""
 HEARTBEAT_STATUSES: tuple[int, ...] = (
     HTTPStatus.OK,
     HTTPStatus.BAD_REQUEST,
@@ -51,11 +51,11 @@ HEARTBEAT_STATUSES: tuple[int, ...] = (
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
-"""What a decided heartbeat may be answered with (contract §4)."""
+"""The statuses with which a decided heartbeat may be answered (contract §4)."""
 
 
 class State:
-    """All of the state. Every decision takes it with `now`. `rows` has the containers of its tables, by name."""
+    """The whole state. Every decision takes it, and `now`. `rows` maps the names of tables to their containers."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class State:
         self.entropy, self.signer, self.started = entropy, signer, started
         self.api_token = settings.api_token.encode()
         self.rows = tables.make_rows()
-        # Those that are looked at for nearly every request, by their own names.
+        # Attributes for the containers that nearly every request uses.
         self.workers: dict[str, Worker] = self.rows[MACHINES.name]
         self.owners: dict[str, Owner] = self.rows[OWNERS_NAMED.name]
         self.policies: dict[str, Policy] = self.rows[POLICIES.name]
@@ -84,17 +84,17 @@ class State:
         self.name_nonce: Callable[[int, str], int] = nonce_key
         self.nonce_key = b""
         self.changes: list[tuple[Any, ...]] | None = None
-        """What was changed since the journal was last given something; None where there is none."""
+        """Changes since the journal last took them; None without a journal."""
         self.frozen = False
-        """Nothing may be changed now, because it would not be durable. Only ever so where there is a journal."""
+        """Whether changes are refused because they would not be durable. Always False without a journal."""
         self.compacting = True
-        """Whether the last snapshot, if any was begun, took the journal's place; else that grows and grows."""
+        """Whether the last snapshot that was started replaced the journal; if not, the journal grows."""
         self.degraded = ""
-        """Why what needs the state is refused now, where it is shared; nothing while it is not refused."""
+        """The reason why requests for a shared state are refused now, or an empty text."""
         self.unknown_sections: dict[str, bytes] = {}
-        """Sections of a state file that are not ours to read: kept byte for byte."""
+        """Sections of a state file that this server does not know, kept byte for byte."""
         self.orphan_statuses: dict[str, StatusRecord] = {}
-        """Statuses from a file, of workers that are not registered here."""
+        """Statuses from a file for workers that are not registered here."""
         self.failures = AuthFailures(settings.auth_failure_window_seconds * SECOND_NS)
         self.buckets = TokenBuckets(
             settings.rate_limit_refill_per_second, settings.rate_limit_burst, bounds.rate_limit_buckets_max
@@ -106,17 +106,17 @@ class State:
         self._rooms = self._make_rooms()
         self.unattributed = EventStream(UNATTRIBUTED, bounds.unattributed_events_max, self._rooms.refused)
         self.market_of_agents = EventStream(MARKET, bounds.market_of_agents_events_max, self._rooms.market)
-        """What was granted to agents, who see no audit, on nobody's machine."""
+        """Events of agents that involve no machine; agents see no audit."""
         self.unsplit = False
-        """What an earlier version kept is being read: it had refusals among an owner's notable events, and made an
-        owner of whoever was refused. `recovery.split_streams` ends it."""
+        """Whether an earlier version's data is being read, which had refusals among notable events and created owners
+        for refused requests. `recovery.split_streams` resets it."""
         self.login_providers = login_providers(settings)
         self.login_key = bytes.fromhex(signer.fingerprint("logins"))
         self.market = Market(conditions_of(settings), notes=self, bounds=bounds.market)
         self.agents = Agents(notes=self, bounds=bounds.community)
         self.forum = Forum(notes=self, bounds=bounds.community)
         self.auth_failures = dict.fromkeys(("agent", "session"), 0)
-        """Keys and sessions that were shown and are none, by the kind of principal they would have proven."""
+        """Counts of invalid keys and sessions in requests, by the kind of principal."""
 
     def _make_rooms(self) -> Rooms:
         bounds = self.bounds
@@ -134,7 +134,7 @@ class State:
         return chain((self.market_of_agents,), (owner.market for owner in self.owners.values()))
 
     def new_id(self, form: IdForm) -> str:
-        """Return an identifier of this form that was never given before."""
+        """Return a new, unique identifier of this form."""
         return form.of(self.entropy.hex(form.digits))
 
     def has_room_for(self, owner_id: str) -> bool:
@@ -142,14 +142,14 @@ class State:
         return owner_id in self.owners or self.tables[OWNERS_NAMED.name].has_room(self)
 
     def owner(self, owner_id: str) -> Owner | None:
-        """Find an owner, or make its record, for what it is granted; None when the table is full."""
+        """Return an owner, creating its record for a granted request if needed; None if the table is full."""
         owner = self.owners.get(owner_id)
         if owner is None and self.tables[OWNERS_NAMED.name].has_room(self):
             owner = self.owners[owner_id] = Owner(owner_id, self.settings.audit_events_per_stream, self._rooms)
         return owner
 
     def offer_of(self, worker: Worker) -> Offer | None:
-        """Find a worker's offer on the market. Once made it is there for good, so the worker keeps it."""
+        """Return a worker's offer on the market, or None. An offer is never removed, so the worker caches it."""
         offer = worker.offer
         if offer is None:
             offer = worker.offer = self.market.pool.offers.get(worker.id)
@@ -164,8 +164,8 @@ class State:
         metadata: dict[str, Any],
         owner_ids: Iterable[str],
     ) -> None:
-        """Add one event to a stream of each owner concerned; to one that no owner sees where none has a record."""
-        event_id = "aud_" + self.entropy.hex(16)  # not by `new_id`: each refused heartbeat comes here
+        """Add one event to a stream of each owner concerned, or to the unattributed stream if none has a record."""
+        event_id = "aud_" + self.entropy.hex(16)  # not by `new_id`, for speed: each refused heartbeat needs one
         self.add_event(now, event_id, kind, actor, object_id, canonical_json(metadata), tuple(owner_ids))
 
     @change(Kind.EVENT)
@@ -182,7 +182,7 @@ class State:
         """Add an event with its id; `metadata` is canonical JSON."""
         event = Event(event_id, kind, actor, object_id, metadata, at.wall_ns)
         name = stream_of(kind)
-        # What was granted on the market makes an owner of whom it was granted to; what was refused makes none.
+        # A grant on the market creates its owner; a refusal creates none.
         granted = is_granted(kind)
         find = self.owner if granted or self.unsplit else self.owners.get
         owners = [owner for owner in map(find, dict.fromkeys(owner_ids)) if owner is not None]
@@ -192,7 +192,7 @@ class State:
             streams = [owner.refused for owner in owners]
         else:
             streams = [owner.notable for owner in owners]
-        # What was refused to strangers and what was granted to agents evict nothing of each other.
+        # Refusals of strangers and grants to agents are separate streams, so they do not evict each other.
         for stream in streams or [self.market_of_agents if granted else self.unattributed]:
             stream.append(event)
 
@@ -204,9 +204,9 @@ class State:
         object_id: str,
         resource_owner_id: str,
     ) -> None:
-        """Audit an owner's refused action for the one who tried and the one it was tried on (contract §2).
+        """Audit an owner's refused action, for the acting owner and for the owner of the resource (contract §2).
 
-        Either may be made up: a refused request makes no owner.
+        Either id may be invented: a refused request creates no owner.
         """
         self.audit(
             now,

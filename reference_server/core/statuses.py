@@ -1,4 +1,4 @@
-"""When each worker was last heard from: what an accepted heartbeat changes, and how that is kept (contract §4, §7)."""
+"""Workers' last accepted heartbeats: what an acceptance changes, and its storage (contract §4, §7)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def accept_heartbeat(
     state: State, at: Instant, worker_id: str, policy_id: str, nonce: str, timestamp_ns: int, event_hex: str
 ) -> None:
-    """Note that a worker was heard from. Its nonce is reserved already.
+    """Record a worker's accepted heartbeat, whose nonce is already reserved.
 
-    It notes itself, as nothing more may be done for a heartbeat than has to be; its recovery reserves the nonce too.
+    It calls `note` itself instead of being a `@change`, for speed; `recover_heartbeat` also reserves the nonce.
     """
     if state.changes is not None:
         if state.nonces.lag_unrecorded:
@@ -41,7 +41,7 @@ def accept_heartbeat(
     worker.nonces += 1
     worker.owner.routine.append(event_hex, worker.id, policy_id, at.wall_ns)
     offer = state.offer_of(worker)
-    if offer is not None:  # a machine that never said what it has is none of the market's
+    if offer is not None:  # a machine that never reported a capacity is not on the market
         consented = worker.consents[policy_id].revoked_ns is None
         hear_offer(state.market, at, offer, policy_id, state.policies[policy_id].rules, consented=consented)
 
@@ -50,7 +50,7 @@ def accept_heartbeat(
 def recover_heartbeat(
     state: State, at: Instant, worker_id: str, policy_id: str, nonce: str, timestamp_ns: int, event_hex: str
 ) -> None:
-    """Accept a heartbeat again, and remember its nonce where nonces are kept here."""
+    """Accept a heartbeat again during recovery, and remember its nonce if nonces are kept in memory."""
     worker = state.workers[worker_id]
     if not state.nonces_outside:
         state.nonces.expire(at)
@@ -60,7 +60,7 @@ def recover_heartbeat(
 
 
 def _record_lag(state: State, at: Instant) -> None:
-    """Record how far the wall clock is ahead of the slowest that it may be, before anything that is stamped by it."""
+    """Record how far the wall clock is ahead of the slowest possible one, before anything with its timestamp."""
     lag_ns = state.nonces.lag_ns(at)
     if lag_ns and not state.nonces_outside:
         note(state, Kind.LAG, at, lag_ns)
@@ -73,7 +73,7 @@ def _recover_lag(state: State, at: Instant, lag_ns: int) -> None:
 
 
 def show_status(worker: Worker) -> StatusRecord:
-    """Shape a worker's status as files keep it. The worker was heard from."""
+    """Return a worker's status as files store it. The worker must have been heard from."""
     heard_at = format_timestamp(worker.heard_ns)
     return StatusRecord(worker.id, heard_at, worker.policy_id, heard_at)
 
@@ -99,4 +99,4 @@ def _restore(state: State, file: StateFile, now: Instant) -> None:
 
 
 TABLE: Table[Any, StatusRecord] = Table(section=STATUSES, keep=_keep, restore=_restore)
-"""A status is kept in its worker's record; those of workers that are not registered here, in `orphan_statuses`."""
+"""The table of statuses: stored in the workers' records, and for workers not registered here in `orphan_statuses`."""

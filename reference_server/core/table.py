@@ -1,7 +1,7 @@
-"""What a table of the state is: one row of `tables.TABLES`, from which all that is kept of its records follows.
+"""Tables of the state: each is one row of `tables.TABLES`, from which the storage of its records follows.
 
-The state's container for it, the section of snapshots and state files, what `hatchfarm state check` looks at and shows,
-recovery, its bound, what instances that share the state agree on, and its metrics.
+That is: its container, its section in snapshots and state files, the checks and output of `hatchfarm state`, recovery,
+its bound, what instances with shared state agree on, and its metrics.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Container = TypeVar("Container", bound="Sized")
 
 
 class HasTables(Protocol):
-    """A state: the containers of its tables, by name."""
+    """A state: anything that has the containers of its tables by name."""
 
     tables: Tables
     rows: dict[str, Any]
@@ -33,25 +33,24 @@ class HasTables(Protocol):
 class Table(msgspec.Struct, Generic[Container, Record], frozen=True, kw_only=True):
     """One table.
 
-    `section` names it, and says how a record stands in a file, under which key, how it is checked, its bound, and which
-    of its fields are never shown.
+    `section` has its name, how a record is stored in a file and under which key, how it is checked, its bound, and the
+    fields that are never shown.
 
-    `make` makes the container of an empty state: a dictionary, or whatever has the indexes that are asked for.
-    `keep` gives (key, record) pairs to be written; `restore` fills the container from a file whose records were all
-    checked, the tables before it being filled. Both may be left out where a dictionary holds the records as they are
-    written.
+    `make` makes the container of an empty state: a dictionary, or an object with the needed indexes. `keep` yields the
+    (key, record) pairs to be written. `restore` fills the container from a file whose records are all checked, after
+    the tables before this one are filled. Both can be left out if the container is a dictionary of the records.
     """
 
     section: Section[Record]
-    make: Callable[[], Container] = dict  # type: ignore[assignment] # the default is for tables that are dictionaries
+    make: Callable[[], Container] = dict  # type: ignore[assignment] # the default fits tables that are dictionaries
     keep: Callable[[Any], Iterable[tuple[str, Any]]] | None = None
     restore: Callable[[Any, StateFile, Instant], None] | None = None
     figures: Callable[[Any], Sequence[Figure]] | None = None
-    """What the metrics show of it."""
+    """The metrics of the container, if there are any."""
 
     @property
     def name(self) -> str:
-        """Return the table's name, which is its section's."""
+        """The table's name, which is its section's."""
         return self.section.name
 
     def of(self, state: HasTables) -> Container:
@@ -65,11 +64,11 @@ class Table(msgspec.Struct, Generic[Container, Record], frozen=True, kw_only=Tru
         return most is None or len(self.of(state)) < most
 
     def kept(self, state: HasTables) -> Iterable[tuple[str, Any]]:
-        """Return what is to be written, as (key, record)."""
+        """Return the (key, record) pairs to be written."""
         return state.rows[self.name].items() if self.keep is None else self.keep(state)
 
     def fill(self, state: HasTables, file: StateFile, now: Instant) -> None:
-        """Fill an empty container with what a file holds."""
+        """Fill an empty container from a file."""
         if self.restore is None:
             state.rows[self.name].update(self.section.of(file.sections))
         else:
@@ -77,7 +76,7 @@ class Table(msgspec.Struct, Generic[Container, Record], frozen=True, kw_only=Tru
 
 
 class Tables:
-    """The tables of a state. Each comes after those that its records name, and later ones are added at the end."""
+    """The tables of a state. Each comes after the tables that its records refer to; new ones are added at the end."""
 
     def __init__(self, rows: Iterable[Table[Any, Any]]) -> None:
         self._rows = {row.name: row for row in rows}
@@ -88,11 +87,11 @@ class Tables:
                 key=lambda row: places.get(row.name, len(places)),
             )
         )
-        """Those that have a section, in the order in which they stand in a file."""
+        """The tables with a section of schema 1, in the order of the file."""
         self.sections = tuple(row.section for row in sorted(self, key=lambda row: places.get(row.name, len(places))))
-        """What a file may hold, for reading one."""
+        """The sections that a file may contain."""
         self.later = tuple(row.name for row in self if row.name not in places)
-        """The names of those that schema 1 has not, in the order in which they were added."""
+        """The names of the tables that are not in schema 1, in the order in which they were added."""
 
     def __iter__(self) -> Iterator[Table[Any, Any]]:
         return iter(self._rows.values())
@@ -101,9 +100,9 @@ class Tables:
         return self._rows[name]
 
     def with_row(self, row: Table[Any, Any]) -> Tables:
-        """Return these tables with one more, or with another in the place of the one of its name."""
+        """Return these tables with `row` added, or in place of the table with its name."""
         return Tables({**self._rows, row.name: row}.values())
 
     def make_rows(self) -> dict[str, Any]:
-        """Make the containers of an empty state."""
+        """Return the containers of an empty state, by name."""
         return {row.name: row.make() for row in self}

@@ -1,4 +1,4 @@
-"""The tables of the state: a new entity is one row more, at the end (contract §7; what a row says: `table.Table`)."""
+"""The tables of the state (contract §7). A new entity is a new row at the end; see `table.Table`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a request comes from where proxies stand in front (contract §6)."""
+"""The client address of a request that comes through proxies (contract §6)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1
 
 
 class _Address(NamedTuple):
-    """An address in its one form, IPv4 in IPv6 as IPv4; and whether a trusted proxy may have it."""
+    """A normalised address (IPv4-mapped IPv6 as IPv4), and whether it belongs to a trusted proxy."""
 
     text: str
     trusted: bool
 
 
 class TrustedProxies:
-    """The networks, as CIDRs, of the proxies that are believed. False where there are none.
+    """The networks (CIDR) of the trusted proxies. False if there are none.
 
-    Each proxy adds, at the right end of `X-Forwarded-For`, the address that it heard a request from. So what stands
-    there is true from the right up to the first address that is no trusted proxy's: whoever has it wrote the rest.
+    Each proxy appends its client's address to `X-Forwarded-For`. So the header is reliable from the right up to the
+    first address that is not a trusted proxy's: that client wrote the rest.
     """
 
     def __init__(self, networks: Sequence[str]) -> None:
@@ -47,14 +47,14 @@ class TrustedProxies:
         return bool(self._networks)
 
     def trusts(self, address: str) -> bool:
-        """Return whether a trusted proxy has an address."""
+        """Return whether an address belongs to a trusted proxy."""
         found = self._read(address) if self._networks else None
         return found is not None and found.trusted
 
     def client_of(self, peer: str, forwarded_for: str) -> str:
-        """Return the address of whom a request comes from. `peer` is whom this server heard it from.
+        """Return the client address of a request that came from the address `peer`.
 
-        What is no address says nothing of the hop that it stands for: the proxy that wrote it is the client then.
+        An entry that is no address cannot be followed: the proxy that wrote it counts as the client then.
         """
         if not self.trusts(peer):
             return peer
@@ -70,7 +70,7 @@ class TrustedProxies:
         return client
 
     def see_through(self, request: Request) -> Request:
-        """Return a request with whom it comes from as its client, where a trusted proxy brought it."""
+        """Return the request with its real client address, if it came through a trusted proxy."""
         if not self.trusts(request.client):
             return request
         forwarded_for = ",".join(value for name, value in request.headers if name == FORWARDED_FOR)

@@ -1,4 +1,4 @@
-"""What owners, machines and operators read: policy, status, lists, audit, health (contract §3)."""
+"""Read operations of owners, machines and operators: policy, status, lists, audit, health (contract §3)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def worker_policy(state: State, call: Call[bytes]) -> Reply:
     if isinstance(worker, str):
         state.fail_worker(call.now, f"{worker}_policy_fetch", worker_id)
         return UNAUTHORIZED
-    # Newest first: a dictionary keeps the order in which consents came.
+    # Newest first: the dictionary has the consents in the order of their creation.
     consent = next((consent for consent in reversed(worker.consents.values()) if consent.revoked_ns is None), None)
     if consent is None:
         return NO_ACTIVE_CONSENT
@@ -66,7 +66,7 @@ def worker_policy(state: State, call: Call[bytes]) -> Reply:
 
 
 class _Status(msgspec.Struct, kw_only=True, gc=False):
-    """A worker's status as it is shown: less than half of a dictionary's time, and lists have hundreds."""
+    """A worker's status as the API shows it. Encoded in less than half of a dictionary's time; lists have hundreds."""
 
     worker_id: str
     last_heartbeat: str | UnsetType = UNSET
@@ -94,7 +94,7 @@ def _status_of(state: State, worker: Worker, monotonic_ns: int) -> _Status:
 
 
 def _show_orphan_status(state: State, status: StatusRecord, now: Instant) -> dict[str, Any]:
-    """Shape a legacy file's status of a worker that is not registered here, for the fleet's operator."""
+    """Return the shown status of an unregistered worker from a legacy file."""
     age_seconds = max(0, now.wall_ns - (parse_timestamp(status.last_heartbeat) or 0)) // SECOND_NS
     threshold = state.settings.stale_seconds
     shown: dict[str, Any] = msgspec.structs.asdict(status)
@@ -119,7 +119,7 @@ def worker_status(state: State, call: Call[bytes]) -> Reply:
 
 
 def workers_summary(state: State, call: Call[bytes]) -> Reply:
-    """`GET /workers/summary`: an owner's workers; none of an owner that has no record."""
+    """`GET /workers/summary`: the counts of an owner's workers; zeros for an owner without a record."""
     if not call.owner_id:
         return UNAUTHORIZED
     threshold = state.settings.stale_seconds
@@ -157,12 +157,12 @@ def workers_statuses(state: State, call: Call[bytes]) -> Reply:
 
 
 def _keys(which: int, stream: RoutineStream | EventStream, kind: str) -> Iterator[tuple[int, int, int]]:
-    """Yield by what an owner's events are merged: when each was, its stream's number, and its position there."""
+    """Yield the merge keys of a stream's events: time, number of the stream, position in the stream."""
     return ((when, which, at) for when, at in stream.moments() if not kind or stream.type_of(at) == kind)
 
 
 def _count_events(stream: RoutineStream | EventStream, kind: str) -> int:
-    """Count the events of a type, or all of them. Those of the routine stream have one type."""
+    """Return the number of events of a type, or of all. All events of the routine stream have one type."""
     if not kind or stream.name == ROUTINE:
         return len(stream)
     return sum(stream.type_of(at) == kind for at in range(len(stream)))
@@ -182,8 +182,8 @@ def audit_events(state: State, call: Call[bytes]) -> Reply:
     streams = owner.streams
     looked_at = [(which, one) for which, one in enumerate(streams) if not kind or one.name == stream_of(kind)]
     total = sum(_count_events(stream, kind) for _, stream in looked_at)
-    start = min(page.offset, total)  # an offset may be longer than what islice() can count
-    # Lazily: of thousands of events the first page unpacks a hundred.
+    start = min(page.offset, total)  # an offset may be larger than islice() allows
+    # Lazily: the first page unpacks a hundred of thousands of events.
     merged = heapq.merge(*(_keys(which, stream, kind) for which, stream in looked_at))
     events = [streams[which].event(at) for _, which, at in islice(merged, start, start + page.limit)]
     heads = {stream.name: {"sequence": stream.sequence, "hash": stream.hash} for stream in streams if stream.sequence}
@@ -191,12 +191,12 @@ def audit_events(state: State, call: Call[bytes]) -> Reply:
 
 
 def keys(state: State, _call: Call[bytes]) -> Reply:
-    """`GET /.well-known/hatchfarm-keys`: the JWK set, bare, as its readers expect (RFC 7517)."""
+    """`GET /.well-known/hatchfarm-keys`: the JWK set without an envelope, as RFC 7517 clients expect."""
     return Reply(HTTPStatus.OK, state.jwk_set, (("content-type", "application/json"),))
 
 
 def health(state: State, call: Call[bytes]) -> Reply:
-    """`GET /health`, bare. Degraded while nothing or no snapshot can be written, or what is shared is not reached."""
+    """`GET /health`, without an envelope. Degraded while writes or snapshots fail or shared state is unreachable."""
     timestamp = format_timestamp(call.now.wall_ns)
     reason = "state persistence failed" if state.frozen else state.degraded
     if not (reason or state.compacting):
@@ -207,6 +207,6 @@ def health(state: State, call: Call[bytes]) -> Reply:
 
 
 def status(state: State, call: Call[bytes]) -> Reply:
-    """`GET /status`, enveloped."""
+    """`GET /status`, with the envelope."""
     uptime = format_duration(call.now.monotonic_ns - state.started.monotonic_ns)
     return success({"service": "hatchfarm-api", "version": state.settings.version, "uptime": uptime})

@@ -1,1 +1,1 @@
-"""Agents and what they say to each other, decided without a clock, randomness or I/O: `now` and ids are arguments."""
+"""Agents and the forum, decided without a clock, randomness or I/O: `now` and ids are arguments."""

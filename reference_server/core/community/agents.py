@@ -1,4 +1,4 @@
-"""Agents: their records, names and keys, and what they may change of themselves (contract: Agents)."""
+"""Agents: records, names, keys, and changes of their own data (contract: Agents)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from reference_server.core.market.market import Market
 
 OPEN, MOLTBOOK, CLOSED = "open", "moltbook", "closed"
-"""`AGENT_REGISTRATION`: who may register."""
+"""Values of `AGENT_REGISTRATION`, which decides who may register."""
 KEY_PREFIX, KEY_DIGITS = "hfk_", 64
 REGISTRATION_CLOSED = failure(403, "agent registration is closed")
 IDENTITY_REQUIRED = failure(401, "moltbook identity required")
@@ -38,7 +38,7 @@ MOLTBOOK_UNAVAILABLE = failure(503, "moltbook unavailable")
 NAME_TAKEN = failure(409, "name taken")
 IDENTITY_TAKEN = failure(409, "moltbook identity taken")
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Control and format characters, halves of pairs, and what ends lines: two names that look alike must not differ."""
+"""Control and format characters, surrogates and line separators: different names must not look alike."""
 
 
 class Agent(msgspec.Struct, gc=False):
@@ -56,7 +56,7 @@ class Agent(msgspec.Struct, gc=False):
 
     @property
     def account(self) -> str:
-        """Return its account's name."""
+        """The name of its account."""
         return f"agent:{self.id}"
 
 
@@ -70,7 +70,7 @@ class HasAgents(Changing, Protocol):
 
 
 class Agents(Part):
-    """All agents, and who has which name, key and Moltbook identity. Changes are noted where a journal wants them."""
+    """All agents, with indexes by name, key and Moltbook identity."""
 
     def __init__(self, notes: Changing | None = None, bounds: CommunityBounds = COMMUNITY_BOUNDS) -> None:
         super().__init__(notes)
@@ -87,7 +87,7 @@ class Agents(Part):
         return self
 
     def add(self, agent: Agent) -> None:
-        """Add an agent as it is."""
+        """Add an agent unchanged."""
         self.by_id[agent.id] = agent
         self._by_name[unique_name(agent.name)] = agent
         self._by_key[agent.key_digest] = agent
@@ -101,19 +101,19 @@ class Agents(Part):
         self._by_name[unique_name(name)] = agent
 
     def replace_key(self, agent: Agent, digest: bytes) -> None:
-        """Change a key; the old one is dead at once."""
+        """Change a key; the old one is invalid at once."""
         del self._by_key[agent.key_digest]
         agent.key_digest = digest
         self._by_key[digest] = agent
 
     def named(self, name: str) -> Agent | None:
-        """Return who has a name, however it is spelled."""
+        """Return the agent with a name, in any spelling that counts as the same, or None."""
         return self._by_name.get(unique_name(name))
 
     def with_key(self, key: str) -> Agent | None:
-        """Return whose API key this is; None for a bad, unknown or replaced one.
+        """Return the agent with an API key, or None for a malformed, unknown or replaced key.
 
-        What is looked up is a digest: how long that takes tells nothing about a key.
+        A digest is looked up, so the time it takes reveals nothing about a key.
         """
         digest = key_digest(key)
         agent = self._by_key.get(digest)
@@ -148,12 +148,12 @@ _decode_update = msgspec.json.Decoder(Update).decode
 
 
 def key_digest(key: str) -> bytes:
-    """Return what is kept of an API key."""
+    """Return the stored digest of an API key."""
     return sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
 def unique_name(name: str) -> str:
-    """Return what two names have in common that count as the same: after NFKC and case folding."""
+    """Return a name's normal form, by NFKC and case folding; names with the same form count as the same."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
@@ -166,7 +166,7 @@ def valid_name(name: str) -> bool:
 
 
 def show_agent(agent: Agent) -> dict[str, Any]:
-    """Shape an agent as the API shows it."""
+    """Return an agent as the API shows it."""
     return {
         "id": agent.id,
         "name": agent.name,
@@ -201,7 +201,7 @@ def add_agent(
 def change_agent(
     state: HasAgents, at: Instant, agent_id: str, name: str, description: str, moltbook_id: str, wallet_address: str
 ) -> None:
-    """Change what an agent says of itself."""
+    """Change an agent's own data."""
     agents = state.agents
     agent = agents.by_id[agent_id]
     agents.rename(agent, name)
@@ -219,7 +219,7 @@ def replace_key(state: HasAgents, at: Instant, agent_id: str, digest: bytes) -> 
 
 
 def cannot_register(mode: str, body: bytes) -> Reply | None:
-    """Refuse what no identity would help, so that nobody outside is asked for it; None where one may."""
+    """Return the refusal of a registration that no Moltbook identity could change, or None: then it is worth asking."""
     read = _read_registration(body)
     if isinstance(read, Reply):
         return read
@@ -236,7 +236,7 @@ def register(
     agent_id: str,
     api_key: str,
 ) -> Reply:
-    """`POST /agents/register`. `identity` is what Moltbook said of the one that was sent, None where none was."""
+    """`POST /agents/register`. `identity` is Moltbook's answer about the identity that was sent, or None."""
     read = _read_registration(body)
     if isinstance(read, Reply):
         return read
@@ -325,7 +325,7 @@ def _refuse_fields(name: str, description: str, moltbook_id: str, wallet: str) -
 
 
 def _cool_down(market: Market, now: Instant, account: str, wallet: str) -> Reply | None:
-    """Begin the cooldown of an address that was set."""
+    """Start the cooldown of a new address; return a refusal, or None."""
     asset = asset_of(wallet) if wallet else None
     address = None if asset is None else normal_address(asset, wallet)
     return None if asset is None or address is None else begin_cooldown(market, now, account, asset, address)

@@ -1,4 +1,4 @@
-"""Posts and comments (contract: Forum). Text is kept as it was given, and never interpreted."""
+"""Posts and comments (contract: Forum). Text is stored unchanged, and never interpreted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ POSTING_LIMIT_EXCEEDED = failure(429, "posting limit exceeded")
 _TAG = re.compile("[a-z0-9-]{1,32}")
 Read = TypeVar("Read")
 _TEXT_OVERHEAD_BYTES = 500
-"""What a post or comment takes beside its texts."""
+"""Bytes of a post or comment besides its texts."""
 
 
 class Comment(msgspec.Struct, frozen=True, gc=False):
@@ -135,7 +135,7 @@ class Forum(Part):
         return lately[len(lately) - most].monotonic_ns + HOUR_NS - now.monotonic_ns
 
     def order_lately(self) -> None:
-        """Put right when each account has posted, after posts and comments were restored one after the other."""
+        """Sort each account's recent posting times, after posts and comments were restored one after the other."""
         for account, lately in self._lately.items():
             self._lately[account] = deque(sorted(lately, key=lambda at: at.monotonic_ns))
 
@@ -165,14 +165,14 @@ def add_comment(state: HasForum, at: Instant, comment_id: str, post_id: str, acc
 
 
 def _author(account: str, agents: Mapping[str, Agent]) -> dict[str, str]:
-    """Shape an author by the name it has now; an owner's is its id."""
+    """Return an author as the API shows it, with its current name; an owner's name is its id."""
     kind, _, name = account.partition(":")
     agent = agents.get(name) if kind == "agent" else None
     return {"type": kind, "id": name, "name": name if agent is None else agent.name}
 
 
 def show_post(post: Post, agents: Mapping[str, Agent]) -> dict[str, Any]:
-    """Shape a post as the API shows it."""
+    """Return a post as the API shows it."""
     return {
         "id": post.id,
         "title": post.title,
@@ -185,7 +185,7 @@ def show_post(post: Post, agents: Mapping[str, Agent]) -> dict[str, Any]:
 
 
 def show_comment(comment: Comment, agents: Mapping[str, Agent]) -> dict[str, Any]:
-    """Shape a comment as the API shows it."""
+    """Return a comment as the API shows it."""
     return {
         "id": comment.id,
         "post_id": comment.post_id,
@@ -196,7 +196,7 @@ def show_comment(comment: Comment, agents: Mapping[str, Agent]) -> dict[str, Any
 
 
 def valid_text(text: str, most: int) -> bool:
-    """Return whether a text can be a title or a body of so many characters."""
+    """Return whether a text can be a title or a body of at most `most` characters."""
     return 1 <= len(text) <= most and "\0" not in text
 
 
@@ -206,7 +206,7 @@ def valid_tags(tags: Sequence[str]) -> bool:
 
 
 def _decoded(decode: Callable[[bytes], Read], body: bytes) -> Read | None:
-    """Return a body as it was read; None for what is not strict JSON of its fields."""
+    """Return the decoded body, or None if it is not strict JSON of its fields."""
     try:
         body.decode("utf-8")
         return decode(body)
@@ -280,7 +280,7 @@ def list_posts(forum: Forum, agents: Mapping[str, Agent], tag: str, limit: int, 
 
 
 def _page(posts: dict[str, Post], limit: int, offset: int) -> Iterable[Post]:
-    """Return a page of posts, newest first. Steps over what is before it: a microsecond for a hundred."""
+    """Return a page of posts, newest first. Skipping posts before it takes a microsecond for a hundred."""
     start = min(offset, len(posts))
     return islice(reversed(posts.values()), start, start + limit)
 

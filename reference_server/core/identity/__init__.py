@@ -1,1 +1,1 @@
-"""People: how they log in, and the sessions that they have then."""
+"""Logins of people, and their sessions."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from reference_server.settings import Settings
 
 _HOST = "__Host-"
-"""A browser takes a cookie of such a name from this host alone, over https: no other can put one in its place."""
+"""Browsers accept cookies with this prefix only from this host and over https, so no other host can replace them."""
 LAX, CROSS_SITE = "Lax", "None"
 
 
@@ -18,17 +18,17 @@ def is_secure(settings: Settings) -> bool:
 
 
 def session_cookie(settings: Settings) -> str:
-    """Name the cookie that holds a session's token."""
+    """Return the name of the cookie with a session's token."""
     return _name(settings, "hf_session")
 
 
 def new_key_cookie(settings: Settings) -> str:
-    """Name the cookie that brings a new key to the page that shows it, once."""
+    """Return the name of the cookie that carries a new key to the page that shows it once."""
     return _name(settings, "hf_new_key")
 
 
 def login_cookie(settings: Settings, provider: str) -> str:
-    """Name the cookie that a login with a provider is bound to."""
+    """Return the name of the cookie to which a login with a provider is bound."""
     return _name(settings, f"hf_login_{provider}")
 
 
@@ -37,14 +37,14 @@ def _name(settings: Settings, name: str) -> str:
 
 
 def set_cookie(settings: Settings, name: str, value: str, life_seconds: int, same_site: str = LAX) -> tuple[str, str]:
-    """Return the header that sets a cookie for so long; 0 takes it away. No script can read it."""
-    # A browser takes no cookie for requests from other sites that is not secure; over http it has to be a loopback one.
+    """Return the header that sets a cookie for `life_seconds`, or deletes it for 0. Scripts cannot read it."""
+    # Browsers accept SameSite=None cookies only if they are Secure; over plain http, the host must be a loopback one.
     secure = "; Secure" if is_secure(settings) or same_site == CROSS_SITE else ""
     return "set-cookie", f"{name}={value}; Path=/; Max-Age={life_seconds}; HttpOnly; SameSite={same_site}{secure}"
 
 
 def read_cookie(headers: dict[str, str], name: str) -> str:
-    """Return a cookie's value; nothing where it is not there, or is there twice: nobody knows then which is right."""
+    """Return a cookie's value, or an empty text if it is missing or sent twice, as it is unknown which is right."""
     pairs = (pair.strip(" \t").partition("=") for pair in headers.get("cookie", "").split(";"))
     values = [value for given, _, value in pairs if given == name]
     return values[0] if len(values) == 1 else ""

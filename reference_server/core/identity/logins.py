@@ -1,9 +1,9 @@
-"""How somebody logs in with a provider (contract: Logins): sent there, coming back, and who they are then.
+"""Logins with an identity provider (contract: Logins): the redirect there, the callback, and the resulting person.
 
-A login that has begun costs no memory here: all of it is in a cookie, and `state` proves it. `state`, `nonce` and the
-verifier of PKCE are keyed digests of that cookie, each of its own, so none of them can be made without this server's
-key, or fits another browser's login; and what a stranger begins crowds nobody out. What came back is remembered until
-nobody can come back with it any more, so that it is used once.
+An unfinished login takes no memory here: it is stored in a cookie and proven by `state`. `state`, `nonce` and the PKCE
+verifier are separate keyed digests of that cookie. So none of them can be made without this server's key, or used for
+another browser's login, and logins begun by strangers displace nothing. A used login is remembered until its callback
+has expired, so that it is used only once.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ PROVIDER_UNAVAILABLE = failure(HTTPStatus.SERVICE_UNAVAILABLE, "identity provide
 PERSON_PREFIX, PERSON_DIGITS = "usr_", 16
 _SECRET_DIGITS = 64
 _PATH = re.compile(r"/(?![/\\])[!-\[\]-~]*")
-"""A path of this server: printable, and nothing that a browser may read as another host."""
+"""A path on this server: printable, and nothing that a browser may interpret as another host."""
 _LOGIN = re.compile(r"([0-9]{1,12})\.([0-9a-f]{64})\.([A-Za-z0-9_-]*)")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _NOT_KEPT: Headers = (("cache-control", "no-store"), ("referrer-policy", "no-referrer"))
 
 
 def read_return_to(text: str) -> str | None:
-    """Read where to go after a login: a path of this server."""
+    """Return the path to redirect to after a login, or None unless it is a path on this server."""
     return text if len(text) <= RETURN_TO_MAX_CHARACTERS and _PATH.fullmatch(text) else None
 
 
@@ -81,14 +81,14 @@ RETURN_TO = Parameter(
 
 
 class UsedLogin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A login that somebody came back with; `id` is the SHA-256 of its `state`."""
+    """A login whose callback was used; `id` is the SHA-256 of its `state`."""
 
     id: str
     expires_at: str
 
 
 class _Login(msgspec.Struct, frozen=True):
-    """A login as its cookie has it."""
+    """The content of a login's cookie."""
 
     provider: str
     cookie: str
@@ -103,7 +103,7 @@ def person_id(provider: str, subject: str) -> str:
 
 @change("login_used")
 def use_login(state: State, at: Instant, login_id: str, expires_ns: int) -> None:
-    """Remember that a login was used, for as long again as it lives, so that a clock may step back."""
+    """Remember a used login for twice its lifetime, so that the clock may step back."""
     used = TABLE.of(state)
     while _forgets(used, at):
         del used[next(iter(used))]
@@ -111,14 +111,14 @@ def use_login(state: State, at: Instant, login_id: str, expires_ns: int) -> None
 
 
 def _forgets(used: dict[str, UsedLogin], at: Instant) -> bool:
-    """Return whether the oldest login that was used is to be forgotten."""
+    """Return whether the oldest used login can be forgotten."""
     oldest = next(iter(used.values()), None)
     horizon_ns = at.wall_ns - LOGIN_LIFE_SECONDS * SECOND_NS
     return oldest is not None and (kept_time(oldest.expires_at) or 0) <= horizon_ns
 
 
 def begin_login(state: State, call: Call[bytes]) -> Reply:
-    """`GET /auth/{provider}/login`: send the browser to the provider, with a cookie that it has to come back with."""
+    """`GET /auth/{provider}/login`: redirect the browser to the provider, with a cookie that the callback requires."""
     provider = state.login_providers.get(call.ids[0])
     if provider is None:
         return NO_PROVIDER
@@ -156,13 +156,13 @@ def come_back_by_link(state: State, call: Call[bytes]) -> Reply | Inquiry:
 
 
 def come_back_by_form(state: State, call: Call[bytes]) -> Reply | Inquiry:
-    """`POST /auth/{provider}/callback`: what a provider has a browser send as a form."""
+    """`POST /auth/{provider}/callback`: the callback as a form, as Apple uses it."""
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     return _come_back(state, call, call.body.decode("latin-1") if kind == "application/x-www-form-urlencoded" else "")
 
 
 def _come_back(state: State, call: Call[bytes], text: str) -> Reply | Inquiry:
-    """Use a login up, and ask whom the code is for that it came back with."""
+    """Mark a login as used, and ask the provider whose code the callback brought."""
     provider = state.login_providers.get(call.ids[0])
     if provider is None:
         return NO_PROVIDER
@@ -176,8 +176,8 @@ def _come_back(state: State, call: Call[bytes], text: str) -> Reply | Inquiry:
     login_id = sha256(given["state"].encode()).hexdigest()
     if login_id in TABLE.of(state):
         return _refuse(state, call.now, provider.name, "replayed_state", INVALID_LOGIN_STATE)
-    # What ends here uses nothing up, so that nobody can fill the table without having been at a provider.
-    if given["iss"] and given["iss"] != provider.issuer:  # RFC 9207: it came from another provider
+    # Refusals up to here use nothing up: the table cannot be filled without having been at a provider.
+    if given["iss"] and given["iss"] != provider.issuer:  # RFC 9207: the callback is from another provider
         return _refuse(state, call.now, provider.name, "wrong_issuer", LOGIN_REFUSED)
     if given["error"] or not given["code"]:
         return _refuse(state, call.now, provider.name, "provider_refused", LOGIN_REFUSED)
@@ -195,7 +195,7 @@ def _come_back(state: State, call: Call[bytes], text: str) -> Reply | Inquiry:
 
 
 def _log_in(login: _Login, state: State, now: Instant, answer: Person | Denied | Unavailable) -> Reply:
-    """Start a session of whom the provider vouches for."""
+    """Start a session for the person whom the provider names."""
     if answer is UNAVAILABLE:
         return _refuse(state, now, login.provider, "provider_unavailable", PROVIDER_UNAVAILABLE)
     if isinstance(answer, Denied):
@@ -215,7 +215,7 @@ def _log_in(login: _Login, state: State, now: Instant, answer: Person | Denied |
 
 
 def _refuse(state: State, now: Instant, provider: str, reason: str, reply: Reply, subject: str = "") -> Reply:
-    """Audit a refusal, for whom it names, if anybody."""
+    """Audit a refusal for the person it concerns, if known, and return `reply`."""
     owner_id = person_id(provider, subject) if subject else ""
     actor = f"owner:{owner_id}" if owner_id else "anonymous"
     metadata = {"provider": provider, "reason": reason}
@@ -224,7 +224,7 @@ def _refuse(state: State, now: Instant, provider: str, reason: str, reply: Reply
 
 
 def _read_answer(text: str) -> dict[str, str]:
-    """Read what a provider sent; what is given twice, or is too long, counts as nothing."""
+    """Return the fields of a callback; repeated or overlong fields count as missing."""
     try:
         fields = parse_qs(text[: LOGIN_ANSWER_MAX_CHARACTERS + 1], max_num_fields=QUERY_FIELDS_MAX, errors="strict")
     except ValueError:
@@ -238,7 +238,7 @@ def _read_answer(text: str) -> dict[str, str]:
 
 
 def _read_login(state: State, call: Call[Any], provider: LoginProvider) -> _Login | None:
-    """Read the cookie that a login is bound to. Whether it was made here, its `state` says."""
+    """Return the login in the cookie, or None. Only its `state` proves that it was made here."""
     cookie = read_cookie(call.headers, login_cookie(state.settings, provider.name))
     match = _LOGIN.fullmatch(cookie)
     if match is None:
@@ -251,7 +251,7 @@ def _read_login(state: State, call: Call[Any], provider: LoginProvider) -> _Logi
 
 
 def _derive(state: State, purpose: str, provider: str, cookie: str) -> str:
-    """Return 64 digits that nobody without this server's key can tell from a login's cookie."""
+    """Return 64 hex digits derived from a login's cookie with this server's key, different for each purpose."""
     return hmac.new(state.login_key, f"{purpose}|{provider}|{cookie}".encode(), sha256).hexdigest()
 
 

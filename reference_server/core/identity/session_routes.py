@@ -1,4 +1,4 @@
-"""What somebody does with a session (contract: Logins): a token for programs, who it is, and the end of it."""
+"""Operations on sessions (contract: Logins): tokens for programs, the current user, logout."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_token(state: State, call: Call[bytes]) -> Reply:
 
 
 def replace_token(state: State, call: Call[bytes]) -> Reply:
-    """Make a token for programs in the place of all that came of this browser's login: those are dead at once."""
+    """Make a token for programs that replaces all others of this browser's login, which end at once."""
     session = find_session(state, call.now, call.caller.session)
     if session is None:
         return UNAUTHORIZED
@@ -79,7 +79,7 @@ def show_me(state: State, call: Call[bytes]) -> Reply:
 
 
 def log_out(state: State, call: Call[bytes]) -> Reply:
-    """`POST /auth/logout`: dead at once are this session and all that came of the same login."""
+    """`POST /auth/logout`: end this session, and all others of the same login, at once."""
     session = find_session(state, call.now, call.caller.session)
     if session is None:
         return UNAUTHORIZED

@@ -1,7 +1,7 @@
-"""Sessions of people (contract: Logins): their record, their changes, and how they are kept.
+"""Sessions of people (contract: Logins): record, changes and storage.
 
-Only the SHA-256 of a session's token is kept. The tokens that a program is given come of the session of a browser: they
-end when it ends, and logging out with any of them ends them all, so whoever stole one cannot keep another.
+Only the SHA-256 of a session's token is stored. Tokens for programs belong to a browser's login: they end with it, and
+logging out with any of them ends all of them, so a stolen token cannot be used to keep another.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SessionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Session(msgspec.Struct, frozen=True, gc=False):
-    """A session. Until when it is shown is wall time, until when it lives the monotonic clock decides."""
+    """A session. Its shown end is wall time; its real end is decided by the monotonic clock."""
 
     digest: str
     login: str
@@ -59,7 +59,7 @@ class Session(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_token(self) -> bool:
-        """Return whether it was made for a program; that of a browser names its login."""
+        """Whether it is a token for programs and not a browser's session, whose digest names its login."""
         return self.digest != self.login
 
 
@@ -82,10 +82,11 @@ class Sessions:
         return [one for one in self.of_person(owner_id) if one.is_token is is_token]
 
     def add(self, session: Session) -> None:
-        """Add a session. A person who has as many of its kind as there may be loses the oldest of that kind.
+        """Add a session. If a person already has the most sessions of its kind, the oldest of that kind ends.
 
-        So a token puts no browser out. It takes the place of one of the same login first: whoever stole one ends only
-        those that came of it. A browser's session that ends takes its tokens along, which nobody could end otherwise.
+        So a token never ends a browser's session. It first replaces a token of the same login, so a thief can only end
+        tokens of the stolen login. The end of a browser's session ends its tokens too, which could not be ended
+        otherwise.
         """
         alike = self.of_kind(session.owner_id, is_token=session.is_token)
         if len(alike) >= most_of_kind(is_token=session.is_token):
@@ -112,7 +113,7 @@ class Sessions:
             del self._of_person[session.owner_id]
 
     def drop_expired(self, monotonic_ns: int) -> None:
-        """Forget those that are over, from the oldest on; one that outlives older ones is forgotten after them."""
+        """Forget expired sessions, in order of age; one that expires before an older one is forgotten after it."""
         while self.by_digest:
             oldest = next(iter(self.by_digest.values()))
             if monotonic_ns < oldest.expires_monotonic_ns:
@@ -121,19 +122,19 @@ class Sessions:
 
 
 def most_of_kind(*, is_token: bool) -> int:
-    """Return how many sessions of browsers a person may have, or tokens for programs."""
+    """Return the most browser sessions, or tokens for programs, of a person."""
     return TOKENS_A_PERSON_MAX if is_token else BROWSERS_A_PERSON_MAX
 
 
 def digest_of(token: str) -> str:
-    """Return what is kept of a session's token."""
+    """Return the stored digest of a session's token."""
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def session_at(
     at: Instant, digest: str, login: str, owner_id: str, provider: str, email: str, created_ns: int, expires_ns: int
 ) -> Session:
-    """Make a session known at a moment. It never lives longer than it was begun for, though the clock was set back."""
+    """Return a session known at `at`. It never outlives its intended life, even if the clock was set back."""
     expires_monotonic_ns = at.monotonic_ns + expires_ns - max(at.wall_ns, created_ns)
     return Session(digest, login, owner_id, provider, email, created_ns, expires_ns, expires_monotonic_ns)
 
@@ -169,7 +170,7 @@ def tokens_of(state: State, owner_id: str, login: str) -> list[Session]:
 
 
 def has_room_for_session(state: State, now: Instant, owner_id: str, *, is_token: bool) -> bool:
-    """Return whether a person may have another session: there is room, or it takes the place of one of theirs."""
+    """Return whether a person may have another session: there is room, or it replaces an own one."""
     sessions = TABLE.of(state)
     mine = len(sessions.of_kind(owner_id, is_token=is_token))
     if not (TABLE.has_room(state) or mine >= most_of_kind(is_token=is_token)):
@@ -179,16 +180,16 @@ def has_room_for_session(state: State, now: Instant, owner_id: str, *, is_token:
 
 
 def find_session(state: State, now: Instant, digest: str) -> Session | None:
-    """Return the session whose token has a digest; None for one that is unknown or over.
+    """Return the session with a token's digest, or None if it is unknown or over.
 
-    What is looked up is a digest: how long that takes tells nothing about a token.
+    A digest is looked up, so the time it takes reveals nothing about a token.
     """
     session = TABLE.of(state).by_digest.get(digest)
     if (
         session is None
         or not compare_digest(session.digest, digest)
         or now.monotonic_ns >= session.expires_monotonic_ns
-        or now.wall_ns >= session.expires_ns  # the other clock stands still while the machine sleeps
+        or now.wall_ns >= session.expires_ns  # the monotonic clock may stand still while the machine sleeps
     ):
         return None
     return session

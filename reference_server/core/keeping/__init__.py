@@ -1,1 +1,1 @@
-"""How agents, jobs, money and posts are kept (contract §7): a record, a section and a table for each."""
+"""Storage of agents, jobs, money and posts (contract §7): a record, a section and a table for each."""

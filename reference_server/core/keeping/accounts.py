@@ -40,7 +40,7 @@ class AccountRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CountersRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What goes on counting: transactions, jobs that came, what became of jobs and withdrawals, ignored reports."""
+    """Counters: transactions, jobs created, outcomes of jobs and withdrawals, ignored reports."""
 
     id: str
     transactions: int
@@ -134,7 +134,7 @@ def _check_counters(reading: Reading, place: str, key: str, one: CountersRecord)
 SECTION = Section(
     name="accounts",
     record=AccountRecord,
-    most=MARKET_ACCOUNTS_MAX + OWNERS_MAX + _OF_PLATFORM,  # owners who only earn have accounts past what may begin
+    most=MARKET_ACCOUNTS_MAX + OWNERS_MAX + _OF_PLATFORM,  # owners that only earn are beyond those that begin
     key=attrgetter("name"),
     check=_check,
     hidden=frozenset(),

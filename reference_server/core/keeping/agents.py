@@ -1,4 +1,4 @@
-"""Agents in files (contract: Agents). Of a key only its digest is kept, and that is never shown."""
+"""Agents in files (contract: Agents). Only a key's digest is stored, and that is never shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs and what machines offer in files (contract: Capacity and resources, Jobs)."""
+"""Jobs and offers in files (contract: Capacity and resources, Jobs)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class OfferRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a machine said it has, as JSON, and the jobs that it has to be told are taken from it."""
+    """A machine's reported capacity as JSON, and the cancelled jobs of which it must still be notified."""
 
     worker_id: str
     capacity: str
@@ -79,7 +79,7 @@ def _keep_offers(state: State) -> Iterator[tuple[str, OfferRecord]]:
 
 
 def _restore_offers(state: State, file: StateFile, _now: Instant) -> None:
-    """When a machine was heard, and under which policy, its status says."""
+    """Restore offers; the time and policy of the last heartbeat come from the machine's status."""
     for one in OFFERS.of(file.sections).values():
         worker = state.workers[one.worker_id]
         offer = state.market.offer(worker.id, worker.owner.id)
@@ -102,7 +102,7 @@ def _check_offer(reading: Reading, place: str, key: str, one: OfferRecord) -> No
 
 
 def _keep(state: State) -> Iterator[tuple[str, JobRecord]]:
-    """Keep jobs in the order in which they ended, came to their machines, and will have their turns."""
+    """Yield finished jobs by their end, assigned ones by their assignment, queued ones by their turn."""
     market = state.market
     jobs = chain(
         (market.jobs[job_id] for job_id in market.finished),

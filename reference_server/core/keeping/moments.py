@@ -1,4 +1,4 @@
-"""Moments in files and back: a file has the wall clock's time, and the monotonic one follows from that."""
+"""Moments in files: a file has wall time, from which the monotonic time is computed."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 
 def write(at: Instant) -> str:
-    """Write a moment."""
+    """Return a moment as text."""
     return format_timestamp(at.wall_ns)
 
 
 def write_maybe(at: Instant | None) -> str | None:
-    """Write a moment, if there is one."""
+    """Return a moment as text, or None."""
     return None if at is None else write(at)
 
 
 def read(now: Instant, text: str) -> Instant:
-    """Read a moment that is over; its text was checked."""
+    """Return a past moment from its text, which is valid."""
     return moment_then(now, kept_time(text) or 0)
 
 
 def read_maybe(now: Instant, text: str | None) -> Instant | None:
-    """Read a moment that is over, if there is one."""
+    """Return a past moment from its text, or None."""
     return None if text is None else read(now, text)
 
 
 def read_deadline(now: Instant, text: str | None) -> Instant | None:
-    """Read a moment that may be yet to come, if there is one."""
+    """Return a moment that may be in the future, or None."""
     if text is None:
         return None
     wall_ns = kept_time(text) or 0
@@ -42,5 +42,5 @@ def read_deadline(now: Instant, text: str | None) -> Instant | None:
 
 
 def check(reading: Reading, place: str, **times: str | None) -> None:
-    """Hold those times that are there against the contract's form (§1)."""
+    """Report each of these times that does not have the contract's form (§1); None is skipped."""
     reading.times(place, **{name: text for name, text in times.items() if text is not None})

@@ -1,4 +1,4 @@
-"""Which addresses money can be sent to, and the one spelling by which an address is known (contract: Wallet)."""
+"""Payment addresses: their validation and their normal spelling (contract: Wallet)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MAINNET = "bc"
 
 
 def normal_address(asset: str, address: str) -> str | None:
-    """Return an address in the spelling by which it is known, or None where no money of an asset can be sent to it.
+    """Return an address in its normal spelling, or None if the asset cannot be sent to it.
 
     TRC-20: base58check with prefix 0x41. Bitcoin's main network: base58check P2PKH and P2SH, bech32 for version 0
-    (BIP 173), bech32m from version 1 on (BIP 350); these may be written in capitals, and are known in small letters.
+    (BIP 173), bech32m from version 1 on (BIP 350); the latter two may be in capitals, and are normalised to lower case.
     """
     if not 0 < len(address) <= ADDRESS_MAX_CHARACTERS:
         return None
@@ -34,12 +34,12 @@ def normal_address(asset: str, address: str) -> str | None:
 
 
 def asset_of(address: str) -> str | None:
-    """Return the asset that can be sent to an address; None for an address of neither."""
+    """Return the asset that can be sent to an address, or None if it is no valid address."""
     return next((asset for asset in (USDT, BTC) if normal_address(asset, address) is not None), None)
 
 
 def _prefix(address: str) -> int | None:
-    """Return the first byte of what base58check says, if that is an address: it has one spelling only."""
+    """Return the version byte of a base58check address, or None if it is none. Each address has one spelling only."""
     if _BASE58.fullmatch(address) is None:
         return None
     try:

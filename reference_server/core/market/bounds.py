@@ -1,4 +1,4 @@
-"""How much a market may hold, as one value that whoever makes it may pass; each bound's reason is in `limits.py`."""
+"""The bounds of a market, as one value that is passed when it is made; the reasons are in `limits.py`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from reference_server import limits
 
 
 class MarketBounds(msgspec.Struct, frozen=True):
-    """How many of each thing a market keeps; what would be past one is refused, forgotten or folded as its table says.
+    """How many records of each kind a market keeps. Beyond a bound, records are refused, forgotten or folded.
 
-    `idempotency_*` bound first answers that are kept under keys, `transactions_an_account_max` entries that are kept
-    of a ledger's account before the oldest are folded, `deadlines_spare` moments kept past two for each unfinished job.
+    `idempotency_*` bound stored first answers, `transactions_an_account_max` the entries of a ledger account before the
+    oldest are folded, `deadlines_spare` the stored deadlines beyond two for each unfinished job.
     """
 
     jobs_unfinished_max: int = limits.JOBS_UNFINISHED_MAX

@@ -1,4 +1,4 @@
-"""What a machine offers: what it says of itself, scaled by its policy, within its policy's hours.
+"""A machine's offer: the capacity it reports, scaled by its policy, within the policy's hours.
 
 Contract: Capacity and resources. Quantities are millionths of a core or a gigabyte, and whole GPUs by model.
 """
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 _PERCENT = 100 * MICRO
 _QUARTER_SECONDS = 15 * 60
-"""Hours of all time zones begin and clocks are set at whole quarters of an hour."""
+"""In all time zones, hours begin and clocks change at whole quarters of an hour."""
 _QUARTER_NS = _QUARTER_SECONDS * SECOND_NS
 _QUARTERS_LOOKED_AT = 4 * 24 * 2
-"""Two days: hours that are not allowed every hour of the day close within one, whatever a clock is set by."""
+"""Two days: hours that do not cover the whole day close within one day, even if a clock change moves them."""
 _HOURS_A_DAY = 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,7 +38,7 @@ class Capacity(msgspec.Struct, frozen=True, gc=False):
 
 
 class Maxima(msgspec.Struct, frozen=True):
-    """What a policy allows: millionths of a percent, and hours (None for all) in a time zone."""
+    """The maxima that a policy allows, in millionths of a percent, and its hours (None for all) in a time zone."""
 
     cpu_percent: int
     memory_percent: int
@@ -71,7 +71,7 @@ _decode_rules = msgspec.json.Decoder(_Rules).decode
 
 
 def read_capacity(raw: bytes) -> Capacity | None:
-    """Read `metrics.capacity` as it was sent; None, for the whole of it, where any field is not within the contract."""
+    """Decode `metrics.capacity`, or return None if any of its fields breaks the contract."""
     try:
         reported = _decode_reported(raw)
     except (ValueError, RecursionError):
@@ -94,7 +94,7 @@ def read_capacity(raw: bytes) -> Capacity | None:
 
 
 def write_capacity(capacity: Capacity) -> bytes:
-    """Write a capacity as JSON that `read_capacity` reads as the same: this is kept, not what else a machine sent."""
+    """Encode a capacity as JSON for `read_capacity`: this is stored, and not other fields that a machine sent."""
     gpus = [{"model": model, "count": count} for model, count in capacity.gpus]
     shown = {"cpu_cores": shown_micro(capacity.cpu), "memory_gb": shown_micro(capacity.memory), "gpus": gpus}
     return msgspec.json.encode(shown)
@@ -102,9 +102,9 @@ def write_capacity(capacity: Capacity) -> bytes:
 
 @lru_cache(maxsize=4096)
 def maxima_of(rules: str) -> Maxima:
-    """Read the maxima of a policy's rules, canonical JSON that was checked when the policy was made.
+    """Return the maxima of a policy's rules, canonical JSON that was checked when the policy was made.
 
-    What is absent for memory and GPUs is 0: nothing is offered that nobody allowed. A time zone that is none is UTC.
+    Missing maxima of memory and GPUs are 0: nothing is offered that was not allowed. An unknown time zone is UTC.
     """
     read = _decode_rules(rules)
 
@@ -122,7 +122,7 @@ def maxima_of(rules: str) -> Maxima:
 
 
 def scale(capacity: Capacity, maxima: Maxima) -> Capacity:
-    """Return what a policy allows of a capacity, each quantity rounded down; GPUs are whole, by model."""
+    """Return the part of a capacity that a policy allows, each quantity rounded down; GPUs are whole, by model."""
     gpus = ((model, count * maxima.gpu_percent // _PERCENT) for model, count in capacity.gpus)
     return Capacity(
         capacity.cpu * maxima.cpu_percent // _PERCENT,
@@ -132,7 +132,7 @@ def scale(capacity: Capacity, maxima: Maxima) -> Capacity:
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """Whether a policy's hours allow work now, and when that changes (Unix ns); None where it never does."""
+    """Whether a policy's hours allow work now, and when that changes (Unix ns), or None if it never does."""
 
     is_open: bool
     until_ns: int | None
@@ -166,5 +166,5 @@ def _hour(zone: tzinfo, quarter: int) -> int:
 def _zone(timezone: str) -> tzinfo:
     try:
         return ZoneInfo(timezone)
-    except (ValueError, OSError, LookupError):  # a name that is none, of a folder, with a NUL, or past a file's length
+    except (ValueError, OSError, LookupError):  # an unknown name, a folder's, one with NUL, or one too long for a file
         return UTC

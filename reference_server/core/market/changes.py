@@ -1,7 +1,7 @@
-"""What decisions change in the market, one function a kind: decisions call them, and so does recovery.
+"""The changes of a market, one function for each kind, called by decisions and by recovery.
 
-Each takes plain values. What follows from the moment alone, such as which machines are open, is no change: it is worked
-out by `working.look_again` after a recovery.
+Each takes plain values. What follows from the time alone, such as which machines are open, is not a change: after a
+recovery, `working.look_again` computes it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def add_job(
     payload: bytes,
     timeout_ns: int,
 ) -> None:
-    """Queue a job, and hold its maximum in escrow. It is given up after `timeout_ns`."""
+    """Queue a job, and hold its maximum in escrow. It expires after `timeout_ns` in the queue."""
     market = state.market
     market.job_number += 1
     expires = _later(at, timeout_ns)
@@ -53,7 +53,7 @@ def add_job(
 
 @change("job_assigned")
 def assign_job(state: HasMarket, at: Instant, job_id: str, worker_id: str, model: str, rate: int) -> None:
-    """Assign a queued job to a machine, on GPUs of a model, at an hourly rate. Its account had its turn."""
+    """Assign a queued job to a machine, on GPUs of a model, at an hourly rate. This uses its account's turn."""
     market = state.market
     job = market.jobs[job_id]
     offer = market.pool.offers[worker_id]
@@ -68,7 +68,7 @@ def assign_job(state: HasMarket, at: Instant, job_id: str, worker_id: str, model
 
 @change("job_started")
 def start_job(state: HasMarket, at: Instant, job_id: str) -> None:
-    """Note that a machine runs a job."""
+    """Record that a machine runs a job."""
     market = state.market
     job = market.jobs[job_id]
     market.move(job, RUNNING)
@@ -79,7 +79,7 @@ def start_job(state: HasMarket, at: Instant, job_id: str) -> None:
 
 @change("job_reported")
 def note_result(state: HasMarket, _at: Instant, job_id: str, result: bytes) -> None:
-    """Keep what a running job has come to so far, JSON as it was sent."""
+    """Store a running job's result so far, JSON as it was sent."""
     market = state.market
     market.jobs[job_id].result = bytes(result)
 
@@ -88,7 +88,7 @@ def note_result(state: HasMarket, _at: Instant, job_id: str, result: bytes) -> N
 def end_job(
     state: HasMarket, at: Instant, job_id: str, outcome: str, charge: int, fee: int, result: bytes, error: str | None
 ) -> None:
-    """End a job: charge for what ran, `fee` of it to the platform, and return the rest of the escrow."""
+    """End a job: charge `charge`, of which `fee` goes to the platform, and return the rest of the escrow."""
     market = state.market
     job = market.jobs[job_id]
     if job.state == QUEUED:
@@ -113,7 +113,7 @@ def end_job(
 
 @change("job_given_back")
 def give_back_job(state: HasMarket, at: Instant, job_id: str, charge: int, fee: int, timeout_ns: int) -> None:
-    """Take a job from its machine, charge for what ran, and queue it again for so long; for nothing: it has failed."""
+    """Take a job from its machine, charge `charge`, and queue it again for `timeout_ns`; if that is 0, fail the job."""
     market = state.market
     job = market.jobs[job_id]
     rest = 0 if timeout_ns else job.escrow - charge
@@ -151,10 +151,10 @@ def note_capacity(
     reported: bytes,
     consented: bool = True,  # noqa: FBT001, FBT002 - changes have their values by position; journals of before lack it
 ) -> None:
-    """Keep what a machine says it has, JSON that was found good. The first makes its offer.
+    """Store a machine's reported capacity, validated JSON. The first one creates its offer.
 
-    `rules` are those of the policy that it was heard under, canonical JSON; `consented` says whether it has a consent
-    to it yet, which may have been revoked since it was heard.
+    `rules` are those of the heartbeat's policy, canonical JSON. `consented` says whether the machine still has a
+    consent to it, which may have been revoked since the heartbeat.
     """
     market = state.market
     offer = market.pool.offers.get(worker_id)
@@ -169,17 +169,17 @@ def note_capacity(
 
 @change("cancellations_named")
 def note_notified(state: HasMarket, _at: Instant, worker_id: str) -> None:
-    """Note that a machine was told of the jobs that were taken from it."""
+    """Record that a machine was notified of the jobs taken from it."""
     state.market.pool.offers[worker_id].cancelled.clear()
 
 
 def hear_offer(
     market: Market, at: Instant, offer: Offer, policy_id: str, rules: str, *, consented: bool = True
 ) -> None:
-    """Note an accepted heartbeat, and meter what its machine runs. Part of the heartbeat's own change.
+    """Record an accepted heartbeat, and meter its machine's jobs. Part of the heartbeat's own change.
 
-    `rules` are those of the policy, canonical JSON. A consent may have been revoked already, where a shared journal has
-    that behind the heartbeat.
+    `rules` are those of the policy, canonical JSON. The consent may already be revoked, if a shared journal has the
+    revocation right after the heartbeat.
     """
     hear(offer, at, market.conditions.stale_ns)
     if offer.policy_id != policy_id or offer.consented is not consented or not offer.is_open:
@@ -194,7 +194,7 @@ def hear_offer(
 
 
 def end_consent(market: Market, worker_id: str, policy_id: str) -> None:
-    """Note that a machine's consent to a policy was revoked. Part of the revocation's own change."""
+    """Record that a machine's consent to a policy was revoked. Part of the revocation's own change."""
     offer = market.pool.offers.get(worker_id)
     if offer is not None and offer.policy_id == policy_id:
         offer.consented = False

@@ -1,4 +1,4 @@
-"""What the operator sets of the market: prices, fees, waits and limits, each with the contract's default."""
+"""The operator's settings of the market: prices, fees, waits and limits, with the contract's defaults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAY_NS = 24 * HOUR_NS
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """Money in units of its asset, waits in nanoseconds. Each is one setting of the contract, but `stale_ns`."""
+    """Money in units of its asset, waits in nanoseconds. Each field but `stale_ns` is one setting of the contract."""
 
     base_prices: BasePrices = BasePrices()
     stale_ns: int = 60 * SECOND_NS
@@ -36,7 +36,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def conditions_of(settings: Settings) -> Conditions:
-    """Return what a server's settings say of the market."""
+    """Return the market's conditions from a server's settings."""
     return Conditions(
         base_prices=BasePrices(
             _units(settings.price_cpu_hour, USDT),
@@ -56,5 +56,5 @@ def conditions_of(settings: Settings) -> Conditions:
 
 
 def _units(amount: Decimal, asset: str) -> int:
-    """Return an amount's smallest units; a setting has no more decimals than its asset."""
+    """Return an amount in its asset's smallest units; settings have no more decimals than their asset."""
     return int(amount.scaleb(DECIMALS[asset]))

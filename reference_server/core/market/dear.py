@@ -1,7 +1,7 @@
-"""Queued jobs that were too dear, by how far prices have to fall for them: an index for matching.
+"""Queued jobs that are too expensive to run, by how far prices must fall for them: an index for matching.
 
-Each has its hope: the millionths of the prices of a moment, the reference, to which they have to fall at least before
-it may be within its maximum. The price that fell furthest, against the reference, says who may be in luck.
+Each job has a hope: the fraction, in millionths of the prices at some moment (the reference), to which prices must fall
+before the job can be within its maximum. The price that fell furthest from the reference decides which jobs are tried.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from reference_server.core.market.queued import Waiting
 
 _ALWAYS = 1 << 62
-"""The hope of a job whose GPUs had no price then: it is looked at whenever any price falls."""
+"""The hope of a job whose GPUs had no price at the reference: it is tried whenever any price falls."""
 _SPARE = 64
-"""Jobs that may be looked at in vain before the reference is taken anew, besides as many as there are."""
+"""Unsuccessful tries, beyond the number of jobs, after which a new reference is taken."""
 
 
 class DearJobs:
-    """Dear jobs, the least hopeful first."""
+    """Jobs that are too expensive, those with the smallest hope first."""
 
     def __init__(self) -> None:
         self._jobs: list[Waiting] = []
@@ -35,20 +35,20 @@ class DearJobs:
         return len(self._jobs)
 
     def add(self, waiting: Waiting, pool: Pool) -> None:
-        """Add a job that is too dear."""
+        """Add a job that is too expensive."""
         if not self._jobs:
             self._take_reference(pool)
         waiting.hope = self._hope(waiting)
         insort(self._jobs, waiting, key=_hope_and_number)
 
     def remove(self, waiting: Waiting) -> None:
-        """Take a job out."""
+        """Remove a job."""
         del self._jobs[bisect_left(self._jobs, _hope_and_number(waiting), key=_hope_and_number)]
 
     def hopeful(self, pool: Pool) -> list[Waiting]:
-        """Return jobs that may be affordable at today's prices: no other one is.
+        """Return all jobs that may be affordable at the current prices; no other job is.
 
-        Prices may fall and rise apart, so that many are looked at in vain: then they are measured by today's.
+        Prices change independently, so many tries may be in vain; then the current prices become the reference.
         """
         found = self._jobs[bisect_left(self._jobs, self._fallen_to(pool), key=_hope) :]
         self._in_vain += len(found)
@@ -64,7 +64,7 @@ class DearJobs:
         self._in_vain = 0
 
     def _fallen_to(self, pool: Pool) -> int:
-        """Return the least millionths of the reference that a price comes to now; 0 with a price that is new."""
+        """Return the smallest ratio of a current price to its reference, in millionths; 0 if there is a new price."""
         cpu, memory, models = pool.prices()
         known = self._models
         if any(model not in known for model in models):
@@ -73,12 +73,12 @@ class DearJobs:
         return min((price * MICRO // before for price, before in pairs if before), default=0)
 
     def _hope(self, waiting: Waiting) -> int:
-        """Return the millionths of the reference at which a job is at most affordable, as rates are rounded."""
+        """Return the largest fraction of the reference, in millionths, at which rounding may make a job affordable."""
         cost = self._cost(waiting.job.need)
         return _ALWAYS if not cost else (2 * waiting.highest + 1) * MICRO * MICRO // (2 * cost) + 1
 
     def _cost(self, need: Need) -> int:
-        """Return what an hour cost at the reference, in millionths of a micro-USDT; 0 where that is not known."""
+        """Return the cost of an hour at the reference, in millionths of a micro-USDT, or 0 if it is unknown."""
         gpu = 0
         if need.gpus:
             if need.model not in {"", *self._models} or not self._models:

@@ -1,26 +1,26 @@
-"""Machines in the order of their ids, and the first of them that has room for so much: an index for matching."""
+"""Machines by id, and finding the first one with enough room: an index for matching."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 
 _BLOCK_MAX = 128
-"""Machines in a block: as many blocks as machines in one, where there are 10,000 or so."""
+"""Machines in a block: with about 10,000 machines there are as many blocks as machines in a block."""
 
 
 class _Block:
-    """Neighbouring machines, what each has of each resource, and the most that any of them has."""
+    """Neighbouring machines, their free room of each resource, and the maximum of each."""
 
     __slots__ = ("columns", "ids", "most")
 
     def __init__(self, ids: list[str], columns: tuple[list[int], list[int], list[int]]) -> None:
         self.ids = ids
         self.columns = columns
-        """Cores, memory and GPUs: going through one is several times as fast as through tuples of the three."""
+        """One list each of cores, memory and GPUs: scanning a list is several times as fast as scanning tuples."""
         self.most = [max(column) for column in columns]
 
     def put(self, place: int, room: tuple[int, int, int]) -> None:
-        """Set what a machine has that is there."""
+        """Set the free room of a machine of the block."""
         most = self.most
         for kind, column in enumerate(self.columns):
             before, now = column[place], room[kind]
@@ -38,14 +38,14 @@ class _Block:
             self.most[kind] = max(self.most[kind], room[kind])
 
     def remove(self, place: int) -> None:
-        """Take a machine out; the block is not empty then."""
+        """Remove a machine; the block must not become empty."""
         del self.ids[place]
         for kind, column in enumerate(self.columns):
             if column.pop(place) == self.most[kind]:
                 self.most[kind] = max(column)
 
     def halves(self) -> tuple[_Block, _Block]:
-        """Return two blocks in its place."""
+        """Return the two halves of the block."""
         half = len(self.ids) // 2
         cpu, memory, gpus = self.columns
         return (
@@ -55,18 +55,18 @@ class _Block:
 
 
 class FirstFit:
-    """Free room of machines, by id. Finding looks at one line a block, and into those that may have room."""
+    """Free room of machines, by id. A search looks at one maximum per block, and into blocks that may have room."""
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
         self._firsts: list[str] = []
-        """The first id of each block."""
+        """The lowest id of each block."""
 
     def __len__(self) -> int:
         return sum(len(block.ids) for block in self._blocks)
 
     def put(self, worker_id: str, cpu: int, memory: int, gpus: int) -> None:
-        """Set a machine's free room, whether it was there before or not."""
+        """Set a machine's free room, adding the machine if it is new."""
         room = (cpu, memory, gpus)
         if not self._blocks:
             self._blocks.append(_Block([worker_id], ([cpu], [memory], [gpus])))
@@ -85,7 +85,7 @@ class FirstFit:
             self._firsts[at : at + 1] = [self._blocks[at].ids[0], self._blocks[at + 1].ids[0]]
 
     def remove(self, worker_id: str) -> None:
-        """Take a machine out, if it is there."""
+        """Remove a machine if it is present."""
         if not self._blocks:
             return
         at = self._block_at(worker_id)

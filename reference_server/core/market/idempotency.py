@@ -1,6 +1,6 @@
-"""First answers by idempotency key: the same request again has the same answer, and no other effect (contract: Wallet).
+"""First answers by idempotency key: a repeated request gets the same answer and no further effect (contract: Wallet).
 
-A key belongs to an account and a route. Only what was granted is kept, for 24 hours.
+A key belongs to an account and a route. Only answers to granted requests are stored, for 24 hours.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def valid_key(key: str) -> bool:
 
 
 def digest_of(body: bytes) -> bytes:
-    """Return the same digest for the same JSON value, however it is written; other values have others.
+    """Return a digest of a JSON value that does not depend on how the value is written.
 
-    Numbers are compared exactly, as decimals; the order of an object's fields does not count. Raises ValueError or
-    RecursionError for what is not JSON, or has a number that no decimal is.
+    Numbers are compared exactly, as decimals; the order of an object's fields does not matter. Raises ValueError or
+    RecursionError if the body is not JSON or has a number that is no decimal.
     """
     try:
         value = json.loads(body, parse_int=Decimal, parse_float=Decimal)
@@ -60,7 +60,7 @@ def digest_of(body: bytes) -> bytes:
 
 
 def _spell(value: Any) -> Iterator[str]:
-    """Write a value in the one way that equal values have in common. Texts have their length in front."""
+    """Yield the canonical spelling of a value. Texts are preceded by their length."""
     match value:
         case None | bool():
             yield f"{value};"
@@ -91,14 +91,14 @@ def _spell_number(value: Decimal) -> str:
 
 
 class KeptAnswers:
-    """First answers, the oldest first. Bounded in number and bytes: past that nothing more is granted under keys."""
+    """First answers, oldest first, bounded in number and bytes. When full, no more requests with keys are granted."""
 
     def __init__(self, bounds: MarketBounds = MARKET_BOUNDS) -> None:
         self._bounds = bounds
         self._answers: OrderedDict[tuple[str, str, str], KeptAnswer] = OrderedDict()
         self._bytes = 0
         self._of_account: dict[str, tuple[int, int]] = {}
-        """How many answers an account has, and their bytes."""
+        """The number and bytes of each account's answers."""
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -107,7 +107,7 @@ class KeptAnswers:
         return iter(self._answers.values())
 
     def find(self, account: str, route: str, key: str, digest: bytes, now: Instant) -> Reply | None:
-        """Return the answer to a key that was used already: the first one again, or 422 for another body."""
+        """Return the first answer to a key that was used before, 422 for another body, or None for a new key."""
         self._forget(now)
         kept = self._answers.get((account, route, key))
         if kept is None:
@@ -117,7 +117,7 @@ class KeptAnswers:
         return Reply(kept.status, kept.body, (*JSON_HEADERS, REPLAYED_HEADER))
 
     def has_room(self, account: str, size: int, now: Instant) -> bool:
-        """Return whether one more answer of so many bytes to an account can be kept: none has room for all of them."""
+        """Return whether one more answer of `size` bytes fits, also within the share of the account."""
         self._forget(now)
         keys, kept = self._of_account.get(account, (0, 0))
         most = self._bounds
@@ -126,7 +126,7 @@ class KeptAnswers:
         return len(self._answers) < most.idempotency_keys_max and self._bytes + size <= most.idempotency_bytes_max
 
     def keep(self, answer: KeptAnswer) -> None:
-        """Keep an answer. Recovery asks for none, so what is past its day is forgotten here too."""
+        """Store an answer, and forget expired ones: recovery stores answers without calling `find`."""
         self._forget(answer.created)
         place = answer.account, answer.route, answer.key
         before = self._answers.pop(place, None)

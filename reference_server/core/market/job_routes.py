@@ -1,4 +1,4 @@
-"""What callers do with jobs: post, list, read, cancel (contract: Jobs)."""
+"""Operations on jobs: post, list, read, cancel (contract: Jobs)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TOO_MANY_JOBS = failure(429, "too many unfinished jobs")
 JOB_NOT_FOUND = failure(404, "job not found")
 ALREADY_FINISHED = failure(409, "job already finished")
 _ANSWER_BYTES = JOB_PAYLOAD_MAX_BYTES + 1024
-"""An answer to a job at most, for the room that first answers have."""
+"""The most bytes of an answer about a job, to check the room for first answers."""
 
 
 def post_job(market: Market, now: Instant, account: str, key: str | None, body: bytes, job_id: str) -> Reply:
-    """`POST /jobs`. An idempotency key (None where none was sent) is optional, and counts as for withdrawals."""
+    """`POST /jobs`. The idempotency key is optional (None if not sent), and works as for withdrawals."""
     tick(market, now)
     request = read_job(body)
     if request is None:
@@ -75,7 +75,7 @@ def post_job(market: Market, now: Instant, account: str, key: str | None, body: 
 
 
 def list_jobs(market: Market, now: Instant, account: str, state: str, limit: int, offset: int) -> Reply:
-    """`GET /jobs`, newest first; `state` is empty for all."""
+    """`GET /jobs`, newest first; an empty `state` selects all."""
     tick(market, now)
     if state not in {"", *STATES}:
         return INVALID_REQUEST
@@ -85,14 +85,14 @@ def list_jobs(market: Market, now: Instant, account: str, state: str, limit: int
 
 
 def read_own_job(market: Market, now: Instant, account: str, job_id: str) -> Reply:
-    """`GET /jobs/{id}`: another's is not found."""
+    """`GET /jobs/{id}`. Another account's job is not found."""
     tick(market, now)
     job = _own(market, account, job_id)
     return JOB_NOT_FOUND if job is None else success({"job": show_job(job)})
 
 
 def cancel_job(market: Market, now: Instant, account: str, job_id: str) -> Reply:
-    """`DELETE /jobs/{id}`: settled for what ran. Again: the same answer; a job that ended otherwise has ended."""
+    """`DELETE /jobs/{id}`: cancel a job, and settle what ran. Repeated calls get the same answer."""
     tick(market, now)
     job = _own(market, account, job_id)
     if job is None:

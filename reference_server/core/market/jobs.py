@@ -1,4 +1,4 @@
-"""Jobs: their record, their states, how they are shown, and what a body has to be to become one (contract: Jobs)."""
+"""Jobs: record, states, representation in answers, and validation of request bodies (contract: Jobs)."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
     CANCELLED: frozenset(),
     EXPIRED: frozenset(),
 }
-"""Where each state leads. Back to `queued`, or to `failed` from `assigned`, by giving a job back."""
+"""The states that can follow each state. Giving a job back leads to `queued`, or from `assigned` to `failed`."""
 _TYPE = re.compile("[a-z0-9-]{1,64}")
 
 
 class Job(msgspec.Struct, gc=False):
     """One job. Money is micro-USDT, `rate` of it an hour; `payload` and `result` are JSON as it was sent.
 
-    `number` counts jobs in the order in which they came. `metered_ns` is what ran since the job was assigned and is
-    not settled, up to when its machine was last silent for too long: `metering.metered` has the rest. `model` is what
-    its GPUs are where it runs.
+    `number` counts jobs in order of creation. `metered_ns` is the unsettled running time since the assignment, up to
+    the machine's last silence that was too long; `metering.metered` adds the rest. `model` is the model of the GPUs on
+    which it runs.
     """
 
     id: str
@@ -77,17 +77,17 @@ class Job(msgspec.Struct, gc=False):
 
     @property
     def unfinished(self) -> bool:
-        """Return whether the job may still change its state."""
+        """Whether the job may still change its state."""
         return bool(TRANSITIONS[self.state])
 
     @property
     def on_worker(self) -> bool:
-        """Return whether a machine has it now."""
+        """Whether a machine has the job now."""
         return self.state in {ASSIGNED, RUNNING}
 
 
 class JobRequest(msgspec.Struct, frozen=True):
-    """A job as it was asked for, after it was checked."""
+    """A validated request for a job."""
 
     type: str
     need: Need
@@ -105,7 +105,7 @@ class _Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a job that is asked for; numbers are read exactly, so they stay raw."""
+    """The body of `POST /jobs`. Numbers stay raw, because they are read exactly."""
 
     type: str
     resources: _Resources
@@ -141,7 +141,7 @@ def read_job(body: bytes) -> JobRequest | None:
 
 
 def can_be_read(raw: bytes) -> bool:
-    """Return whether every client can read JSON that is shown as it was sent: no number past a double, not too deep."""
+    """Return whether every client can parse this JSON as it was sent: no number beyond a double, not too deep."""
     try:
         decode_strict(raw, JSON_MAX_DEPTH)
     except (ValueError, RecursionError):
@@ -170,7 +170,7 @@ def _moment(at: Instant | None) -> str | None:
 
 
 def show_job(job: Job) -> dict[str, Any]:
-    """Shape a job as the API shows it; what is not known is null."""
+    """Return a job as the API shows it; unknown values are null."""
     need = job.need
     return {
         "id": job.id,
@@ -202,6 +202,6 @@ def show_job(job: Job) -> dict[str, Any]:
 
 
 def show_assignment(job: Job) -> dict[str, Any]:
-    """Shape a job as its machine is told of it."""
+    """Return a job as it is shown in assignments to its machine."""
     shown = show_job(job)
     return {"job_id": job.id, **{name: shown[name] for name in ("type", "resources", "payload", "duration_minutes")}}

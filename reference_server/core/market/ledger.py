@@ -1,4 +1,4 @@
-"""Double entry: who has how much of what, and the entries by which each balance was reached (contract: Wallet)."""
+"""A double-entry ledger: balances, and the entries that led to them (contract: Wallet)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 AVAILABLE, HELD, PENDING = "available", "held", "pending"
 PARTS = (AVAILABLE, HELD, PENDING)
-"""What a principal's balance of an asset consists of: to spend, in escrow, on its way out."""
+"""The parts of a principal's balance of an asset: spendable, in escrow, and in pending withdrawals."""
 FUNDING, FEES, PAYOUTS = "platform:funding", "platform:fees", "platform:payouts"
-"""Where credit comes from, where fees go, and what left by withdrawals. Only the first may be below zero."""
+"""The accounts of credits, of fees, and of settled withdrawals. Only the first may be below zero."""
 OPENING = "opening"
 TYPES = (
     "credit",
@@ -37,7 +37,7 @@ _ID_DIGITS = 16
 
 
 class LedgerError(Exception):
-    """A transaction that must not be: its sum is not zero, or an account would be below zero. A fault of ours."""
+    """Raised for a transaction whose sum is not zero, or that would leave an account below zero: a bug here."""
 
 
 class Leg(NamedTuple):
@@ -71,7 +71,7 @@ class Account(msgspec.Struct, gc=False):
     entries: deque[Entry]
     openings: dict[tuple[str, str], Entry]
     begun: bool = False
-    """Whether its holder was seen, and credited; others have only earned so far."""
+    """Whether its holder made a request and was credited; other accounts have only earned so far."""
 
     def balance(self, asset: str, part: str) -> int:
         """Return units of an asset."""
@@ -85,7 +85,7 @@ class Ledger:
         self._bounds = bounds
         self.accounts: dict[str, Account] = {}
         self.begun = 0
-        """Accounts whose holders were seen; owners of machines that only earn are bounded with their machines."""
+        """The number of begun accounts; owners that only earn are bounded with their machines."""
         self.sequence = 0
         self.sums = dict.fromkeys(ASSETS, 0)
 
@@ -104,7 +104,7 @@ class Ledger:
             self.sums[asset] += units
 
     def begin(self, created_ns: int, name: str, credit: int) -> None:
-        """Begin an account with a credit of so many micro-USDT."""
+        """Begin an account with a credit in micro-USDT."""
         account = self.open(name)
         self.begun += not account.begun
         account.begun = True
@@ -112,12 +112,12 @@ class Ledger:
         self.post(created_ns, name, legs)
 
     def balance(self, name: str, asset: str, part: str) -> int:
-        """Return units of an asset; none of an account that is not there."""
+        """Return units of an asset; 0 if the account does not exist."""
         account = self.accounts.get(name)
         return 0 if account is None else account.balance(asset, part)
 
     def post(self, created_ns: int, reference: str, legs: Iterable[Leg]) -> None:
-        """Make one transaction, whole or not at all. Legs of nothing are left out.
+        """Make one transaction, completely or not at all. Legs with amount 0 are left out.
 
         Raises LedgerError when its legs do not sum to zero in each asset, or would leave an account below zero.
         """
@@ -141,7 +141,7 @@ class Ledger:
         place = leg.asset, leg.part
         balance = account.balances[place] = account.balance(*place) + leg.amount
         self.sums[leg.asset] += leg.amount
-        # Nobody but the account's holder sees it, and its reference is from a cryptographic source.
+        # Only the account's holder sees the id, and its reference is from a cryptographic source.
         name = sha256(f"{reference}|{self.sequence}|{number}".encode()).hexdigest()[:_ID_DIGITS]
         account.entries.append(
             Entry("txn_" + name, leg.type, leg.asset, leg.part, leg.amount, balance, reference, created_ns)
@@ -150,7 +150,7 @@ class Ledger:
             _fold(account)
 
     def imbalance(self) -> int:
-        """Return by how much sums are off zero; anything but 0 is a fault that has to page somebody."""
+        """Return the absolute deviation of all sums from zero; anything but 0 is a bug that should page someone."""
         return sum(map(abs, self.sums.values()))
 
 

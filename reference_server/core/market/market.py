@@ -1,4 +1,4 @@
-"""All of the market's state in plain tables, and the note of each change that is made to it."""
+"""The market's state in plain tables, and the notes of its changes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 class Happening(NamedTuple):
-    """What a decision did, for the audit and the metrics: an event type of the contract, and whom it concerns.
+    """An effect of a decision, for audit and metrics: an event type of the contract, and the accounts concerned.
 
-    `account` is whose object it is; `worker_owner_id` the owner of the machine it hangs on, or empty.
+    `account` owns the object; `worker_owner_id` is the owner of the machine involved, or empty.
     """
 
     type: str
@@ -49,7 +49,7 @@ class HasMarket(Changing, Protocol):
 class Market(Part):
     """Jobs, offers, money.
 
-    What decisions did stands in `happened`, until it is taken for the audit and the metrics.
+    `happened` collects the effects of decisions until they are taken for audit and metrics.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Market(Part):
         self.grown: set[str] = set()
         """Machines that have more room since matching last looked."""
         self.unsettled: dict[str, None] = {}
-        """Machines of which it has to be worked out what they offer now."""
+        """Machines whose current offer must be recomputed."""
         self.deadlines = Deadlines()
 
     @property
@@ -126,14 +126,14 @@ class Market(Part):
             self.finished[job.id] = None
 
     def expect_end(self, job: Job) -> None:
-        """Note when a job that runs will have run for its duration, or one that waits will have waited too long."""
+        """Schedule the end of a running job's duration, or of a queued job's waiting time."""
         deadlines, end_ns = self.deadlines, _end_ns(job)
         if end_ns is None:
             return
         heap = deadlines.ends if job.state == RUNNING else deadlines.expiries
         heapq.heappush(heap, (end_ns, job.id))
         if len(heap) > 2 * self.unfinished + self.bounds.deadlines_spare:
-            # Jobs that ended before leave theirs behind, for a week at most: who posts and cancels would fill it.
+            # Ended jobs leave their entries behind, for up to a week: posting and cancelling would fill the heap.
             jobs = ((at_ns, self.jobs.get(job_id)) for at_ns, job_id in heap)
             live = {(at_ns, one.id) for at_ns, one in jobs if one and one.state == job.state and _end_ns(one) == at_ns}
             heap[:] = sorted(live)
@@ -162,7 +162,7 @@ class Market(Part):
 
 
 class Deadlines:
-    """Moments at which something has to be looked at; what has changed by then is seen when it is looked at."""
+    """Moments at which jobs or machines must be checked; the check sees whatever has changed meanwhile."""
 
     def __init__(self) -> None:
         self.expiries: list[tuple[int, str]] = []
@@ -180,7 +180,7 @@ class Deadlines:
 
     @staticmethod
     def due(heap: list[tuple[int, str]], now_ns: int, most: int) -> list[str]:
-        """Take out what is due, up to so many, the longest due first."""
+        """Remove and return up to `most` ids that are due, those due longest first."""
         taken: list[str] = []
         while heap and heap[0][0] <= now_ns and len(taken) < most:
             taken.append(heapq.heappop(heap)[1])
@@ -188,7 +188,7 @@ class Deadlines:
 
 
 def _end_ns(job: Job) -> int | None:
-    """Return when a job ends by itself as it is now (monotonic); None for one that does not."""
+    """Return when a job in its current state ends by itself (monotonic ns), or None."""
     if job.state == RUNNING and job.started is not None:
         return job.started.monotonic_ns + duration_ns(job)
     return job.expires.monotonic_ns if job.state == QUEUED and job.expires is not None else None

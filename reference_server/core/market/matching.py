@@ -1,8 +1,8 @@
 """Which queued job goes to which machine (contract: Jobs, matching).
 
-After each pass no queued job has a machine that fits at a price within its maximum. So a pass has to look only at what
-changed since: machines that have more room now, and jobs that were too dear, where a price fell. While a pass assigns
-jobs, room only shrinks and prices only rise: who found no place in it finds none later in it.
+After each pass, no queued job has a machine that fits at a price within its maximum. So the next pass examines only
+what changed: machines with more room, and jobs that were too expensive if a price fell. While a pass assigns jobs, room
+only shrinks and prices only rise: a job without a place finds none later in the same pass.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from reference_server.wire.values import Instant
 
 _GROWN_ONE_BY_ONE = 16
-"""Machines with more room that are looked at one by one; for more, the index knows sooner."""
+"""Up to this many machines with more room are examined one by one; beyond that, the index is faster."""
 _FIRST_LOOKED_AT = 32
-"""Jobs that are looked at before it is found out who may be placed: where many may, one of the first can."""
+"""Jobs examined before the fitting classes are computed: if many jobs can be placed, one of the first can."""
 _ANY_RATE = 1 << 62
 
 
 def match_all(market: Market, now: Instant) -> None:
-    """Place every queued job that can be: accounts in turn, in each the oldest first.
+    """Place every queued job that can be placed: accounts in turn, in each the oldest job first.
 
-    Not while it is to be found out of many machines what they offer: that goes on at once.
+    Does nothing while the offers of many machines must still be recomputed, which continues at once.
     """
     waiting, pool = market.waiting, market.pool
     if market.unsettled:
@@ -52,10 +52,10 @@ def _assign(market: Market, now: Instant, job: Job, place: Placement) -> None:
 
 
 class _Pass:
-    """One look at the queue: what it may go by, and what it found out.
+    """One pass over the queue, with what it knows and found out.
 
-    `_fitting` are the classes of which some may fit a machine with more room; None while that is not known. `_others`
-    are jobs that no pass has looked at, and those that a fallen price may let in.
+    `_fitting` are the classes with jobs that may fit a machine with more room; None until it is computed. `_others`
+    are new jobs, and those that a fallen price may have made affordable.
     """
 
     def __init__(self, market: Market) -> None:
@@ -72,14 +72,14 @@ class _Pass:
         self._measure()
 
     def _measure(self) -> None:
-        """Note the room that machines with more of it have now; of many it is enough to know that it only shrinks."""
+        """Record the free room of machines with more than before, unless they are many."""
         rooms = [(offer.free_cpu, offer.free_memory, offer) for offer in self._grown if offer.takes_more]
         self._cpu = max((room[0] for room in rooms), default=-1)
         self._memory = max((room[1] for room in rooms), default=-1)
         self._rooms = rooms if len(self._grown) <= _GROWN_ONE_BY_ONE else None
 
     def place_next(self, now: Instant) -> bool:
-        """Place the first job that can be; return whether there was one."""
+        """Place the first job that can be placed; return whether there was one."""
         queue = self._market.waiting
         if self._place_first(now, islice(queue.in_turn(), _FIRST_LOOKED_AT)):
             return True
@@ -111,7 +111,7 @@ class _Pass:
         return self._may_fit_grown(need)
 
     def _find_fitting(self) -> None:
-        """Find the classes of which some may fit a machine with more room, at a price within their maxima."""
+        """Compute the classes with jobs that may fit a machine with more room, within their maxima."""
         waiting, fitting = self._market.waiting, set()
         before = self._fitting
         for kind in list(waiting.within(self._cpu, self._memory) if before is None else before):
@@ -123,7 +123,7 @@ class _Pass:
         self._fitting = fitting
 
     def _is_affordable(self, kind: JobClass, highest: int) -> bool:
-        """Return whether the least that a class needs costs no more an hour than so much."""
+        """Return whether the least need of a class costs at most `highest` an hour."""
         rates = self._pool.rates(kind.least)
         return rates is not None and rates[0] <= highest
 
@@ -148,7 +148,7 @@ class _Pass:
     def _may_fit_grown(self, need: Need) -> bool:
         if self._rooms is None:
             return self._pool.cheapest(need, _ANY_RATE) is not None
-        for free_cpu, free_memory, offer in self._rooms:  # no generator: it is asked for each class of a long queue
+        for free_cpu, free_memory, offer in self._rooms:  # no generator, for speed: it runs for each class
             if need.cpu <= free_cpu and need.memory <= free_memory and (not need.gpus or offer.fits(need)):
                 return True
         return False

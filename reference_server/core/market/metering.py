@@ -22,9 +22,9 @@ def duration_ns(job: Job) -> int:
 
 
 def metered(job: Job, offer: Offer | None) -> int:
-    """Return for how long a job ran that is not settled: between accepted heartbeats of its machine, `offer`.
+    """Return a job's unsettled running time in ns: the time between accepted heartbeats of its machine, `offer`.
 
-    What was before the job started, or is after it has run for its duration, is not counted.
+    Time before the job's start or beyond its duration does not count.
     """
     if offer is None or offer.heard is None or job.state != RUNNING or job.started is None:
         return job.metered_ns
@@ -34,12 +34,12 @@ def metered(job: Job, offer: Offer | None) -> int:
 
 
 def hear(offer: Offer, at: Instant, stale_ns: int) -> None:
-    """Note when a machine was heard. Nothing is metered between heartbeats further apart than the staleness threshold.
+    """Record a heartbeat. Nothing is metered between heartbeats further apart than the staleness threshold.
 
-    Heartbeats that come one after the other cost its jobs nothing: what they ran is worked out when it is asked for.
+    A heartbeat does no work for the machine's jobs: their running time is computed when it is needed.
 
-    Instances' clocks differ a little: one that is heard at an earlier moment than before was heard at the later one,
-    else the time between them would be billed twice.
+    Clocks of instances differ a little: a heartbeat with an earlier time than the last one counts at the later time,
+    or the time between them would be billed twice.
     """
     before = offer.heard
     if before is not None and at.monotonic_ns <= before.monotonic_ns:
@@ -52,7 +52,7 @@ def hear(offer: Offer, at: Instant, stale_ns: int) -> None:
 
 
 def charge_for(job: Job, offer: Offer | None) -> int:
-    """Return the micro-USDT that what ran costs: rounded down once, never more than is in escrow."""
+    """Return the cost of the running time in micro-USDT: rounded down once, never more than the escrow."""
     if job.rate is None:
         return 0
     return min(job.escrow, metered(job, offer) * job.rate // _HOUR_NS)

@@ -1,4 +1,4 @@
-"""Where parts of a state note their changes: with the state that holds them, or by themselves."""
+"""Where a part of a state notes its changes: in the state that contains it, or by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Notes:
-    """Changes of what is not part of a larger state."""
+    """The notes of a part that belongs to no larger state."""
 
     def __init__(self) -> None:
         self.changes: list[tuple[Any, ...]] | None = None
@@ -17,14 +17,14 @@ class Notes:
 
 
 class Part:
-    """A part of a state: what is changed of it is noted where `notes` says, and frozen with it."""
+    """A part of a state: its changes are noted in `notes`, and it is frozen whenever `notes` is."""
 
     def __init__(self, notes: Changing | None = None) -> None:
         self.notes = notes or Notes()
 
     @property
     def changes(self) -> list[tuple[Any, ...]] | None:
-        """Return the changes that a journal wants to know of; None where none does."""
+        """The changes noted for a journal; None without a journal."""
         return self.notes.changes
 
     @changes.setter
@@ -33,7 +33,7 @@ class Part:
 
     @property
     def frozen(self) -> bool:
-        """Return whether nothing may be changed now."""
+        """Whether changes are refused now."""
         return self.notes.frozen
 
     @frozen.setter

@@ -1,7 +1,7 @@
 """Which withdrawals the payout gateway is to be asked about now (contract: Wallet, `PayoutGateway`).
 
-The gateway is asked only for withdrawals that are durable, each with its id as its idempotency key, so asking again
-pays nothing twice. When to ask is not kept: after a restart all pending ones are asked about at once.
+The gateway is asked only about durable withdrawals, each with its id as idempotency key, so asking again pays nothing
+twice. The schedule is not stored: after a restart, the gateway is asked about all pending withdrawals at once.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from reference_server.core.market.withdrawals import Withdrawal, Withdrawals
 
 FIRST_PAUSE_NS, PAUSE_MAX_NS = SECOND_NS, 60 * SECOND_NS
-"""How long it waits until it asks again about what it does not know: twice as long each time, up to a minute."""
+"""The pause before asking again about an unknown outcome: doubled each time, up to a minute."""
 
 
 class PayoutQueue:
-    """When each pending withdrawal is asked about next (monotonic ns): whichever has waited longest first.
+    """The next time at which the gateway is asked about each pending withdrawal (monotonic ns), earliest first.
 
-    So what the gateway says nothing of, however much that is, keeps nothing new from being asked about.
+    So withdrawals that the gateway does not answer, however many, do not delay new ones.
     """
 
     def __init__(self) -> None:
         self._known: set[str] = set()
         self._waiting: list[tuple[int, int, str, int]] = []
-        """A heap of moments, numbers in the order in which they came, ids, and pauses after the next asking."""
+        """A heap of (due time, sequence number, withdrawal id, pause after the next question)."""
         self._number = 0
 
     def due(self, withdrawals: Withdrawals, now_ns: int, most: int) -> list[Withdrawal]:

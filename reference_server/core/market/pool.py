@@ -1,7 +1,7 @@
-"""What machines offer and what of it is held: totals, prices, and indexes for matching and for the list of resources.
+"""Offered and held capacity: totals, prices, and indexes for matching and for the list of resources.
 
-An offer is a machine as the market knows it. It counts while it is open: fresh, with a consent, within its policy's
-hours, with a capacity. What follows from that here is derived: it is worked out anew after a recovery.
+An offer is a machine as the market sees it. It counts while it is open: fresh, with a consent, within its policy's
+hours, with a capacity. Everything here is derived from that, and computed again after a recovery.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NOTHING = Capacity(0, 0)
 _NO_ROOM = (-1, -1, -1)
-"""For an index: less than any job asks for."""
+"""The room of a machine without any, for an index: less than any job needs."""
 
 
 Listed = tuple[int, int, int, tuple[tuple[str, int], ...], str]
@@ -111,7 +111,7 @@ class Offer:
 
     @property
     def takes_more(self) -> bool:
-        """Return whether it may have one more job, if that has room."""
+        """Whether the machine may get one more job, if that fits."""
         return len(self.jobs) < self.jobs_max
 
     def free_of(self, model: str) -> int:
@@ -144,7 +144,7 @@ class Offer:
         return any(self.free_of(model) >= need.gpus for model in models)
 
     def tell_cancelled(self, job_id: str) -> None:
-        """Note that its next answer has to name a job that was taken from it."""
+        """Add a job to those that the next answer must name as cancelled."""
         self.cancelled[job_id] = None
         if len(self.cancelled) > CANCELLED_TOLD_MAX:
             self.cancelled.popitem(last=False)
@@ -195,9 +195,9 @@ class Pool:
         return len(self.models) + new <= self._models_max
 
     def within_names(self, offer: Offer, total: Capacity) -> Capacity:
-        """Return what a machine is to offer without GPUs that find no room in the price list.
+        """Return what a machine offers, without GPU models for which the price list has no room.
 
-        Each of many machines that were closed could have been named alone. What its jobs hold stays.
+        Many closed machines can each have had room for their models alone. Models held by its jobs stay.
         """
         room = self._models_max - len(self.models)
         named = []
@@ -240,7 +240,7 @@ class Pool:
         self._hold(offer, job, -1)
 
     def _hold(self, offer: Offer, job: Job, sign: int) -> None:
-        offer.repeated_hash = None  # from here on there is something to tell it, or less that runs on it
+        offer.repeated_hash = None  # from now on the machine must be notified, or fewer jobs run on it
         self._count(offer, -1)
         need = job.need
         offer.held_cpu += sign * need.cpu
@@ -372,19 +372,19 @@ class Pool:
         return self.cpu_price, self.memory_price, {model: gpus.price for model, gpus in self.models.items()}
 
     def least_factors(self) -> tuple[int, int]:
-        """Return the least that a price of CPU or memory is in millionths of its base, and the least of all prices."""
+        """Return the smallest ratio of CPU and memory prices to their base, in millionths, and that of all prices."""
         base = self.base
         plain = [
             price * MICRO // of
             for price, of in ((self.cpu_price, base.cpu), (self.memory_price, base.memory))
-            if of  # what costs nothing is in no sum
+            if of  # a price of zero appears in no sum
         ]
         gpus = [gpus.price * MICRO // base.gpu for gpus in self.models.values() if base.gpu]
         return min(plain, default=MICRO), min(plain + gpus, default=MICRO)
 
 
 def offered_now(offer: Offer, now: Instant, stale_ns: int) -> Capacity | None:
-    """Return what a machine offers at a moment, or None while it offers nothing; notes its policy's hours."""
+    """Return a machine's offer at a moment, or None, and record when its policy's hours change."""
     if offer.heard is None or offer.maxima is None or offer.reported is None or not offer.consented:
         return None
     if now.monotonic_ns - offer.heard.monotonic_ns > stale_ns:

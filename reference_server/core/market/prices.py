@@ -1,4 +1,4 @@
-"""What resources cost: a base price times a factor of how much of them is held (contract: Capacity and resources).
+"""Prices of resources: a base price times a factor of their utilisation (contract: Capacity and resources).
 
 Quantities are millionths of a core or a gigabyte, and whole GPUs; prices micro-USDT an hour. Integers only.
 """

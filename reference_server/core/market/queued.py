@@ -1,4 +1,4 @@
-"""One queued job, its account's queue, and the class of jobs that ask for about as much (contract: Jobs, matching)."""
+"""A queued job, its account's queue, and the class of jobs with similar needs (contract: Jobs, matching)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class JobClass:
-    """Queued jobs that need at least `least` each, and not much more.
+    """Queued jobs that need at least `least`, and not much more.
 
     `rates` are the highest hourly rates they may cost, sorted; `dear` counts those of its jobs that are dear.
     """
@@ -27,9 +27,9 @@ class JobClass:
 
     @property
     def sleeps(self) -> bool:
-        """Return whether only a fallen price can help any of its jobs, however much room there is.
+        """Return whether only a lower price can help any of its jobs, however much room there is.
 
-        Prices of GPUs differ: where the dear ones are free, room on cheap ones helps too.
+        GPU prices differ by model: if only expensive GPUs are free, room on cheap ones helps too.
         """
         return self.dear == len(self.jobs) and not self.least.gpus
 
@@ -48,8 +48,8 @@ class Queue:
 class Waiting:
     """One queued job, and the highest hourly rate it may cost.
 
-    `dear` says that its price kept it from a machine when it was looked at: it has to be looked at when prices fall, to
-    `hope` of what they were. Others had no room anywhere, and wait for a machine with more, or are new. `looked_at` is
+    `dear` says that the price kept it from a machine when it was examined: it must be examined again when prices fall
+    to `hope` of what they were. Other jobs found no room and wait for a machine with more, or are new. `looked_at` is
     the pass of matching in which it found no place.
     """
 

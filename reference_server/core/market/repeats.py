@@ -1,4 +1,4 @@
-"""What machines say to the market again and again: told from what is new, at as little cost as can be."""
+"""Telling repeated reports of machines from new ones, at the least cost."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from reference_server.core.market.pool import Offer
 
 _LEAST_SAID = len(b'{"jobs":0}')
-"""Metrics that are shorter say nothing to the market, and most are."""
+"""Shorter metrics contain nothing for the market; most are."""
 _LETTER_ESCAPED = b"\\u00"
-"""How JSON may write a letter of those words; a few others are written so too."""
+"""How JSON may escape a letter of those words (and some other characters)."""
 
 
 class _GoesOn(msgspec.Struct, frozen=True, gc=False):
-    """A report that a job runs, and nothing else: what has another state, or a result, is none."""
+    """A report that a job is running, with no other fields."""
 
     job_id: str
     state: Literal["running"]
@@ -33,7 +33,7 @@ _decode_repeated = msgspec.json.Decoder(_Repeated).decode
 
 
 def market_part(metrics: bytes) -> bytes:
-    """Return a heartbeat's metrics from before the first word that may say something to the market; empty without one.
+    """Return the part of a heartbeat's metrics that may concern the market, from just before its first key; else empty.
 
     What is before it shows whether the word begins a text, or is within one. All of them where a letter is written
     with an escape before that: it may be one of such a word.
@@ -50,9 +50,9 @@ def market_part(metrics: bytes) -> bytes:
 
 
 def repeats(offer: Offer, metrics: bytes, part: bytes) -> bool:
-    """Return whether metrics say only what is known: the capacity in the same words, jobs that run as running.
+    """Return whether metrics only repeat what is known: the same capacity text, and running jobs as running.
 
-    Most of what machines say is like that, each time they are heard. The machine has reported all its jobs before.
+    Most heartbeats are like that. The machine must have reported all its jobs before.
     `part` is their `market_part`: how its brackets close shows where it begins, so that the same part means the same
     whatever comes before it.
     """

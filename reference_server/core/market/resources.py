@@ -1,4 +1,4 @@
-"""What callers see of what is offered: the list of resources and the prices (contract: Capacity and resources)."""
+"""The list of offered resources, and the prices (contract: Capacity and resources)."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 _DEEP = 4
-"""A page that ends past one machine in so many is found by going through all of them."""
+"""A page that ends beyond this fraction of the machines is found by sorting all of them."""
 _TWICE = 2 * MICRO
 _LAST = "\U0010ffff"
-"""After any worker id."""
+"""Sorts after every worker id."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What a list of resources is narrowed to: at least so much left, in millionths; GPUs of one model.
+    """The filter of a list of resources: minimum free quantities, in millionths, and one GPU model.
 
-    `model` is empty for any.
+    An empty `model` stands for any.
     """
 
     cpu: int = 0
@@ -42,9 +42,9 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def list_resources(market: Market, now: Instant, wanted: Wanted, limit: int, offset: int) -> Reply:
-    """`GET /resources`: what is left of each machine, cheapest first, then by id.
+    """`GET /resources`: the free capacity of each machine, cheapest first, then by id.
 
-    A machine with less left than the smallest job needs is not listed.
+    A machine with less free than the smallest job needs is not listed.
     """
     tick(market, now)
     suited = range(len(market.pool.listed)) if wanted == Wanted() else _suited(market.pool, wanted)
@@ -55,7 +55,7 @@ def list_resources(market: Market, now: Instant, wanted: Wanted, limit: int, off
 
 
 def _suited(pool: Pool, wanted: Wanted) -> list[int]:
-    """Return where in the list the machines are that have as much left as is wanted, with its GPUs of one model."""
+    """Return the positions in the pool's list of the machines that match `wanted`."""
     cpu, memory, gpus, model = wanted.cpu, wanted.memory, wanted.gpus, wanted.model
     columns = zip(pool.listed_cpu, pool.listed_memory, strict=True)
     suited = [place for place, (cores, gigabytes) in enumerate(columns) if cores >= cpu and gigabytes >= memory]
@@ -66,10 +66,11 @@ def _suited(pool: Pool, wanted: Wanted) -> list[int]:
 
 
 def _page(pool: Pool, suited: Sequence[int], limit: int, offset: int) -> list[tuple[int, str, Listed]]:
-    """Return a page in the order of today's prices from machines in the order of base prices, with today's rates.
+    """Return a page in the order of current prices, from positions in the order of base prices, with current rates.
 
-    No price is further below its base than the least one is. So once a page's worth is found, who would cost more even
-    then cannot be in it; without GPUs that is soon known. Machines with as much left cost the same.
+    All prices are at least a common fraction of their base. So once a page is full, a machine that would cost more even
+    at that fraction cannot be on it, which without GPUs is decided soon. Machines with equal free capacity cost the
+    same.
     """
     last, listed = offset + limit, pool.listed
     least_plain, least = pool.least_factors()
@@ -89,16 +90,15 @@ def _page(pool: Pool, suited: Sequence[int], limit: int, offset: int) -> list[tu
             dearest = max(found)[0] + 1
             most, most_plain = dearest * MICRO // least + 1, dearest * MICRO // least_plain + 1
         if at >= last and listed[suited[at - last]][:4] == one[:4]:
-            # A page's worth that cost the same is found, and all others of them have higher ids.
+            # The page is full of machines of equal cost, and all others of that cost have higher ids.
             at = bisect_left(suited, bisect_right(listed, (base_rate, cpu, memory, gpus, _LAST)))
     return heapq.nsmallest(last, found)[offset:]
 
 
 def _deep_page(pool: Pool, suited: Sequence[int], limit: int, offset: int) -> list[tuple[int, str, Listed]]:
-    """Return the same, where most would have to be looked at for it: all are, each as little as can be.
+    """Return the same as `_page` when most machines would have to be examined: all are, at the least cost each.
 
-    At today's prices they are nearly in the order in which they are listed, and that is soon put right; only where they
-    cost the same their ids count.
+    At current prices they are nearly in the list's order, which sorting exploits; ids decide only between equal costs.
     """
     listed, cpu_price, memory_price = pool.listed, pool.cpu_price, pool.memory_price
     rates = [
@@ -130,7 +130,7 @@ def _show(offer: Offer, one: Listed, rate: int) -> dict[str, Any]:
 
 
 def list_prices(market: Market, now: Instant) -> Reply:
-    """`GET /resources/prices`: CPU, memory, and each GPU model that is offered."""
+    """`GET /resources/prices`: prices of CPU, memory and each GPU model on offer."""
     tick(market, now)
     pool = market.pool
     rows = [

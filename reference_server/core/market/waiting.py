@@ -1,7 +1,7 @@
-"""Queued jobs: whose turn it is, and which of them may fit what has become free (contract: Jobs, matching).
+"""Queued jobs: the accounts' turns, and which jobs may fit free capacity (contract: Jobs, matching).
 
-Accounts take turns: the one that was served longest ago is first, and within it the oldest job. Jobs that ask for about
-as much are in one class, within an eighth of each quantity, so that most of a long queue is ruled out class by class.
+Accounts take turns: the one served longest ago is first, and within an account the oldest job. Jobs with similar needs,
+within an eighth of each quantity, form a class, so that most of a long queue is ruled out class by class.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reference_server.core.market.pool import Pool
 
 _KEPT_BITS = 4
-"""Of a quantity, its leading bits: classes are at most an eighth wide."""
+"""The leading bits of a quantity that define its class: classes are at most an eighth wide."""
 
 
 def _lower_bound(quantity: int) -> int:
@@ -30,26 +30,26 @@ def _lower_bound(quantity: int) -> int:
 
 
 class WaitingJobs:
-    """All queued jobs. `passes` counts passes of matching so far."""
+    """All queued jobs. `passes` is the number of passes of matching so far."""
 
     def __init__(self) -> None:
         self.passes = 0
         self.dear = DearJobs()
         self.new: dict[Waiting, None] = {}
-        """Those that no pass has looked at since they were queued."""
+        """Jobs that no pass has examined since they were queued."""
         self._turn = 0
         self._queues: OrderedDict[str, Queue] = OrderedDict()
-        """By account, in the order of their turns."""
+        """Queues by account, in the order of turns."""
         self._jobs: dict[str, Waiting] = {}
         self._classes: dict[Need, JobClass] = {}
         self._awake: dict[int, dict[int, dict[Need, JobClass]]] = {}
-        """Classes that a machine with more room may help, by their cores and by their memory."""
+        """Classes that may fit a machine with more room, by cores and then by memory."""
 
     def __len__(self) -> int:
         return len(self._jobs)
 
     def add(self, job: Job) -> None:
-        """Add a job. An account that had none comes last."""
+        """Add a job. The turn of an account without other jobs comes last."""
         need = job.need
         least = Need(_lower_bound(need.cpu), _lower_bound(need.memory), need.gpus, need.model)
         kind = self._classes.get(least)
@@ -82,14 +82,14 @@ class WaitingJobs:
             del self._queues[job.account]
 
     def note(self, waiting: Waiting, pool: Pool, *, dear: bool) -> None:
-        """Note that a job found no place in this pass, and whether its price kept it."""
+        """Record that a job found no place in this pass, and whether because of its price."""
         waiting.looked_at = self.passes
         self.new.pop(waiting, None)
         if dear is not waiting.dear:
             self._mark(waiting, pool, dear=dear)
 
     def all_dear(self, kind: JobClass, pool: Pool) -> None:
-        """Note that their price keeps all jobs of a class."""
+        """Record that all jobs of a class are too expensive."""
         for waiting in kind.jobs.values():
             if not waiting.dear:
                 self._mark(waiting, pool, dear=True)
@@ -104,7 +104,7 @@ class WaitingJobs:
         self._file(waiting.kind)
 
     def _file(self, kind: JobClass) -> None:
-        """Have a class among those awake, or not, as it is now."""
+        """Add a class to the awake ones, or remove it, by its current state."""
         least = kind.least
         row = self._awake.get(least.cpu, {})
         cell = row.get(least.memory, {})
@@ -117,7 +117,7 @@ class WaitingJobs:
                 del self._awake[least.cpu]
 
     def serve(self, account: str) -> None:
-        """Note that an account had its turn: it comes last now, if it has other jobs."""
+        """Move an account that had its turn to the end, if it has other jobs."""
         queue = self._queues.get(account)
         if queue is not None:
             self._turn += 1
@@ -125,7 +125,7 @@ class WaitingJobs:
             self._queues.move_to_end(account)
 
     def within(self, cpu: int, memory: int) -> Iterator[JobClass]:
-        """Return classes that are awake, and may have jobs that need no more than so much."""
+        """Yield the awake classes that may have jobs needing at most this much."""
         for cores, row in self._awake.items():
             if cores <= cpu:
                 for gigabytes, cell in row.items():
@@ -133,11 +133,11 @@ class WaitingJobs:
                         yield from cell.values()
 
     def in_turn(self) -> Iterator[Waiting]:
-        """Return all jobs in the order in which they are to be looked at, while none is taken out or has its turn."""
+        """Yield all jobs in the order of examination; the queue must not change meanwhile."""
         return (waiting for queue in self._queues.values() for waiting in queue.jobs)
 
     def of(self, classes: Collection[JobClass], others: Collection[Waiting]) -> Iterable[Waiting]:
-        """Return, in the same order, at least the jobs of some classes, and others."""
+        """Return, in the same order, at least the jobs of `classes`, and `others`."""
         if _FEW * (sum(len(kind.jobs) for kind in classes) + len(others)) > len(self._jobs):
             return self.in_turn()
         found = {waiting: None for kind in classes for waiting in kind.jobs.values()}
@@ -145,12 +145,12 @@ class WaitingJobs:
         return sorted(found, key=_place)
 
     def queued(self) -> list[Job]:
-        """Return all queued jobs so that adding them in this order to an empty one makes the same turns."""
+        """Return all queued jobs in an order that, added to an empty queue, gives the same turns."""
         return [waiting.job for queue in self._queues.values() for waiting in queue.jobs]
 
 
 _FEW = 16
-"""Where no more than one job in so many may find a place, sorting these is sooner than going through all accounts."""
+"""If at most one job in this many may find a place, sorting those is faster than iterating over all accounts."""
 
 
 def _number(waiting: Waiting) -> int:

@@ -1,6 +1,6 @@
-"""Accounts and withdrawals: balances, transactions, money on its way out, and what the payout gateway said of it.
+"""Accounts and withdrawals: balances, transactions, pending withdrawals and the payout gateway's outcomes.
 
-Contract: Wallet. A decision is made at once and whole: two requests with one key cannot both be undecided.
+Contract: Wallet. Decisions are atomic: two requests with one key cannot both be undecided.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ WITHDRAWAL_NOT_FOUND = failure(404, "withdrawal not found")
 
 
 class WithdrawalBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of a withdrawal. An amount that is a number is read, and refused as an amount."""
+    """The body of `POST /wallet/withdraw`. A JSON number as amount is decoded, and refused later as an amount."""
 
     asset: str
     amount: str | int | float
@@ -65,7 +65,7 @@ _decode = msgspec.json.Decoder(WithdrawalBody).decode
 def keep_answer(
     state: HasMarket, at: Instant, account: str, route: str, key: str, digest: bytes, status: int, body: bytes
 ) -> None:
-    """Keep the first answer to an idempotency key."""
+    """Store the first answer to an idempotency key."""
     market = state.market
     market.answers.keep(KeptAnswer(account, route, key, bytes(digest), status, bytes(body), at))
 
@@ -81,7 +81,7 @@ def use_address(state: HasMarket, at: Instant, account: str, asset: str, address
 def add_withdrawal(
     state: HasMarket, at: Instant, withdrawal_id: str, account: str, asset: str, amount: int, address: str
 ) -> None:
-    """Put money on its way out."""
+    """Add a pending withdrawal, and take its money from the account."""
     market = state.market
     legs = (
         Leg("withdrawal", account, AVAILABLE, asset, -amount),
@@ -93,7 +93,7 @@ def add_withdrawal(
 
 @change("withdrawal_finished")
 def finish_withdrawal(state: HasMarket, at: Instant, withdrawal_id: str, outcome: str) -> None:
-    """Settle a pending withdrawal, or return its money."""
+    """Settle a pending withdrawal, or return its money, by `outcome`."""
     market = state.market
     withdrawal = market.withdrawals.pending[withdrawal_id]
     account, asset, amount = withdrawal.account, withdrawal.asset, withdrawal.amount
@@ -106,15 +106,15 @@ def finish_withdrawal(state: HasMarket, at: Instant, withdrawal_id: str, outcome
 
 @change("account_opened")
 def open_account(state: HasMarket, at: Instant, account: str, credit: int) -> None:
-    """Begin an account, with a credit of so many micro-USDT. Once for each."""
+    """Open an account with a credit in micro-USDT. Called once for each account."""
     market = state.market
     market.ledger.begin(at.wall_ns, account, credit)
 
 
 def ensure_account(market: Market, now: Instant, account: str) -> Reply | None:
-    """Begin the account of a caller who is seen with valid credentials for the first time, and credit it once.
+    """Open the account of a caller with valid credentials at its first request, and credit it once.
 
-    Returns the refusal where there is no room for it, else None.
+    Return a refusal if there is no room for it, else None.
     """
     known = market.ledger.accounts.get(account)
     if known is not None and known.begun:
@@ -126,7 +126,7 @@ def ensure_account(market: Market, now: Instant, account: str) -> Reply | None:
 
 
 def withdraw(market: Market, now: Instant, account: str, key: str, body: bytes, withdrawal_id: str) -> Reply:
-    """`POST /wallet/withdraw`, checked in the contract's order; `key` is empty where none was sent."""
+    """`POST /wallet/withdraw`, checked in the contract's order; `key` is empty if none was sent."""
     try:
         body.decode("utf-8")
         if nests_deeper(body, JSON_MAX_DEPTH):
@@ -170,7 +170,7 @@ def withdraw(market: Market, now: Instant, account: str, key: str, body: bytes, 
 
 
 def _cooldown(market: Market, now: Instant, account: str, asset: str, address: str) -> Reply | None:
-    """Refuse an address that cools down yet; its first use begins that."""
+    """Return the refusal of an address that is still cooling down, or None. The first use starts the cooldown."""
     wait_ns = market.withdrawals.cooldown_ns(market.conditions, now, account, asset, address)
     if not wait_ns:
         return None
@@ -181,7 +181,7 @@ def _cooldown(market: Market, now: Instant, account: str, asset: str, address: s
 
 
 def begin_cooldown(market: Market, now: Instant, account: str, asset: str, address: str) -> Reply | None:
-    """Begin an address's cooldown if it has not begun; `address` in its normal spelling. Return a refusal, or None."""
+    """Start the cooldown of an address (in its normal spelling) unless it has started. Return a refusal, or None."""
     if (account, asset, address) in market.withdrawals.addresses or not market.conditions.cooldown_ns:
         return None
     if not market.withdrawals.has_room_for_address(account):
@@ -191,9 +191,9 @@ def begin_cooldown(market: Market, now: Instant, account: str, asset: str, addre
 
 
 def apply_payout(market: Market, now: Instant, withdrawal_id: str, outcome: PayoutOutcome) -> bool:
-    """Take what the payout gateway said of a withdrawal; return whether it is finished by it.
+    """Apply the payout gateway's outcome of a withdrawal; return whether that finished it.
 
-    Nothing is assumed: it stays pending while the outcome is not known, and what is said of a finished one is ignored.
+    A withdrawal stays pending while the outcome is unknown. Outcomes of finished withdrawals are ignored.
     """
     withdrawal = market.withdrawals.pending.get(withdrawal_id)
     if withdrawal is None or outcome is PayoutOutcome.UNKNOWN:
@@ -210,7 +210,7 @@ def balance(market: Market, account: str) -> Reply:
 
 
 def transactions(market: Market, account: str, asset: str, limit: int, offset: int) -> Reply:
-    """`GET /wallet/transactions`; `asset` is empty for both."""
+    """`GET /wallet/transactions`; an empty `asset` selects both."""
     if asset not in {"", *ASSETS}:
         return INVALID_ASSET
     shown, total = list_transactions(market.ledger, account, asset, limit, offset)
@@ -218,7 +218,7 @@ def transactions(market: Market, account: str, asset: str, limit: int, offset: i
 
 
 def read_withdrawal(market: Market, account: str, withdrawal_id: str) -> Reply:
-    """`GET /wallet/withdrawals/{id}`: another's is not found."""
+    """`GET /wallet/withdrawals/{id}`. Another account's withdrawal is not found."""
     withdrawal = market.withdrawals.all.get(withdrawal_id)
     if withdrawal is None or withdrawal.account != account:
         return WITHDRAWAL_NOT_FOUND

@@ -1,4 +1,4 @@
-"""Withdrawals: their records and limits, and the addresses they go to (contract: Wallet)."""
+"""Withdrawals: records, limits and addresses (contract: Wallet)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PENDING, SETTLED, RETURNED = "pending", "settled", "returned"
 
 
 class Withdrawal(msgspec.Struct, gc=False):
-    """One withdrawal; `amount` in units of its asset, `address` as it was given."""
+    """A withdrawal: `amount` in units of its asset, `address` as it was given."""
 
     id: str
     account: str
@@ -34,7 +34,7 @@ class Withdrawal(msgspec.Struct, gc=False):
 
 
 class AddressUse(msgspec.Struct, frozen=True, gc=False):
-    """When an account first used an address, in its normal spelling: from then on its cooldown runs."""
+    """The first use of an address (in its normal spelling) by an account, which starts its cooldown."""
 
     account: str
     asset: str
@@ -43,7 +43,7 @@ class AddressUse(msgspec.Struct, frozen=True, gc=False):
 
 
 def show_withdrawal(withdrawal: Withdrawal) -> dict[str, str]:
-    """Shape a withdrawal as the API shows it."""
+    """Return a withdrawal as the API shows it."""
     return {
         "id": withdrawal.id,
         "asset": withdrawal.asset,
@@ -56,24 +56,24 @@ def show_withdrawal(withdrawal: Withdrawal) -> dict[str, str]:
 
 
 class Withdrawals:
-    """All withdrawals, the pending ones, those of a day by account, and the addresses."""
+    """All withdrawals, with indexes of the pending ones and of a day's by account, and the used addresses."""
 
     def __init__(self, bounds: MarketBounds = MARKET_BOUNDS) -> None:
         self._bounds = bounds
         self.all: dict[str, Withdrawal] = {}
         self.pending: OrderedDict[str, Withdrawal] = OrderedDict()
         self.count_by_state = dict.fromkeys((PENDING, SETTLED, RETURNED), 0)
-        """How many ever came to each state."""
+        """How many withdrawals ever reached each state."""
         self.addresses: dict[tuple[str, str, str], AddressUse] = {}
         self._addresses_of: dict[str, int] = {}
         self._finished: OrderedDict[str, None] = OrderedDict()
         self._lately: dict[str, deque[Withdrawal]] = {}
 
     def add(self, withdrawal: Withdrawal) -> None:
-        """Add a withdrawal as it is, the oldest first."""
+        """Add a withdrawal unchanged; call it in order of creation."""
         self.all[withdrawal.id] = withdrawal
         self.count_by_state[PENDING] += 1
-        self._of_a_day(withdrawal.account, withdrawal.created)  # recovery asks for no limits, and must not grow
+        self._of_a_day(withdrawal.account, withdrawal.created)  # drops old ones: recovery never calls `exceeds`
         self._lately.setdefault(withdrawal.account, deque()).append(withdrawal)
         if withdrawal.state == PENDING:
             self.pending[withdrawal.id] = withdrawal
@@ -81,12 +81,12 @@ class Withdrawals:
             self._finish(withdrawal)
 
     def order_finished(self) -> None:
-        """Put right in which order withdrawals ended, after they were restored in the order in which they came."""
+        """Sort finished withdrawals by their end, after they were restored in order of creation."""
         for withdrawal_id in sorted(self._finished, key=lambda one: self.all[one].updated.wall_ns):
             self._finished.move_to_end(withdrawal_id)
 
     def finish(self, withdrawal: Withdrawal, state: str, at: Instant) -> None:
-        """Note what became of a pending withdrawal."""
+        """Record the final state of a pending withdrawal."""
         del self.pending[withdrawal.id]
         withdrawal.state, withdrawal.updated = state, at
         self._finish(withdrawal)
@@ -98,9 +98,9 @@ class Withdrawals:
             del self.all[self._finished.popitem(last=False)[0]]
 
     def exceeds(self, conditions: Conditions, now: Instant, account: str, asset: str, amount: int) -> bool:
-        """Return whether one more withdrawal would be past an account's sliding limits, of an hour or of a day.
+        """Return whether one more withdrawal would exceed an account's sliding limits of an hour or a day.
 
-        Returned ones count, refused ones do not.
+        Returned withdrawals count, refused ones do not.
         """
         lately = self._of_a_day(account, now)
         in_an_hour = sum(now.monotonic_ns - one.created.monotonic_ns < HOUR_NS for one in lately)
@@ -119,7 +119,7 @@ class Withdrawals:
         return lately
 
     def cooldown_ns(self, conditions: Conditions, now: Instant, account: str, asset: str, address: str) -> int:
-        """Return how long an address cools down yet for an account; as long as there is, where it was never used."""
+        """Return an address's remaining cooldown for an account in ns; the whole cooldown if it was never used."""
         use = self.addresses.get((account, asset, address))
         since_ns = 0 if use is None else now.monotonic_ns - use.first.monotonic_ns
         return max(0, conditions.cooldown_ns - since_ns)
@@ -129,9 +129,9 @@ class Withdrawals:
         return self._addresses_of.get(account, 0) < self._bounds.addresses_an_account_max
 
     def use_address(self, use: AddressUse) -> None:
-        """Note the first use of an address; a later one changes nothing.
+        """Record the first use of an address; later uses change nothing.
 
-        Where the table is full, who has most in it loses the oldest, whose cooldown will begin anew.
+        If the table is full, the account with most entries loses its oldest, whose cooldown would then start again.
         """
         place = use.account, use.asset, use.address
         if place in self.addresses:

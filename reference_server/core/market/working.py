@@ -1,6 +1,6 @@
-"""What machines and the passing of time do to jobs: heartbeats, silence, hours, durations, revocations.
+"""Effects of machines and of time on jobs: heartbeats, silence, hours, durations, revocations.
 
-Each decision first brings the market up to its moment (`tick`), and last matches what has become free.
+Each decision first brings the market up to its moment (`tick`), and finally matches jobs to free capacity.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def attend(
     *,
     consented: bool = True,
 ) -> dict[str, Any]:
-    """Take what a heartbeat that was just accepted says, and return what its answer tells the machine.
+    """Apply the capacity and reports of an accepted heartbeat, and return the notices for its answer.
 
     `rules` are its policy's, canonical JSON; `metrics` is JSON as it was sent, an object or null. The consent to the
     policy may have been revoked between the acceptance and now (`consented`). The answer has
@@ -98,7 +98,7 @@ def attend(
 def _read_metrics(
     market: Market, now: Instant, sender: tuple[str, str, str, str], metrics: bytes, *, consented: bool
 ) -> None:
-    """Take a capacity and reports. What is ignored is counted last: while nothing may be changed, all is done again."""
+    """Apply a capacity and reports. Ignored reports are counted last, as a frozen market makes all of it run again."""
     capacities = jobs = 0
     try:
         read = _decode_metrics(metrics)
@@ -124,7 +124,7 @@ def _read_metrics(
 
 
 def _reports(raw: bytes) -> list[msgspec.Raw]:
-    """Take a list of reports apart; what is no list is one that cannot be read."""
+    """Return the reports of a list. Anything else counts as one unreadable report."""
     if not raw:
         return []
     try:
@@ -134,7 +134,7 @@ def _reports(raw: bytes) -> list[msgspec.Raw]:
 
 
 def _take_report(market: Market, now: Instant, offer: Offer | None, raw: msgspec.Raw) -> bool:
-    """Take one report of a job; return whether it could be read and is of the machine's own."""
+    """Apply one report; return whether it is readable and about one of the machine's own jobs."""
     try:
         report = _decode_report(bytes(raw))
         error_raw = bytes(report.error)
@@ -161,11 +161,11 @@ def _take_report(market: Market, now: Instant, offer: Offer | None, raw: msgspec
 
 
 def tick(market: Market, now: Instant, worker_id: str = "") -> None:
-    """Do what has become due: silent machines, hours that end or begin, jobs that ran long enough or waited too long.
+    """Do what has become due: silent machines, hours that begin or end, jobs at their duration or queued too long.
 
-    Matches afterwards. To be called with every decision, and when `next_due` says so. While the market is frozen only
-    that is worked out which follows from the moment, and all else stays due. Of what is due at once only so much is
-    done that nobody has to wait for it, the machine that is named and its jobs first; the rest stays due.
+    Matches jobs afterwards. Call it with every decision, and at `next_due`. While the market is frozen, only what
+    follows from the time is computed, and all changes stay due. The work of one call is bounded, so that no request
+    waits for long: the named machine and its jobs come first, and the rest stays due.
     """
     deadlines = market.deadlines
     if not market.frozen:
@@ -194,7 +194,7 @@ def tick(market: Market, now: Instant, worker_id: str = "") -> None:
 
 
 def require_nothing_due(market: Market, now: Instant) -> None:
-    """Raise Frozen where `tick` has left anything undone: while the market is frozen it leaves what would change it."""
+    """Raise Frozen if `tick` has left anything undone, as it does with changes while the market is frozen."""
     deadlines, now_ns = market.deadlines, now.monotonic_ns
     due = any(heap and heap[0][0] <= now_ns for heap in (deadlines.ends, deadlines.expiries))
     if market.frozen and (due or market.unsettled):
@@ -202,7 +202,7 @@ def require_nothing_due(market: Market, now: Instant) -> None:
 
 
 def next_due(market: Market, now: Instant) -> int | None:
-    """Return when `tick` has something to do next (monotonic ns); None while nothing is to come."""
+    """Return when `tick` has work next (monotonic ns), or None."""
     if market.unsettled or ((market.grown or market.pool.fell or market.waiting.new) and market.waiting):
         return now.monotonic_ns
     deadlines = market.deadlines
@@ -217,9 +217,9 @@ def next_due(market: Market, now: Instant) -> int | None:
 
 
 def look_again(market: Market, now: Instant) -> None:
-    """Work out anew what is in no journal, after changes were recovered: what is to come, and what is offered now.
+    """Compute what is in no journal after a recovery: deadlines, and current offers.
 
-    Nothing is changed that a journal would have to know: what is due stays so, until `tick`.
+    Nothing that belongs in a journal changes: what is due stays due until `tick`.
     """
     market.deadlines.clear()
     for job in market.jobs.values():
@@ -234,7 +234,7 @@ def look_again(market: Market, now: Instant) -> None:
 
 
 def _settle(market: Market, now: Instant, worker_id: str) -> None:
-    """Work out what machines offer now, of many only some, one before the others."""
+    """Recompute the current offers of a bounded number of machines, `worker_id` first."""
     if worker_id in market.unsettled:
         _settle_one(market, now, worker_id, may_change=not market.frozen)
     for other_id in list(islice(market.unsettled, DUE_AT_ONCE)):
@@ -242,7 +242,7 @@ def _settle(market: Market, now: Instant, worker_id: str) -> None:
 
 
 def _settle_one(market: Market, now: Instant, worker_id: str, *, may_change: bool) -> None:
-    """Work out what a machine offers now. One that would give jobs back waits, behind others, until that may be."""
+    """Recompute a machine's current offer. If that would requeue jobs while changes are frozen, it is postponed."""
     del market.unsettled[worker_id]
     if not _refresh(market, now, market.pool.offers[worker_id], may_change=may_change):
         market.unsettled[worker_id] = None
@@ -253,7 +253,7 @@ def _is_due(at: Instant | None, now: Instant) -> bool:
 
 
 def _end_by_duration(market: Market, now: Instant, job_id: str) -> None:
-    """End a job that ran for its duration, unless its machine was lost before."""
+    """End a job at its duration, unless its machine was lost before."""
     job = market.jobs.get(job_id)
     if job is None or job.state != RUNNING or job.started is None:
         return
@@ -266,14 +266,14 @@ def _end_by_duration(market: Market, now: Instant, job_id: str) -> None:
 
 
 def _refresh(market: Market, now: Instant, offer: Offer, *, may_change: bool) -> bool:
-    """Bring what a machine offers up to the moment: what no longer has room is given back, newest first.
+    """Bring a machine's offer up to `now`: jobs that no longer have room are requeued, newest first.
 
-    Return False, and do nothing, where that would change what may not be changed now.
+    Return False, and do nothing, if that needs a change while none is allowed.
     """
     total = offered_now(offer, now, market.conditions.stale_ns)
     until_ns = offer.opening.until_ns
     if until_ns is not None and now.wall_ns < until_ns and not now.wall_ns < offer.look_ns <= until_ns:
-        # At most what is sooner than all it waits for: policies that change all the time fill nothing.
+        # Only deadlines sooner than the pending one are added, so frequent policy changes do not fill the queue.
         offer.look_ns = until_ns
         heapq.heappush(market.deadlines.hours, (until_ns, offer.worker_id))
     if not may_change and not offer.holds_within(total):
@@ -325,7 +325,7 @@ def _end(
     *,
     by_worker: bool = False,
 ) -> None:
-    """End a job, for what its machine said of it or by the server itself."""
+    """End a job, because of its machine's report or by the server itself."""
     charge = charge_for(job, market.pool.offers.get(job.worker_id))
     fee = fee_of(charge, market.conditions.fee_basis_points)
     worker_id = job.worker_id if by_worker else ""
