@@ -1,1 +1,1 @@
-"""Where machines live: `live` drives them over real sockets in real time, `virtual` in memory, by a seed."""
+"""Worlds in which scenarios are played: `live` over real sockets in real time, `virtual` in memory from a seed."""

@@ -1,4 +1,4 @@
-"""What every shard does with a link: sending, reading, and giving up. How its bytes travel is the subclass's."""
+"""The common part of all shards: sending, reading and giving up. A subclass decides how bytes travel."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 class Carrying(ABC):
     """Drives machines and attackers against one target.
 
-    `now` gives nanoseconds since the start of the run and `wall` Unix nanoseconds; `metrics_of` gives a machine's
-    hardware report as JSON; `call` does a control-plane action of a machine elsewhere and then calls `resume`. A `tape`
-    takes every exchange. `work` is what machines do on the market.
+    `now` returns nanoseconds since the start of the run, `wall` Unix nanoseconds, `metrics_of` a machine's hardware
+    report as JSON. `call` starts a control-plane action of a machine, which ends with `resume`. `tape` records every
+    exchange. `work` has the machines' market work.
     """
 
     def __init__(
@@ -60,32 +60,32 @@ class Carrying(ABC):
         witness = Witness(history, now)
         self.playing = Playing(target, history, progress, rng, witness, metrics_of, call, jitter, tape, work=work)
 
-    # --- what the subclass does
+    # --- for subclasses
 
     @abstractmethod
     def _dial(self, link: Link) -> None:
-        """Begin to connect a link. Raises OSError."""
+        """Start connecting a link. Raises OSError."""
 
     @abstractmethod
     def _shake_hands(self, link: Link) -> bool:
-        """Go on with connecting; returns whether the connection is up. Raises OSError."""
+        """Continue connecting; return whether the connection is up. Raises OSError."""
 
     @abstractmethod
     def _receive(self, sock: socket.socket) -> bytes | None:
-        """Read what came: None for nothing, no bytes where the connection was closed."""
+        """Return the received bytes, None if there are none yet, or no bytes if the connection was closed."""
 
     @abstractmethod
     def _forget(self, sock: socket.socket) -> bool:
-        """Wait for a connection no more; returns whether it was waited for."""
+        """Stop waiting for a connection; return whether it was waited for."""
 
-    # --- what there is to do
+    # --- the schedule
 
     def resume(self, machine: Machine, given_up_ns: int = NEVER_NS) -> None:
-        """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""
+        """Schedule a machine at its `due_ns`; `given_up_ns` is a planned start that it missed."""
         self.playing.resume(machine, self._now(), given_up_ns)
 
     def stop_machine(self, machine: Machine) -> None:
-        """Take a machine off the fleet; it keeps its registration, and the answer that it is owed still counts."""
+        """Remove a machine from the fleet. It keeps its registration, and a pending answer still counts."""
         link = self.playing.stop_machine(machine)
         if link is None:
             return
@@ -95,11 +95,11 @@ class Carrying(ABC):
             self._drop(link)
 
     def launch(self, campaign: Campaign) -> None:
-        """Begin a campaign's schedule."""
+        """Start a campaign's schedule."""
         self.playing.launch(campaign, self._now())
 
     def _take_turn(self, turn: Turn, planned_ns: int, now_ns: int) -> None:
-        """Send what a machine or a campaign has to send at its turn."""
+        """Send the request of a machine or a campaign whose turn it is."""
         if type(turn) is Machine:
             link = self.playing.next_heartbeat(turn, planned_ns, now_ns, self._wall())
         else:
@@ -108,7 +108,7 @@ class Carrying(ABC):
             self._send(link)
 
     def _give_up(self) -> None:
-        """Count what is still owed at the end of the run as lost, and close all connections."""
+        """Count answers that are pending at the end of the run as lost, and close all connections."""
         for link in self.playing.links():
             if link.state in BUSY:
                 self._lost(link, "no whole answer by the end of the run", Loss.ENDED)
@@ -117,7 +117,7 @@ class Carrying(ABC):
     # --- sending
 
     def _send(self, link: Link) -> None:
-        """Send a link's request, connecting first where needed."""
+        """Send a link's request, connecting first if needed."""
         if link.state is not LinkState.READY:
             self._connect(link)
             return
@@ -145,13 +145,13 @@ class Carrying(ABC):
     # --- receiving
 
     def _ready(self, link: Link) -> None:
-        """Go on with a connection that is ready."""
+        """Continue with a connection that is ready."""
         data = self._read(link)
         if data is not None:
             self._take(link, data, self._now())
 
     def _read(self, link: Link) -> bytes | None:
-        """Read what came on a connection, or go on with one that is not up yet; returns None where nothing came."""
+        """Return the bytes received on a connection, or continue connecting; return None if nothing came."""
         sock = link.sock
         if sock is None:
             return None
@@ -161,10 +161,10 @@ class Carrying(ABC):
         return self._receive(sock)
 
     def _take(self, link: Link, data: bytes, now_ns: int) -> None:
-        """Take what came on a connection that is up: no bytes where it was closed."""
+        """Process received bytes; no bytes mean that the connection was closed."""
         if link.state is not LinkState.WAITING:
             self.playing.unasked(link, now_ns, data)
-            self._drop(link)  # closed by the server at rest, or bytes nobody asked for
+            self._drop(link)  # closed by the server while idle, or unsolicited bytes
             return
         ended = not data
         fresh = link.reader is None
@@ -196,7 +196,7 @@ class Carrying(ABC):
         self._send(link)
 
     def _unreached(self, link: Link, why: str) -> None:
-        """Try the target's next address, if there is one that was not tried."""
+        """Try the target's next address, if any is untried."""
         if link.all_refused(self._target):
             self._lost(link, why)
         else:
@@ -204,7 +204,7 @@ class Carrying(ABC):
             self._connect(link)
 
     def _lost(self, link: Link, why: str, loss: Loss | None = None, *, nothing_came: bool = True) -> None:
-        """Give up on an answer and its connection, and have it recorded."""
+        """Give up on an answer and its connection, and record the loss."""
         sent = link.state is LinkState.WAITING
         self._drop(link)
         self.playing.lost(link, self._now(), why, loss, sent=sent, nothing_came=nothing_came)

@@ -1,4 +1,4 @@
-"""What is drawn for each heartbeat, by the thousand at a time: a call of numpy's for each would cost as much as it."""
+"""Random draws for heartbeats, made in batches of thousands, because one numpy call costs as much as a heartbeat."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FRACTIONS_AT_ONCE = 8192
 
 
 class Draws:
-    """Nonces and fractions, each by a generator of their own: in which order both are drawn changes none."""
+    """Nonces and fractions, from a generator each, so that the order in which both are drawn does not matter."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._of_nonces, self._of_fractions = rng.spawn(2)

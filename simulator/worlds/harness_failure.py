@@ -1,4 +1,4 @@
-"""Faults of the harness itself: described in a sentence, and left behind in full for whoever repairs them."""
+"""Faults of the harness itself: a one-sentence description, and a full report for those who repair them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAULT_SHOWN_MAX_CHARACTERS = 300
 
 
 def leaf_errors(error: BaseException) -> Iterator[BaseException]:
-    """Yield the errors that a group holds, however deep; one that is no group is its own leaf."""
+    """Yield the errors in an exception group, at any depth; an error that is no group yields itself."""
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             yield from leaf_errors(one)
@@ -26,7 +26,7 @@ def leaf_errors(error: BaseException) -> Iterator[BaseException]:
 
 
 def describe_failure(fault: BaseException, after_seconds: float) -> str:
-    """Return what failed, where, and what to do."""
+    """Return a sentence that says what failed, where, and what to do."""
     frame = traceback.extract_tb(fault.__traceback__)[-1]
     where = f"{Path(frame.filename).name}:{frame.lineno}"
     shown = f"{type(fault).__name__}: {fault}"[:FAULT_SHOWN_MAX_CHARACTERS]
@@ -37,7 +37,10 @@ def describe_failure(fault: BaseException, after_seconds: float) -> str:
 
 
 def write_failure(folder: Path, error: BaseException) -> None:
-    """Leave behind where the harness failed, without secrets. What cannot be written is in the verdict, in short."""
+    """Write the traceback of a harness failure, without secrets.
+
+    Failing to write is no error: the verdict has a summary.
+    """
     text = "".join(traceback.format_exception(error))
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""How the harness itself does, second by second: how late its loop wakes, what it costs, how long it waits for a CPU.
+"""The harness's own health in each second: the lag of its event loop, its CPU time, its waits for a CPU.
 
-Whoever runs a loop, of Trio or of gevent, sleeps for `LAG_PROBE_SECONDS` again and again, and says when it woke.
+The runner of an event loop, Trio's or gevent's, sleeps `LAG_PROBE_SECONDS` repeatedly and reports when it woke.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ LAG_PROBE_SECONDS = 0.1
 
 
 def nothing_missed() -> tuple[int, int]:
-    """Return the counts of whoever has no schedule to keep."""
+    """Return zero counts, for processes without a schedule."""
     return 0, 0
 
 
 class OwnHealth:
-    """Records in a history how this process does, a sample a second. `ending` says that its run is over.
+    """Records this process's health in a history, one sample a second. `ending` returns whether the run is over.
 
-    `missed` counts the planned starts that were dropped so far, and those that the target held up. How long the process
-    waits for a CPU is recorded where it is `apart` from the one that the run's own watch measures.
+    `missed` returns the planned starts dropped so far, and those held up by the target. Waits for a CPU are recorded if
+    this process is `apart` from the one that the run's own watch measures.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class OwnHealth:
         self.begin()
 
     def begin(self) -> None:
-        """Begin a second."""
+        """Start a second."""
         self._began, self._cpu_began, self._worst = time.monotonic(), time.process_time(), 0.0
 
     @property
     def seconds(self) -> float:
-        """Return how long ago it began."""
+        """Return the seconds since `begin`."""
         return time.monotonic() - self._began
 
     def woke(self, after_seconds: float) -> None:
-        """Take it that a probe slept for so long."""
+        """Record how long a probe's sleep really took."""
         self._worst = max(self._worst, after_seconds - LAG_PROBE_SECONDS)
 
     def note(self) -> None:

@@ -1,7 +1,7 @@
-"""Performing attack scripts: which attempts are begun when, what came of each step, and what goes into the history.
+"""Performing attack scripts: when attempts start, the outcomes of their steps, and their rows in the history.
 
-No socket, no runtime and no clock: moments are arguments, in nanoseconds of the run. A player does the steps and says
-what came back.
+No socket, no runtime and no clock: times are arguments, in nanoseconds of the run. A player executes the steps and
+reports their outcomes.
 """
 
 from __future__ import annotations
@@ -42,12 +42,15 @@ if TYPE_CHECKING:
     from simulator.worlds.world import Sandboxes
 
 SHARD_CLIENTS = SCRIPT_ADDRESSES // 16
-"""Addresses from which one shard's scripts begin to the next's, so that shards on one machine do not meet soon."""
+"""The distance between the first addresses of two shards' scripts, so that shards on one machine rarely share one."""
 NO_HTTP2 = "it needs a target that speaks HTTP/2, over TLS"
 
 
 def needs_own_server(attack: ScriptAttack) -> str:
-    """Return why an attack cannot be tried on anybody's server that is not started for it, over plain HTTP."""
+    """Return why an attack cannot be tried over plain HTTP on a server that was not started for it.
+
+    Else an empty text.
+    """
     if attack.needs_identity:
         return "it needs a server of the run's own that asks the attacker who people and agents are"
     needs = " ".join(f"{name}={value}" for name, value in attack.needs_settings.items())
@@ -62,9 +65,9 @@ def why_not_tried(
     server: ServerOptions,
     context: ScriptContext,
 ) -> str:
-    """Return why an attack cannot be tried; nothing when it can, as far as that can be told without asking the target.
+    """Return why an attack cannot be tried, as far as is known without asking the target; else an empty text.
 
-    `sides` are the servers started for attacks that need one, by the attack's name; `server` says how a sandbox's is.
+    `sides` are the servers started for attacks that need one, by the attack's name; `server` describes a sandbox's.
     """
     own = attack.name in sides
     if attack.needs_settings and not own:
@@ -77,7 +80,7 @@ def why_not_tried(
 
 
 def next_attempt_ns(campaign: Campaign) -> int | None:
-    """Return when a campaign's next attempt is due, None when it has had its last. It has one at least."""
+    """Return when a campaign's next attempt is due, or None after the last. Each campaign has at least one."""
     options = campaign.options
     due_ns = options.start_ns + round(campaign.fired * SECOND_NS / options.rate)
     if campaign.fired and due_ns >= options.start_ns + options.duration_ns:
@@ -86,7 +89,7 @@ def next_attempt_ns(campaign: Campaign) -> int | None:
 
 
 def claim_of_end(attack: ScriptAttack, error: BaseException | None) -> Claim | None:
-    """Return what an attempt that ended by an error claims of itself; None for one that went to its end."""
+    """Return the claim that stands for an attempt's error, or None if the attempt completed."""
     match error:
         case None:
             return None
@@ -97,12 +100,12 @@ def claim_of_end(attack: ScriptAttack, error: BaseException | None) -> Claim | N
         case Exception():
             what = f"{type(error).__name__}: {error}"
             return Claim(FAULT, None, f"{attack.name} failed by a fault of its own, please report it: {what}")
-        case _:  # cancelled, alone or in a group of steps that were done together
+        case _:  # cancelled, alone or within a group of concurrent steps
             return Claim("cut-off", None, f"{attack.name} was cut off by the end of the run")
 
 
 class Performing:
-    """What all attempts of a shard share: where their steps are recorded, and their addresses."""
+    """The shared part of a shard's attempts: the record of their steps, and their addresses."""
 
     def __init__(
         self,
@@ -121,21 +124,21 @@ class Performing:
         self._clients = shard * SHARD_CLIENTS
 
     def claim(self, campaign: int, claim: Claim, now_ns: int) -> None:
-        """Record what an attempt claims."""
+        """Record an attempt's claim."""
         evidence = as_figures(claim.evidence)
         self.history.claims.append(ClaimRecord(now_ns, campaign, claim.rule, claim.held, claim.message, evidence))
 
     def new_client(self) -> int:
-        """Number an address that no attempt has used, or none has for long."""
+        """Return the number of an address that no attempt has used, or none recently."""
         self._clients += 1
         return self._clients
 
 
 class Attempt:
-    """One attempt on its way: the addresses of its clients, and the record of its steps.
+    """An attempt in progress: its clients' addresses, and the recording of its steps.
 
-    What is done to a side server (`aside`) says nothing about the main one, so its rows name no operation, machine or
-    event, and no tape takes it.
+    Requests to a side server (`aside`) say nothing about the main one: their rows name no operation, machine or event,
+    and they are not taped.
     """
 
     def __init__(self, performing: Performing, campaign: int, target: Target, *, aside: bool) -> None:
@@ -147,7 +150,7 @@ class Attempt:
         self.witness = None if aside else Witness(performing.history, performing.now, campaign)
 
     def source(self, step: Send | Wire) -> str | None:
-        """Return the address that a step speaks from."""
+        """Return the source address of a step."""
         if isinstance(step, Send) and step.source:
             return step.source
         if step.client not in self._sources:
@@ -155,14 +158,14 @@ class Attempt:
         return self._sources[step.client]
 
     def answered(self, step: Send, answer: HttpAnswer, sent_ns: int, now_ns: int) -> Outcome:
-        """Record the answer to a whole request, and return what it is."""
+        """Record the answer to a whole request, and return the outcome."""
         got = classify(answer, within(step.expect, self._performing.target.lacks))
         outcome = Outcome(step.expect, got, answer.status, answer.head, answer.body, sent_ns, now_ns)
         self._record(step, outcome, 0)
         return outcome
 
     def lost(self, step: Send, loss: Loss, sent_ns: int, now_ns: int) -> Outcome:
-        """Record that no whole answer came to a request, and return that."""
+        """Record that a request got no whole answer, and return the outcome."""
         outcome = Outcome(step.expect, Answer.LOST, 0, b"", b"", sent_ns, NEVER_NS)
         self._record(step, outcome, lost_status(loss, now_ns - sent_ns))
         return outcome
@@ -181,7 +184,7 @@ class Attempt:
         performing.progress.attacked(outcome.got, step.expect.answer)
 
     def exchanged(self, step: Wire, outcome: WireOutcome) -> None:
-        """Record what raw bytes got. What the end of the run has cut off may still take effect."""
+        """Record the outcome of raw bytes. An exchange that the end of the run cut off may still take effect."""
         performing = self._performing
         if self.witness is not None and not step.http2:
             self.witness.saw_raw(step, outcome)

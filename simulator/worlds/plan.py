@@ -1,4 +1,7 @@
-"""What a live run is made of: its fleet, its campaigns, and who takes part when. Everything follows from the seed."""
+"""The parts of a run: its fleet, its campaigns, and the number of machines over time.
+
+All of it follows from the seed.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 class Campaign(msgspec.Struct):
     """One attack campaign: its number in the history, the attack, its victims, and how many addresses attack.
 
-    `fired` counts the attempts or shots that were begun, `completed` those that were played to their end, or sent; the
-    rest is as in its record.
+    `fired` counts attempts or shots that were started, `completed` attempts that ended and shots that were sent; other
+    fields are as in `CampaignRecord`.
     """
 
     number: int
@@ -47,7 +50,7 @@ class Campaign(msgspec.Struct):
     unready: int = 0
 
     def count_planned(self) -> None:
-        """Note how many its rate and duration ask for: one at least."""
+        """Compute the number of attempts that rate and duration ask for: at least one."""
         rate, duration_ns = self.options.rate, self.options.duration_ns
         count = max(1, math.ceil(rate * duration_ns / SECOND_NS))
         if count > 1 and round((count - 1) * SECOND_NS / rate) >= duration_ns:
@@ -56,13 +59,13 @@ class Campaign(msgspec.Struct):
 
     @property
     def shots(self) -> ShotAttack:
-        """Return the attack. Raises TypeError for a script: those are played elsewhere."""
+        """Return the attack. Raises TypeError for a script, which is played elsewhere."""
         if not isinstance(self.attack, ShotAttack):
             raise TypeError(f"{self.attack.name} is a script")
         return self.attack
 
     def record(self) -> CampaignRecord:
-        """Return what came of it, for the history."""
+        """Return the campaign's record for the history."""
         scripted = isinstance(self.attack, ScriptAttack)
         return CampaignRecord(
             self.number, self.attack.name, scripted, self.fired, self.completed, self.not_tried, self.planned,
@@ -109,7 +112,7 @@ def make_fleet(scenario: Scenario, rng: np.random.Generator, prefix: str, first:
 def make_market_work(
     scenario: Scenario, fleet: list[Machine], rng: np.random.Generator
 ) -> dict[int, MachineWork] | None:
-    """Return what machines do on the market, by their numbers; None where there is none."""
+    """Return the machines' market work by machine number, or None without a market."""
     if scenario.market is None:
         return None
     offer = scenario.market.offer
@@ -118,7 +121,7 @@ def make_market_work(
 
 
 def make_campaigns(scenario: Scenario, fleet: list[Machine], rng: np.random.Generator) -> list[Campaign]:
-    """Return each campaign its victims: machines with right clocks, a set of its own for each while they last."""
+    """Return the campaigns with their victims: machines with right clocks, disjoint sets while there are enough."""
     candidates = [machine for machine in fleet if machine.clock is PERFECT] or fleet
     order = [candidates[index] for index in rng.permutation(len(candidates))]
     campaigns = []
@@ -135,7 +138,7 @@ def make_campaigns(scenario: Scenario, fleet: list[Machine], rng: np.random.Gene
 
 
 def shots_of(campaign: Campaign) -> ShotAttack:
-    """Return a campaign's attack. Raises TypeError for a script: those are played elsewhere."""
+    """Return a campaign's attack. Raises TypeError for a script, which is played elsewhere."""
     attack = campaign.attack
     if not isinstance(attack, ShotAttack):
         raise TypeError(f"{attack.name} is a script")
@@ -143,18 +146,18 @@ def shots_of(campaign: Campaign) -> ShotAttack:
 
 
 ROUNDING = 1e-6
-"""Of the step from one machine to the next, how far two ways of reckoning may be apart."""
+"""The tolerance for rounding errors, as a fraction of the step from one machine to the next."""
 
 
 def machines_wanted(options: FleetOptions, elapsed_ns: int) -> int:
-    """Return how many machines should take part at a moment: straight lines between stages, then the last target."""
+    """Return how many machines should take part at a moment, interpolating linearly between stages."""
     if not options.stages:
         return min(options.machines, math.ceil(options.machines * elapsed_ns / options.own_ramp_ns))
     return level_at(options.stages, elapsed_ns)
 
 
 def level_at(stages: Sequence[Stage], elapsed_ns: int) -> int:
-    """Follow stages in straight lines from 0: to each one's target within its duration, then the last target."""
+    """Return the level at a moment: linear from 0 to each stage's target within its duration, then the last target."""
     level = 0
     start_ns = 0
     for stage in stages:
@@ -167,21 +170,21 @@ def level_at(stages: Sequence[Stage], elapsed_ns: int) -> int:
 
 
 def steady_until(options: FleetOptions, elapsed_ns: int) -> float:
-    """Return until when, in ns, as many machines are wanted as at a moment: infinite after the last stage."""
+    """Return until when, in ns, the number of wanted machines stays as at a moment; infinite after the last stage."""
     if not options.stages:
         return elapsed_ns if elapsed_ns < options.own_ramp_ns else math.inf
     return steady_level_until(options.stages, elapsed_ns)
 
 
 def steady_level_until(stages: Sequence[Stage], elapsed_ns: int) -> float:
-    """Return until when, in ns, `level_at` says the same as at a moment: infinite after the last stage."""
+    """Return until when, in ns, `level_at` stays as at a moment; infinite after the last stage."""
     level = end_ns = 0
     for stage in stages:
         begin_ns, end_ns = end_ns, end_ns + stage.duration_ns
         if elapsed_ns < end_ns:
             if stage.target == level:
                 return end_ns
-            # A line of hours changes by one in minutes: half a step before, and half a step behind each whole number.
+            # The rounded level changes half a step before and half a step after each whole number.
             step_ns = stage.duration_ns / abs(stage.target - level)
             steps = math.floor((elapsed_ns - begin_ns) / step_ns + 0.5) + 0.5
             return max(elapsed_ns, min(end_ns, begin_ns + (steps - ROUNDING) * step_ns))

@@ -1,8 +1,8 @@
-"""What the machines and attackers of a shard send, and what came of it: choosing, judging and recording.
+"""The requests of a shard's machines and attackers: choosing, classifying and recording them.
 
-No socket, no runtime and no clock: moments are arguments, in nanoseconds of the run, or Unix nanoseconds where they are
-called `wall`. A shard asks what is due, carries it, and says what came back; so the live world's sockets and the
-virtual world's network play the same. Once a heartbeat it is here, so nothing is done twice.
+No socket, no runtime and no clock: times are arguments, in nanoseconds of the run, or Unix nanoseconds if they are
+named `wall`. A shard asks what is due, carries it, and reports the answer; so the live world's sockets and the virtual
+world's network share this code. It runs for every heartbeat, so it is written for speed.
 """
 
 from __future__ import annotations
@@ -42,20 +42,19 @@ OK = HTTPStatus.OK
 SWEEP_NS = 500 * MILLISECOND_NS
 VICTIM_TRIES = 8
 SURELY_NOT = frozenset(Answer) - frozenset({Answer.UNEXPECTED, Answer.UNAVAILABLE, Answer.FAILED, Answer.LOST})
-"""Answers after which nothing of what a heartbeat said was taken, but for an acceptance."""
+"""Answers after which the content of a heartbeat certainly had no effect; an acceptance is told apart."""
 MOVE_AFTER_ANSWERS = 5
-"""Answers after which a machine moves on to another of several instances."""
+"""After this many answers, a machine moves to another of several instances."""
 
 Turn = Machine | tuple["Campaign", deque[Link]]
-"""Whose turn it is: a machine's, or a campaign's with the connections of its attackers."""
+"""The owner of a turn: a machine, or a campaign with its attackers' connections."""
 
 
 class Playing:
     """The machines and attackers of one shard against one target, each with the link that carries its requests.
 
-    `metrics_of` returns a machine's hardware report as JSON; `call` does a control-plane action of a machine elsewhere,
-    after which `resume` takes it back. A `tape` takes every exchange. `work` is what machines do on the market, by
-    number; None where there is none.
+    `metrics_of` returns a machine's hardware report as JSON; `call` starts a control-plane action of a machine, which
+    ends with `resume`. `tape` records every exchange. `work` has the machines' market work by number, or is None.
     """
 
     def __init__(
@@ -90,13 +89,13 @@ class Playing:
         self._longest_rest_ns = 0
         self._waits = Waits(history, progress, NEVER_NS)
         self.due: list[tuple[int, int, Turn]] = []
-        """A heap of turns: when each is planned, in which order they were, and whose it is."""
+        """A heap of turns: planned time, sequence number, owner of the turn."""
         self.plan: Callable[[int, Turn], object] = self._plan
-        """Plans a turn; in `due`, unless whoever carries what is sent has another place for them."""
+        """Plans a turn: in `due`, unless the shard keeps turns elsewhere."""
         self.next_sweep_ns = 0
         self.ended = False
 
-    # --- what is to be done, and when
+    # --- the schedule
 
     def resume(self, machine: Machine, now_ns: int, given_up_ns: int = NEVER_NS) -> None:
         """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""
@@ -106,9 +105,9 @@ class Playing:
         self.plan(machine.due_ns, machine)
 
     def stop_machine(self, machine: Machine) -> Link | None:
-        """Take a machine off the fleet; returns its link to be given up, None where it is still owed an answer.
+        """Remove a machine from the fleet; return its link to be closed, or None while an answer is pending.
 
-        It keeps its registration, and the answer that it is owed still counts.
+        The machine keeps its registration, and a pending answer still counts.
         """
         machine.stopped = True
         link = self._links.get(machine.index)
@@ -130,25 +129,25 @@ class Playing:
         self.plan(now_ns, (campaign, links))
 
     def end(self, now_ns: int) -> None:
-        """Begin nothing more."""
+        """Start nothing more."""
         self._waits.ends_ns = now_ns
         self.ended = True
 
     def link_of(self, machine: Machine) -> Link | None:
-        """Return a machine's link, if it has any."""
+        """Return a machine's link, or None."""
         return self._links.get(machine.index)
 
     @property
     def shortest_share(self) -> float:
-        """Return how much of its interval a machine lets pass at the least from one planned start to the next."""
+        """The least time between two planned starts of a machine, as a share of its interval."""
         return 1 - self._jitter
 
     def links(self) -> list[Link]:
-        """Return every link there is."""
+        """Return all links."""
         return [*self._links.values(), *self._attackers]
 
     def overdue(self, now_ns: int, patience_ns: int) -> list[Link]:
-        """Return the links that wait for longer than so long; to be asked from `next_sweep_ns` on."""
+        """Return the links that have waited longer than `patience_ns`; call it from `next_sweep_ns` on."""
         self.next_sweep_ns = now_ns + SWEEP_NS
         if not self._progress.in_flight:
             return []
@@ -156,7 +155,7 @@ class Playing:
         return [one for one in self.links() if one.state not in RESTING and one.sent_ns < latest_ns]
 
     def oldest_ns(self, now_ns: int) -> int:
-        """Return when what has waited longest was sent; now where nothing waits."""
+        """Return when the request that has waited longest was sent, or `now_ns` if none waits."""
         if not self._progress.in_flight:
             return now_ns
         return min((one.sent_ns for one in self.links() if one.state not in RESTING), default=now_ns)
@@ -168,9 +167,9 @@ class Playing:
     # --- what to send
 
     def next_heartbeat(self, machine: Machine, planned_ns: int, now_ns: int, wall_ns: int) -> Link | None:
-        """Do what a machine wants to do now; returns its link with a heartbeat to send, None where there is none."""
+        """Do what a machine wants to do now; return its link with a heartbeat to send, or None."""
         if machine.stopped or machine.due_ns != planned_ns:
-            return None  # off the fleet, or it has another place in the schedule since
+            return None  # removed from the fleet, or rescheduled since
         action = machine.action(now_ns)
         if action is Action.WAIT:
             self.plan(machine.due_ns, machine)
@@ -182,19 +181,19 @@ class Playing:
         if link is None:
             link = self._links[machine.index] = Link(machine_source(self._target, machine.index), machine, HONEST)
         elif link.state not in RESTING:
-            return None  # stopped and started again before its last answer, which will go on from there
+            return None  # stopped and restarted before its last answer, which will plan the next start
         late = (now_ns - planned_ns) // machine.interval_ns if machine.interval_ns else 0
         if late > 0:
-            held_up = self._waits.over(machine, planned_ns, machine.free_ns)  # by the control plane, and not by us
+            held_up = self._waits.over(machine, planned_ns, machine.free_ns)  # by the control plane, not by the harness
             self._progress.dropped_starts += late - held_up
             planned_ns += late * machine.interval_ns
         self._write(link, machine, planned_ns, now_ns, wall_ns)
         return link
 
     def plain_heartbeat(self, machine: Machine, link: Link, planned_ns: int, now_ns: int, wall_ns: int) -> bytes:
-        """Write a heartbeat on a machine's link at rest, where that is all that its turn is for; return its body.
+        """Write a heartbeat for a machine's idle link, if its turn needs nothing else; return the body.
 
-        No bytes where it may be for more; then nothing was done, and `next_heartbeat` does it.
+        No bytes mean that the turn may need more: then nothing was done, and `next_heartbeat` must be called.
         """
         if machine.due_ns != planned_ns or machine.stopped or self._target.others or not machine.beats(now_ns):
             return b""
@@ -213,8 +212,8 @@ class Playing:
         return body
 
     def head_of(self, link: Link, machine: Machine) -> bytes:
-        """Return what a machine's next heartbeat begins with."""
-        # The very text, not an equal one: whose machine registered anew has another id and token as well.
+        """Return the head of a machine's next heartbeat."""
+        # Compared by identity: a machine that registered anew has another id and token object.
         if link.head_of is not machine.certificate_id:
             link.head_of = machine.certificate_id
             link.head = heartbeat_head(
@@ -223,7 +222,7 @@ class Playing:
         return link.head
 
     def next_shot(self, turn: tuple[Campaign, deque[Link]], planned_ns: int, now_ns: int, wall_ns: int) -> Link | None:
-        """Make one shot of a campaign, and plan its next; returns the link with what to send, None for no shot now."""
+        """Make one shot of a campaign, and plan its next; return the link with the request, or None for no shot now."""
         campaign, links = turn
         options = campaign.options
         campaign.fired += 1
@@ -245,7 +244,7 @@ class Playing:
         else:
             campaign.unready += 1
             if victim.policy_id and not victim.rotate_due:
-                attack.prepare(victim)  # it has registered anew since it was prepared
+                attack.prepare(victim)  # the victim has registered anew since it was prepared
             return None
         shot = attack.shot(victim, moment, self._rng)
         link.request, link.nonce, link.expected = shot.request, shot.nonce, shot.expected
@@ -256,25 +255,25 @@ class Playing:
         self._progress.in_flight += 1
         return link
 
-    # --- what came of it
+    # --- outcomes
 
     def connected(self, link: Link, now_ns: int) -> None:
-        """Take that a new connection is up; what it is to carry is still to be sent."""
+        """Record that a new connection is up; its request has still to be sent."""
         link.refusals = 0
         link.free_ns = NEVER_NS
         self._waits.connected(link, now_ns)
 
     def answered(self, link: Link, answer: HttpAnswer, now_ns: int) -> bool:
-        """Record an answer, and plan the machine's next start; returns whether the connection may be kept."""
+        """Record an answer, and plan the machine's next start; return whether the connection may be kept."""
         link.free_ns = now_ns
         link.state = LinkState.READY
-        if link.rested_ns > self._longest_rest_ns:  # noqa: PLR1730 - once a heartbeat: calling `max` costs far more
+        if link.rested_ns > self._longest_rest_ns:  # noqa: PLR1730 - runs for each heartbeat, and `max` costs more
             self._longest_rest_ns = link.rested_ns
         progress = self._progress
         progress.in_flight -= 1
         machine = link.machine
         expected = Answer.ACCEPTED if machine is not None and machine.clock is PERFECT else link.expects(now_ns)
-        # An answer that was looked at before need not be read.
+        # A repeated answer need not be parsed again.
         right = link.right_body and answer.body == link.right_body and answer.status == OK
         got = Answer.ACCEPTED if right else classify_heartbeat(answer, expected)
         record_heartbeat(self._history, self._tape, link, now_ns, answer, expected, got)
@@ -307,7 +306,7 @@ class Playing:
     def _worked(
         self, work: MachineWork, link: Link, machine: Machine, answer: HttpAnswer, got: Answer, now_ns: int
     ) -> None:
-        """Take what an answer means for a machine's jobs. One that gives them up falls silent for a while."""
+        """Apply an answer to a machine's jobs. A machine that abandons its jobs falls silent for a while."""
         work.rules = machine.rules
         if got is Answer.ACCEPTED:
             if work.accepted(self._history, link.sent_ns, now_ns, answer.body):
@@ -319,7 +318,7 @@ class Playing:
             work.unanswered(self._history, link.sent_ns)
 
     def unasked(self, link: Link, now_ns: int, data: bytes) -> None:
-        """Take what came on a connection at rest: bytes that nobody asked for, none where it was closed."""
+        """Record unsolicited bytes on an idle connection; no bytes mean that it was closed."""
         self._witness.unasked(link.request, data, link.sent_ns, link.campaign)
         if not data and (rested_ns := now_ns - link.free_ns) > 0:
             self._history.closed_at_rest(rested_ns)
@@ -327,7 +326,7 @@ class Playing:
     def lost(
         self, link: Link, now_ns: int, why: str, loss: Loss | None, *, sent: bool, nothing_came: bool = True
     ) -> None:
-        """Record that no whole answer came, and why (closed or reset unless said), and plan what follows.
+        """Record that no whole answer came, and why (closed or reset if `loss` is None), and plan what follows.
 
         `sent` says whether the request had left.
         """

@@ -1,4 +1,4 @@
-"""What a run can tell while it goes on: counters, and what goes on for a while, for whoever looks now and then."""
+"""The progress of a run: counters and happenings, for observers that look at it now and then."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from simulator.limits import CHANGES_KEPT_MAX
 from simulator.platform.ending import Ending
 
 MARKET_COUNTERS = ("jobs_posted", "jobs_ended", "withdrawals_asked", "withdrawals_settled")
-"""What those who play agents count."""
+"""Counters of the players of agents."""
 
 
 class Phase(StrEnum):
-    """What a run is at."""
+    """The phase of a run."""
 
     STARTING = "starting"
     POLICIES = "policies"
     WORKERS = "workers"
-    """Processes that play shares of it are awaited."""
+    """Waiting for the processes that play parts of the run."""
     RAMPING = "ramping"
     RUNNING = "running"
     LAST_ANSWERS = "last answers"
@@ -33,7 +33,7 @@ class Phase(StrEnum):
 
 
 class Kind(StrEnum):
-    """What goes on for a while."""
+    """The kind of a happening."""
 
     FAULT = "fault"
     ATTACK = "attack"
@@ -41,9 +41,9 @@ class Kind(StrEnum):
 
 
 class Happening(msgspec.Struct, frozen=True):
-    """A fault, a campaign or an alert, by the run's time in nanoseconds; `ended_ns` is None while it goes on.
+    """A fault, a campaign or an alert, with times of the run in nanoseconds; `ended_ns` is None while it goes on.
 
-    `number` tells apart what has one name. `note` says what there is to be said of its end.
+    `number` distinguishes happenings with one name. `note` is a remark about its end.
     """
 
     kind: Kind
@@ -57,7 +57,7 @@ class Happening(msgspec.Struct, frozen=True):
 class Progress:
     """Counters of one run, which began at `started_ns` of the system's monotonic clock.
 
-    `counts` are of rows that somebody counted, and `ending` is what the run waits for at its end.
+    `counts` are the counted rows of the history, and `ending` the waits at the end of the run.
     """
 
     def __init__(self) -> None:
@@ -92,11 +92,11 @@ class Progress:
         self.last_problem = ""
         self.alerts_raised: dict[str, int] = {}
         self.under_way: dict[tuple[Kind, int, str], Happening] = {}
-        """What goes on now, by kind, number and name."""
+        """Current happenings, by kind, number and name."""
         self._changes: list[Happening] = []
 
     def connect(self) -> None:
-        """Count a machine's connection: at once, as fewer may be up whenever somebody looks."""
+        """Count a machine's connection at once: observers look only now and then, and could miss the maximum."""
         self.connected += 1
         self.connected_max = max(self.connected_max, self.connected)
 
@@ -118,17 +118,17 @@ class Progress:
             self.attacks_refused += 1
 
     def begin(self, kind: Kind, name: str, number: int, at_ns: int) -> None:
-        """Note that something begins."""
+        """Record the start of a happening."""
         self.under_way[kind, number, name] = happening = Happening(kind, name, number, at_ns)
         self._changed(happening)
 
     def end(self, kind: Kind, name: str, number: int, at_ns: int, note: str = "") -> None:
-        """Note that something ends; what was not seen to begin, or has ended already, does not."""
+        """Record the end of a happening; ignored if its start was not recorded or it has ended."""
         if (happening := self.under_way.pop((kind, number, name), None)) is not None:
             self._changed(msgspec.structs.replace(happening, ended_ns=at_ns, note=note))
 
     def see_alert(self, name: str, at_ns: int, *, on: bool) -> None:
-        """Note what a target shows of an alert."""
+        """Record the state of an alert as the target shows it."""
         if on is not ((Kind.ALERT, 0, name) in self.under_way):
             if on:
                 self.alerts_raised[name] = self.alerts_raised.get(name, 0) + 1
@@ -137,12 +137,12 @@ class Progress:
                 self.end(Kind.ALERT, name, 0, at_ns)
 
     def take_changes(self) -> list[Happening]:
-        """Return what has begun or ended since the last call."""
+        """Return the happenings that began or ended since the last call."""
         taken, self._changes = self._changes, []
         return taken
 
     def follow(self, changes: list[Happening], shift_ns: int) -> None:
-        """Note what began and ended elsewhere, where times count from `shift_ns` of this run."""
+        """Record happenings of another process, whose times count from `shift_ns` of this run."""
         for one in changes:
             if one.ended_ns is None:
                 self.begin(one.kind, one.name, one.number, one.began_ns + shift_ns)

@@ -1,4 +1,4 @@
-"""What a request got, and how it goes into the history: the same in every world."""
+"""Classifying answers and recording requests in the history, for every world."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OK, REDIRECT, NOT_FOUND, TOO_MANY, SERVER_ERROR = (
 
 
 def classify(answer: HttpAnswer, expect: Expect) -> Answer:
-    """Return what a request got, by what it had to get."""
+    """Return the classification of an answer, by what was expected."""
     if not expect.statuses:
         got = classify_heartbeat(answer, expect.answer)
         let_through = got is Answer.UNEXPECTED and answer.status == OK and expect.answer is not Answer.ACCEPTED
@@ -49,12 +49,12 @@ def classify(answer: HttpAnswer, expect: Expect) -> Answer:
         return Answer.RATE_LIMITED
     if answer.status < SERVER_ERROR:
         return Answer.UNEXPECTED
-    # Where an outage of its backend is what is expected, another 5xx than that is none.
+    # If an outage of the backend is expected, any other 5xx is not that outage.
     return Answer.FAILED if expect.answer is Answer.UNAVAILABLE else failure_of(answer.status, answer.body)
 
 
 def within(expect: Expect, lacks: frozenset[Feature]) -> Expect:
-    """Return what is expected of a target that lacks some features: a 404 without envelope has no message."""
+    """Return the expectation for a target that lacks some features: a 404 without an envelope has no message."""
     if Feature.JSON_404 in lacks and NOT_FOUND in expect.statuses:
         return msgspec.structs.replace(expect, error="")
     return expect
@@ -85,9 +85,9 @@ def record_send(history: History, campaign: int, step: Send, outcome: Outcome, s
 
 
 def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
-    """Make of a step to another server than the run's what says nothing about that one: no operation, no failure.
+    """Return a step to a side server and its outcome without anything about the main server: no operation, no failure.
 
-    Whether it was right stays as it was.
+    Whether the answer was right is kept.
     """
     expect, got = step.expect, outcome.got
     if got in REASONS or expect.answer in REASONS or (outcome.right and expect.answer in ALTERNATIVES):
@@ -98,7 +98,7 @@ def elsewhere(step: Send, outcome: Outcome) -> tuple[Send, Outcome]:
 
 
 def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcome, source: int) -> Answer:
-    """Do the same for a raw exchange, which is one row by its first answer. Returns what it got."""
+    """Do the same for a raw exchange, which is one row with its first answer. Return the classification."""
     expected = step.expect.answer
     got, status = classify_raw(step, outcome)
     answered_ns = NEVER_NS if got is Answer.LOST else outcome.closed_ns
@@ -121,9 +121,9 @@ def record_wire(history: History, campaign: int, step: Wire, outcome: WireOutcom
 
 
 def classify_raw(step: Wire, outcome: WireOutcome) -> tuple[Answer, int]:
-    """Return what a raw connection got by its first answer, and that one's status.
+    """Return the classification and the status of a raw connection's first answer.
 
-    Closing without one is no answer, unless it is among what is expected; nobody knows then what was done.
+    A close without an answer is a loss, unless it is expected; the effect of the request is then unknown.
     """
     expect = step.expect
     if outcome.answers:
@@ -136,7 +136,7 @@ def classify_raw(step: Wire, outcome: WireOutcome) -> tuple[Answer, int]:
 def _note(
     history: History, sent_ns: int, answered_ns: int, expected_events: tuple[ExpectedEvent, ...], *, sure: bool
 ) -> None:
-    """Note events. What got another answer than a correct server's may have left the event of either."""
+    """Record expected audit events. A request with a wrong answer may have left the event of either answer."""
     history.effects += [
         Effect(sent_ns, answered_ns, one.type, one.actor, one.object_id, one.owners, one.reason, sure)
         for one in expected_events
@@ -144,7 +144,7 @@ def _note(
 
 
 def _wanted(expect: Expect) -> str:
-    """Return what is expected in the contract's words."""
+    """Describe an expectation in the contract's words."""
     if not expect.statuses:
         return in_words(expect.answer, Operation.HEARTBEAT)
     statuses = (str(status) if status else "to be closed" for status in expect.statuses)
@@ -170,7 +170,7 @@ def record_act(history: History, ask: Ask, exchanged: Exchanged, source: int) ->
 
 
 def record_asked(history: History, ask: Ask, exchanged: Exchanged, source: str | None, authority: str) -> None:
-    """Add the row, say what went wrong on the way, and keep the bytes of a wrong answer."""
+    """Add the row, note a loss on the way, and keep the bytes of a wrong answer."""
     reply, got, *_ = exchanged
     if got is Answer.LOST and reply.loss is not Loss.ENDED:
         history.trouble(reply.sent_ns, operation_name(ask.call.operation), reply.why)
@@ -180,7 +180,7 @@ def record_asked(history: History, ask: Ask, exchanged: Exchanged, source: str |
 
 
 def tape_act(tape: Tape, ask: Ask, exchanged: Exchanged, source: str | None, authority: str) -> None:
-    """Put a request of an honest machine, owner or agent on tape."""
+    """Add a request of an honest machine, owner or agent to the tape."""
     reply, got, _, expected = exchanged
     tape.take(
         reply.sent_ns, reply.sent_ns, reply.answered_ns, source, HONEST,
@@ -190,7 +190,7 @@ def tape_act(tape: Tape, ask: Ask, exchanged: Exchanged, source: str | None, aut
 
 
 class ActRecorder:
-    """Records what honest owners and agents ask from one address: as rows, and on tape where there is one."""
+    """Records requests of honest owners and agents from one address, as rows and on a tape if there is one."""
 
     def __init__(self, history: History, source: str | None, authority: str, tape: Tape | None) -> None:
         self._history = history
@@ -206,7 +206,7 @@ class ActRecorder:
 
 
 def status_of(reply: Reply) -> int:
-    """Return what a row has for a status: the answer's own, or what stands for how it was lost."""
+    """Return a row's status: the answer's own, or the code that stands for its loss."""
     return reply.status or lost_status(reply.loss, reply.ended_ns - reply.sent_ns)
 
 
@@ -220,7 +220,7 @@ def keep_wrong_act(history: History, ask: Ask, exchanged: Exchanged, authority: 
 
 
 WORTH_KEEPING = frozenset({Answer.ACCEPTED, Answer.UNEXPECTED, Answer.FAILED, Answer.UNAVAILABLE})
-"""Answers to heartbeats that may be wrong; the bytes of those that are become evidence."""
+"""Answers to heartbeats that may be wrong; the bytes of wrong ones become evidence."""
 
 
 def record_heartbeat(
@@ -233,7 +233,7 @@ def record_heartbeat(
     got: Answer,
     lost: int = 0,
 ) -> None:
-    """Add the row of a shard's request, put it on tape, and keep its bytes when its answer is wrong.
+    """Add the row of a shard's request, tape it, and keep the bytes of a wrong answer.
 
     `lost` stands for the status of an answer that was lost (`simulator.history.losses`).
     """

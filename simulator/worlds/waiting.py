@@ -1,4 +1,4 @@
-"""What kept a machine waiting while it was to send, noted as the target's: else it would be taken for the harness's."""
+"""Delays of planned starts that the target caused, recorded so that they do not count as the harness's lateness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Waits:
-    """Notes waits in a history. `ends_ns` is when the last planned start of the run may leave."""
+    """Records waits in a history. `ends_ns` is the latest time at which a planned start may leave."""
 
     def __init__(self, history: History, progress: Progress, ends_ns: int) -> None:
         self._history = history
@@ -25,10 +25,10 @@ class Waits:
     def over(
         self, machine: Machine, due_ns: int, free_ns: int, answered_ns: int | None = None, *, leaves: bool = True
     ) -> int:
-        """Note the planned starts from `due_ns` on that came due before `free_ns`, and return how many.
+        """Record the planned starts from `due_ns` on that came due before `free_ns`; return their number.
 
-        Of these the last one `leaves` at once, late as it is, and has a row of its own; once the run has ended none
-        does. `answered_ns` is when the answer came, `free_ns` unless said.
+        The last of these `leaves` at once, late, and has a row of its own; after the end of the run none does.
+        `answered_ns` is when the answer came, by default `free_ns`.
         """
         interval_ns = int(machine.interval_ns)
         over_ns = min(free_ns, self.ends_ns)
@@ -42,7 +42,7 @@ class Waits:
         return count
 
     def connected(self, link: Link, now_ns: int) -> None:
-        """Note a connection that was slow to come up: what it was to carry left late for that alone."""
+        """Record a connection that was slow to open, and so delayed its request."""
         if link.machine is not None and now_ns - link.sent_ns > CONNECT_SLOW_NS:
             machine = link.machine
             self._history.waits.append(Wait(machine.index, link.planned_ns, int(machine.interval_ns), 0, now_ns))

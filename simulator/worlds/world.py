@@ -1,4 +1,4 @@
-"""What a world gives to those who play in it: its clocks, what carries heartbeats, and how the harness is watched.
+"""The interface of a world: its clocks, its shards, its sandboxes, and the watch on the harness.
 
 The way to a target is the target's own (`Target.network`).
 """
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """Two clocks, in nanoseconds: one that only goes on, and Unix time."""
+    """A monotonic clock and Unix time, in nanoseconds."""
 
     def monotonic_ns(self) -> int:
-        """Return the time of the one that only goes on."""
+        """Return monotonic time."""
 
     def wall_ns(self) -> int:
         """Return Unix time."""
 
 
 class Shard(Protocol):
-    """Carries what `Playing` sends, for machines and attackers of single heartbeats."""
+    """Carries the requests of `Playing`, for machines and attackers of single heartbeats."""
 
     def resume(self, machine: Machine, given_up_ns: int = NEVER_NS, /) -> None:
         """Take a machine (back) into the schedule at its `due_ns`; `given_up_ns` is a start that it could not make."""
@@ -50,11 +50,11 @@ class Shard(Protocol):
         """Work until cancelled."""
 
     async def finish(self, patience_seconds: float, /) -> None:
-        """Stop sending, wait for the answers that are due for a moment, and count the rest as lost."""
+        """Stop sending, wait for pending answers up to `patience_seconds`, and count the rest as lost."""
 
 
 class Sandbox(Protocol):
-    """The servers that one attempt has to itself, and what it may do to them."""
+    """The servers that one attempt has to itself, and the faults it may inject."""
 
     def target(self, instance: int, /) -> Target:
         """Return an instance as a target."""
@@ -66,30 +66,32 @@ class Sandbox(Protocol):
         """End a fault. Raises ServerError."""
 
     async def start_other_instances(self) -> None:
-        """Start the other instances from what the first has kept. Raises ServerError."""
+        """Start the other instances from the first one's stored state. Raises ServerError."""
 
     def step_clock(self, by_ns: int, /) -> None:
-        """Set the servers' wall clock ahead, or with a minus back."""
+        """Set the servers' wall clock ahead by `by_ns`, or back if it is negative."""
 
 
 class Sandboxes(Protocol):
-    """Where sandboxes come from."""
+    """A factory of sandboxes."""
 
     def obstacle(self, wanted: SandboxOptions, options: ServerOptions, /, *, allowed: bool) -> str:
-        """Return why one cannot be made; nothing when it can. `allowed`: the run's target is its own."""
+        """Return why a sandbox cannot be made, or an empty text.
+
+        `allowed` says that the run's target is its own server.
+        """
 
     def open(
         self, wanted: SandboxOptions, options: ServerOptions, token: str, watch: ServerWatch, ending: Ending, /
     ) -> AbstractAsyncContextManager[Sandbox]:
-        """Start what an attempt needs, and end it at the end, soon if `ending` is given up. Raises ServerError."""
+        """Start an attempt's servers, and stop them at the end, quickly if `ending` is given up. Raises ServerError."""
 
 
 class World(msgspec.Struct, frozen=True):
     """One world. `make_shard` takes what `worlds.live.shard.Shard` does.
 
-    `watch` records how the harness does until cancelled, as `worlds.live.watching.watch_generator` does.
-    `steady_seconds` is from one look to the next while as many machines take part as are wanted, and nothing is to
-    begin before.
+    `watch` records the harness's health until cancelled, as `worlds.live.watching.watch_generator` does.
+    `steady_seconds` is the interval between looks at the fleet while the number of machines does not change.
     """
 
     clock: Clock
@@ -100,5 +102,5 @@ class World(msgspec.Struct, frozen=True):
 
 
 def owner_prefix(wall_ns: int) -> str:
-    """Begin the names of a run's owners: its own, so that a target that has seen runs before is no different."""
+    """Return the prefix of a run's owner ids, unique to the run, so that earlier runs on a target do not matter."""
     return f"owner-{wall_ns:x}"

@@ -1,1 +1,1 @@
-"""Those who play in any world under Trio: a fleet, its owners, agents, attackers and observers."""
+"""Players that work in any world under Trio: a fleet, its owners, agents, attackers and observers."""

@@ -1,4 +1,4 @@
-"""Playing scripts of acts over connections under Trio: what is waited for, and what is told of it."""
+"""Playing scripts of acts over connections under Trio: requests are sent, and answers given to the script."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ async def _renew_nothing(step: RenewPolicy) -> int:
 
 
 async def _at_once() -> None:
-    """Wait for nothing."""
+    """Return at once."""
 
 
 class ActPlayer:
-    """Plays scripts against a target. `renew` makes an owner another policy, and returns the time after it."""
+    """Plays scripts against a target. `renew` makes a new policy for an owner, and returns the time afterwards."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class ActPlayer:
         self._renew = renew
 
     def connection(self, source: str | None) -> ControlConnection:
-        """Return a connection from an address, to be opened by its first request."""
+        """Return a connection from an address, which its first request opens."""
         return ControlConnection(self._target, source, self._witness)
 
     async def play(self, script: Act[_Result], source: str | None) -> _Result:
@@ -56,9 +56,9 @@ class ActPlayer:
     async def play_on(
         self, connection: ControlConnection, script: Act[_Result], pace: Callable[[], Awaitable[None]] = _at_once
     ) -> _Result:
-        """Play a script on a connection that others go on with, and wait for `pace` before each request but its first.
+        """Play a script on a connection that stays open, and wait for `pace` before each request but the first.
 
-        What it raises ends the act there.
+        An exception of `pace` ends the act.
         """
         sent: Any = None
         asked = False

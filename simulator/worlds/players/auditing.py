@@ -1,8 +1,8 @@
-"""Reading audit lists in the live world: heads during the run, whole lists at its end, by `GET /audit/events` alone.
+"""Reading audit lists by `GET /audit/events`: heads during the run, whole lists at its end.
 
-A list call costs a server time with the length of the streams. So during the run only heads are read, with a filter
-that hardly any event passes, and never for more than a small share of one core, as the time that answers take tells;
-whole lists are read when the fleet is quiet, within bounds of time and of events.
+The cost of a list call grows with the length of the streams. So during the run only heads are read, with a filter that
+hardly any event passes, using at most a small share of one core, as measured by the answers' times. Whole lists are
+read when the fleet is quiet, within bounds of time and of events.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 PAGE_EVENTS = 500
 """The largest page of a list (contract §1)."""
 RARE_TYPE = "owner_access_denied"
-"""What heads are asked with: the filter keeps the answer small, and a server need not look at its heartbeats for it."""
+"""The filter for reading heads: it keeps the answer small, and the server need not scan heartbeats for it."""
 REQUESTS_PER_ADDRESS = 10
 """Half a burst of the default rate limit (contract §6), so that reading is never refused for its speed."""
 LOOK_PAUSE_SECONDS = 0.5
-"""From one look to the next: looks are half of what a short run in virtual time asks, and heads change slowly."""
+"""The pause between looks: they are half of the requests of a short virtual run, and heads change slowly."""
 SHARED_PAUSE_SECONDS = 5.0
-"""From one look to the next where all share one address: a twenty-fifth of what the default limit leaves the fleet."""
+"""The pause between looks if all clients share one address: a twenty-fifth of the default rate limit."""
 PASSES = 3
-"""How often a list is read again that changed meanwhile."""
+"""How often a list that changed meanwhile is read again."""
 LOST_MAX = 3
-"""Answers missing in a row after which a target is not asked any more: each may cost seconds."""
+"""After this many missing answers in a row a target is not asked any more: each may cost seconds."""
 
 
 class _Page(msgspec.Struct):
@@ -96,7 +96,7 @@ class Auditor:
         self._bytes_max = bytes_max
         self._witness = Witness(history, now, reads=True)
         self._instance = 0
-        """Which instance is asked: one after the other, for all of them show the same lists."""
+        """The instance to ask, in turn: all of them must show the same lists."""
         self._addresses = 0
         self._connections = self._connect()
         self._requests = 0
@@ -120,7 +120,7 @@ class Auditor:
             connection.close()
 
     async def watch(self) -> None:
-        """Look at one owner's heads after the other, until cancelled."""
+        """Read the owners' heads one after the other, until cancelled."""
         turn = 0
         least_seconds = max(self._duration_seconds / AUDIT_LOOKS_MAX, LOOK_PAUSE_SECONDS)
         if not self.target.own_addresses:
@@ -137,10 +137,13 @@ class Auditor:
             await trio.sleep(max(least_seconds, took_seconds / AUDIT_WATCHING_SHARE))
 
     async def read(self) -> None:
-        """Read whole lists, and the heads of those for which there is no time. Never raises for what a server does."""
+        """Read whole lists, and only the heads if there is no time for all.
+
+        A server's behaviour never raises an error.
+        """
         share_seconds = self._duration_seconds * AUDIT_READING_SHARE
         whole_seconds = min(max(AUDIT_READING_MIN_SECONDS, share_seconds), AUDIT_READING_MAX_SECONDS)
-        self._close()  # an answer may be on its way that nobody waits for any more
+        self._close()  # an abandoned answer may still be on its way
         self._asked_ns = self._now()
         waiting = self._order()
         wanted = len(waiting)
@@ -162,7 +165,7 @@ class Auditor:
         self.history.trouble(self._asked_ns, "audit list", why)
 
     async def _read_lists(self, waiting: list[str]) -> None:
-        """Read list after list, and take them off those that wait, until there are events enough. Raises LostError."""
+        """Read lists, removing them from `waiting`, until there are enough events. Raises LostError."""
         events = lost = 0
         while waiting and events < self._events_max:
             try:
