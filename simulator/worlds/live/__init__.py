@@ -1,1 +1,1 @@
-"""The world of sockets and of time that passes."""
+"""The live world: real sockets and real time."""

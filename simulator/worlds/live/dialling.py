@@ -1,4 +1,4 @@
-"""Bringing up the connections of a shard: connecting, and the handshake of TLS, on non-blocking sockets."""
+"""Opening the connections of a shard: connecting and TLS handshakes on non-blocking sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def dial(link: Link, target: Target, selector: selectors.BaseSelector) -> None:
-    """Begin to connect to the next place of the target. Raises OSError."""
+    """Start connecting to the target's next address. Raises OSError."""
     address, port = link.next_place(target)
     link.sock = bound_socket(target, link.source, address)
     with suppress(BlockingIOError):
@@ -29,9 +29,9 @@ def dial(link: Link, target: Target, selector: selectors.BaseSelector) -> None:
 
 
 def shake_hands(link: Link, target: Target, selector: selectors.BaseSelector, progress: Progress) -> bool:
-    """Go on with a connection under way that is ready; returns whether it is up. Raises OSError.
+    """Continue opening a connection that is ready; return whether it is up. Raises OSError.
 
-    Machines count as connected from before the handshake on.
+    Machines count as connected before the TLS handshake.
     """
     sock = link.sock
     if sock is None:

@@ -1,4 +1,4 @@
-"""Driving the shard as hard as it goes, for benchmarks: each machine sends again as soon as it is answered."""
+"""Driving the shard at full speed, for benchmarks: each machine sends again as soon as it is answered."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 NEVER_ROTATE_NS = 1 << 62
 WORKER_ID = "wrk_0123456789abcdef"
-"""What all are called, so that a server that always says the same can be right."""
+"""The worker id of all machines, so that a server with a constant answer is right."""
 METRICS = '{"cpu_percent":12.5,"memory_percent":30.1,"gpu_percent":0.0}'
 
 
 async def drive(target: Target, machines: int, seconds: float, progress: Progress | None = None) -> float:
-    """Send signed heartbeats with fresh nonces from `machines` made-up machines; return accepted answers a second.
+    """Send signed heartbeats with fresh nonces from `machines` invented machines; return accepted answers per second.
 
-    The target must accept anything. The first half second, in which the machines connect, is not counted; in
-    `progress` all are.
+    The target must accept anything. The first half second, in which the machines connect, does not count for the rate,
+    but does in `progress`.
     """
     history, progress = History(), progress or Progress()
     start_ns = time.monotonic_ns()

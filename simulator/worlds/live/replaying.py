@@ -1,4 +1,4 @@
-"""Sending a trace again: each exchange at its recorded moment, from its recorded address, after those it builds on."""
+"""Replaying a trace: each exchange at its recorded time, from its recorded address, after those it builds on."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from simulator.client.target import Target
 
 LEAD_NS = SECOND_NS // 20
-"""From the beginning to the first exchange at least: what it takes to come to the first sending."""
+"""The least time between the start and the first exchange, to prepare the first request."""
 
 NOT_REACHED = Played(0, b"", Answer.LOST, problem="was not reached")
 
 
 class ReplayProgress(msgspec.Struct):
-    """What a replay can tell while it goes on."""
+    """The progress of a replay."""
 
     total: int
     done: int = 0
@@ -40,7 +40,7 @@ class ReplayProgress(msgspec.Struct):
 
 
 class Player:
-    """Plays a trace against a target; `resigner` is None for the same bytes."""
+    """Plays a trace against a target; without a `resigner`, the same bytes are sent."""
 
     def __init__(self, trace: Trace, target: Target, resigner: Resigner | None) -> None:
         self._exchanges = trace.exchanges
@@ -55,11 +55,11 @@ class Player:
         self._start_ns = 0
 
     def now(self) -> int:
-        """Return nanoseconds since the moment that stands for the start of the recorded run."""
+        """Return nanoseconds since the start of the replay, which stands for the start of the recorded run."""
         return time.monotonic_ns() - self._start_ns
 
     async def play(self) -> None:
-        """Play it to its end; cancel it to end early. `played` holds what is known either way."""
+        """Play the trace; cancel it to end early. `played` has what is known in both cases."""
         resigner, exchanges = self._resigner, self._exchanges
         gives, needs = (resigner.gives, resigner.needs) if resigner else (_nothing, _nothing)
         waits = predecessors(exchanges, gives, needs)
@@ -125,7 +125,7 @@ class Player:
         return Played(status, body, got, late_ns)
 
     async def _ask(self, message: bytes, source: str | None) -> HttpAnswer | None:
-        """Send a request on a connection of its address that is free, and read its answer; None when it is lost."""
+        """Send a request on a free connection of its address; return its answer, or None if it was lost."""
         resting = self._resting.setdefault(source or "", [])
         connection = None
         while resting and connection is None:
@@ -146,7 +146,7 @@ class Player:
         return answer
 
     async def _write(self, wire: Wire, source: str | None) -> tuple[int, bytes]:
-        """Write a request as it was written, and return the first answer to it."""
+        """Send a raw request as it was recorded, and return the status and bytes of the first answer."""
         outcome = await exchange_raw(self._target, source, wire, self.now)
         if not outcome.answers:
             return 0, b""

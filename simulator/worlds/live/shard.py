@@ -1,7 +1,7 @@
 """The shard: thousands of heartbeat connections in one Trio task.
 
-Like the server's express lane it waits for one nested selector and works on non-blocking sockets directly: no task, no
-stream and no wake-up a machine. What to send when, and what an answer means, is decided by `Playing`.
+Like the server's express lane it waits on one nested selector and uses non-blocking sockets directly: without a task, a
+stream or a wake-up per machine. `Playing` decides what to send when, and what an answer means.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 READ_BYTES = 65_536
 READ_TOGETHER = 32
-"""Answers, less than a millisecond's."""
+"""How many answers are received before they are processed: less than a millisecond's work."""
 IDLE_WAKE_SECONDS = 0.05
 
 
 class Shard(Carrying):
-    """Carries over sockets, in real time."""
+    """Carries requests over sockets in real time."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -71,7 +71,7 @@ class Shard(Carrying):
             self._selector.close()
 
     def _look(self) -> None:
-        """Take what has come: some answers are read before the first is looked at, which costs less than in turn."""
+        """Receive several answers before processing the first, which costs less than doing both in turn."""
         ready = [key.data for key, _ in self._selector.select(0)]
         for begin in range(0, len(ready), READ_TOGETHER):
             came = [(link, self._read(link), self._now()) for link in ready[begin : begin + READ_TOGETHER]]

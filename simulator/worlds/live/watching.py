@@ -1,4 +1,4 @@
-"""Watching how the harness itself does under Trio, in real time."""
+"""Watching the harness's own health under Trio, in real time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 async def watch_generator(
     history: History, progress: Progress, now: Callable[[], int], *, ending: bool = False, apart: bool = False
 ) -> None:
-    """Once a second, and when cancelled, record how the harness itself is doing; `ending` says that its run is over.
+    """Record the harness's health once a second and when cancelled; `ending` says that the run is over.
 
-    `apart` is a process that the run's own watch does not measure.
+    `apart` marks a process that the run's own watch does not measure.
     """
     health = OwnHealth(history, now, lambda: (progress.dropped_starts, progress.held_up), ending=ending, apart=apart)
     while True:
@@ -32,6 +32,6 @@ async def watch_generator(
                 await trio.sleep(LAG_PROBE_SECONDS)
                 health.woke(trio.current_time() - before)
         finally:
-            # What stood still until the end of a run is woken by its end.
+            # A process that stood still until the end of a run is woken by that end.
             health.woke(trio.current_time() - before)
             health.note()

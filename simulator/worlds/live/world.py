@@ -56,9 +56,9 @@ async def run_fleet(
     clock_offset_ns: int = 0,
     faults: FaultPlayer | None = None,
 ) -> None:
-    """Run a scenario's fleet, on tape if there is one. Raises TargetError when the target cannot serve it at all.
+    """Run a scenario's fleet, recorded on `tape` if given. Raises TargetError if the target cannot serve it at all.
 
-    `sides` are servers for attacks that need one of their own, by the attack's name. `clock_offset_ns` is what machines
-    and attackers add to this machine's wall clock, so as to go by the target's. `faults` go wrong meanwhile.
+    `sides` are servers for attacks that need one of their own, by the attack's name. `clock_offset_ns` is added to this
+    machine's wall clock to get the target's. `faults` injects faults during the run.
     """
     await FleetRun(LIVE, scenario, seed, target, history, progress, tape, sides, clock_offset_ns, faults).run()

@@ -194,12 +194,12 @@ class Auditor:
         self.history.audit_readings.append(reading)
 
     async def _read_list(self, owner_id: str, budget: int) -> int:
-        """Read a whole list, if it has no more events than that, else its heads; returns how many it had.
+        """Read a whole list if it has at most `budget` events, else its heads; return its number of events.
 
-        Raises LostError. What was read in part is not kept, as nobody could say what is missing.
+        Raises LostError. A partly read list is discarded, because it is unknown what is missing.
         """
         pages: list[AuditReading] = []
-        for _ in self._connections[1:]:  # what one instance shows, the next must show as well
+        for _ in self._connections[1:]:  # all instances must show the same list
             await self._look(owner_id)
             self._instance += 1
         for _ in range(PASSES):
@@ -218,7 +218,7 @@ class Auditor:
         return sum(len(page.events) for page in pages)
 
     async def _page(self, owner_id: str, offset: int, limit: int = PAGE_EVENTS, kind: str = "") -> AuditReading:
-        """Read one page, and wait when the target says so. Raises LostError."""
+        """Read one page, waiting if the target asks for it (429). Raises LostError."""
         path = f"/audit/events?limit={limit}&offset={offset}" + (f"&type={kind}" if kind else "")
         if self._bytes > self._bytes_max:
             raise LostError(f"its lists are longer than {self._bytes_max >> 20} MiB")
@@ -236,7 +236,7 @@ class Auditor:
         return _reading(owner_id, sent_ns, self._now(), answer, offset, kind, limit)
 
     def _take_address(self) -> None:
-        """Go on from another address before the rate limit of this one is near."""
+        """Switch to another address before this one reaches its rate limit."""
         self._requests += 1
         if self._requests > REQUESTS_PER_ADDRESS:
             self._close()
@@ -248,7 +248,7 @@ class Auditor:
 def _reading(
     owner_id: str, sent_ns: int, answered_ns: int, answer: HttpAnswer, offset: int, kind: str, limit: int
 ) -> AuditReading:
-    """Make a record of an answer."""
+    """Return the record of an answer."""
     page = None
     if answer.status == OK:
         try:
@@ -264,12 +264,12 @@ def _reading(
 
 
 def _deep(value: Any, most: int) -> bool:
-    """Return whether a decoded value is nested deeper than so many levels."""
+    """Return whether a decoded value is nested deeper than `most` levels."""
     if not isinstance(value, dict | list):
         return False
     if not most:
         return True
-    # A loop, and no call for what holds nothing: tens of thousands of events are looked at, most of them flat.
+    # A loop without calls for empty containers: it runs for tens of thousands of events, most of them flat.
     for inner in value.values() if isinstance(value, dict) else value:
         if isinstance(inner, dict | list) and _deep(inner, most - 1):
             return True

@@ -1,7 +1,7 @@
-"""The copies that a network made of heartbeats, as rows of the history: each must be refused as a replay.
+"""Recording copies of heartbeats that a network made: each must be refused as a replay.
 
-A copy is sent once its original was accepted, and before anybody hears so, so its nonce has surely been used. So what
-the network doubled took effect once, and the rows say so to every checker as those of an attack would.
+A copy is sent after its original was accepted, and before its machine gets the answer, so its nonce is certainly used.
+Copies are rows like those of an attack, from which every checker sees that the doubled request may take effect once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class CopyRecorder:
         self._consents = _Last(history.consents)
 
     def begin(self, request: bytes, client: str) -> CopyUnderWay | None:
-        """Take it that a request is sent again; None for one that is no whole heartbeat of a machine of the fleet."""
+        """Record that a request is sent again; return None unless it is a whole heartbeat of a machine of the fleet."""
         head = _HEARTBEAT.match(request)
         nonce = None if head is None else _NONCE.search(request, head.end())
         if head is None or nonce is None or len(request) != head.end() + int(head[2]):
@@ -63,7 +63,7 @@ class CopyRecorder:
 
 
 class _Last:
-    """The numbers of what each machine got last, as rows have them; records are read once each."""
+    """The number of the latest record of each machine, as rows refer to it; each record is read once."""
 
     def __init__(self, records: Sequence[CertificateRecord | ConsentRecord]) -> None:
         self._records = records
@@ -71,7 +71,7 @@ class _Last:
         self._numbers: dict[int, int] = {}
 
     def of(self, machine: int) -> int:
-        """Return the number of what a machine got last; `NONE` for nothing yet."""
+        """Return the number of a machine's latest record, or `NONE`."""
         for number in range(self._read, len(self._records)):
             self._numbers[self._records[number].machine] = number + 1
         self._read = len(self._records)
@@ -79,7 +79,7 @@ class _Last:
 
 
 class CopyUnderWay:
-    """A copy of a machine's heartbeat that was sent, and is not answered yet."""
+    """A copy of a machine's heartbeat that waits for its answer."""
 
     def __init__(
         self, history: History, now: Callable[[], int], request: bytes, nonce: bytes, machine: int, source: int,
@@ -95,7 +95,7 @@ class CopyUnderWay:
         self._sent_ns = now()
 
     def ended(self, answer: HttpAnswer | None) -> None:
-        """Add its row; its bytes too where the answer is wrong."""
+        """Add the copy's row, and its bytes if the answer is wrong."""
         history = self._history
         expected, got = (Answer.NONCE_REPLAYED, Answer.LOST) if answer is None else _judged(answer)
         answered_ns = NEVER_NS if answer is None else self._now()
@@ -112,9 +112,9 @@ class CopyUnderWay:
 
 
 def _judged(answer: HttpAnswer) -> tuple[Answer, Answer]:
-    """Return what a copy had to get, and what it got: a consent or certificate may have ended since the original.
+    """Return a copy's expected and actual answer; its consent or certificate may have ended since the original.
 
-    Whether either had is asked of the whole history (`simulator.checkers.copies`): what ended it may be under way yet.
+    Whether one had is decided from the whole history (`simulator.checkers.copies`): its end may still be under way.
     """
     for expected in (Answer.NONCE_REPLAYED, Answer.NO_CONSENT, Answer.INVALID_CERTIFICATE):
         got = classify_heartbeat(answer, expected)

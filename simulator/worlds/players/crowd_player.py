@@ -1,4 +1,4 @@
-"""Playing a scenario's `[[load]]` over connections under Trio: owners and agents who come and go with their stages."""
+"""Playing a scenario's `[[load]]` over connections under Trio: owners and agents that come and go with their stages."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
 
 CROWD = 8
-"""Which child of the seed's sequence users draw from; the others are the fleet's, the auditor's and the market's."""
+"""The child of the seed's sequence for users; others are for the fleet, the auditor and the market."""
 ONLY_SHARD = 0
-"""Whose addresses they have. Locust's shards begin with 1."""
+"""The shard number for the users' addresses. Locust's shards begin with 1."""
 TICK_SECONDS = 0.05
-"""From one look at how many are wanted to the next, at least."""
+"""The least interval between two checks of how many users are wanted."""
 
 
 class CrowdPlayer:
     """Users of all kinds, each from an address of its own. Everything random follows from the seed.
 
-    `prefix` begins the names that are their own, `owner_ids` are the fleet's owners, and `new_machine` numbers a
-    machine that is none of the fleet's.
+    `prefix` starts the users' own names, `owner_ids` are the fleet's owners, and `new_machine` returns the number of a
+    machine outside of the fleet.
     """
 
     def __init__(
@@ -73,18 +73,18 @@ class CrowdPlayer:
 
     @property
     def agents(self) -> Sequence[Agent]:
-        """Return all agents that have come."""
+        """All agents that have appeared so far."""
         return self._crowd.agents
 
     async def play(self) -> None:
-        """Have users come and go until cancelled; then nobody asks anything more, and what was asked is answered."""
+        """Start and stop users until cancelled; then no more requests are sent, and pending answers are awaited."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._end)
             for load in self._scenario.load:
                 nursery.start_soon(self._follow, nursery, load)
 
     async def _follow(self, nursery: trio.Nursery, load: LoadOptions) -> None:
-        """Keep as many users of a kind here as its stages say."""
+        """Keep as many users of a kind as its stages say."""
         stays: list[_Stay] = []
         while True:
             now_ns = self._now()
@@ -100,7 +100,7 @@ class CrowdPlayer:
             await trio.sleep(max(TICK_SECONDS, seconds))
 
     async def _live(self, kind: str, stay: _Stay) -> None:
-        """Have one user act again and again."""
+        """Have one user act repeatedly."""
         with stay.scope:
             await stay.begin()
             number, self._came = self._came, self._came + 1
@@ -129,9 +129,9 @@ class CrowdPlayer:
 
 
 class _Stay:
-    """How long a user is here, and when it asks: one request an interval, or later where an answer took longer.
+    """A user's stay and pace: one request per interval, or later if an answer took longer.
 
-    What it has asked when it goes is still waited for, as long as for any answer and a second.
+    A request that is pending at the end of the stay is still awaited, for the answer timeout and a second.
     """
 
     def __init__(self, interval_seconds: float, answer_seconds: float) -> None:
@@ -143,7 +143,7 @@ class _Stay:
         self.scope = trio.CancelScope(shield=True)
 
     async def begin(self) -> None:
-        """Begin to ask, unless it is over already."""
+        """Start the stay, unless it has ended already."""
         await trio.lowlevel.checkpoint()
         self._rests = False
 
@@ -157,7 +157,7 @@ class _Stay:
         self._rests = False
 
     def end(self) -> None:
-        """Ask nothing more."""
+        """Send no more requests."""
         self._ends = True
         if self._rests:
             self.scope.cancel()

@@ -1,4 +1,4 @@
-"""Carrying out a scenario's faults on time, on what the run has started for itself."""
+"""Injecting a scenario's faults on time, into what the run has started."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 
 class Faulty(Protocol):
-    """What faults happen to: processes, or servers in memory. Both raise ServerError."""
+    """The target of faults: processes, or servers in memory. Both raise ServerError."""
 
     def record_copies(self, recorder: Recorder, /) -> None:
-        """Have somebody told of the copies that the network makes."""
+        """Report the copies that the network makes to `recorder`."""
 
     async def begin(self, fault: FaultOptions, /) -> None:
         """Begin a fault."""
 
     async def undo(self, fault: FaultOptions, /) -> None:
-        """Undo it."""
+        """Undo a fault."""
 
 
 class FaultPlayer:
-    """Plays a scenario's faults on a deployment, those of one subject one after the other, and notes each.
+    """Plays a scenario's faults on a deployment, those of one subject in sequence, and records each.
 
-    After those that a server must survive with all that it had acknowledged, owners look what it still knows.
+    After faults that a server must survive without loss, owners read what it still knows.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class FaultPlayer:
         self._progress = progress
 
     async def play(self, now: Callable[[], int]) -> None:
-        """Play to the last fault's end; `now` gives nanoseconds of the run. A cancelled fault is undone all the same.
+        """Play all faults; `now` returns nanoseconds of the run. A fault is undone even if it is cancelled.
 
-        Never raises for a process that does not come up again: the fault says so.
+        A process that does not come up again raises no error: the fault's record says so.
         """
         recorder = CopyRecorder(self._history, now, own_addresses=self._target.own_addresses)
         self._deployment.record_copies(recorder)
@@ -110,9 +110,9 @@ class FaultPlayer:
                 self._progress.end(*of, now(), problem)
 
     def _refused_for_ns(self, fault: FaultOptions, now_ns: int) -> int:
-        """Return for how long a right server may refuse heartbeats once it runs again.
+        """Return for how long a correct server may refuse heartbeats after it runs again, in ns.
 
-        The run's own Redis began with the run. A server that comes back with the machines that it had kept cannot tell
-        what was accepted of them before that, as after a flush.
+        The run's own Redis started with the run. A server that comes back with stored machines cannot know which of
+        their nonces were used before that, as after a flush.
         """
         return max(0, FLUSHED_FOR_NS - now_ns) if self._knows_more_than_redis and fault.kind in DOWN_FAULTS else 0

@@ -1,4 +1,4 @@
-"""Playing a fleet, or one shard of it: its machines and campaigns, started and stopped as wanted."""
+"""Playing a fleet, or one shard of it: starting and stopping its machines and campaigns."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 0.05
 STEADY_SHARE = 1e-5
-"""Of a run's duration, how long nothing is looked at where nothing is to change, if that is longer."""
+"""The share of a run's duration that may pass between looks at the fleet while nothing is to change."""
 HARDWARE_MIN_SECONDS, HARDWARE_SHARE = 1.0, 0.5
-"""How often the load of the hardware moves on: at most once a second, and twice from a heartbeat to the next."""
+"""The interval of hardware load updates: at least a second, or half a heartbeat interval."""
 
 
 class ShardRange(msgspec.Struct, frozen=True):
-    """Where a shard stands among others: its number, that of its first machine, and how many machines it will have.
+    """A shard's part of the fleet: the shard's number, its first machine's number, and its number of machines.
 
-    Each has the whole fleet to draw from, beginning with the first; the others' shares are never there to be attacked.
+    Each shard draws the whole fleet from its first machine on; machines of other shards are never attacked by it.
     """
 
     shard: int = 0
@@ -57,15 +57,14 @@ class ShardRange(msgspec.Struct, frozen=True):
 
 
 WHOLE_FLEET = ShardRange()
-"""A fleet that one process plays."""
+"""The range of a fleet that one process plays."""
 
 
 class FleetPlayer:
     """A scenario's machines and campaigns against a target. Everything random follows from the seed and the shard.
 
-    `prefix` begins the owners' names. Times count from `begin`. `clock_offset_ns` is what machines and attackers add to
-    the world's wall clock, so as to go by the target's; `sides` are servers for attacks that need one of their own,
-    by the attack's name.
+    `prefix` starts the owners' names. Times count from `begin`. `clock_offset_ns` is added to the world's wall clock to
+    get the target's; `sides` are servers for attacks that need one of their own, by the attack's name.
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class FleetPlayer:
             scenario.fleet.jitter, tape, work=self._work,
         )  # fmt: skip
         self.new_number = partial(next, count(first + len(self.fleet)))
-        """Number a machine that is none of the fleet's."""
+        """Returns the number of a machine outside of the fleet."""
         self._player = ScriptPlayer(
             target, history, progress, self.now, self._context, self._join, script_rng, tape, sides, share.shard,
             sandboxes=world.sandboxes, server=scenario.server,
@@ -133,7 +132,7 @@ class FleetPlayer:
         return self._clock.monotonic_ns() - self._start_ns
 
     def wall(self) -> int:
-        """Return Unix nanoseconds by the clock that machines go by."""
+        """Return Unix nanoseconds by the clock that the machines use."""
         return self._wall()
 
     async def create_policies(self) -> None:
@@ -142,11 +141,11 @@ class FleetPlayer:
         await self._onboarding.create_policies(self.owner_ids)
 
     def take_policies(self, policies: Mapping[str, str]) -> None:
-        """Use policies that were created elsewhere, by owner."""
+        """Use policies that another process created, by owner id."""
         self._onboarding.policies.update(policies)
 
     def begin(self, start_ns: int) -> None:
-        """Count the run's time from a moment of the world's monotonic clock."""
+        """Set the start of the run's time on the world's monotonic clock."""
         self._history.shift_effects(self._start_ns - start_ns)
         self._start_ns = self._progress.started_ns = start_ns
 
@@ -156,10 +155,10 @@ class FleetPlayer:
         campaigns: list[Campaign],
         steady: Callable[[int], float] = lambda now_ns: now_ns,
     ) -> None:
-        """Keep as many machines taking part as `wanted` says for a moment, until cancelled.
+        """Keep as many machines active as `wanted` returns for the current time, until cancelled.
 
-        `steady` says until when it will say the same; without it, that may change at any moment. `campaigns` are
-        launched when their time has come; others by `launch`.
+        `steady` returns until when that number stays; by default it may change at any moment. `campaigns` are launched
+        at their start; others by `launch`.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -170,16 +169,16 @@ class FleetPlayer:
                     self.launch(number)
                 await self._follow(wanted, steady, sorted(campaigns, key=lambda campaign: campaign.options.start_ns))
         finally:
-            self._end_shooting(self.now(), all_of_them=True)  # scripts end as their tasks do
+            self._end_shooting(self.now(), all_of_them=True)  # scripts end with their tasks
 
     async def finish(self, patience_seconds: float) -> None:
         """Wait a moment for the last answers, once `play` has ended."""
         await self._shard.finish(patience_seconds)
 
     def conclude(self, rows: NDArray[Any]) -> None:
-        """Note what came of each campaign, and claim what all heartbeats of an attack show together.
+        """Record the outcome of each campaign, and the claims about all heartbeats of an attack together.
 
-        `rows` are the history's, or at least those of such campaigns.
+        `rows` are the history's rows, or at least those of the campaigns.
         """
         for campaign in self.campaigns:
             if isinstance(campaign.attack, ShotAttack) and campaign.completed:
@@ -195,7 +194,7 @@ class FleetPlayer:
             now_ns = self.now()
             progress.elapsed_ns = now_ns
             wanted = min(wanted_at(now_ns), len(self.fleet))
-            # Connections that rest are closed, so fewer may be up for good than there are machines.
+            # Servers close idle connections, so fewer may be up than there are machines.
             pause = TICK_SECONDS if wanted != before else min(2 * pause, self._steady_seconds)
             before = wanted
             progress.phase = Phase.RAMPING if progress.connected < wanted * 0.99 else Phase.RUNNING
@@ -211,7 +210,7 @@ class FleetPlayer:
             await trio.sleep(min(max(TICK_SECONDS, (until_ns - self.now()) / SECOND_NS), self._steady_seconds))
 
     def _bring_to(self, wanted: int, now_ns: int) -> None:
-        """Start or stop machines until as many take part."""
+        """Start or stop machines until `wanted` are active."""
         fleet, progress = self.fleet, self._progress
         progress.machines_wanted = wanted
         while progress.machines_running < wanted:
@@ -219,7 +218,7 @@ class FleetPlayer:
             machine.due_ns = now_ns
             if progress.machines_running < self._registered:
                 machine.stopped = False
-                if machine.index not in self._calling:  # else its call resumes it
+                if machine.index not in self._calling:  # otherwise its call will resume it
                     self._shard.resume(machine)
             else:
                 self._registered += 1
@@ -230,9 +229,9 @@ class FleetPlayer:
             self._shard.stop_machine(fleet[progress.machines_running])
 
     def launch(self, number: int) -> None:
-        """Launch a campaign now, by its number in the scenario, whatever time the scenario gives.
+        """Launch a campaign now, by its number in the scenario, regardless of its start time.
 
-        Before `play` it waits for that: there is nobody yet to attack.
+        If called before `play`, the campaign starts with `play`: there are no victims before.
         """
         if self._nursery is None:
             self._early.append(number)
@@ -255,7 +254,7 @@ class FleetPlayer:
             self._end_campaign(campaign, self.now())
 
     def _end_shooting(self, now_ns: int, *, all_of_them: bool = False) -> None:
-        """Note which campaigns of single heartbeats have ended: by their own schedule, or now with whoever plays."""
+        """Record which campaigns of single heartbeats have ended, by their schedule or (`all_of_them`) with the run."""
         for _, number, _ in [one for one in self._progress.under_way if one[0] is Kind.ATTACK]:
             campaign = self.campaigns[number - 1]
             end_ns = campaign.options.start_ns + campaign.options.duration_ns
@@ -281,7 +280,7 @@ class FleetPlayer:
             host=target.authority,
             token=target.token,
             victims=campaign.victims,
-            # Owners and machines of a side server are none of the main one's.
+            # Owners and machines of a side server do not exist on the main one.
             history=self._history if side is None else History(),
             rng=rng,
             now=self.now,
@@ -300,17 +299,17 @@ class FleetPlayer:
         )
 
     def _metrics_public(self, target: Target) -> bool | None:
-        """Return whether anybody may read the target's metrics; None where nobody knows how it was set."""
+        """Return whether the target's metrics are public, or None if the setting is unknown."""
         return self._scenario.server.environ().get("METRICS_PUBLIC") == "true" if target.settings_known else None
 
     def _join(self, machine: Machine) -> None:
-        """Take a script's machine into the fleet as an honest one."""
+        """Add a script's machine to the fleet as an honest one."""
         machine.stopped = False
         machine.due_ns = self.now()
         self._shard.resume(machine)
 
     def _call(self, machine: Machine) -> None:
-        # One that was stopped and started again may have its next turn twice.
+        # A machine that was stopped and restarted may be scheduled twice.
         if self._nursery is not None and machine.index not in self._calling:
             self._calling.add(machine.index)
             self._nursery.start_soon(self._do_call, machine)
@@ -320,7 +319,7 @@ class FleetPlayer:
         await self._onboarding.serve(machine)
         self._calling.discard(machine.index)
         if first and machine.policy_id:
-            # Machines that came up together must not beat together.
+            # Machines that came up together must not send heartbeats together.
             machine.due_ns = self.now() + int(machine.interval_ns * self.spread[machine.index - self._first])
         if not machine.stopped:
             self._shard.resume(machine, NEVER_NS if first else due_ns)
@@ -331,13 +330,13 @@ class FleetPlayer:
         return self.metrics_of if self._work is None else self.market_metrics_of
 
     def market_metrics_of(self, index: int) -> str:
-        """Return a machine's hardware report with what it says to the market, if it is one that does."""
+        """Return a machine's hardware report, with capacity and job reports if it takes part in the market."""
         hardware = self.metrics_of(index)
         work = None if self._work is None else self._work.get(index)
         return hardware if work is None else f"{hardware[:-1]},{work.metrics(self.now())}}}"
 
     def load_hardware(self, seconds: float) -> None:
-        """Move the fleet's load on, held under each machine's policy."""
+        """Advance the fleet's load by `seconds`, limited by each machine's policy."""
         self._hardware.advance(seconds, self._clock.wall_ns() / SECOND_NS)
 
     async def _tick_hardware(self) -> None:
@@ -347,5 +346,5 @@ class FleetPlayer:
 
 
 def hardware_seconds(heartbeat_interval_ns: int) -> float:
-    """Return from one step of the load to the next: nobody sees more of it than each machine's own heartbeats show."""
+    """Return the interval between load updates, in seconds: heartbeats show no finer steps."""
     return max(HARDWARE_MIN_SECONDS, heartbeat_interval_ns / SECOND_NS * HARDWARE_SHARE)

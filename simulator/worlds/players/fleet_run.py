@@ -1,4 +1,4 @@
-"""One run of a scenario in a world: its fleet, its observers and its market, from its policies to its last answers."""
+"""A run of a scenario in a world: fleet, observers and market, from the first policies to the last answers."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 class FleetRun:
-    """One run of a scenario against a target in a world, all in this process. Times count from its start.
+    """A run of a scenario against a target in a world, all in this process. Times count from its start.
 
-    `sides` are servers for attacks that need one of their own, by the attack's name. `clock_offset_ns` is what machines
-    and attackers add to the world's wall clock, so as to go by the target's. `faults` go wrong meanwhile.
+    `sides` are servers for attacks that need one of their own, by the attack's name. `clock_offset_ns` is added to the
+    world's wall clock to get the target's. `faults` injects faults during the run.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class FleetRun:
         )
 
     async def run(self) -> None:
-        """Run to the scenario's end; cancel it to end it early. The history holds what is known either way.
+        """Run to the scenario's end; cancel it to end early. The history has what is known in both cases.
 
-        What it waits for after its end can be given up (`Progress.ending`).
+        The waits after the end can be given up (`Progress.ending`).
         """
         player, progress, scenario = self.player, self._progress, self._scenario
         try:

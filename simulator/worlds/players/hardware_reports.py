@@ -1,4 +1,4 @@
-"""What a fleet's machines report of their hardware: its load, held under what their policies allow, as JSON."""
+"""Hardware reports of a fleet's machines as JSON: their load, limited by their policies."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 MAXIMA = ("max_cpu_percent", "max_memory_percent", "max_gpu_percent")
 TENTHS = 10
 WRITTEN = [str(tenths / TENTHS) for tenths in range(int(PERCENT_MAX) * TENTHS + 1)]
-"""Percentages as JSON, by their tenths: once a heartbeat three are written."""
+"""Percentages as JSON, indexed by tenths, because each heartbeat has three of them."""
 
 
 class HardwareReports:
-    """The reports of a fleet, whose machines are numbered from `first` on.
+    """The reports of a fleet with machine numbers from `first` on.
 
-    What policies allow is kept in columns, as it is looked at for every machine at each step of the load; the rules of
-    a machine are read again only when it has others.
+    Limits of policies are columns of arrays, because each load update uses them for all machines; a machine's rules are
+    parsed again only when they change.
     """
 
     def __init__(self, load: HardwareLoad, fleet: Sequence[Machine], first: int) -> None:
@@ -44,7 +44,7 @@ class HardwareReports:
         """CPU, memory and GPU, in tenths of a percent."""
 
     def advance(self, seconds: float, unix_seconds: float) -> None:
-        """Move the load on by so long, to a moment."""
+        """Advance the load by `seconds`, to the time `unix_seconds`."""
         load = self._load
         load.advance(seconds, unix_seconds / 3600 % DAY_HOURS)
         rules = [machine.rules for machine in self._fleet]
@@ -57,7 +57,7 @@ class HardwareReports:
         self._columns = tuple(map(_tenths, held))
 
     def _obey(self, rules: list[dict[str, Any]]) -> None:
-        """Read the rules of the machines that have others than before."""
+        """Parse the rules of machines whose rules changed."""
         for place, (now, before) in enumerate(zip(rules, self._obeyed, strict=True)):
             if now is before:
                 continue
@@ -70,7 +70,7 @@ class HardwareReports:
         self._obeyed = list(rules)
 
     def of(self, index: int) -> str:
-        """Return a machine's report as JSON; machines of scripts have numbers past the fleet's."""
+        """Return a machine's report as JSON. Numbers beyond the fleet's are machines of scripts."""
         cpu, memory, gpu = self._columns
         place = (index - self._first) % len(cpu)
         return (

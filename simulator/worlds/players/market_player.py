@@ -1,4 +1,4 @@
-"""Playing the market's agents over connections under Trio, and reading every account once all of them have ended."""
+"""Playing the market's agents over connections under Trio, and reading every account at the end."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from simulator.traces.tape import Tape
 
 MARKET = 7
-"""Which child of the seed's sequence agents draw from; the others are the fleet's and the auditor's."""
+"""The child of the seed's sequence for agents; others are for the fleet and the auditor."""
 RESOURCES_SECONDS = 5.0
-"""From one look at all that is offered to the next."""
+"""The interval between readings of all offers."""
 RESOURCES_LOOKS_MAX = 2000
-"""Such looks during a run, so that one of a week keeps no more of them than one of three hours."""
+"""The most such readings of a run, so that a week's run stores no more of them than one of three hours."""
 START_SECONDS = 5.0
-"""Within which all agents have begun: no crowd registers at one moment."""
+"""The time within which all agents start, so that they do not register all at once."""
 LAST_ACTS_SECONDS = 3.0
-"""What acts that are under way when the run ends may still take."""
+"""The time that acts may still take after the end of the run."""
 
 
 class MarketPlayer:
-    """The agents that a run plays by itself, each from an address of its own. Everything random follows from the seed.
+    """The agents of the scenario's `[market]`, each from its own address. Everything random follows from the seed.
 
-    `prefix` begins their names. `owner_ids` are the fleet's, whose accounts are read at the end as well. Where the
-    target has no market nobody does anything.
+    `prefix` starts their names. `owner_ids` are the fleet's owners, whose accounts are read at the end as well. If the
+    target has no market, the agents do nothing.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class MarketPlayer:
                 self._agents.append(Agent(f"{prefix}-agent-{number}", acts, habits, rng, progress))
 
     async def play(self) -> None:
-        """Have all agents act, and look at what is offered now and then, until cancelled."""
+        """Have all agents act, and read the offers now and then, until cancelled."""
         if self._options is None:
             return
         async with trio.open_nursery() as nursery:
@@ -90,9 +90,9 @@ class MarketPlayer:
                 nursery.start_soon(self._live, number, agent, 1 / self._options.rate)
 
     async def finish(self, others: Sequence[Agent] = ()) -> None:
-        """Wait until withdrawals are at rest, and read all accounts, within bounds of time and number.
+        """Wait until all withdrawals are finished, and read all accounts, within bounds of time and number.
 
-        `others` are agents whom somebody else has played.
+        `others` are agents that another player has played.
         """
         if self._options is None and not others:
             return
@@ -123,7 +123,7 @@ class MarketPlayer:
             self._history.trouble(self._now(), WITHDRAWALS, f"{unrested} had not come to rest when the run ended")
 
     async def _live(self, number: int, agent: Agent, interval_seconds: float) -> None:
-        """Have one agent act again and again, an interval apart."""
+        """Have one agent act repeatedly at an interval."""
         await trio.sleep(START_SECONDS * number / max(1, len(self._agents)))
         due = trio.current_time()
         async with self._player.connection(agent_source(self._target, number)) as connection:
@@ -136,7 +136,7 @@ class MarketPlayer:
                 await trio.sleep_until(due)
 
     async def _end_acts(self) -> None:
-        """Wait a moment for acts that are under way once the run ends: else the end would cut each of them off."""
+        """Wait a moment for acts that are under way at the end of the run, which would otherwise be cut off."""
         try:
             await trio.sleep_forever()
         finally:
@@ -144,14 +144,14 @@ class MarketPlayer:
                 acting.deadline = trio.current_time() + LAST_ACTS_SECONDS
 
     async def _watch_resources(self) -> None:
-        # Room is to be seen twice while a job waits, and a list is as long as the fleet.
+        # Free room must be seen twice while a job waits, and the list is as long as the fleet.
         pause = max(RESOURCES_SECONDS, self._seconds / RESOURCES_LOOKS_MAX)
         while True:
             await trio.sleep(pause)
             await self._look_at_resources(0)
 
     async def _look_at_resources(self, number: int) -> None:
-        """Read all that is offered, as any owner is shown it."""
+        """Read all offers, as any owner can."""
         source = self._account_source(ACCOUNTS_READ_MAX + number)
         caller = owner_caller(self._target.token, ANY_OWNER)
         shown = await self._player.play(read_resources(self._acts(source), caller), source)

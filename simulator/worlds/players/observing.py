@@ -1,4 +1,4 @@
-"""Observing a target during a run: its metrics once in a while, and its audit heads."""
+"""Observing a target during a run: scraping its metrics, and reading its audit heads."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from simulator.worlds.progress import Progress
 
 LOOKS, LOOK_SHARE = 3, 1e-5
-"""So often a silence is looked for while it lasts, or after that share of the run: a week does not consist of looks."""
+"""How often a silence is checked for while it lasts, or after which share of the run: a week is not all checks."""
 ALERTS = ("stale_workers", "worker_auth_failures")
 """The alerts that a target's metrics show (contract §10)."""
 AUDITOR = 5
-"""Which child of the seed's sequence the auditor draws from; the others are the fleet's."""
+"""The child of the seed's sequence for the auditor; others are for the fleet."""
 
 
 class Observer:
     """Reads a target's metrics and audit into the history while others load it.
 
-    `owner_ids` are the honest fleet's; `wall` gives Unix nanoseconds by this machine's own clock.
+    `owner_ids` are the honest fleet's owners; `wall` returns Unix nanoseconds by this machine's clock.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Observer:
             nursery.start_soon(self._watch_for_silence)
 
     async def finish(self) -> None:
-        """Look once more, and read whole audit lists, once everybody else has finished."""
+        """Scrape once more, and read whole audit lists, after all other players have finished."""
         self._progress.phase = Phase.AUDIT
         source = SCRAPER_ADDRESS if self._target.own_addresses else None
         async with ControlConnection(self._target, source, self._witness) as connection:
@@ -93,7 +93,7 @@ class Observer:
         await self._auditor.read()
 
     async def ask_for_health(self) -> None:
-        """Ask for the health page on a fresh connection, and record what came."""
+        """Request `/health` on a new connection, and record the outcome."""
         if len(self._history.health_readings) >= HEALTH_READINGS_MAX:
             return
         sent_ns = self._now()
@@ -108,7 +108,7 @@ class Observer:
         self._history.health_readings.append(reading)
 
     async def _watch_for_silence(self) -> None:
-        """Ask for the health page, again and again, while nothing that was asked is answered."""
+        """Request `/health` repeatedly while no request is answered."""
         progress = self._progress
         before: tuple[int, int] = (-1, 0)
         asked_at = trio.current_time()
@@ -137,7 +137,7 @@ class Observer:
                 await trio.sleep_until(due)
 
     async def _scrape_once(self, connection: ControlConnection) -> bool:
-        """Read the metrics into the history, and this machine's clock; returns whether anything was answered."""
+        """Scrape the metrics into the history, with this machine's clock; return whether there was an answer."""
         progress = self._progress
         sent_ns = self._now()
         unix_ns = self._wall()
@@ -150,7 +150,7 @@ class Observer:
             self._history.trouble(sent_ns, what, str(error))
             progress.last_problem = f"scrape: {error}"
             return not isinstance(error, LostError)
-        # Of one that was sent again, the second time: perhaps the server started anew between the two.
+        # For a repeated request, the time of the second: the server may have restarted between the two.
         sent_ns = max(sent_ns, connection.sent_ns)
         self._history.scrapes.append(Scrape(sent_ns, self._now(), samples))
         for name in ALERTS:

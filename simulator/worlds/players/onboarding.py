@@ -1,4 +1,4 @@
-"""Playing what owners and machines do on the control plane, over connections under Trio; the scripts are `fleet`'s."""
+"""Playing the control-plane scripts of `simulator.fleet` for owners and machines, over connections under Trio."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 
 class SetUpError(TargetError):
-    """The target served until its owners' policies were to be created, and did not serve that: the run is judged."""
+    """Raised when the target stops answering while policies are created, after it had answered: the run is judged."""
 
 
 class Onboarding:
-    """Does control-plane calls for machines, a bounded number at once, and records each in the history."""
+    """Makes control-plane calls for machines, a bounded number at once, and records each in the history."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Onboarding:
     async def create_policies(self, owner_ids: list[str]) -> None:
         """Sign and activate one policy for each owner. Raises TargetError: without them there is no run.
 
-        A SetUpError among them has in the history what was not served.
+        For a SetUpError, the history has the requests that were not answered.
         """
 
         async def create(index: int, owner_id: str) -> None:
@@ -77,7 +77,7 @@ class Onboarding:
                 for index, owner_id in enumerate(owner_ids):
                     nursery.start_soon(create, index, owner_id)
         except* SetUpError:
-            # Where no run begins they are all that there is.
+            # If the run does not start, these are all the rows there are.
             self._history.unserved.clear()
             for ask, exchanged, source in self._unserved:
                 record_act(self._history, ask, exchanged, source_number(source))
@@ -99,7 +99,7 @@ class Onboarding:
             raise kind(str(error)) from None
 
     async def serve(self, machine: Machine) -> None:
-        """Do what a machine wants done on the control plane, until it wants to send heartbeats or to wait."""
+        """Make a machine's control-plane calls until it is ready to send heartbeats or wants to wait."""
         async with self._limiter:
             source = machine_source(self._target, machine.index)
             acts = self._acts(source)
@@ -107,7 +107,7 @@ class Onboarding:
             await self._player.play(script, source)
 
     async def _renew_policy(self, step: RenewPolicy) -> int:
-        """Make an owner another policy for the one that the server has forgotten; returns the time after it."""
+        """Create a new policy for an owner after the server lost the old one; return the time afterwards."""
         owner_id = step.owner_id
         async with self._renewing:
             if self.policies.get(owner_id, "") == step.forgotten:
@@ -137,7 +137,7 @@ class Onboarding:
         self._history.trouble(reply.sent_ns, operation_name(ask.call.operation), reply.why)
 
     def record(self, ask: Ask, exchanged: Exchanged, source: str | None) -> None:
-        """Record a machine's request as a row, and what failed of an owner's before the run: that has none."""
+        """Record a machine's request as a row, and an owner's failed request before the run without one."""
         reply, got, *_ = exchanged
         ended, authority = reply.loss is Loss.ENDED, self._target.authority
         if ask.machine is not None:
@@ -153,7 +153,7 @@ class Onboarding:
 
 
 class _Recorder:
-    """Records what is asked from one address."""
+    """Records requests from one address."""
 
     def __init__(self, onboarding: Onboarding, source: str | None) -> None:
         self._onboarding = onboarding

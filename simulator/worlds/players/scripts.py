@@ -1,4 +1,4 @@
-"""Playing attack scripts: each step by the network of the target. What comes of it is `Performing`'s."""
+"""Playing attack scripts: sending each step over the target's network. `Performing` records the outcomes."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ AnySandbox = TypeVar("AnySandbox", bound="Sandbox")
 
 
 class ScriptPlayer:
-    """Plays the scripts of campaigns against one target. `join` takes a machine into the honest fleet.
+    """Plays the scripts of campaigns against one target. `join` adds a machine to the honest fleet.
 
-    `server` says what is started where an attack needs servers to itself. A whole answer has `answer_seconds`, or what
-    the target's patience says.
+    `server` describes the servers to start for attacks that need their own. The timeout of a whole answer is
+    `answer_seconds`, or the target's.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class ScriptPlayer:
         self._held_connections = 0
 
     async def run(self, campaign: Campaign) -> None:
-        """Start a campaign's attempts at its rate, and let each play to its end."""
+        """Start a campaign's attempts at its rate, and play each to its end."""
         attack = campaign.attack
         if not isinstance(attack, ScriptAttack):
             raise TypeError(f"{attack.name} is not a script")
@@ -114,7 +114,7 @@ class ScriptPlayer:
             campaign.not_tried = "" if reached else NO_HTTP2
         if campaign.not_tried:
             return
-        # Those that have servers to themselves are played one at a time, however many are due.
+        # Attempts with servers of their own are played one at a time, however many are due.
         if attack.sandbox is None:
             campaign.count_planned()
         async with trio.open_nursery() as nursery:
@@ -133,7 +133,7 @@ class ScriptPlayer:
                 nursery.start_soon(self._attempt, campaign, attack, campaign.fired)
 
     def _has_room_for(self, attack: ScriptAttack) -> bool:
-        """Return whether another attempt may begin beside those under way."""
+        """Return whether another attempt may start beside those in progress."""
         held = self._held_connections + attack.connections
         return self._under_way < SCRIPTS_MAX_CONCURRENT and held <= SCRIPT_CONNECTIONS_MAX
 
@@ -160,7 +160,7 @@ class ScriptPlayer:
     async def _perform(
         self, campaign: int, performance: _Performance, attack: ScriptAttack, context: ScriptContext
     ) -> None:
-        """Play a script, in its sandbox if it needs one. Raises PrerequisiteError, also when that does not start."""
+        """Play a script, in a sandbox if it needs one. Raises PrerequisiteError, also if the sandbox does not start."""
         if attack.sandbox is None:
             await performance.play(attack)
             return
@@ -170,7 +170,7 @@ class ScriptPlayer:
         try:
             async with self._sandbox_limiter:
                 opening = self.sandboxes.open(attack.sandbox, self.server, context.token, watch, self._progress.ending)
-                # What it cannot go on for is not raised here, where it would leave the sandbox as a group of errors.
+                # Not raised here, because it would leave the sandbox as an exception group.
                 unmet = await play_watched(opening, watch, partial(performance.play_in, attack))
         except ExceptionGroup as group:
             problems = [one for one in leaf_errors(group) if isinstance(one, ServerError)]
@@ -188,7 +188,10 @@ class ScriptPlayer:
 async def play_watched(
     opening: AbstractAsyncContextManager[AnySandbox], watch: ServerWatch, play: Callable[[AnySandbox], Awaitable[None]]
 ) -> PrerequisiteError | None:
-    """Play in a sandbox whose servers are watched; return why it could not go on: one died, or a step was not met."""
+    """Play in a sandbox whose servers are watched.
+
+    Return why it could not continue: a server died, or a step failed.
+    """
     unmet: PrerequisiteError | None = None
     looking = trio.CancelScope()
 
@@ -196,7 +199,7 @@ async def play_watched(
         with looking:
             await watch.until_death(playing)
 
-    # Around the sandbox, which starts servers as it is played in: what they run in must end before the watch does.
+    # Outside of the sandbox, which starts servers while it is used: they must end before the watch does.
     async with trio.open_nursery() as nursery:
         nursery.start_soon(look, nursery.cancel_scope)
         async with opening as sandbox:
@@ -219,7 +222,7 @@ async def play_watched(
 
 
 class _Performance:
-    """One attempt on its way: its connections, and how its steps are done."""
+    """An attempt in progress: its connections, and the execution of its steps."""
 
     def __init__(self, player: ScriptPlayer, campaign: Campaign, context: ScriptContext) -> None:
         self._player = player
@@ -231,7 +234,7 @@ class _Performance:
         self._sandbox: Sandbox | None = None
 
     async def play_in(self, attack: ScriptAttack, sandbox: Sandbox) -> None:
-        """Play the script to its end against a sandbox, its first instance where a step names none."""
+        """Play the script to its end against a sandbox; steps without an instance use the first one."""
         self._sandbox = sandbox
         self._attempt.target = sandbox.target(0)
         await self.play(attack)
@@ -246,7 +249,7 @@ class _Performance:
         except StopIteration:
             return
         finally:
-            script.close()  # so that it notes what it was cut off from
+            script.close()  # so that it records where it was cut off
 
     def close(self) -> None:
         """Close every connection."""
@@ -281,7 +284,7 @@ class _Performance:
             raise ValueError("this attempt has no sandbox")
         match step:
             case BeginFault():
-                self.close()  # what leads to a process that ends or hangs is of no more use
+                self.close()  # connections to a process that ends or hangs are useless
                 await sandbox.begin_fault(step.kind, step.instance)
             case EndFault():
                 await sandbox.end_fault(step.kind, step.instance)
@@ -305,7 +308,7 @@ class _Performance:
         )
 
     async def _together(self, step: Together) -> list[Outcome | WireOutcome]:
-        """Open every connection of a whole request first, so that they really leave at the same moment."""
+        """Open all connections first, so that the requests leave at the same moment."""
         outcomes: dict[int, Outcome | WireOutcome] = {}
         connections = {
             index: self._connection_to(self._attempt.target, one)
@@ -314,7 +317,7 @@ class _Performance:
         }
 
         async def open_one(connection: ControlConnection) -> None:
-            with suppress(LostError):  # sending will say so
+            with suppress(LostError):  # sending will report it
                 await connection.connect()
 
         async def do_one(index: int, one: Send | Wire) -> None:
@@ -340,7 +343,7 @@ class _Performance:
         try:
             answer = await connection.exchange(step.request)
         except LostError as error:
-            loss = error.loss if self._sandbox is None else Loss.ENDED  # a fault may be on in the sandbox
+            loss = error.loss if self._sandbox is None else Loss.ENDED  # a fault may be active in the sandbox
             return attempt.lost(step, loss, sent_ns, now())
         except trio.Cancelled:
             attempt.lost(step, Loss.ENDED, sent_ns, now())

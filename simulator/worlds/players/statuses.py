@@ -1,4 +1,4 @@
-"""Reading what owners are shown of their machines, after a fault and at the end: statuses, and how many there are."""
+"""Reading owners' statuses and summaries of their machines, after a fault and at the end of a run."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ OK = HTTPStatus.OK
 PAGE_WORKERS = 500
 """The largest page of a list (contract §1)."""
 FIRST_ADDRESS = 1 << 15
-"""Past the addresses from which audit lists are read."""
+"""The first client address, after those for reading audit lists."""
 AT_THE_END = FIRST_ADDRESS + (1 << 14)
-"""Where reading at the end of a run begins, past what is read after its faults."""
+"""The first client address at the end of a run, after those for reading after faults."""
 REQUESTS_PER_ADDRESS = 10
 """Half a burst of the default rate limit (contract §6)."""
 PATIENCE_SECONDS = 10.0
@@ -66,7 +66,7 @@ _decode_summary = msgspec.json.Decoder(_SummaryEnvelope).decode
 
 
 class StatusReader:
-    """Reads owners' lists of statuses into the history, each whole or not at all, from addresses from `first` on."""
+    """Reads owners' lists of statuses into the history, each completely or not at all, from `first` addresses on."""
 
     def __init__(
         self,
@@ -85,9 +85,9 @@ class StatusReader:
         self._requests = 0
 
     async def read(self, owner_ids: Iterable[str], *, summaries: bool = False) -> None:
-        """Read the lists of owners in order, within bounds of time and machines, and the `summaries` of their fleets.
+        """Read the owners' lists in order, within bounds of time and machines, and with `summaries` the summaries.
 
-        What is lost is told, never raised.
+        Losses are recorded, never raised.
         """
         left = STATUSES_READ_MAX
         with trio.move_on_after(self._patience_seconds):
@@ -103,7 +103,7 @@ class StatusReader:
                     return
 
     async def _read_list(self, owner_id: str) -> int:
-        """Read one list; returns how many machines it had. Raises LostError, and ValueError for what is no list."""
+        """Read one list; return its number of machines. Raises LostError, and ValueError for anything but a list."""
         sent_ns = self._now()
         ages: dict[str, float] = {}
         statuses: dict[str, StatusShown] = {}
@@ -120,7 +120,7 @@ class StatusReader:
         return len(ages)
 
     async def _read_summary(self, owner_id: str) -> None:
-        """Read how many machines an owner has. Raises LostError, and ValueError for what is no summary."""
+        """Read an owner's fleet summary. Raises LostError, and ValueError for anything but a summary."""
         sent_ns = self._now()
         shown = _decode_summary(await self._get("/workers/summary", owner_id)).data
         numbers = (shown.total, shown.fresh, shown.stale, shown.unknown)

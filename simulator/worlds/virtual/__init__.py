@@ -1,1 +1,1 @@
-"""A world without sockets, threads and clocks of its own: one seed decides all that happens in it."""
+"""The virtual world: no sockets, no threads and no real clock; one seed decides everything that happens."""

@@ -1,8 +1,8 @@
-"""A disk in memory. When its machine fails, what was not synced may be gone, in any order, or be there in part.
+"""A disk in memory. After a power loss, unsynced data may be lost, in any order, or be there in part.
 
-A process is cut off between any two of its calls: of one that is under way nobody knows how far it came. What was
-written since the last sync is kept or lost write by write, and of one that is kept perhaps only some sectors are there.
-What was made, renamed or removed in the folder since that was synced is kept or lost one by one, too.
+A process is cut off between any two of its calls; how far a running call came is undefined. Writes since the last sync
+are kept or lost one by one, and of a kept write perhaps only some sectors are there. Files created, renamed or removed
+since the last sync of the folder are kept or lost one by one, too.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from reference_server.adapters.threads import Result
 
 SECTOR_BYTES = 512
-"""What a disk writes as a whole or not at all."""
+"""The size of a sector, which a disk writes completely or not at all."""
 LEAST_NS, MOST_NS = MILLISECOND_NS // 10, (2 * MILLISECOND_NS, 10 * MILLISECOND_NS, 50 * MILLISECOND_NS)
-"""How long what has to wait for a disk takes, before and after: at least, and at most on one disk and another."""
+"""The delay before and after a call that waits for the disk: the least, and the greatest on different disks."""
 SLOW_SHARE, SLOW_NS = 0.01, 200 * MILLISECOND_NS
-"""How often it takes far longer, and how long at most."""
+"""The share of calls that take far longer, and the greatest delay of those."""
 
 IN_SYNC_SHARE = 0.8
-"""How often a call that is cut off is in a sync: that is what takes its time."""
+"""The share of interrupted calls that are in a sync, which takes most of a call's time."""
 
 
 class _File:
-    """What is in a file: as processes see it, and as it would be found after a power loss."""
+    """A file's content, as processes see it, and as it would be after a power loss."""
 
     def __init__(self) -> None:
         self.seen = bytearray()
@@ -47,7 +47,7 @@ class _File:
 
 
 class _Done(NamedTuple):
-    """One thing that was done: to a file, or to a name in the folder. `call` is what it was done in, 0 for none."""
+    """An operation on a file, or on a name in the folder. `call` is the call that did it, or 0."""
 
     call: int
     kind: str
@@ -65,14 +65,14 @@ def _write(content: bytearray, offset: int, data: bytes) -> None:
 
 
 def _is_made_durable(one: _Done, sync: _Done) -> bool:
-    """Return whether a sync, of a file or of the folder, is one of what was done before."""
+    """Return whether a sync of a file or of the folder makes an earlier operation durable."""
     if sync.file is None:
         return one.kind in {"name", "unlink"}
     return one.file is sync.file and one.kind in {"write", "truncate"}
 
 
 class VirtualDisk:
-    """What outlives a server's processes. `full` says that no byte can be written any more."""
+    """The storage that outlives a server's processes. `full` says that nothing can be written any more."""
 
     def __init__(self, rng: np.random.Generator, moments: Moments | None = None) -> None:
         self.moments = moments or Moments()
@@ -80,42 +80,42 @@ class VirtualDisk:
         self.rng = rng
         self.most_ns = MOST_NS[int(rng.integers(len(MOST_NS)))]
         self.seen: dict[str, _File] = {}
-        """By their names, as processes see them."""
+        """Files by name, as processes see them."""
         self._durable: dict[str, _File] = {}
         self._done: list[_Done] = []
-        """What is not durable yet, or is part of a call that is under way."""
+        """Operations that are not durable yet, or are part of a call in progress."""
         self._under_way: set[int] = set()
         self._calls = self.opened = 0
 
     def put(self, path: str, content: bytes) -> None:
-        """Have a file there from the beginning."""
+        """Put a durable file on the disk."""
         file = self.seen[path] = self._durable[path] = _File()
         file.seen[:] = file.durable[:] = content
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Return what whoever copies it finds there, by its path."""
+        """Return the contents of all files by path, as a copy of the disk would have them."""
         return {path: bytes(file.seen) for path, file in self.seen.items()}
 
     def note(self, done: _Done) -> None:
-        """Note what was done; a sync makes durable what came before it, once its call is over."""
+        """Record an operation; a sync makes earlier operations durable once its call is over."""
         self._done.append(done)
         if not done.call:
             self._settle()
 
     def begin_call(self) -> int:
-        """Begin a call that waits for the disk."""
+        """Start a call that waits for the disk; return its number."""
         self._calls += 1
         self._under_way.add(self._calls)
         return self._calls
 
     def end_call(self, call: int) -> None:
-        """Have all of a call done."""
+        """End a call."""
         self._under_way.discard(call)
         self._settle()
 
     def _settle(self) -> None:
-        """Make durable what was synced by calls that are over."""
+        """Make durable what calls that are over have synced."""
         at = 0
         while at < len(self._done):
             sync = self._done[at]
@@ -144,7 +144,7 @@ class VirtualDisk:
                 self._durable.pop(one.name, None)
 
     def fail(self) -> None:
-        """Lose the power: go on with what is durable, and with what of the rest the seed says."""
+        """Lose power: keep what is durable, and of the rest what the seed selects."""
         for call in sorted(self._under_way):
             places = [at for at, one in enumerate(self._done) if one.call == call]
             syncs = [at for at, one in enumerate(self._done) if one.call == call and one.kind == "sync"]
@@ -165,7 +165,7 @@ class VirtualDisk:
             file.locked_by = 0
 
     def _torn(self, one: _Done) -> bytes:
-        """Return as much of a write as a few whole sectors hold, or all of it."""
+        """Return a few whole sectors of a write, or all of it."""
         first = SECTOR_BYTES - one.offset % SECTOR_BYTES
         sectors = 1 + max(0, -(-(len(one.data) - first) // SECTOR_BYTES))
         kept = int(self.rng.integers(1, sectors + 1))
@@ -173,7 +173,7 @@ class VirtualDisk:
 
 
 class _Written:
-    """A child that has written all it could before anybody asks."""
+    """A child process that has already finished its work."""
 
     def __init__(self, trouble: str) -> None:
         self._trouble = trouble
@@ -182,11 +182,11 @@ class _Written:
         return self._trouble
 
     def end(self) -> None:
-        """Do nothing: it has ended."""
+        """Do nothing: the child has ended."""
 
 
 class Mount:
-    """A disk as one process uses it (`adapters.files.disk.Disk`), until that is cut off from it."""
+    """A disk as one process uses it (`adapters.files.disk.Disk`), until the process is killed."""
 
     def __init__(self, disk: VirtualDisk) -> None:
         self._disk = disk
@@ -195,7 +195,7 @@ class Mount:
         self._cut_off = False
 
     def cut_off(self) -> None:
-        """Have every call fail from here on, and release all locks: the process is no more."""
+        """Let every call fail from now on, and release all locks: the process is dead."""
         self._cut_off = True
         for number, file in self._open.items():
             if file.locked_by == number:
@@ -262,7 +262,7 @@ class Mount:
         return len(content)
 
     def truncate(self, file: int, size: int) -> None:
-        """Cut a file off."""
+        """Truncate a file."""
         cut = self._file(file)
         del cut.seen[size:]
         self._note("truncate", cut, offset=size)
@@ -274,16 +274,16 @@ class Mount:
     sync_data = sync
 
     def sync_folder(self, folder: Path) -> None:
-        """Make durable what was made, renamed and removed."""
+        """Make created, renamed and removed names durable."""
         self._require_alive()
         self._note("sync", None, name=str(folder))
 
     def size(self, file: int) -> int:
-        """Return how many bytes an open file has."""
+        """Return the size of an open file in bytes."""
         return len(self._file(file).seen)
 
     def is_at(self, file: int, path: Path) -> bool:
-        """Return whether it is an open file that is at a path now."""
+        """Return whether the open file is the one at a path now."""
         return self._disk.seen.get(str(path)) is self._file(file)
 
     def read(self, path: Path) -> bytes:
@@ -291,18 +291,18 @@ class Mount:
         return bytes(self._at(path).seen)
 
     def exists(self, path: Path) -> bool:
-        """Return whether a file is there."""
+        """Return whether a file exists."""
         self._require_alive()
         return str(path) in self._disk.seen
 
     def matching(self, folder: Path, pattern: str) -> list[Path]:
-        """Return the files whose names go with a pattern."""
+        """Return the files whose names match a pattern."""
         self._require_alive()
         names = sorted(name.rpartition("/")[2] for name in self._disk.seen)
         return [folder / name for name in names if fnmatchcase(name, pattern)]
 
     def rename(self, path: Path, to: Path) -> None:
-        """Put a file in the place of another."""
+        """Rename a file, replacing any file at `to`."""
         file = self._at(path)
         del self._disk.seen[str(path)]
         self._disk.seen[str(to)] = file
@@ -318,11 +318,11 @@ class Mount:
         self._note("unlink", file, name=str(path))
 
     def exposure(self, _path: Path) -> str:
-        """Return nothing: nobody else is here."""
+        """Return an empty text: there are no other users."""
         return ""
 
     def fork(self, work: Work) -> _Written:
-        """Have all of it done now, from the state as it is now. What becomes of it is asked for later."""
+        """Do the work at once, with the current state; the result is read later."""
         self._require_alive()
         call, self._call = self._call, 0
         try:
@@ -333,7 +333,7 @@ class Mount:
             self._call = call
 
     async def offload(self, call: Callable[[], Result], *, abandon_on_cancel: bool = False) -> Result:
-        """Make a call between two pauses. Until the second is over the machine may fail in the midst of it."""
+        """Make a call between two pauses. Until the second is over, a power loss may interrupt the call."""
         with trio.CancelScope(shield=not abandon_on_cancel):
             await self._pause()
             number = self._disk.begin_call()

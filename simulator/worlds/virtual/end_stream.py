@@ -1,4 +1,4 @@
-"""An end of a connection as one of Trio's streams: for what waits under Trio."""
+"""An end of a connection as a Trio stream, for code that waits under Trio."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 RECEIVE_BUFFER_BYTES = 128 * 1024
-"""What is kept for who does not read, besides what the sender keeps (`SEND_BUFFER_BYTES`)."""
+"""The receive buffer of a stream, besides the sender's buffer (`SEND_BUFFER_BYTES`)."""
 
 
 class EndStream(trio.abc.HalfCloseableStream):
-    """An end as one of Trio's streams."""
+    """An `End` as a Trio stream."""
 
     def __init__(self, end: End) -> None:
         self.end = end
@@ -29,16 +29,16 @@ class EndStream(trio.abc.HalfCloseableStream):
         self._woken.set()
 
     async def wait(self, events: int) -> None:
-        """Wait until it is ready for one of these events."""
+        """Wait until the end is ready for one of these events."""
         self.end.events |= events
         while not self.end.ready & events and not (self.end.reset or self.end.closed):
-            if self._woken.is_set():  # else another task waits for it as well
+            if self._woken.is_set():  # otherwise another task waits as well
                 self._woken = trio.Event()
             await self._woken.wait()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of it. Raises a resource error of Trio's."""
-        async with self._sending:  # where others may go first, as everywhere that a task waits
+        """Send all of `data`. Raises Trio's resource errors."""
+        async with self._sending:  # other tasks may run first, as at every wait
             left = memoryview(data)
             while left:
                 try:
@@ -53,7 +53,7 @@ class EndStream(trio.abc.HalfCloseableStream):
         await self.wait(WRITE)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Return what came; no bytes at the end. Raises a resource error of Trio's."""
+        """Return received bytes, or no bytes at the end. Raises Trio's resource errors."""
         if self.end.ready & READ:
             await trio.lowlevel.checkpoint()
         while True:
@@ -65,17 +65,17 @@ class EndStream(trio.abc.HalfCloseableStream):
                 self._fail(error)
 
     async def send_eof(self) -> None:
-        """Send no more."""
+        """Send the end of the stream."""
         self.end.shutdown(socket.SHUT_WR)
         await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
-        """Close it now. Whoever waits for it goes on."""
+        """Close the stream at once, and wake tasks that wait for it."""
         self.end.close()
         self._woken.set()
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the stream."""
         self.close()
         await trio.lowlevel.checkpoint()
 

@@ -1,4 +1,4 @@
-"""What faults do to a virtual world: one row for each kind that it can play."""
+"""The effects of faults on a virtual world: one row for each kind that it can play."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Failing(Protocol):
-    """What most faults happen to: servers, and their Redis if they have one."""
+    """The target of most faults: servers, and their Redis if they have one."""
 
     redis: VirtualRedis | None
 
@@ -29,7 +29,7 @@ class Failing(Protocol):
 
 
 class FaultActions(msgspec.Struct, frozen=True):
-    """What is done to a world for a fault to begin, and for it to be undone: both take the world and the fault."""
+    """How a fault begins and how it is undone; both functions take the world and the fault."""
 
     begin: Callable[[Any, Any], Awaitable[None]]
     undo: Callable[[Any, Any], Awaitable[None]]
@@ -129,7 +129,7 @@ FAULT_ACTIONS: Mapping[str, FaultActions] = {
     "redis.flush": FaultActions(_flush_redis, _nothing),
     "redis.crash": FaultActions(_fail_redis, _start_redis),
 }
-"""By a scenario's `kind`. What of `scenario.values.FAULTS` has no row here is refused in virtual time."""
+"""Actions by a scenario's `kind`. Kinds of `scenario.values.FAULTS` without a row here are refused in virtual time."""
 
 
 class VirtualFaults:
@@ -139,7 +139,7 @@ class VirtualFaults:
         self._world = world
 
     def record_copies(self, recorder: Recorder) -> None:
-        """Have somebody told of the copies that the network makes."""
+        """Report the copies that the network makes to `recorder`."""
         for conditions in self._world.conditions:
             conditions.recorder = recorder
 
@@ -148,5 +148,5 @@ class VirtualFaults:
         await FAULT_ACTIONS[fault.kind].begin(self._world, fault)
 
     async def undo(self, fault: FaultOptions) -> None:
-        """Undo it. Raises ServerError."""
+        """Undo a fault. Raises ServerError."""
         await FAULT_ACTIONS[fault.kind].undo(self._world, fault)

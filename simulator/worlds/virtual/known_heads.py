@@ -1,4 +1,4 @@
-"""Reading the heads of plain heartbeats as the express lane reads them, and none twice that says the same."""
+"""Parsing the heads of plain heartbeats as the express lane does, but never twice for equal bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reference_server.http.plain_heads import PlainHead
 
 LENGTH_DIGITS = 3
-"""Of a machine's heartbeats: their bodies have some 300 bytes."""
+"""Digits of the Content-Length of a machine's heartbeats, whose bodies have about 300 bytes."""
 LEAST_BYTES, MOST_BYTES = 10 ** (LENGTH_DIGITS - 1), 10**LENGTH_DIGITS - 1
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength:[\t ]?([0-9]{3})\r\n")
 
@@ -21,8 +21,8 @@ _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength:[\t ]?([0-9]{3})\r\n")
 class KnownHead:
     """The plain head that came last on a connection.
 
-    A machine's heads differ in their Content-Length alone. So one is kept with what stands before and behind that, and
-    bytes that are the same say the same.
+    Heads of one machine differ only in their Content-Length. So the last head is kept with the bytes before and after
+    that, and a head with the same bytes needs no parsing.
     """
 
     __slots__ = ("_behind", "_head", "before")
@@ -30,10 +30,10 @@ class KnownHead:
     def __init__(self) -> None:
         self._head: PlainHead | None = None
         self.before = self._behind = b""
-        """What stands before its length, and what behind that."""
+        """The bytes before the length's digits, and those after them."""
 
     def read(self, data: bytes) -> PlainHead | None:
-        """Read the head that the bytes begin with, as `plain_head` does: None unless it is whole and plain."""
+        """Return the head at the start of `data`, as `plain_head` does: None unless it is whole and plain."""
         head, at = self._head, len(self.before)
         if head is not None and data.startswith(self.before) and data.startswith(self._behind, at + LENGTH_DIGITS):
             digits = data[at : at + LENGTH_DIGITS]
@@ -47,9 +47,9 @@ class KnownHead:
         return head
 
     def head_of(self, request: bytes, body: bytes) -> PlainHead | None:
-        """Return the head of a request with this body, which begins as the last one; whatever length that says.
+        """Return the head of a request with this body, which starts like the last one up to the length.
 
-        None where it is no plain heartbeat.
+        Return None if it is no plain heartbeat.
         """
         head_bytes = len(self.before) + LENGTH_DIGITS + len(self._behind)
         if LEAST_BYTES <= len(body) <= MOST_BYTES and len(request) - len(body) == head_bytes:

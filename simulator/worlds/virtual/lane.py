@@ -1,4 +1,4 @@
-"""The express lane in a virtual world: the server's own, told by events who is ready."""
+"""The server's own express lane in a virtual world, driven by events instead of a selector."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ SWEEP_NS = int(SWEEP_SECONDS * SECOND_NS)
 
 
 class _EventReadiness:
-    """Readiness of ends (`reference_server.http.ready_queue`): each is looked at in an event of its own.
+    """Readiness of ends (`reference_server.http.ready_queue`): each ready end causes an event of its own.
 
-    What is left to the lane's rounds are connections that were postponed, which are no longer registered then.
+    Only postponed connections are left to the lane's rounds; they are not registered meanwhile.
     """
 
     def __init__(self, look: Callable[[Connection, int], object]) -> None:
@@ -45,8 +45,8 @@ class _EventReadiness:
         self._woken = trio.Event()
 
     def register(self, descriptor: int, events: int, connection: Connection) -> None:
-        """Have an end looked at when it is ready."""
-        end: End = connection.socket  # type: ignore[assignment]  # what the lane uses of a socket, an end has
+        """Look at an end whenever it is ready."""
+        end: End = connection.socket  # type: ignore[assignment]  # an End has all that the lane uses
         self._ends[descriptor] = end
         end.look = partial(self._look, connection)
         end.watch(events)
@@ -56,45 +56,45 @@ class _EventReadiness:
         self._ends[descriptor].watch(events)
 
     def unregister(self, descriptor: int) -> None:
-        """Look no more, and see whether it was postponed."""
+        """Stop looking at a connection, and check whether it was postponed."""
         self._ends.pop(descriptor).watch(0)
         self._woken.set()
 
     def ready(self) -> Iterable[tuple[Connection, int]]:
-        """Return nobody: they were looked at."""
+        """Return nothing: events have handled the ready connections."""
         return ()
 
     async def wait(self) -> None:
-        """Wait until somebody may have been postponed."""
+        """Wait until a connection may have been postponed."""
         self._woken = trio.Event()
         await self._woken.wait()
 
     def close(self) -> None:
-        """Do nothing: there is nothing to be closed."""
+        """Do nothing: there is no selector to close."""
 
     def pause(self) -> None:
-        """Look at nothing, whatever comes, until told to go on."""
+        """Ignore everything until `resume`."""
         self._paused = {end: end.events for end in self._ends.values()}
         for end in self._paused:
             end.events = 0
 
     def resume(self) -> None:
-        """Look at what has come meanwhile."""
+        """Look at what has come since `pause`."""
         for end, events in self._paused.items():
             end.watch(events)
 
 
 class _WokenQueue(ReadyQueue):
-    """The lane's queue, whose rounds go on when somebody was postponed: nobody else is left to them."""
+    """The lane's queue, whose rounds run only for postponed connections."""
 
     def postpone(self, connection: Connection) -> None:
-        """Go on with a connection in another round, of which `_EventReadiness` is told by this."""
+        """Continue with a connection in another round, and wake `_EventReadiness` for it."""
         super().postpone(connection)
         self.watch(connection, 0)
 
 
 class EventLane(ExpressLane):
-    """The express lane, told by events who is ready."""
+    """The express lane, driven by events."""
 
     def __init__(self, api: Api, events: JumpingClock, clock: Clock, admission: Admission, resolver: Resolver) -> None:
         super().__init__(api, clock, api.settings, admission, resolver)
@@ -103,18 +103,18 @@ class EventLane(ExpressLane):
         self._defers = api.state.nonces_outside or any(
             one is not None for one in (api.journal, api.shared, api.limiter)
         )
-        """Whether what is outside of memory has a say in its answers."""
+        """Whether answers depend on anything outside of memory (disk, Redis)."""
         self._queue.close()
         self._readiness = _EventReadiness(self._look_at)
         self._queue = _WokenQueue(resolver, self._readiness)
 
     def end(self) -> None:
-        """Close all connections, and do nothing any more."""
+        """Close all connections, and stop."""
         self._ended = True
         self.close()
 
     def pause(self, *, paused: bool) -> None:
-        """Stand still, or go on."""
+        """Pause, or resume."""
         self._paused = paused
         if paused:
             self._readiness.pause()
@@ -122,8 +122,8 @@ class EventLane(ExpressLane):
             self._readiness.resume()
 
     def take(self, end: End) -> None:
-        """Serve a connection."""
-        connection = self.welcome(end, end.client)  # type: ignore[arg-type]  # what the lane uses of a socket, an end has
+        """Serve a new connection."""
+        connection = self.welcome(end, end.client)  # type: ignore[arg-type]  # an End has all that the lane uses
         end.guest = guest = Guest(self, connection)
         end.take = guest.take
 
@@ -132,9 +132,10 @@ class EventLane(ExpressLane):
         await trio.sleep_forever()
 
     def _sweep_again(self) -> None:
-        """Close what is late, as the lane does: as an event, which costs no switch between tasks.
+        """Close late connections as the lane does, but as an event, which costs no switch between tasks.
 
-        It looks at the same moments, but for those at which nothing can be late: each look ends a round of heartbeats.
+        It runs at the same times, except those at which nothing can be late, because each run ends a round of
+        heartbeats.
         """
         if self._ended:
             return
@@ -145,11 +146,11 @@ class EventLane(ExpressLane):
         self._events.at(self._events.now_ns + looks * SWEEP_NS, self._sweep_again)
 
     def take_bytes(self, connection: Connection, known: KnownHead, data: bytes) -> bool:
-        """Serve what has just come, where the lane would read and serve it now. Return whether it did."""
+        """Serve bytes that have just come, if the lane would read and serve them now; return whether it did."""
         if self._resolver.full or connection.limited or connection.pending or connection.lingering:
             return False
         if len(data) > READ_BYTES:
-            return False  # the lane goes on to others between two of its reads
+            return False  # the lane serves other connections between two reads
         if connection.conversation is None:
             head = known.read(data)
             if head is not None and head.end + head.body_bytes == len(data):
@@ -162,25 +163,25 @@ class EventLane(ExpressLane):
 
     @property
     def answers_at_once(self) -> bool:
-        """Return whether heartbeats are answered as soon as they come, without anybody being asked."""
+        """Whether heartbeats are answered at once, without asking disk or Redis."""
         return not (self._defers or self._ended or self._renderer.closing or self._resolver.full)
 
     def answer(self, connection: Connection, head: PlainHead, body: bytes) -> bytes:
-        """Answer a plain heartbeat that has just come alone on a connection at rest. Return the answer, as it is sent.
+        """Answer a plain heartbeat that has just arrived alone on an idle connection; return the answer's bytes.
 
-        No bytes where it is sent later. What it does, `_answer_alone` does for several of one moment.
+        No bytes mean that the answer is sent later. `_answer_alone` does the same for several heartbeats of one moment.
         """
         now = self._clock.now()
         reply = answer_heartbeat(self._api, connection, head, body, now)
         if isinstance(reply, Deferred):
             self._deliver(connection, Answers.of_one(reply, Answer(reply, size=len(body)), plain=True))
             return b""
-        connection.limited = reply.status == LIMITED and bool(connection.address)  # all that is learnt of one proven
+        connection.limited = reply.status == LIMITED and bool(connection.address)  # all there is to update here
         self._patience.rested(connection, now.monotonic_ns)
         return self._renderer.plain(reply, now)
 
     def _resume(self, connection: Connection) -> int:
-        """Go on with a connection that was postponed, also with one of which something is unsent (`_look_at`)."""
+        """Continue with a postponed connection, which may have unsent bytes (`_look_at`)."""
         if connection.unsent is None:
             return super()._resume(connection)
         self._queue.watch(connection, WRITE)
@@ -195,7 +196,7 @@ class EventLane(ExpressLane):
 
 
 class Guest:
-    """Who holds a server's end: the lane, with the connection and the head that came last on it."""
+    """The holder of a server's end: the lane, with the connection and the last head on it."""
 
     __slots__ = ("_connection", "_known", "lane")
 
@@ -205,11 +206,11 @@ class Guest:
         self._known = KnownHead()
 
     def take(self, data: bytes) -> bool:
-        """Serve what has just come, where it would be served now. Return whether it was."""
+        """Serve bytes that have just come, if they would be served now; return whether they were."""
         return self.lane.take_bytes(self._connection, self._known, data)
 
     def expects(self, head: bytes) -> bool:
-        """Return whether the connection is at rest, and this is what the last head on it had up to its length."""
+        """Return whether the connection is idle and its last head was the same up to the length."""
         connection = self._connection
         return (
             self._known.before == head
@@ -219,9 +220,9 @@ class Guest:
         )
 
     def answer(self, request: bytes, body: bytes) -> bytes | None:
-        """Answer a heartbeat that comes now, with a head as expected; no bytes where it is answered later.
+        """Answer a heartbeat with the expected head; return no bytes if it is answered later.
 
-        None, and nothing is done, where it is no plain one after all.
+        Return None, and do nothing, if it is no plain heartbeat after all.
         """
         head = self._known.head_of(request, body)
         return None if head is None else self.lane.answer(self._connection, head, body)

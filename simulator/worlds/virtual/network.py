@@ -1,7 +1,6 @@
-"""A network in memory: connections whose bytes take virtual time, in order, and never more than a window of them.
+"""A network in memory: connections that carry bytes in order, in virtual time, within a window.
 
-An `End` is what its holder has in place of a socket. How long bytes are on their way says a `Way`; what may become of
-them besides, like loss, duplication and partitions, belongs there.
+An `End` takes the place of a socket. A `Way` decides how long bytes travel.
 """
 
 from __future__ import annotations
@@ -29,28 +28,31 @@ if TYPE_CHECKING:
     from simulator.worlds.virtual.scheduling import JumpingClock
 
 LEAST_NS, JITTER_NS = 100 * MICROSECOND_NS, 400 * MICROSECOND_NS
-"""How long bytes take within a data centre."""
+"""The delay of bytes within a data centre: the least, and a random addition."""
 DELAYS_AT_ONCE = 8192
 SERVER_ADDRESS = "127.0.0.1"
-"""From where a client speaks that names no address."""
+"""The source address of clients that name none."""
 
 
 class Way(Protocol):
-    """What happens to bytes between two ends."""
+    """The way of bytes between two ends."""
 
     def delay_ns(self) -> int:
-        """Return how long the next bytes are on their way."""
+        """Return the delay of the next bytes in nanoseconds."""
 
 
 class ShortWay:
-    """A way within a data centre: a little time, some of it drawn."""
+    """A way within a data centre: a short, partly random delay."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self._delays_ns: list[int] = []
 
     def delay_ns(self) -> int:
-        """Draw how long the next bytes take. Many are drawn at once: a call of numpy's costs as much as a heartbeat."""
+        """Return the next random delay.
+
+        They are drawn in batches, because one numpy call costs as much as a heartbeat.
+        """
         if not self._delays_ns:
             drawn: Any = self._rng.integers(LEAST_NS, LEAST_NS + JITTER_NS, DELAYS_AT_ONCE)
             self._delays_ns = drawn.tolist()
@@ -58,12 +60,11 @@ class ShortWay:
 
 
 class End:
-    """One end of a connection, with what its holder uses of a socket.
+    """One end of a connection, with the methods of a socket that its holder uses.
 
-    `look` is called, in an event of its own, when there is something to look at that the holder waits for (`watch`).
-    Before, bytes that nothing waits before are offered to `take`, which returns whether the holder has taken them: it
-    spares the ends of a fleet two calls in three.
-    `guest` is who holds a server's end, where the express lane does.
+    `look` is called, in an event of its own, when the end is ready for what its holder waits for (`watch`). Before
+    that, bytes that arrive while no others wait are offered to `take`, which returns whether the holder has taken them:
+    this spares two of three calls for a fleet's ends. `guest` is the holder of a server's end on the express lane.
     """
 
     __slots__ = (
@@ -79,7 +80,7 @@ class End:
         self.number = number
         self.client = client
         self.window = window
-        """How much of what is sent from here may be unread at once."""
+        """How many bytes sent from this end may be unread at once."""
         self.unread = 0
         self.events = 0
         self.look: Callable[[int], object] = lambda _events: None
@@ -88,14 +89,14 @@ class End:
         self.peer = self
         self.ended = self.reset = self.closed = self.shut = self.resets = False
 
-    # --- what a socket has
+    # --- socket methods
 
     def fileno(self) -> int:
-        """Return the connection's number, as a descriptor would be."""
+        """Return the connection's number in place of a descriptor."""
         return self.number
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what fits. Raises OSError."""
+        """Send as many bytes as fit; return their number. Raises OSError."""
         if self.closed or self.shut or self.reset:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         room = self.window - self.unread
@@ -106,7 +107,7 @@ class End:
             size = room
             data = data[:size]
         self.unread += size
-        # As `_deliver` does, without its calls: twice a heartbeat it is here.
+        # Does what `_deliver` does without its calls: this runs twice for each heartbeat.
         clock = self._clock
         arrives_ns = clock.now_ns + self._way.delay_ns()
         if arrives_ns < self._arrived_ns:  # noqa: PLR1730 - calling `max` costs far more
@@ -116,7 +117,7 @@ class End:
         return size
 
     def recv(self, most: int) -> bytes:
-        """Return what came; no bytes at its end. Raises OSError, BlockingIOError where there is nothing."""
+        """Return received bytes, or no bytes at the end. Raises OSError, and BlockingIOError if there are none yet."""
         inbox = self._inbox
         if not inbox:
             if self.reset or self.closed:
@@ -129,13 +130,13 @@ class End:
         if len(data) > most:
             inbox.append(data[most:])
             data = data[:most]
-            if self.events & READ:  # as a socket stays ready: nothing more need arrive for it to be read on
+            if self.events & READ:  # like a socket, it stays ready until everything is read
                 self._clock.at(self._clock.now_ns, self._look_again, READ)
         self._took(len(data))
         return data
 
     def waiting(self) -> bytes | None:
-        """Take what waits at rest: None for nothing, no bytes at the end."""
+        """Return unread bytes of an idle connection, None if there are none, or no bytes at the end."""
         try:
             return self.recv(UNASKED_SHOWN_MAX_BYTES)
         except BlockingIOError:
@@ -144,7 +145,7 @@ class End:
             return b""
 
     def shutdown(self, how: int) -> None:
-        """Send no more; or, as SHUT_RD says, have the end be there behind what has come."""
+        """Send no more, or for SHUT_RD, treat what has arrived as all that comes."""
         if how == socket.SHUT_RD:
             self.ended = True
             self.watch(self.events)
@@ -153,7 +154,7 @@ class End:
             self._deliver(self.peer.end)
 
     def close(self) -> None:
-        """Close it: in order, or by a reset where something is unread here, or it `resets`."""
+        """Close the end: orderly, or by a reset if there are unread bytes or `resets` is set."""
         if self.closed:
             return
         self.closed, self.events = True, 0
@@ -163,17 +164,17 @@ class End:
             self._deliver(self.peer.end)
         self._inbox.clear()
 
-    # --- what its holder waits for
+    # --- readiness
 
     def watch(self, events: int) -> None:
-        """Wait for these events, and for no others; what is there already is looked at in a moment."""
+        """Wait for these events only; events that are already there are reported soon."""
         self.events = events
         if ready := self.ready & events:
             self._clock.at(self._clock.now_ns, self._look_again, ready)
 
     @property
     def ready(self) -> int:
-        """Return what it is ready for: for everything, once it was reset."""
+        """Return the events for which the end is ready: all of them after a reset."""
         readable = READ if self._inbox or self.ended or self.reset else 0
         return readable | (WRITE if self.unread < self.window or self.reset else 0)
 
@@ -183,33 +184,33 @@ class End:
 
     @property
     def quiet(self) -> bool:
-        """Return whether both ends wait for nothing but what the other sends, and nothing is there to be read."""
+        """Whether both ends only wait for the other to send, and nothing is unread."""
         peer = self.peer
         return type(self) is End and self.events == READ == peer.events and not (self._inbox or peer._inbox)  # noqa: SLF001
 
-    # --- what is sent by who knows when it arrives (`rounds`)
+    # --- for senders that handle arrivals themselves (`rounds`)
 
     def arrival_ns(self) -> int:
-        """Draw when bytes arrive that are sent now on a quiet connection."""
+        """Return the random arrival time of bytes sent now on a quiet connection."""
         return self._clock.now_ns + self._way.delay_ns()
 
     def post(self, data: bytes, arrives_ns: int) -> None:
-        """Have bytes under way that were sent on a quiet connection."""
+        """Deliver bytes that were sent on a quiet connection, at their arrival time."""
         self.unread += len(data)
         self._arrived_ns = arrives_ns
         self._clock.at(arrives_ns, self.peer.arrive, data)
 
-    # --- what arrives here
+    # --- arrivals
 
     def _deliver(self, call: Callable[..., object], *arguments: object) -> None:
-        """Have something arrive at the other end, behind all that was sent before."""
+        """Schedule a call at the other end, after all that was sent before."""
         arrives_ns = self._clock.now_ns + self._way.delay_ns()
         self._arrived_ns = arrives_ns = max(arrives_ns, self._arrived_ns)
         self._clock.at(arrives_ns, call, *arguments)
 
     def arrive(self, data: bytes) -> None:
-        """Take bytes of the other end."""
-        if self.closed:  # nobody is there: whoever goes on sending is told so
+        """Receive bytes of the other end."""
+        if self.closed:  # the end is gone: the sender learns that
             self._deliver(self.peer.be_reset)
             return
         if self.events & READ:
@@ -222,20 +223,20 @@ class End:
             self._inbox.append(data)
 
     def end(self) -> None:
-        """Take it that the other end sends no more."""
+        """Receive the other end's end of stream."""
         self.ended = True
         if self.events & READ:
             self.look(READ)
 
     def be_reset(self) -> None:
-        """Take it that the other end has broken off: what came and was not read is lost."""
+        """Receive a reset: unread bytes are lost."""
         self.reset = True
         self._inbox.clear()
         if self.events:
             self.look(self.events)
 
     def _took(self, size: int) -> None:
-        """Note that so much was read here: the other end may send as much again."""
+        """Record that `size` bytes were read: the other end may send as many again."""
         peer = self.peer
         full = peer.unread >= peer.window
         peer.unread -= size
@@ -244,10 +245,10 @@ class End:
 
 
 class MemoryNetwork:
-    """What virtual servers listen in, and connects to them (`simulator.client.network.Network`).
+    """The network in which virtual servers listen, and clients connect (`simulator.client.network.Network`).
 
-    What clients send goes one `way`, what servers send goes `back`. Each has draws of its own: whose bytes leave first,
-    of a client and a server, changes none (`JumpingClock`).
+    Clients' bytes travel by `way`, servers' bytes by `back`. Each has random draws of its own, so the order in which a
+    client and a server send does not change them (`JumpingClock`).
     """
 
     def __init__(self, clock: JumpingClock, way: Way, back: Way) -> None:
@@ -256,14 +257,14 @@ class MemoryNetwork:
         self._connections = 0
         self._listeners: dict[int, Callable[[End], object]] = {}
         self.make_ends: dict[int, tuple[Callable[..., End], Callable[..., End]]] = {}
-        """By a port whose connections have faults: what makes a client's end, and the server's."""
+        """For ports whose connections have faults: functions that make the client's and the server's end."""
 
     def listen(self, port: int, welcome: Callable[[End], object]) -> None:
-        """Have connections to a port welcomed, each by the server's end of it."""
+        """Accept connections to a port: `welcome` is called with the server's end of each."""
         self._listeners[port] = welcome
 
     def close_port(self, port: int) -> None:
-        """Have connections to a port refused from here on."""
+        """Refuse connections to a port from now on."""
         self._listeners.pop(port, None)
 
     def dial(
@@ -275,9 +276,9 @@ class MemoryNetwork:
         *,
         apart: bool = False,
     ) -> End:
-        """Return a new end, and call `up` with whether somebody took the connection once that is known.
+        """Return a new end, and later call `up` with whether the connection was accepted.
 
-        One `apart` has no part in what goes wrong with others (`make_ends`).
+        A connection `apart` is not affected by faults (`make_ends`).
         """
         self._connections += 1
         client = source or SERVER_ADDRESS
@@ -299,7 +300,7 @@ class MemoryNetwork:
     async def connect(
         self, _target: Target, source: str | None, port: int, receive_buffer_bytes: int = 0
     ) -> trio.abc.HalfCloseableStream:
-        """Connect. Raises ConnectionRefusedError where nobody listens."""
+        """Connect. Raises ConnectionRefusedError if nothing listens on the port."""
         known = trio.Event()
         taken: list[bool] = []
 
@@ -318,15 +319,15 @@ class MemoryNetwork:
         return EndStream(end)
 
     def waiting(self, stream: trio.abc.HalfCloseableStream) -> bytes | None:
-        """Return what waits at rest."""
+        """Return unread bytes of an idle connection, as `End.waiting` does."""
         return _stream_of(stream).end.waiting()
 
     def close(self, stream: trio.abc.HalfCloseableStream) -> None:
-        """Close its end."""
+        """Close the stream's end."""
         _stream_of(stream).close()
 
     def break_off(self, stream: trio.abc.HalfCloseableStream) -> None:
-        """Have closing it reset the connection."""
+        """Make the close of the stream reset the connection."""
         _stream_of(stream).end.resets = True
 
 

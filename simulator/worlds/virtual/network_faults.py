@@ -1,4 +1,4 @@
-"""Ends of connections in a network that has faults: as the proxy of a live run does it, without one."""
+"""Ends of connections in a network with faults, with the behaviour of the live run's proxy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COPY_READ_BYTES = 65_536
 
 
 class TroubledEnd(End):
-    """An end whose bytes the network's conditions delay, lose, cut or double. `peer` is one as well."""
+    """An end whose bytes are delayed, lost, cut or doubled by the network's conditions. `peer` is one as well."""
 
     __slots__ = ("_asked", "_conditions", "_held", "_hung_up", "_network", "_of_client", "_port", "_window")
 
@@ -37,15 +37,15 @@ class TroubledEnd(End):
         self._port = port
         self._of_client = of_client
         self._asked = b""
-        """Of a client's end: what it sent last."""
+        """For a client's end: the last bytes it sent."""
         self._held: list[tuple[Callable[..., object], tuple[object, ...]]] | None = None
-        """What waits here until a copy is answered; None where none is under way."""
+        """Deliveries that wait until a copy is answered; None if there is no copy."""
         self._hung_up = False
-        """Of a client's end: whether it has said all that it will."""
+        """For a client's end: whether it has closed or half-closed."""
 
     @property
     def window(self) -> int:
-        """Return how much of what is sent from here may be unread at once: more while the network is at fault."""
+        """How many bytes sent from this end may be unread at once: more during a network fault."""
         return self._window if self._conditions.calm else self._window + PROXY_HELD_MAX_BYTES
 
     @window.setter
@@ -53,7 +53,7 @@ class TroubledEnd(End):
         self._window = size
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what fits, as the network is now. Raises OSError."""
+        """Send as many bytes as fit, under the current conditions; return their number. Raises OSError."""
         if self.closed or self.shut or self.reset:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         room = self.window - self.unread
@@ -73,29 +73,29 @@ class TroubledEnd(End):
         return len(part)
 
     def _took(self, size: int) -> None:
-        """Note that so much was read here. Who waits may send more by now though its window was never full."""
+        """Record that `size` bytes were read, and wake the sender: its window may have grown meanwhile."""
         peer = self.peer
         peer.unread -= size
         if peer.events & WRITE:
             self._deliver(peer._look_again, WRITE)  # noqa: SLF001 - its own other end
 
     def shutdown(self, how: int) -> None:
-        """Send no more: what a partition still holds never arrives."""
+        """Send no more; bytes that a partition holds never arrive."""
         self._hung_up = True
         super().shutdown(how)
 
     def close(self) -> None:
-        """Close it: what a partition still holds never arrives."""
+        """Close the end; bytes that a partition holds never arrive."""
         self._hung_up = True
         super().close()
 
     def _pass_on(self, call: Callable[..., object], *arguments: object) -> None:
-        """Have what a partition held arrive, unless who sent it has hung up."""
+        """Deliver what a partition held, unless the sender has closed."""
         if not self._hung_up or call != self.peer.arrive:
             call(*arguments)
 
     def _trouble(self, part: bytes) -> None:
-        """Send a part of an answer as the network is now."""
+        """Send a part of an answer under the current conditions."""
         asked = self.peer._asked if isinstance(self.peer, TroubledEnd) else b""  # noqa: SLF001 - its own other end
         if self._held is None and (copied := self._conditions.doubles(asked, part, self.client)) is not None:
             self._held = [(self.peer.arrive, (part,))]
@@ -108,7 +108,7 @@ class TroubledEnd(End):
             self._deliver(self.peer.arrive, part)
 
     def _break_off(self) -> None:
-        """Reset both ends: what was on the way is lost."""
+        """Reset both ends; bytes on their way are lost."""
         self._deliver(self.peer.be_reset)
         self._clock.at(self._arrived_ns, self.be_reset)
 
@@ -125,14 +125,14 @@ class TroubledEnd(End):
             self._clock.at(arrives_ns, call, *arguments)
 
     def release(self) -> None:
-        """Send on what waited for a copy."""
+        """Deliver what waited for a copy's answer."""
         held, self._held = self._held or [], None
         for call, arguments in held:
             self._deliver(call, *arguments)
 
 
 def partial_end(end: TroubledEnd, copied: Copied) -> Callable[[HttpAnswer | None], None]:
-    """Return what is called with a copy's answer: it is noted, and that of the original goes on."""
+    """Return a callback for a copy's answer, which records it and releases the original's answer."""
 
     def ended(answer: HttpAnswer | None) -> None:
         copied.ended(answer)
@@ -142,7 +142,7 @@ def partial_end(end: TroubledEnd, copied: Copied) -> Callable[[HttpAnswer | None
 
 
 class _Copy:
-    """A request that is sent again, on a connection of its own."""
+    """A copy of a request, sent on a connection of its own."""
 
     def __init__(
         self, clock: JumpingClock, network: MemoryNetwork, port: int, client: str, request: bytes,

@@ -1,4 +1,4 @@
-"""A Redis of a virtual world: what instances share through it, by the twins in memory, and how it fails."""
+"""The Redis of a virtual world: shared state by the in-memory twins, and its failures."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
     from simulator.worlds.virtual.scheduling import JumpingClock
 
 ADDRESS = "127.0.0.1:6379"
-"""Where instances are told that it is. Nobody connects there."""
+"""The address in the instances' settings; nothing connects there."""
 LEAST_NS, MOST_NS = 50 * MICROSECOND_NS, (MILLISECOND_NS, 3 * MILLISECOND_NS, 6 * MILLISECOND_NS)
-"""How long a request, or its answer, is under way: at least, and at most in one world and another."""
+"""The delay of a request or an answer: the least, and the greatest in different worlds."""
 SLOW_SHARE, SLOW_NS = 0.01, 20 * MILLISECOND_NS
-"""How often it takes longer, and how long at most."""
+"""The share of longer delays, and the greatest of those."""
 OTHER_MOMENTS_SHARE = 0.1
-"""How many of the moments at which a process waits without a lease count as such: there are far more of them."""
+"""The share of waits without a lease that count as moments for faults: there are far more of them than with one."""
 DONE_SHARE = 0.5
-"""How much of what is asked of a Redis that hangs it had done already."""
+"""The share of requests to a hanging Redis that were already executed."""
 
 
 class VirtualRedis:
-    """What is outside of all instances: a journal, nonces and windows of rate limits. It is made by the first of them.
+    """The store outside of all instances: a journal, nonces and rate limit windows. The first instance creates them.
 
-    It may be down, and keep what it has, or all but the last; hang, and answer nothing until it goes on; forget all.
+    It can be down and keep all or most of its data, hang without answering until it resumes, or lose everything.
     """
 
     def __init__(self, clock: JumpingClock, rng: np.random.Generator) -> None:
@@ -52,7 +52,7 @@ class VirtualRedis:
         self._nonces: SharedNonces | None = None
         self._windows: SharedWindows | None = None
         self.hangs: trio.Event | None = None
-        """Set once it goes on; None while it does not hang."""
+        """Set when it resumes; None while it does not hang."""
 
     def _made(self, settings: Settings) -> tuple[SharedStorage, SharedNonces, SharedWindows]:
         if self._storage is None or self._nonces is None or self._windows is None:
@@ -61,36 +61,36 @@ class VirtualRedis:
         return self._storage, self._nonces, self._windows
 
     def be_down(self, *, down: bool) -> None:
-        """Answer nobody, or again."""
+        """Stop answering, or answer again."""
         for one in (self._storage, self._nonces, self._windows):
             if one is not None:
                 one.down = down
 
     async def _until_busy(self) -> None:
-        """Wait, as often as not, until somebody waits for an answer; with the lease, where there is one."""
+        """Wait, half of the time, until a process waits for an answer, while it holds the lease if there is one."""
         if self.rng.random() < BUSY_SHARE:
             await self.moments.wait(int(self.rng.integers(1, BUSY_MOMENTS + 1)), BUSY_SECONDS)
 
     async def hang(self) -> None:
-        """Answer nobody from here on."""
+        """Stop answering."""
         await self._until_busy()
         self.hangs = trio.Event()
 
     def go_on(self) -> None:
-        """Answer again."""
+        """Resume answering."""
         if self.hangs is not None:
             self.hangs.set()
             self.hangs = None
 
     async def flush(self) -> None:
-        """Forget all there is."""
+        """Lose all data."""
         await self._until_busy()
         if self._storage is not None and self._nonces is not None:
             self._storage.lose()
             self._nonces.forget(self._clock.now())
 
     async def fail(self) -> None:
-        """Answer nobody from here on, and lose what came in the last second."""
+        """Stop answering, and lose the writes of the last second."""
         await self._until_busy()
         self.be_down(down=True)
         if self._storage is not None and self._nonces is not None:
@@ -99,36 +99,36 @@ class VirtualRedis:
 
     @property
     def has_leases(self) -> bool:
-        """Return whether it holds a journal, which is changed under leases."""
+        """Whether it holds a journal, which is changed under leases."""
         return self._storage is not None and bool(self._storage.term)
 
     def is_leased_to(self, name: str) -> bool:
-        """Return whether a process has the lease of the journal now."""
+        """Return whether a process holds the journal's lease now."""
         return self._storage is not None and self._storage.lease.startswith(f"{name}.")
 
     def connect(self, name: str, moments: Moments) -> RedisClient:
-        """Return what one process has of it."""
+        """Return a process's connection."""
         return RedisClient(self, name, moments)
 
     def nonces_of(self, client: RedisClient, settings: Settings, *, fresh: bool) -> MemoryNonces:
-        """Return the nonces as one process has them."""
+        """Return a process's view of the nonces."""
         return MemoryNonces(self._made(settings)[1], client.pause, fresh=fresh)
 
     def fallback_of(self, client: RedisClient, settings: Settings, *, fresh: bool) -> FallbackNonces:
-        """Return the nonces as a process has them that goes on without it."""
+        """Return a process's view of the nonces with a fallback to its own memory."""
         return FallbackNonces(self._made(settings)[1], settings, self._clock.now(), client.pause, fresh=fresh)
 
     def limiter_of(self, client: RedisClient, settings: Settings) -> MemoryLimiter | None:
-        """Return the rate limit as one process has it; None where its settings do not share it."""
+        """Return a process's view of the rate limit, or None if its settings do not share it."""
         return MemoryLimiter(self._made(settings)[2], client.pause) if settings.redis_rate_limit_enabled else None
 
     def journal_of(self, client: RedisClient, settings: Settings, bounds: SharedBounds) -> MemorySharedJournal:
-        """Return the journal as one process has it."""
+        """Return a process's view of the journal."""
         return MemorySharedJournal(self._made(settings)[0], client.name, client.pause, bounds=bounds)
 
 
 class RedisClient:
-    """A process's connection to it, until that is cut off."""
+    """A process's connection to the virtual Redis, until the process is killed."""
 
     def __init__(self, redis: VirtualRedis, name: str, moments: Moments) -> None:
         self.name = name
@@ -136,17 +136,17 @@ class RedisClient:
         self._redis = redis
         self._cut_off = False
         self._leased = False
-        """Whether it had the lease when it asked last: whether it is released it knows from the answer."""
+        """Whether the process held the lease at its last request; only the answer tells it of the release."""
         self._broken_by: trio.Event | None = None
         self._asked: set[trio.lowlevel.Task] = set()
-        """Who has asked something that was done, of which the answer has not come."""
+        """Tasks whose request was executed but not answered yet."""
 
     def cut_off(self) -> None:
-        """Have nothing done any more: the process is no more."""
+        """Execute no more requests: the process is dead."""
         self._cut_off = True
 
     def share(self, api: Api, _entropy: Entropy, _clock: Clock, fresh: bool) -> None:  # noqa: FBT001 - as it is called
-        """Share nonces, and the rate limit where the settings say so."""
+        """Share nonces, and the rate limit if the settings say so."""
         redis = self._redis
         limiter = redis.limiter_of(self, api.settings)
         nonces: MemoryNonces
@@ -159,12 +159,12 @@ class RedisClient:
         api.state.extra_metrics.append(nonces.figures)
 
     def share_state(self, api: Api, _entropy: Entropy, _clock: Clock, bounds: SharedBounds) -> None:
-        """Share all state, and the rate limit where the settings say so."""
+        """Share all state, and the rate limit if the settings say so."""
         redis = self._redis
         api.share_state(redis.journal_of(self, api.settings, bounds), redis.limiter_of(self, api.settings))
 
     async def pause(self) -> None:
-        """Take as long as a request, or its answer, is under way. Raises SharedDown in a process that is no more."""
+        """Wait for the delay of a request or an answer. Raises SharedDown in a dead process."""
         rng = self._redis.rng
         if not self._cut_off:
             leased = self._redis.is_leased_to(self.name)
@@ -180,9 +180,9 @@ class RedisClient:
             raise SharedDown("this process has ended")
 
     async def _hang(self) -> None:
-        """Wait while it hangs: with the request, or with the answer to what was done. Raises SharedDown.
+        """Wait while Redis hangs, with the request or with the answer to an executed one. Raises SharedDown.
 
-        Whoever has waited in vain asks nothing more until it goes on: there is no connection.
+        A process that waited in vain sends no more requests until Redis resumes: it has no connection.
         """
         hangs, task = self._redis.hangs, trio.lowlevel.current_task()
         done = task in self._asked

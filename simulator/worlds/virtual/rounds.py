@@ -1,8 +1,8 @@
-"""Heartbeats that nothing comes between, played a step at a time: all are sent, then all answered, then all taken.
+"""Rounds of heartbeats without other events between them: all are sent, then all are answered, then all answers taken.
 
-What does one step stays in the core's caches then, and what is known to come at once takes no event. It comes to the
-same as an event for each: what machines send, what the server does with it, and what machines do with its answers have
-nothing in common, and each of the three has draws of its own. Each step is done at its own moment of the clock.
+This keeps the code of each step in the core's caches, and saves the events. The result is the same as with an event for
+each: sending, answering and taking answers share no state and no random draws, and each is done at its own time of the
+clock.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class FleetRounds:
-    """Plays the rounds (`JumpingClock`) of a shard's machines. `take` takes an answer that came whole.
+    """Plays the rounds (`JumpingClock`) of a shard's machines. `take` processes a whole answer.
 
-    `began_ns` is what the clock showed when the run began, `wall` tells Unix time.
+    `began_ns` is the clock's time at the start of the run, `wall` returns Unix time.
     """
 
     def __init__(
@@ -42,16 +42,19 @@ class FleetRounds:
         self._progress = progress
         self._began_ns = began_ns
         self._wall_ns = wall() - clock.now_ns
-        """What the clock and Unix time differ by, from a run's begin to its end."""
+        """The difference between Unix time and the clock, constant during a run."""
         self._take = take
         self._share = playing.shortest_share
         self._lane: EventLane | None = None
-        """Whose answers come at once in this round."""
+        """The lane that answers in this round; it answers at once."""
         self._sent: list[tuple[int, int, Link, bytes]] = []
-        """When what was sent arrives, the how manieth it was, on which link, and the body."""
+        """Requests sent in this round: arrival time in ns, sequence number, link, body."""
 
     def send(self, turn: Turn, planned_ns: int) -> int:
-        """Take a machine's turn, where all that comes of it is a heartbeat on a connection at rest, and its answer."""
+        """Take a machine's turn if it is only a heartbeat on an idle connection.
+
+        Return its next time, or 0 if not taken.
+        """
         if type(turn) is not Machine:
             return 0
         playing = self._playing
@@ -81,7 +84,10 @@ class FleetRounds:
         return again_ns + self._began_ns
 
     def end(self, ends_ns: int) -> None:
-        """Have what was sent arrive and be answered, and the answers taken; later than the end all as events."""
+        """Let all requests arrive and be answered, and take the answers.
+
+        Whatever is later than `ends_ns` becomes an event.
+        """
         clock = self._clock
         latest_ns = clock.now_ns
         sent, self._sent = self._sent, []

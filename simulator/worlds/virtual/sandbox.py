@@ -1,4 +1,4 @@
-"""What an attack has to itself in a virtual world: servers of its own attempt, and hands that let them fail."""
+"""Sandboxes of a virtual world: servers for a single attempt of an attack, and faults for them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 FAILED = 1
-"""How a process of Python ends that fails."""
+"""The exit code of a Python process that failed."""
 
 
 class _Watched:
-    """A server as who watches it sees it (`server_watch.Watchable`): one that fails has ended as a process would."""
+    """A server for the server watch (`server_watch.Watchable`): an exception ends it like a process."""
 
     def __init__(self, server: VirtualServer) -> None:
         self._server = server
@@ -46,11 +46,11 @@ class _Watched:
 
     @property
     def ended_by_itself(self) -> bool:
-        """Return whether it has ended: who tells it to sees to it that it does not fail."""
+        """Whether the server has ended by itself; a requested end never raises."""
         return self.exit_code is not None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; what fails ends this server and nothing else."""
+        """Serve until cancelled; an exception ends this server and nothing else."""
         try:
             await self._server.run(task_status=task_status)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the server's, and would be its last words
@@ -61,7 +61,7 @@ class _Watched:
 
 
 class VirtualSandbox:
-    """The servers of one attempt (`worlds.world.Sandbox`); faults happen to them as to a world's."""
+    """The servers of one attempt (`worlds.world.Sandbox`), with the same faults as a world's."""
 
     def __init__(
         self, world: VirtualWorld, wanted: SandboxOptions, token: str, nursery: trio.Nursery, watch: ServerWatch
@@ -70,7 +70,7 @@ class VirtualSandbox:
         self._wanted = wanted
         self._nursery = nursery
         self._watch = watch
-        # As a live sandbox's: no setting of this process's environment, nor of the scenario's.
+        # As in a live sandbox: without settings of this process's environment or of the scenario.
         self._environ = environ_of(wanted.settings, token, os.environ.keys())
         self.redis: VirtualRedis | None = None
         if wanted.durable:
@@ -97,7 +97,7 @@ class VirtualSandbox:
         await self._nursery.start(watched.run)
 
     def end(self) -> None:
-        """End all of it."""
+        """End all servers."""
         for server in self.instances:
             server.end()
         self._nursery.cancel_scope.cancel()
@@ -115,7 +115,7 @@ class VirtualSandbox:
         await FAULT_ACTIONS[kind].undo(self, FaultOptions(kind=kind, at_ns=Duration(0), instance=instance))
 
     async def start_other_instances(self) -> None:
-        """Start the other instances from what the first has kept. Raises ServerError."""
+        """Start the other instances from the first one's stored state. Raises ServerError."""
         first = self.instances[0]
         await first.stop()
         for _ in range(1, self._wanted.instances):
@@ -123,27 +123,27 @@ class VirtualSandbox:
         await first.start()
 
     def step_clock(self, by_ns: int) -> None:
-        """Set the servers' wall clock ahead, or with a minus back."""
+        """Set the servers' wall clock ahead by `by_ns`, or back if it is negative."""
         self._clock_ns += by_ns
         for server in self.instances:
             server.clock.set_off(self._clock_ns, 0.0)
 
 
 class VirtualSandboxes:
-    """The sandboxes of a world (`worlds.world.Sandboxes`): there is nothing that would not be at hand."""
+    """The sandboxes of a world (`worlds.world.Sandboxes`); everything they need is always available."""
 
     def __init__(self, world: VirtualWorld) -> None:
         self._world = world
 
     def obstacle(self, _wanted: SandboxOptions, _options: ServerOptions, *, allowed: bool) -> str:
-        """Return why one cannot be made."""
+        """Return why a sandbox cannot be made: only if it is not `allowed`."""
         return "" if allowed else "it needs servers of the run's own"
 
     @asynccontextmanager
     async def open(
         self, wanted: SandboxOptions, _options: ServerOptions, token: str, watch: ServerWatch, _ending: Ending
     ) -> AsyncIterator[VirtualSandbox]:
-        """Start what an attempt needs, and end it at the end. Its servers are watched; who plays looks."""
+        """Start an attempt's servers, and stop them at the end. `watch` watches them for the player."""
         async with trio.open_nursery() as nursery:
             sandbox = VirtualSandbox(self._world, wanted, token, nursery, watch)
             try:

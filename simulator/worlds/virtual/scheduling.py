@@ -1,13 +1,12 @@
-"""Trio by a seed: one number decides which task goes first wherever several may, and time passes when all wait.
+"""Trio under a seed: the seed decides which of several runnable tasks goes first, and time jumps when all tasks wait.
 
-The shipped pipeline plays here as it is, and each of its awaits is a place where another task may come first. The other
-way would be to have it yield what it waits for, to a player of generators. Measured on a busy machine with two cores,
-CPU each: a switch between tasks costs 6 us here and 0.6 there, a wait for a time 65 us and 0.7. An answer of three
-instances that share their state costs 570 us, of which its four waits are 260; so 30 such answers a second play 58
-times as fast as they would live, and a player of generators would at best double that. Heartbeats in memory, most of
-what any world plays, wait for nothing either way. And for that factor of two every lock, event, timeout and
-cancellation would have a second form, whose faults would be found in place of the pipeline's, and would be in the way
-of real answers.
+The shipped pipeline runs here unchanged, and at each of its awaits another task may go first. The alternative is a
+pipeline of generators that yield what they wait for. Measured on a busy machine with two cores, in CPU time: a switch
+between tasks costs 6 us here and 0.6 with generators, a timed wait 65 us and 0.7. An answer of three instances with
+shared state costs 570 us, of which its four waits are 260. So 30 such answers a second play 58 times as fast as live,
+and generators would at best double that. Heartbeats in memory, most of the work in any world, wait for nothing either
+way. For that factor of two, every lock, event, timeout and cancellation would need a second implementation, whose bugs
+would be found instead of the pipeline's, and which would slow down real answers.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import trio
-from trio._core import _run  # the one place that touches Trio's private parts: pyproject.toml bounds its version for it
+from trio._core import _run  # the only use of Trio's private parts: pyproject.toml bounds its version for it
 
 from reference_server.adapters.huge_pages import HugePages
 from reference_server.wire.units import SECOND_NS
@@ -33,86 +32,88 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 _Event = tuple[int, int, "Callable[..., object]", tuple[object, ...]]
-"""When it is due, the how manieth it was planned, and what is called."""
+"""An event: due time in ns, sequence number, function, arguments."""
 SWITCH, RANDOM = "_ALLOW_DETERMINISTIC_SCHEDULING", "_r"
-"""What Trio keeps for this: pytest-trio turns the first on for Hypothesis. Each batch of tasks that may run is then put
-in the order in which they were made, and shuffled by the second."""
+"""Trio's names for deterministic scheduling, as pytest-trio uses it for Hypothesis. With the first set, each batch of
+runnable tasks is sorted by creation, and then shuffled by the second."""
 CONTEXT = "GLOBAL_RUN_CONTEXT"
-"""What names the runner, which has the queue of tasks that may run (`runq`)."""
+"""Trio's name for the runner, which has the queue of runnable tasks (`runq`)."""
 DAY_SECONDS = 86_400.0
 COLLECTED_AFTER = 20_000
-"""New objects after which Python looks for circles among them: 700 by itself, a share of each heartbeat's cost."""
+"""The threshold of garbage collection: the default of 700 new objects costs a noticeable share of each heartbeat."""
 STRETCH_BITS = 28
-"""Nanoseconds of a stretch of time, as a power of two: 0.27 s, in which few of a fleet have their turn."""
+"""The length of a stretch of time, as a power of two of nanoseconds: 0.27 s, in which few machines have a turn."""
 LOOK_EVENTS = 4096
-"""Planned events after which the memory is looked at again: by then a fleet that comes up has a few megabytes more."""
+"""Planned events between two checks of the memory, in which a growing fleet adds a few megabytes."""
 ROUND_MAX = 64
-"""Turns of a round: as many as the express lane decides together."""
+"""The most turns of a round: as many as the express lane decides together."""
 SHOWN_MAX, PLACE_PARTS, LIBRARIES = 5, 3, "site-packages"
-"""How many places are named where something waits, by so much of a file's path, which is none of a library's."""
+"""How many places of waiting tasks are named, with how many parts of the path, skipping frames of libraries."""
 PAST_END_NS = int(VIRTUAL_PAST_END_SECONDS * SECOND_NS)
 GIVEN_UP_MAX = 100
-"""How often what ends late is cut off again: whoever waits in each of its clean-ups has an end as well."""
+"""How often a late task is cancelled again, in case each of its clean-ups waits too."""
 
 
 class HangError(Exception):
-    """What is shielded from a run's end waits for what does not come: a fault of the code that waits."""
+    """Raised when a shielded task waits forever at the end of a run: a bug of the code that waits."""
 
 
 class Rounds(Protocol):
-    """What plays turns together: all of them, then all that comes of them until a moment."""
+    """The interface for playing several turns together: first all turns, then all their consequences."""
 
     def send(self, *arguments: Any) -> int:
-        """Take the turn of an event with these arguments, and keep what it sends.
+        """Take the turn of an event with these arguments, and keep its request.
 
-        Return until when all that comes of it is that this arrives and is answered, that the answer arrives, and turns
-        thereafter. 0 where that is not known; then nothing was done.
+        Return until when its only consequences are that the request arrives and is answered, that the answer arrives,
+        and later turns. Return 0 if that is unknown; then nothing was done.
         """
 
     def end(self, ends_ns: int) -> None:
-        """Have all that was sent arrive and be answered, and the answers arrive, as far as that is before `ends_ns`."""
+        """Let the kept requests arrive and be answered, and the answers arrive, as far as that is before `ends_ns`."""
 
 
 class JumpingClock(trio.abc.Clock):
-    """A clock that begins at 0, and jumps as soon as every task waits: to the next deadline, or the next event.
+    """A clock that starts at 0, and jumps to the next deadline or event as soon as all tasks wait.
 
-    Events are calls that are planned for a moment (`at`). They come in their order, one after the other, for as long as
-    none of them lets a task go on: so what needs no task costs no switch between tasks. One that fails ends the run.
+    Events are calls planned for a moment (`at`). They run in order, one after another, until one of them makes a task
+    runnable: so work without tasks costs no switches between tasks. An event that raises ends the run.
     """
 
     def __init__(self) -> None:
         self.now_ns = 0
-        """How many nanoseconds have passed."""
+        """The time in nanoseconds."""
         self.failed_by: BaseException | None = None
         self.fail: Callable[[], object] = lambda: None
-        """Ends the run; called once, where an event fails."""
+        """Ends the run; called once if an event raises."""
         self._planned = 0
         self.hung = ""
-        """Who waits for what does not come, once a run was given up for that."""
+        """The tasks that waited forever, as text, once a run was given up for that."""
         self.ends_ns: float = math.inf
-        """When the run ends; what is shielded from that goes on for a while."""
+        """When the run ends; shielded tasks may go on for a while."""
         self._given_up = 0
         self._events: list[_Event] = []
-        """A heap of those that come next, up to the end of the stretch."""
+        """A heap of the events up to the end of the current stretch."""
         self._stretch = 0
         self._later: dict[int, list[_Event]] = {}
-        """All others by their stretch, in no order."""
+        """All later events by stretch, unordered."""
         self._stretches: list[int] = []
-        """A heap of the stretches that have any."""
+        """A heap of the stretches that have events."""
         self._pages = HugePages()
         self._look_at = 0
-        """How many events are planned by when its memory is looked at again."""
+        """The number of planned events at which the memory is checked again."""
         self._turn: object = None
         self._rounds: Rounds | None = None
 
     def play_together(self, turn: Callable[..., object], rounds: Rounds | None) -> None:
-        """Have events that call `turn` played in rounds, as far as nothing else is due between them."""
+        """Play events that call `turn` in rounds, as long as no other event is due between them."""
         self._turn, self._rounds = turn, rounds
 
     def at(self, due_ns: int, call: Callable[..., object], *arguments: object) -> None:
-        """Plan a call, in this clock's nanoseconds; one that has passed is now. Of one moment the first goes first.
+        """Plan a call at a time of this clock in ns; a past time means now.
 
-        A fleet plans a turn for each machine. In one heap, each would cost more the more machines there are.
+        Calls at equal times run in order of planning.
+
+        A fleet plans a turn for each machine. With a single heap, the cost of each would grow with the fleet.
         """
         self._planned += 1
         event = (due_ns, self._planned, call, arguments)
@@ -128,7 +129,7 @@ class JumpingClock(trio.abc.Clock):
             later.append(event)
 
     async def wait(self, duration_ns: int) -> None:
-        """Wait for so long, at a quarter of what `trio.sleep` costs: that makes a scope, and has it cancelled."""
+        """Wait for `duration_ns`, at a quarter of the cost of `trio.sleep`, which makes and cancels a scope."""
         waiting = [trio.lowlevel.current_task()]
 
         def give_up(_raise_cancel: object) -> trio.lowlevel.Abort:
@@ -139,20 +140,20 @@ class JumpingClock(trio.abc.Clock):
         await trio.lowlevel.wait_task_rescheduled(give_up)
 
     def start_clock(self) -> None:
-        """Do nothing: it never runs by itself."""
+        """Do nothing: this clock never runs by itself."""
 
     def current_time(self) -> float:
-        """Return how many seconds have passed."""
+        """Return the time in seconds."""
         return self.now_ns / SECOND_NS
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        """Handle the events that are due until a deadline, and jump to it. Trio asks this when no task can run."""
+        """Run the events that are due until a deadline, and jump to it. Trio calls this when no task is runnable."""
         events = self._events or self._next_stretch()
         late = self.now_ns >= self.ends_ns + PAST_END_NS
         if deadline == math.inf or late:
             if _has_ended():
-                return math.inf  # as Trio ends it waits for its own wake-up
-            # Past the run's time, what is shielded from its end goes on for a while.
+                return math.inf  # when Trio ends, it waits for its own wake-up
+            # After the end of the run, shielded tasks go on for a while.
             self.ends_ns = min(self.ends_ns, self.now_ns)
             if late or not events or events[0][0] > self.ends_ns + PAST_END_NS:
                 self._give_up()
@@ -180,7 +181,7 @@ class JumpingClock(trio.abc.Clock):
         return 0.0
 
     def _give_up(self) -> None:
-        """Take the shields of those that wait for what does not come, so that the run ends, and say who they are."""
+        """Remove the shields of tasks that wait forever, so that the run ends, and record which tasks they are."""
         shielded = _shielded_scopes()
         if not self.hung:
             places = list(dict.fromkeys(map(_place, shielded or _tasks())))
@@ -194,7 +195,7 @@ class JumpingClock(trio.abc.Clock):
                 scope.shield = False
 
     def _play_round(self, events: list[_Event], deadline_ns: int) -> bool:
-        """Play the turns that come next in a round, and return whether any could be."""
+        """Play the next turns in a round; return whether there were any to play so."""
         rounds, turn, begun = self._rounds, self._turn, 0
         ends_ns = min(deadline_ns + 1, (self._stretch + 1) << STRETCH_BITS)
         while rounds is not None and events and begun < ROUND_MAX:
@@ -214,7 +215,7 @@ class JumpingClock(trio.abc.Clock):
         return True
 
     def _next_stretch(self) -> list[_Event]:
-        """Go on to the next stretch in which there is anything; return its events as a heap."""
+        """Move to the next stretch with events; return its events as a heap."""
         if self._stretches:
             if self._planned >= self._look_at:
                 self._look_at = self._planned + LOOK_EVENTS
@@ -226,22 +227,22 @@ class JumpingClock(trio.abc.Clock):
 
 
 def _wake(waiting: list[trio.lowlevel.Task]) -> None:
-    """Have who waits still go on."""
+    """Wake the tasks that still wait."""
     for task in waiting:
         trio.lowlevel.reschedule(task)
 
 
 def _tasks() -> list[Any]:
-    """Return Trio's own records of the tasks that there are, those first that began first, but for its own."""
+    """Return Trio's records of all tasks except its own, in order of creation."""
     runner = vars(_run)[CONTEXT].runner
     tasks = sorted(runner.tasks, key=lambda task: task._counter)  # noqa: SLF001 - as above
     return [one for one in tasks if one.parent_nursery not in {None, runner.system_nursery}]
 
 
 def _shielded_scopes() -> dict[Any, list[trio.CancelScope]]:
-    """Return the shields of each task that has any, by Trio's own record of it, those first that began first.
+    """Return the shielded scopes of each task that has any, by Trio's record of the task, in order of creation.
 
-    None of them may run: else nothing would be given up.
+    Only if no task is runnable: otherwise nothing should be given up.
     """
     found = {}
     for task in _tasks():
@@ -255,7 +256,7 @@ def _shielded_scopes() -> dict[Any, list[trio.CancelScope]]:
 
 
 def _place(task: Any) -> str:
-    """Return in which function of ours a task waits, and where that is."""
+    """Return the project's function in which a task waits, with file and line."""
     frames = [frame for frame, _ in task.iter_await_frames()]
     frame = next((one for one in reversed(frames) if LIBRARIES not in one.f_code.co_filename), frames[0])
     where = "/".join(Path(frame.f_code.co_filename).parts[-PLACE_PARTS:])
@@ -263,7 +264,7 @@ def _place(task: Any) -> str:
 
 
 def runnable_tasks() -> deque[Any]:
-    """Return Trio's own queue of the tasks that may run: empty while all wait."""
+    """Return Trio's queue of runnable tasks; it is empty while all tasks wait."""
     queue: deque[Any] = vars(_run)[CONTEXT].runner.runq
     return queue
 
@@ -273,10 +274,10 @@ def _has_ended() -> bool:
 
 
 class Frozen(trio.abc.Instrument):
-    """A task and all that it has started, which stand still where they are until they are thawed, as by SIGSTOP.
+    """A task and all its descendants, stopped as by SIGSTOP until they are thawed.
 
-    What they wait for happens meanwhile, and so do their timeouts: they find that when they go on. To be made while all
-    of them wait.
+    Events and timeouts they wait for happen meanwhile; the tasks see them when they resume. Create it while all of
+    them wait.
     """
 
     def __init__(self, root: trio.lowlevel.Task) -> None:
@@ -285,22 +286,22 @@ class Frozen(trio.abc.Instrument):
         trio.lowlevel.add_instrument(self)
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
-        """Hold a task that could go on."""
+        """Hold back a task that became runnable."""
         at: trio.lowlevel.Task | None = task
         while at is not None and at is not self._root:
             at = None if at.parent_nursery is None else at.parent_nursery.parent_task
         if at is not None:
-            self._held.append(runnable_tasks().pop())  # it was put there just now
+            self._held.append(runnable_tasks().pop())  # Trio has just put it there
 
     def thaw(self) -> None:
-        """Have them go on."""
+        """Let the tasks run again."""
         trio.lowlevel.remove_instrument(self)
         runnable_tasks().extend(self._held)
 
 
 @contextmanager
 def seldom_collected() -> Iterator[None]:
-    """Have Python look for circles seldom, and not among what is there already: a fleet makes hardly any."""
+    """Make garbage collection rare, and exclude existing objects from it: a fleet makes hardly any reference cycles."""
     before = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(COLLECTED_AFTER, *before[1:])
@@ -318,12 +319,12 @@ def run_seeded(
     seconds_max: float = DAY_SECONDS,
     clock: JumpingClock | None = None,
 ) -> Result:
-    """Run an async function to its end under a clock that begins at 0 and jumps, and return what it returns.
+    """Run an async function under a jumping clock that starts at 0, and return its result.
 
-    The same seed and arguments give the same order of all steps, in any process, as long as nothing in it takes a
-    thread, a socket or a signal. One at a time in a process. Raises TooSlowError past `seconds_max`, which comes at
-    once where every task waits for another, and what an event of the `clock` raises; HangError where what is shielded
-    from that waits for what does not come, which is cut off then.
+    The same seed and arguments give the same order of all steps, in any process, unless the function uses a thread, a
+    socket or a signal. Only one can run at a time in a process. Raises TooSlowError after `seconds_max`, which is at
+    once if all tasks wait for each other; HangError if a shielded task waits forever after that, which is then
+    cancelled; and whatever an event of the `clock` raises.
     """
     chosen = JumpingClock() if clock is None else clock
     chosen.ends_ns = chosen.now_ns + seconds_max * SECOND_NS
@@ -345,6 +346,6 @@ def run_seeded(
         raise
     finally:
         vars(_run).update(zip((SWITCH, RANDOM), before, strict=True))
-    if chosen.hung:  # whoever was cut off has gone on as if nothing had been
+    if chosen.hung:  # a cancelled task continued as if nothing had happened
         raise HangError(chosen.hung)
     return result

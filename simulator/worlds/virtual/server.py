@@ -1,4 +1,4 @@
-"""The server in a virtual world: composed as the real one is, on the world's clock, network and seed."""
+"""The server in a virtual world: composed like the real one, on the world's clock, network and seed."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
     from simulator.worlds.virtual.vouching import VouchingTransport
 
 START_SECONDS = (0.1, 0.5)
-"""How long a start takes, at least and at most: what Python and its modules take to load."""
+"""The least and the greatest time of a start, which Python needs to load its modules."""
 STATE_FILE = "/state.json"
-"""On a server's own disk in memory."""
+"""The state file on a server's own disk in memory."""
 SIGNING_KEY = "/signing.pem"
-"""Where instances that act as one have the key that they all sign with."""
+"""The file with the common signing key of instances with shared state."""
 
 
 def signing_key(seed: int) -> bytes:
-    """Return the key that all instances of a world sign with, as PEM."""
+    """Return the common signing key of a world's instances, as PEM."""
     return CertificateSigner.from_seed(bytes.fromhex(SeededEntropy(f"signing-{seed}").hex(64))).pem()
 
 
 class _Process:
-    """One life of a server: all that it has in memory, from a start to its end."""
+    """One process of a server: everything it has in memory, from a start to its end."""
 
     def __init__(self, events: JumpingClock, clock: VirtualClock, api: Api, tls: SSLContext | None) -> None:
         self._events = events
@@ -65,7 +65,7 @@ class _Process:
         self._tls = None if tls is None else TlsFront(self._lane, self._admission, api, clock, self._resolver, tls)
         self._backlog: dict[End, None] = {}
         self._knocked: list[End] = []
-        """Who came while it stood still."""
+        """Connections that came while it was paused."""
         self._life, self._serving = trio.CancelScope(), trio.CancelScope()
         self.over = False
         """Whether it has ended."""
@@ -73,7 +73,7 @@ class _Process:
         self._frozen: Frozen | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until it is stopped or killed."""
+        """Serve until the process is stopped or killed."""
         self._root = trio.lowlevel.current_task()
         try:
             with self._life:
@@ -84,7 +84,7 @@ class _Process:
                     nursery.start_soon(self._serve)
                     task_status.started()
         except Exception:
-            if not self.over:  # else what is left of it has found that nothing is outside any more
+            if not self.over:  # otherwise a killed process noticed that disk and network are gone
                 raise
 
     async def _serve(self) -> None:
@@ -92,7 +92,7 @@ class _Process:
             await self._lane.run(())
 
     def welcome(self, end: End) -> None:
-        """Take a connection; while nobody may come in it waits, as in a backlog."""
+        """Accept a connection; while the process is paused or starting, the connection waits as in a backlog."""
         if self.over:
             end.close()
         elif self._frozen is not None:
@@ -105,10 +105,10 @@ class _Process:
             (self._tls or self._lane).take(end)
 
     async def pause(self) -> None:
-        """Stand still: what comes waits in the kernel."""
+        """Pause the process: incoming bytes wait, as in a kernel."""
         done = trio.Event()
 
-        def freeze() -> None:  # as an event: then all its tasks wait
+        def freeze() -> None:  # as an event, so that all tasks of the process wait
             if self._root is not None and not self.over:
                 self._frozen = Frozen(self._root)
                 self._lane.pause(paused=True)
@@ -128,13 +128,13 @@ class _Process:
                 self.welcome(end)
 
     async def stop(self) -> None:
-        """End in order, as `serve_until` does: what is under way is answered, and what was changed is kept."""
+        """Shut down gracefully, as `serve_until` does: pending requests are answered, and changes are stored."""
         self._serving.cancel()
         await (self._tls or self._lane).finish(trio.current_time() + self._settings.shutdown_grace_seconds)
         await self._resolver.stop()
 
     def kill(self) -> None:
-        """End here and now. Its connections are closed as a kernel does it: by a reset where something is unread."""
+        """Kill the process. Its connections are closed as by a kernel: with a reset if bytes are unread."""
         self.over = True
         self._lane.end()
         if self._tls is not None:
@@ -145,10 +145,10 @@ class _Process:
 
 
 class VirtualServer:
-    """One server, listening at a port of a network, which may end and start again.
+    """A server that listens at a port of a network, and can end and start again.
 
-    `files` are on its disk from the beginning; `provider` says who people and agents are. Raises SettingsError for
-    settings that it cannot use.
+    `files` are on its disk at the first start; `provider` is the identity provider. Raises SettingsError for unusable
+    settings.
     """
 
     def __init__(
@@ -198,13 +198,13 @@ class VirtualServer:
         return _Process(self._events, self.clock, api, self._tls)
 
     def _make_transport(self) -> VouchingTransport:
-        # Importing an HTTP client takes a third of a second, which no world without logins should wait for.
+        # Importing an HTTP client takes a third of a second, which worlds without logins should not pay.
         from simulator.worlds.virtual.vouching import VouchingTransport  # noqa: PLC0415 - see above
 
         return VouchingTransport(self._provider, self._rng)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled, in one process after the other."""
+        """Serve until cancelled, in one process after another."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             await self._begin()
@@ -221,7 +221,7 @@ class VirtualServer:
         self._process.welcome(end)
 
     async def start(self) -> None:
-        """Start again, from what it has kept, unless the run ended before it was down. Raises ServerError."""
+        """Start again from the stored state, unless the run ended before the server was down. Raises ServerError."""
         if not self._process.over:
             return
         await trio.sleep(self._rng.uniform(*START_SECONDS))
@@ -232,7 +232,7 @@ class VirtualServer:
         await self._begin()
 
     async def stop(self) -> None:
-        """End it in order."""
+        """Shut down gracefully."""
         self._network.close_port(self.port)
         try:
             await self._process.stop()
@@ -241,39 +241,39 @@ class VirtualServer:
             self._cut_off()
 
     async def pause(self) -> None:
-        """Stop it where it stands."""
+        """Pause the server, as by SIGSTOP."""
         await self._until_busy()
         await self._process.pause()
 
     def resume(self) -> None:
-        """Continue it after a pause; nothing to do without one."""
+        """Resume after a pause; do nothing without one."""
         self._process.resume()
 
     async def kill(self) -> None:
-        """End it in the middle of whatever it does, and its machine with it: what was not synced may be gone."""
+        """Kill the server and cut its machine's power: unsynced data may be lost."""
         try:
             await self._until_busy()
-        finally:  # whoever is kept from waiting starts it again, as after any kill
+        finally:  # even if cancelled here, the caller starts it again, as after any kill
             self._network.close_port(self.port)
             self._cut_off()
             self.disk.fail()
             self._process.kill()
 
     def end(self) -> None:
-        """End it here and now, for good."""
-        self._process.resume()  # what stands still would never end
+        """End the server at once and permanently."""
+        self._process.resume()  # a paused process would never end
         self._network.close_port(self.port)
         self._process.kill()
         self._cut_off()
 
     async def _until_busy(self) -> None:
-        """Wait, as often as not, until it waits for what is outside."""
+        """Wait, half of the time, until the server waits for disk or Redis."""
         asks = self._redis is not None or self._environ.get("HATCHFARM_STATE_FILE")
         if asks and self._rng.random() < BUSY_SHARE:
             await self._moments.wait(int(self._rng.integers(1, BUSY_MOMENTS + 1)), BUSY_SECONDS)
 
     def _cut_off(self) -> None:
-        """Keep what is left of the process from reaching anything outside of it."""
+        """Cut the process's remaining tasks off from disk, Redis and network."""
         self._mount.cut_off()
         if self._client is not None:
             self._client.cut_off()

@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.01
 
 
 class VirtualShard(Carrying):
-    """Carries over a network in memory: each turn, each arrival is an event of the clock."""
+    """Carries requests over a network in memory: each turn and each arrival is an event of the clock."""
 
     def __init__(self, clock: JumpingClock, network: MemoryNetwork, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -40,11 +40,11 @@ class VirtualShard(Carrying):
         self._network = network
         self._running = False
         self._began_ns = 0
-        """What the clock showed when the run began."""
+        """The clock's time at the start of the run."""
         self._taken = False
         self._answers = WholeAnswers()
         self._turn = self._come_to
-        """One object, by which the clock knows turns."""
+        """A single bound method, by which the clock recognises turns."""
 
     async def run(self) -> None:
         """Have the machines act until cancelled."""
@@ -76,7 +76,7 @@ class VirtualShard(Carrying):
     # --- events
 
     def _plan(self, due_ns: int, turn: Turn) -> None:
-        """Plan a turn, as an event of its own: another heap of turns beside the events would cost as much again."""
+        """Plan a turn as an event: a separate heap of turns beside the events would cost as much again."""
         self._clock.at(due_ns + self._began_ns, self._turn, turn, due_ns)
 
     def _come_to(self, turn: Turn, due_ns: int) -> None:
@@ -84,7 +84,7 @@ class VirtualShard(Carrying):
             self._take_turn(turn, due_ns, self._clock.now_ns - self._began_ns)
 
     def _sweep(self) -> None:
-        """Give up on what is overdue, and look again at the first of all seconds at which anything can be."""
+        """Give up on overdue answers, and sweep again at the first whole second at which any can be overdue."""
         if self._running:
             now_ns = self._now()
             for link in self.playing.overdue(now_ns, PATIENCE_NS):
@@ -96,7 +96,7 @@ class VirtualShard(Carrying):
         self._ready(link)
 
     def _take_whole(self, link: Link, data: bytes) -> bool:
-        """Take an answer that came whole, as nearly all do."""
+        """Process an answer that came whole, as nearly all do; return whether it did."""
         if link.state is not LinkState.WAITING or link.reader is not None:
             return False
         answer = self._answers.read(data)

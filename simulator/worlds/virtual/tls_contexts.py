@@ -1,7 +1,7 @@
-"""By what a virtual world speaks TLS, such that nothing that OpenSSL draws, or reads from a clock, changes a run.
+"""TLS contexts of a virtual world, in which neither OpenSSL's randomness nor its clock can change a run.
 
-Keys, signatures and records are as random as live. A history has none of that, and no moment depends on it: bytes take
-as long however many they are, and only a handshake's have a length that is drawn.
+Keys, signatures and records are random as live. The history contains none of them, and no time depends on them: the
+delay of bytes does not depend on their number, and only a handshake's length is random.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
     from simulator.client.target import Target
 
 NO_CHECK_TIME = 0x200000
-"""X509_V_FLAG_NO_CHECK_TIME: OpenSSL would hold a certificate against the real time, in a world that has another."""
+"""X509_V_FLAG_NO_CHECK_TIME: OpenSSL would check a certificate against real time, which is not this world's."""
 
 
 class TlsContexts(msgspec.Struct, frozen=True):
-    """What servers speak TLS with, and clients, which trust those servers alone: HTTP/1.1, and HTTP/2."""
+    """TLS contexts of servers, and of clients that trust only those servers, for HTTP/1.1 and HTTP/2."""
 
     server: ssl.SSLContext
     plain: ssl.SSLContext
     http2: ssl.SSLContext
 
     def over(self, target: Target) -> Target:
-        """Return a target as it is spoken to inside TLS."""
+        """Return a target with TLS."""
         return msgspec.structs.replace(target, scheme="https", tls=self.plain, http2=self.http2)
 
 
 def make_contexts() -> TlsContexts:
-    """Make a key and a certificate, as a live run's own servers have, and what speaks TLS by them."""
-    with TemporaryDirectory(prefix="hatchfarm-tls-") as folder:  # from which alone OpenSSL takes a key
+    """Make a key and a certificate, as for a live run's own servers, and contexts that use them."""
+    with TemporaryDirectory(prefix="hatchfarm-tls-") as folder:  # OpenSSL loads keys only from files
         own = make_certificate(Path(folder), dt.datetime.fromtimestamp(BEGINNING.wall_ns / SECOND_NS, dt.UTC))
         files = own.settings
         server = make_tls_context(Settings(tls_cert_file=files["TLS_CERT_FILE"], tls_key_file=files["TLS_KEY_FILE"]))
     if server is None:
         raise AssertionError("with a certificate there is TLS")
-    # Nobody resumes a session, and the length of a ticket is drawn: who does not read would have room for more or less.
+    # No session is resumed, and tickets have a random length, which would change the room in the buffers of clients.
     server.num_tickets = 0
     clients = [Access(trusted=own.pem).context() for _ in range(2)]
     for context in clients:

@@ -1,4 +1,4 @@
-"""A client's end of a connection inside TLS, as a shard holds it: what `ssl.SSLSocket` is live."""
+"""A client's end of a connection inside TLS, for a shard: the counterpart of `ssl.SSLSocket` in a live run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RECEIVED_BYTES = 65_536
 
 
 class TlsEnd:
-    """An end inside TLS. What fails raises OSError, of which BlockingIOError says to look again when more has come."""
+    """An end inside TLS. Failures raise OSError; BlockingIOError means to try again when more bytes have come."""
 
     __slots__ = ("_end", "_incoming", "_outgoing", "_tls")
 
@@ -23,11 +23,11 @@ class TlsEnd:
 
     @property
     def peer(self) -> End:
-        """Return the other end of what it is inside."""
+        """The other end of the underlying connection."""
         return self._end.peer
 
     def shake_hands(self) -> bool:
-        """Go on with the handshake, and return whether that was the last of it."""
+        """Continue the handshake; return whether it is complete."""
         self._take_in()
         try:
             self._tls.do_handshake()
@@ -38,13 +38,13 @@ class TlsEnd:
         return True
 
     def send(self, data: bytes) -> int:
-        """Send all of it. Raises BlockingIOError where there is no room for that: nothing more can be sent then."""
+        """Send all of `data`. Raises BlockingIOError if there is no room; then nothing more can be sent."""
         self._tls.write(data)
         self._send_out()
         return len(data)
 
     def recv(self, at_once: int) -> bytes:
-        """Return all that came: nobody looks again at what would be kept here. No bytes at its end."""
+        """Return all received bytes, because a rest kept here would not be looked at again; no bytes at the end."""
         self._take_in()
         opened = b""
         try:
@@ -54,13 +54,13 @@ class TlsEnd:
             if not opened:
                 raise BlockingIOError from None
         except ssl.SSLEOFError:
-            return opened  # as a socket's has it: cut off is an end as well
+            return opened  # as for a socket: a truncated stream is an end as well
         finally:
             self._send_out()
         return opened
 
     def close(self) -> None:
-        """Close it, as a socket is: TLS is told nothing of that."""
+        """Close the end like a socket: without a TLS closing alert."""
         self._end.close()
 
     def _take_in(self) -> None:
@@ -74,7 +74,7 @@ class TlsEnd:
             self._incoming.write_eof()
 
     def _send_out(self) -> None:
-        """Send what TLS has sealed. Raises BlockingIOError where it does not fit."""
+        """Send the encrypted bytes. Raises BlockingIOError if they do not fit."""
         sealed = self._outgoing.read()
         if sealed and self._end.send(sealed) < len(sealed):
             raise BlockingIOError

@@ -1,4 +1,4 @@
-"""A virtual server's connections inside TLS: the server's own `Opening`, whose tasks wait for ends of a network."""
+"""TLS connections of a virtual server: the server's own `Opening`, with tasks that wait for ends of a network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _EndOpening(Opening):
-    """Shakes hands over ends, has the lane serve HTTP/1.1, and serves HTTP/2."""
+    """Makes TLS handshakes over ends, passes HTTP/1.1 to the lane, and serves HTTP/2."""
 
     def __init__(
         self, lane: EventLane, admission: Admission, handlers: trio.Nursery, api: Api, tls: SSLContext,
@@ -33,12 +33,12 @@ class _EndOpening(Opening):
         waits = Waits(self._readable, self._writable)
         super().__init__(lane, admission, handlers, api.settings, api.proxies, tls, answerer, waits)
         self.streams: dict[object, EndStream] = {}
-        """By its end, what a connection is waited for by until the lane has it, or it is over."""
+        """The stream of each connection by its end, until the lane takes the connection or it is over."""
 
     def take(self, end: End) -> None:
-        """Serve a connection."""
+        """Serve a new connection."""
         self.streams[end] = EndStream(end)
-        self._welcome(end, end.client)  # type: ignore[arg-type]  # what is used of a socket, an end has
+        self._welcome(end, end.client)  # type: ignore[arg-type]  # an End has all that is used here
 
     async def _serve_guest(self, guest: Guest) -> None:
         try:
@@ -53,13 +53,13 @@ class _EndOpening(Opening):
         await self._wait(end, WRITE)
 
     async def _wait(self, end: object, events: int) -> None:
-        """Wait as for a socket: where it is ready already, others go first."""
+        """Wait as for a socket; if the end is already ready, other tasks may run first."""
         await trio.lowlevel.checkpoint()
         await self.streams[end].wait(events)
 
 
 class TlsFront:
-    """Serves a process's connections inside TLS, as `reference_server.http.serve` has it done."""
+    """Serves a process's TLS connections, as `reference_server.http.serve` does."""
 
     def __init__(
         self, lane: EventLane, admission: Admission, api: Api, clock: Clock, resolver: Resolver, tls: SSLContext
@@ -74,7 +74,7 @@ class TlsFront:
         self._handlers = trio.CancelScope()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Have connections served until all of them have ended after `finish`."""
+        """Serve connections until all of them have ended after `finish`."""
         try:
             with self._handlers:
                 async with trio.open_nursery() as handlers:
@@ -87,14 +87,14 @@ class TlsFront:
             self._stopped.set()
 
     def take(self, end: End) -> None:
-        """Serve a connection; whoever comes as it ends finds it closed."""
+        """Serve a new connection; after the end it is closed at once."""
         if self._opening is None or self._stopping.is_set() or self._stopped.is_set():
             end.close()
         else:
             self._opening.take(end)
 
     async def finish(self, deadline: float) -> None:
-        """Have all connections end by the deadline, those of the lane as well."""
+        """End all connections by the deadline, including those of the lane."""
         if self._opening is not None:
             self._handlers.deadline = deadline
             await self._opening.finish(deadline)
@@ -102,7 +102,7 @@ class TlsFront:
             await self._stopped.wait()
 
     def end(self) -> None:
-        """Close what the lane has not, here and now: whatever its tasks still do, nothing of it is sent."""
+        """Close all connections that the lane does not have: nothing that their tasks still do is sent."""
         if self._opening is not None:
             for stream in self._opening.streams.values():
                 stream.end.close()

@@ -1,4 +1,4 @@
-"""How servers of a virtual world ask who people and agents are: over HTTP, without a socket."""
+"""How servers of a virtual world reach identity providers: over HTTP, without a socket."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class VouchingTransport(httpx.AsyncBaseTransport):
-    """What a server's HTTP client sends by. `provider` answers at its origin; nobody does anywhere else."""
+    """The transport of a server's HTTP client. `provider` answers at its origin; no other origin answers."""
 
     def __init__(self, provider: IdentityProvider | None, rng: np.random.Generator) -> None:
         self._provider = provider
         self._rng = rng
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Have a request answered, after as long as it and its answer are on their way. Raises httpx.TransportError."""
+        """Return the provider's answer after the delays of request and answer. Raises httpx.TransportError."""
         await self._be_under_way()
         provider, url = self._provider, request.url
         if provider is None or f"{url.scheme}://{url.netloc.decode()}" != provider.origin:

@@ -1,4 +1,4 @@
-"""The virtual world: a scenario's fleet against a server in memory, on one clock, by one seed."""
+"""The virtual world: a scenario's fleet against a server in memory, on one clock and from one seed."""
 
 from __future__ import annotations
 
@@ -31,30 +31,29 @@ if TYPE_CHECKING:
     from simulator.deployment.identity_provider import IdentityProvider
 PORT = 8080
 STEADY_SECONDS = 1.0
-"""How often a fleet is looked at that nothing happens to: each look ends a round of heartbeats."""
+"""The interval between looks at a steady fleet: each look ends a round of heartbeats."""
 WAY, REDIS, TROUBLE = 7, 8, 9
-"""Which children of the seed's sequence the network, Redis and the network's faults draw from; the others are the
-fleet's."""
+"""The children of the seed's sequence for the network, Redis and network faults; the others are for the fleet."""
 
 
 def seeded_token(seed: int) -> str:
-    """Return the owner token of a run: it is part of what is signed and sent, so it is the same for the same seed."""
+    """Return the owner token of a run, which follows from the seed because it is part of what is signed and sent."""
     return SeededEntropy(f"token-{seed}").hex(48)
 
 
 async def watch_nothing(*_what: Any, **_how: Any) -> None:
-    """Stand in for watching how the harness does: in virtual time it is never late."""
+    """Do nothing, in place of watching the harness's health: in virtual time it is never late."""
     await trio.sleep_forever()
 
 
 class VirtualWorld:
-    """A clock, a network, and the servers that listen in it with their settings as the environment holds them.
+    """A clock, a network, and the servers that listen in it, with their settings as environment variables.
 
-    The first `instances` are one to who asks: with several they share all state through a Redis, with one `redis` has
-    its nonces kept there, and `durable` its state on its disk; with `tls` they speak that. All of `servers` are to be
-    run: those, and others that were added beside them.
+    `instances` form one deployment: several share all state through a Redis; a single one keeps its nonces there with
+    `redis`, and its state on its disk with `durable`. With `tls` they speak TLS. All of `servers` must be run: the
+    instances, and servers added beside them.
 
-    Raises TargetError where a server cannot use its settings.
+    Raises TargetError if a server cannot use its settings.
     """
 
     def __init__(
@@ -87,9 +86,9 @@ class VirtualWorld:
         files = {SIGNING_KEY: signing_key(seed)} if instances > 1 else {}
         others = tuple(self._add(settings, redis=self.redis, files=files, tls=secure) for _ in range(instances))[1:]
         self.instances = (*self.servers,)
-        """Those that are one to who asks, as faults count them."""
+        """The instances of the deployment, in the numbering of faults."""
         self.conditions: list[Conditions] = []
-        """Of the network before each of them, once it has faults."""
+        """The network conditions before each instance, once the network has faults."""
         self.server = self.servers[0]
         self._plain = Target(
             "http", SERVER_ADDRESS, PORT, SERVER_ADDRESS, token, own_addresses=True, network=network, others=others,
@@ -101,19 +100,18 @@ class VirtualWorld:
         self.world = World(harness, make_shard, watch_nothing, sandboxes, STEADY_SECONDS)
 
     def add_beside(self, settings: Mapping[str, str], provider: IdentityProvider | None = None) -> Target:
-        """Make another server, whose settings differ in these, for those that may not be tried on the first.
+        """Add a server with these settings changed, for attacks that cannot be tried on the first.
 
-        With a `provider` that one says who people and agents are. Over plain HTTP whatever the first speaks, as live:
-        what REQUIRE_HTTPS refuses is nothing else.
+        `provider` is its identity provider. As in a live run, it speaks plain HTTP even if the first speaks TLS.
         """
         return self.target_at(self._add(settings, provider=provider))
 
     def target_at(self, port: int) -> Target:
-        """Return a server of its own, which speaks plain HTTP, as a target."""
+        """Return the plain HTTP server at a port as a target."""
         return msgspec.structs.replace(self._plain, port=port, others=())
 
     def trouble_network(self) -> None:
-        """Have the network before each instance be one that faults may happen to."""
+        """Put a network with faults before each instance."""
         generators = np.random.default_rng(np.random.SeedSequence(self._seed).spawn(TROUBLE + 1)[TROUBLE])
         for server, rng in zip(self.instances, generators.spawn(len(self.instances)), strict=True):
             conditions, port = Conditions(rng), server.port
@@ -122,11 +120,14 @@ class VirtualWorld:
             self.conditions.append(conditions)
 
     def make_redis(self, *numbers: int) -> VirtualRedis:
-        """Make a Redis that is no other's; the numbers say what it draws."""
+        """Return a new virtual Redis; the numbers select its random draws."""
         return VirtualRedis(self.clock, np.random.default_rng((self._seed, REDIS, *numbers)))
 
     def make_server(self, environ: Mapping[str, str], **what: Any) -> VirtualServer:
-        """Make a server with this environment, at a port of its own; `what` goes to it. Raises SettingsError."""
+        """Return a new server with this environment, at a port of its own; `what` is passed on.
+
+        Raises SettingsError.
+        """
         return VirtualServer(self.clock, self.network, next(self._ports), environ, self._seed, **what)
 
     def _add(self, settings: Mapping[str, str], **what: Any) -> int:
