@@ -1,1 +1,1 @@
-"""One virtual provider machine and what surrounds it: hardware load, clocks. Data and sans-I/O code only."""
+"""Virtual machines, owners and agents: their requests, hardware load and clocks, as data and code without I/O."""

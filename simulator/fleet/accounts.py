@@ -1,7 +1,7 @@
-"""Reading all that an account is shown of its money and jobs, once the last request of anybody else has ended.
+"""Reading everything that an account can see of its money and jobs, after all other requests of the run have ended.
 
-Scripts of acts: no I/O, no clock. What is read becomes an `AccountShown`, and a `MarketExchange` only where it is about
-a withdrawal that had not come to rest.
+Scripts of acts: no I/O, no clock. The result is an `AccountShown`; only readings of unfinished withdrawals also become
+a `MarketExchange`.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from simulator.fleet.requests import ApiCall
 
 ACCOUNTS, WITHDRAWALS = "accounts", "withdrawals"
-"""What a trouble is about when accounts could not be read, or withdrawals have not come to rest."""
+"""Subjects of troubles: accounts that could not be read, and withdrawals that are not finished."""
 PACED_AFTER_REQUESTS = 12
 PACE_SECONDS = 0.25
-"""Requests that a fresh address makes at once, and how long it waits from one to the next after that (contract §6)."""
+"""The requests that a new address makes at once, and the pause between later ones, for the rate limit (contract §6)."""
 REST_LOOKS_MAX = 8
 REST_SECONDS = 0.5
-"""How often it is looked at a withdrawal that has not come to rest, and from one look to the next."""
+"""How often an unfinished withdrawal is read, and the pause between readings."""
 
 
 class AccountReader:
-    """Reads one account by its acts. `withdrawals` are the last that was shown of each, by id; it is kept up."""
+    """Reads one account. `withdrawals` has the last shown state of each withdrawal by id, and is updated."""
 
     def __init__(self, acts: MarketActs, caller: Caller, withdrawals: dict[str, dict[str, Any]]) -> None:
         self._acts = acts
@@ -50,7 +50,7 @@ class AccountReader:
         self._last_ns = 0
 
     def script(self) -> Act[AccountShown | None]:
-        """Read it; returns None where nothing of it was shown."""
+        """Read the account; return None if nothing of it was shown."""
         yield from self._wait_for_rest()
         balances = yield from self._one(requests.balance_call(self._caller), "balances")
         transactions, transactions_total = yield from self._list(requests.transactions_call, "transactions")
@@ -72,15 +72,15 @@ class AccountReader:
 
     @property
     def unrested(self) -> int:
-        """Return how many of the withdrawals that were waited for had not come to rest."""
+        """The number of awaited withdrawals that did not finish."""
         return len(self._waiting)
 
     def _is_known(self, withdrawal_id: str, shown: Mapping[str, Any]) -> bool:
-        """Return whether a withdrawal's state is that of now: it was at rest before, or was looked at again."""
+        """Return whether a withdrawal's known state is current: it was finished before, or was read again."""
         return shown.get("state") != UNSETTLED or withdrawal_id in self._looked_at
 
     def _wait_for_rest(self) -> Act[None]:
-        """Look at withdrawals, the last ones of too many, until each is settled or returned, within bounds."""
+        """Read withdrawals (the latest, if they are too many) until each is settled or returned, within bounds."""
         pending = [one for one, shown in self._withdrawals.items() if shown.get("state") == UNSETTLED]
         self._waiting = pending[-ACCOUNT_WITHDRAWALS_MAX:]
         for attempt in range(REST_LOOKS_MAX):
@@ -102,7 +102,7 @@ class AccountReader:
         return self._shown(answer, name)
 
     def _list(self, call: Callable[..., ApiCall], name: str) -> Act[tuple[list[dict[str, Any]], int]]:
-        """Read all pages of a list, within bounds; returns its items and the total that the last page said, or -1."""
+        """Read all pages of a list, within bounds; return its items and the last page's total, or -1."""
         items: list[dict[str, Any]] = []
         total = -1
         for _ in range(ACCOUNT_PAGES_MAX):
@@ -125,7 +125,7 @@ class AccountReader:
         return []
 
     def _ask(self, call: ApiCall, *, object_id: str = "", kept: bool = False) -> Act[MarketReply]:
-        """Ask with patience: what is refused as too fast is asked again."""
+        """Send a request, and repeat it after a 429."""
         for _ in range(ACCOUNT_TRIES_MAX):
             self._asked += 1
             if self._asked > PACED_AFTER_REQUESTS:
@@ -138,7 +138,7 @@ class AccountReader:
 
 
 def read_resources(acts: MarketActs, caller: Caller) -> Act[ResourcesShown | None]:
-    """Read all that is offered, page by page; returns None where nothing was shown."""
+    """Read all offers, page by page; return None if nothing was shown."""
     offered: list[dict[str, Any]] = []
     first_ns = last_ns = total = -1
     for _ in range(ACCOUNT_PAGES_MAX):

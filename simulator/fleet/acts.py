@@ -1,8 +1,8 @@
-"""What machines and owners do on the control plane, each act once: a script that asks and is told what came of it.
+"""Acts of machines and owners on the control plane: scripts that yield requests and receive the replies.
 
-No I/O and no clock: a script yields an `Ask` and is sent a `Reply`, which carries its moments. The live world plays
-scripts under Trio, Locust's users under gevent, attack scripts as steps of their own. What an answer means, what it
-changes in a machine and which audit events it must or may have left is decided here; a `Recorder` keeps the exchange.
+No I/O and no clock: a script yields an `Ask` and is sent a `Reply` with its times. The live world plays scripts under
+Trio, Locust's users under gevent, attack scripts as steps of their own. This module decides what an answer means, what
+it changes in a machine, and which audit events it must or may have left; a `Recorder` stores the exchange.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _Result = TypeVar("_Result")
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """Send one call for an owner and wait for its answer. The script is sent a `Reply`.
+    """Yielded to send a call for an owner. The script is sent a `Reply`.
 
-    `action` is what `machine` wants with it; `object_id` is what it changes, where that is known beforehand. `name` is
-    its line in statistics, where that is not the operation's.
+    `action` is the action of `machine` that it belongs to; `object_id` is the object it changes, if known. `name` is
+    its name in Locust's statistics, if that is not the operation's.
     """
 
     call: ApiCall
@@ -54,19 +54,19 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Sleep(msgspec.Struct, frozen=True):
-    """Wait so long. The script is sent nothing."""
+    """Yielded to wait. The script is sent None."""
 
     seconds: float
 
 
 class Reconnect(msgspec.Struct, frozen=True):
-    """Send the next request on a new connection. The script is sent nothing."""
+    """Yielded to send the next request on a new connection. The script is sent None."""
 
 
 class RenewPolicy(msgspec.Struct, frozen=True):
-    """Make an owner another policy for the one that the server has forgotten. The script is sent the run's time after.
+    """Yielded to replace a policy that the server has lost. The script is sent the run's time afterwards.
 
-    `forgotten` is the policy's id: where somebody has renewed it since, there is nothing to do.
+    `forgotten` is the lost policy's id: if another script has replaced it meanwhile, there is nothing to do.
     """
 
     owner_id: str
@@ -78,10 +78,10 @@ Act = Generator[ActStep, "Any", _Result]
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What came of an `Ask`, and when on the run's clock. A `status` of 0 says that no whole answer came.
+    """The outcome of an `Ask`, with times of the run. A `status` of 0 means that no whole answer came.
 
-    `loss` and `why` then say the reason, the latter for people; `silent` that it was waited as long as anybody does.
-    `got` is what the answer is, where a player has its own expectation of it.
+    Then `loss` and `why` give the reason, the latter as text, and `silent` says that the whole timeout passed. `got` is
+    the classification of the answer, if the player has its own expectation.
     """
 
     sent_ns: int
@@ -96,19 +96,19 @@ class Reply(msgspec.Struct, frozen=True):
 
     @property
     def answered_ns(self) -> int:
-        """Return when the answer had come; `NEVER_NS` where none has."""
+        """When the answer had come, or `NEVER_NS`."""
         return self.ended_ns if self.status else NEVER_NS
 
     @property
     def raw(self) -> bytes:
-        """Return the answer's bytes: its head as it came, and the body without its framing."""
+        """The answer's bytes: the head as received, and the body without its framing."""
         return self.head + b"\r\n\r\n" + self.body
 
 
 class Exchanged(NamedTuple):
-    """What came of a request, and what that is. `problem` says what is wrong with a success that grants nothing.
+    """A request's reply and its classification. `problem` says what is wrong with a success that grants nothing.
 
-    `expected` is what a right server says: acceptance, but where it may rightly refuse.
+    `expected` is a correct server's answer: acceptance, unless it may rightly refuse.
     """
 
     reply: Reply
@@ -118,7 +118,7 @@ class Exchanged(NamedTuple):
 
 
 class CutOffError(Exception):
-    """Thrown into a script whose request is cut off on its way: it may take effect all the same."""
+    """Thrown into a script whose request is cut off; the request may still take effect."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__("cut off")
@@ -126,18 +126,18 @@ class CutOffError(Exception):
 
 
 class ActError(Exception):
-    """An act was not answered as what follows needs; the message names it and says why."""
+    """Raised when an act's answer does not allow the next step; the message names the act and the reason."""
 
 
 class Recorder(Protocol):
-    """Keeps what a player's asks came to."""
+    """Stores the exchanges of a player."""
 
     def record(self, ask: Ask, exchanged: Exchanged) -> None:
-        """Keep what one request came to."""
+        """Store one exchange."""
 
 
 class Unrecorded:
-    """Keeps nothing: the world that plays an attack script records its steps itself."""
+    """Stores nothing: the world that plays an attack script records the steps itself."""
 
     def record(self, ask: Ask, exchanged: Exchanged) -> None:
         """Do nothing."""
@@ -150,7 +150,7 @@ def _evenly() -> float:
 class Acts:
     """The acts of one player, for a history. `token` is the owners'.
 
-    `rotation_ns` is how old a certificate may become, times what `spread` returns, so that no fleet rotates at once.
+    Certificates are rotated at the age `rotation_ns` times `spread()`, so that a fleet does not rotate at once.
     """
 
     def __init__(
@@ -167,10 +167,10 @@ class Acts:
         self._recorder = recorder
         self._spread = spread
 
-    # --- one request, and what its answer means
+    # --- one request, and the meaning of its answer
 
     def exchange(self, ask: Ask) -> Act[Exchanged]:
-        """Send one request, and return what came of it. What is cut off is kept as lost."""
+        """Send one request, and return the exchange. A request that is cut off is recorded as lost."""
         try:
             reply: Reply = yield ask
         except CutOffError as cut:
@@ -179,7 +179,7 @@ class Acts:
         return self._take(ask, reply)
 
     def _take(self, ask: Ask, reply: Reply) -> Exchanged:
-        """Apply an answer, note the event it must or may have left, and have the exchange recorded."""
+        """Apply an answer, note the audit event that it must or may have left, and record the exchange."""
         got, problem = reply.got, ""
         if got is None:
             got = honest_answer(reply.status, reply.body) if reply.status else Answer.LOST
@@ -198,7 +198,7 @@ class Acts:
         return exchanged
 
     def _apply(self, ask: Ask, reply: Reply) -> None:
-        """Put a grant into the machine, or note an owner's change. Raises MalformedDataError and GrantError."""
+        """Store a grant in the machine, or note an owner's change. Raises MalformedDataError and GrantError."""
         event = EVENT_OF.get(ask.call.operation)
         if ask.machine is not None and ask.action is not None:
             spread, data = self._spread(), read_data(reply.status, reply.body)
@@ -210,7 +210,7 @@ class Acts:
     # --- the requests
 
     def machine_ask(self, machine: Machine, action: Action, policy_id: str) -> Ask:
-        """Return what a machine, or its owner for it, asks for; `policy_id` is what it will consent to."""
+        """Return the request for a machine's action; `policy_id` is the policy to consent to."""
         return Ask(call_of(machine, action, self._token, policy_id), machine.owner_id, machine, action)
 
     def draft_ask(self, owner_id: str, rules: dict[str, Any]) -> Ask:
@@ -227,10 +227,10 @@ class Acts:
         call = revoke_call(self._token, machine.owner_id, consent_id)
         return Ask(call, machine.owner_id, machine, object_id=consent_id)
 
-    # --- the acts. Each raises ActError when it is not answered as it must be
+    # --- the acts. Each raises ActError if its answer is not the required one
 
     def act(self, machine: Machine, action: Action, policy_id: str = "") -> Act[None]:
-        """Register, consent, fetch the policy or rotate: what `action` says."""
+        """Register, consent, fetch the policy or rotate, by `action`."""
         yield from self._must(self.machine_ask(machine, action, policy_id))
 
     def draft_policy(self, owner_id: str, rules: dict[str, Any]) -> Act[str]:
@@ -261,17 +261,17 @@ class Acts:
 
 
 def note_revocation(history: History, machine: Machine, sent_ns: int, answered_ns: int, *, sure: bool) -> None:
-    """Note that a machine's consent was revoked, or may have been where it is not `sure`."""
+    """Record that a machine's consent was revoked, or, if not `sure`, may have been."""
     history.revocations.append(Revocation(machine.consent_number, sent_ns, answered_ns if sure else NEVER_NS))
 
 
 def _is_doubtful(got: Answer, status: int) -> bool:
-    """Return whether a request may have taken effect although it was not answered as a success that it was."""
+    """Return whether a request without a success as its answer may have taken effect."""
     if got in {Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED}:
         return True
     return got is Answer.UNEXPECTED and status < BAD_REQUEST
 
 
 def _named(ask: Ask) -> str:
-    """Return an act's name for people."""
+    """Return an act's name for messages."""
     return operation_name(ask.call.operation) if ask.action is None else ask.action.name.lower()

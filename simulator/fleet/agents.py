@@ -1,7 +1,7 @@
-"""One agent of the market, without I/O: it is asked what it does next, and plays a script of acts.
+"""An agent of the market, without I/O: asked for its next act, it returns a script.
 
-Every world plays the same agent: under Trio in a run of its own, under gevent as one of Locust's users. It holds no
-clock: moments are arguments, in nanoseconds on the run's clock. Its key is in memory alone.
+Every world plays the same agent: under Trio, or under gevent as one of Locust's users. It has no clock: times are
+arguments, in nanoseconds of the run. Its key is only in memory.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 MINUTE_NS = 60 * SECOND_NS
 MICRO = 1_000_000
 ADDRESSES = 2
-"""That each agent withdraws to: its first use of each is another one's first use of none."""
+"""Withdrawal addresses of each agent; no two agents share one."""
 POSTS_KNOWN_MAX = 50
-"""Posts that an agent has seen and may comment on."""
+"""The most posts that an agent remembers, to comment on."""
 OTHERS_SHARE = 0.05
-"""Of what an agent looks at, what is another's: no more than `OTHERS_ASKED_MAX`."""
+"""The share of an agent's readings that ask for another account's object: at most `OTHERS_ASKED_MAX`."""
 ENDED = frozenset({"succeeded", "failed", "cancelled", "expired"})
 UNSETTLED = "pending"
 JOB_TYPES = ("inference", "training", "rendering", "batch")
@@ -38,7 +38,7 @@ TOPICS = ("prices", "gpus", "jobs", "help")
 
 
 class AgentHabits(msgspec.Struct, frozen=True):
-    """How agents behave. Money is in millionths of USDT; shares are from 0 to 1; the rest is how often a minute."""
+    """The behaviour of agents. Money is in millionths of USDT, shares are from 0 to 1, other values are per minute."""
 
     jobs_per_minute: float = 2.0
     minutes: tuple[int, ...] = (1,)
@@ -50,11 +50,11 @@ class AgentHabits(msgspec.Struct, frozen=True):
     repeated: float = 0.1
     posts_per_minute: float = 0.2
     only_talks: bool = False
-    """Whether it is in the forum alone."""
+    """Whether it only uses the forum."""
 
 
 class MarketCounts(Protocol):
-    """What people see of a market while it is played."""
+    """Counters of a market for the live view."""
 
     jobs_posted: int
     jobs_ended: int
@@ -63,7 +63,7 @@ class MarketCounts(Protocol):
 
 
 class Doing(Enum):
-    """What an agent does from time to time."""
+    """The recurring activities of an agent."""
 
     JOB = "jobs_per_minute"
     WITHDRAWAL = "withdrawals_per_minute"
@@ -71,9 +71,9 @@ class Doing(Enum):
 
 
 class Agent:
-    """An agent with its account: what it has asked for, and what it was last shown of it.
+    """An agent with its account: its requests, and the last shown state of their objects.
 
-    `name` is its own among all of a target's. `withdrawals` holds the last that it was shown of each.
+    `name` is unique on the target. `withdrawals` has the last shown state of each withdrawal.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Agent:
         self.withdrawals: dict[str, dict[str, Any]] = {}
 
     def next_act(self, now_ns: int) -> Act[None]:
-        """Do the next thing: register, what is due, or look at something."""
+        """Return the next act: registering, an activity that is due, or reading something."""
         if self.caller is None:
             yield from self._register(now_ns)
             return
@@ -117,10 +117,10 @@ class Agent:
             case Doing.POST:
                 yield from self._write(self.caller)
 
-    # --- what it does
+    # --- activities
 
     def _register(self, now_ns: int) -> Act[None]:
-        # What was lost may have been granted, so the name is taken: each try has another.
+        # A lost registration may have been granted, which takes the name: each try has another.
         self._registrations += 1
         more = f"-{self._registrations}" if self._registrations > 1 else ""
         self.caller = yield from self._acts.register({"name": f"{self._name}{more}", "description": "Tries a market."})
@@ -129,7 +129,7 @@ class Agent:
                 self._plan(doing, now_ns, first=True)
 
     def _plan(self, doing: Doing, now_ns: int, *, first: bool = False) -> None:
-        """Plan when to do something next: between none and twice its interval, so that no two do it at once."""
+        """Plan an activity's next time: between 0 and twice its interval from now, so that agents spread out."""
         rate = 0 if self._habits.only_talks and doing is not Doing.POST else getattr(self._habits, doing.value)
         if rate:
             interval_ns = MINUTE_NS / rate
@@ -148,7 +148,7 @@ class Agent:
         yield from self._perhaps_again(answer, caller, requests.post_job_call(caller, body, key), key)
 
     def _job(self) -> tuple[dict[str, Any], int]:
-        """Draw a job, and for how many minutes it is."""
+        """Return a random job, and its duration in minutes."""
         habits, rng = self._habits, self._rng
         minutes = habits.minutes[int(rng.integers(len(habits.minutes)))]
         resources: dict[str, Any] = {
@@ -185,7 +185,7 @@ class Agent:
         yield from self._perhaps_again(answer, caller, requests.withdraw_call(caller, body, key), key)
 
     def _perhaps_again(self, answer: MarketReply, caller: Caller, call: Any, key: str) -> Act[None]:
-        """Ask for what was granted once more with the same key, now and then: it must not be done twice."""
+        """Sometimes repeat a granted request with the same key: it must not take effect twice."""
         if answer.done and self._rng.random() < self._habits.repeated:
             yield from self._acts.exchange(caller, call, key=key)
 
@@ -200,7 +200,7 @@ class Agent:
         answer = yield from self._acts.exchange(caller, requests.write_post_call(caller, body))
         self._know_posts([_object(answer, "post")])
 
-    # --- what it looks at
+    # --- reading
 
     def _look(self, caller: Caller) -> Act[None]:
         pending = [one for one, shown in self.withdrawals.items() if shown.get("state") == UNSETTLED]
@@ -243,7 +243,7 @@ class Agent:
         self._take_withdrawal((yield from self._acts.exchange(caller, call, object_id=withdrawal_id)))
 
     def _look_at_anothers(self, caller: Caller, others: list[tuple[Operation, str]]) -> Act[None]:
-        """Ask for another's job or withdrawal: it must be as if there were none."""
+        """Ask for another account's job or withdrawal: the answer must be as if it did not exist."""
         self._others_asked += 1
         reads, name = others[int(self._rng.integers(len(others)))]
         read = requests.read_job_call if reads == Operation.JOB_READ else requests.read_withdrawal_call
@@ -258,7 +258,7 @@ class Agent:
         shown = answer.data.get("posts")
         self._know_posts(shown if answer.done and isinstance(shown, list) else [])
 
-    # --- what it learns
+    # --- results
 
     def _ended(self, job_id: str) -> None:
         if job_id in self._unfinished:
@@ -283,11 +283,11 @@ class Agent:
 
 
 def usdt(micro: int) -> str:
-    """Write millionths of USDT as the wire has them."""
+    """Return millionths of USDT as a decimal string."""
     return f"{micro // MICRO}.{micro % MICRO:06d}"
 
 
 def _object(answer: MarketReply, name: str) -> dict[str, Any]:
-    """Return the object of a success; empty where there is none."""
+    """Return the object of a success, or an empty one."""
     found = answer.data.get(name)
     return found if answer.done and isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""Wrong clocks: how far a machine's own is off the true one at any moment of the run, and a server's off this one."""
+"""Clock errors: how far a machine's clock is off the true one at any time of the run, and a server's off this one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from reference_server.wire.units import SECOND_NS, drifted_ns
 from simulator.contract.answers import Answer
 
 SKEW_WINDOW_NS = 90_000_000_000
-"""How far a heartbeat's timestamp may be off (contract §4, check 5)."""
+"""The allowed deviation of a heartbeat's timestamp (contract §4, check 5)."""
 TOLERANCE_NS = SECOND_NS
-"""How well the harness knows the server's clock: within this of the window's edge, only the server can know."""
+"""The accuracy to which the harness knows the server's clock.
+
+This close to the window's edge, either answer is right.
+"""
 _FRACTION = re.compile(r"\.([0-9]{1,9})")
 
 
@@ -26,7 +29,7 @@ class ClockError(msgspec.Struct, frozen=True):
     step_by_ns: int = 0
 
     def at(self, elapsed_ns: int) -> int:
-        """Return the error: what the machine's clock shows, less the truth."""
+        """Return the error: the machine's clock minus the true time."""
         error_ns = self.offset_ns + drifted_ns(self.drift_ppm, elapsed_ns)
         if self.step_at_ns is not None and elapsed_ns >= self.step_at_ns:
             error_ns += self.step_by_ns
@@ -37,31 +40,31 @@ PERFECT = ClockError()
 
 
 class ClockBounds(msgspec.Struct, frozen=True):
-    """What a server's clock shows is the harness's wall clock plus something from `low_ns` to `high_ns`."""
+    """Bounds of a server's clock: the harness's wall clock plus `low_ns` to `high_ns`."""
 
     low_ns: int
     high_ns: int
 
     @property
     def width_ns(self) -> int:
-        """Return how well it is known."""
+        """The width of the bounds."""
         return self.high_ns - self.low_ns
 
     @property
     def middle_ns(self) -> int:
-        """Return the best guess."""
+        """The best estimate."""
         return (self.low_ns + self.high_ns) // 2
 
     @property
     def surely_off_ns(self) -> int:
-        """Return how far it is off at least, either way."""
+        """The least possible deviation, in either direction."""
         return max(self.low_ns, -self.high_ns, 0)
 
 
 def clock_bounds(shown: str, sent_ns: int, answered_ns: int) -> ClockBounds | None:
-    """Read a server's clock off a timestamp that it showed between two moments of Unix time. None when it is none.
+    """Return a server's clock bounds from a timestamp it showed between two Unix times, or None for no timestamp.
 
-    What is shown is cut off after its last digit.
+    The timestamp is taken as truncated after its last digit.
     """
     shown_ns = parse_timestamp(shown)
     if shown_ns is None:
@@ -72,7 +75,7 @@ def clock_bounds(shown: str, sent_ns: int, answered_ns: int) -> ClockBounds | No
 
 
 def expected_answer(error_ns: int, latency_ns: int) -> Answer:
-    """Return what a correct server answers to an otherwise right heartbeat, judged within `latency_ns` of it."""
+    """Return a correct server's answer to an otherwise valid heartbeat that is judged within `latency_ns`."""
     oldest_ns = latency_ns - error_ns + TOLERANCE_NS
     newest_ns = -error_ns - TOLERANCE_NS
     if oldest_ns <= SKEW_WINDOW_NS and newest_ns >= -SKEW_WINDOW_NS:

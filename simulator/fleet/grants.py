@@ -1,7 +1,7 @@
-"""What the control plane grants, read from its answers without trusting them.
+"""Grants of the control plane, parsed from its answers without trusting them.
 
-Ids and tokens go on into paths, headers and JSON that machines send, and rules into arithmetic over the whole fleet; so
-what could not go there unharmed is no grant, and the answer that held it is wrong.
+Machines send ids and tokens in paths, headers and JSON, and rules enter arithmetic over the whole fleet. So a value
+that is unsafe there is no grant, and the answer that contained it is wrong.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CERTIFICATE_LIFE_NS = 900 * SECOND_NS
-"""What the contract gives a certificate (§3), where its own times do not say."""
+"""The contract's life of a certificate (§3), if its own times do not tell."""
 CERTIFICATE_LIFE_MAX_NS = 366 * 86_400 * SECOND_NS
-"""Longer than any run, and short enough to be added to any of its moments."""
+"""Longer than any run, and short enough to be added to any of its times."""
 
 Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.~:-]{1,200}\Z")]
-"""An id of any deployment: only what a path, a header and a JSON text take unescaped."""
+"""An id of any deployment: only characters that a path, a header and a JSON string need not escape."""
 Token = Annotated[str, Meta(pattern=r"^[!-~]{1,1000}\Z")]
-"""A machine token: only what a header takes (RFC 9110 §5.5)."""
+"""A machine token: only characters that a header allows (RFC 9110 §5.5)."""
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Hour = Annotated[int, Meta(ge=0, le=23)]
 
 
 class GrantError(ValueError):
-    """An answer of success does not hold what the contract says; the message says what is wrong with it."""
+    """Raised when a success lacks what the contract requires; the message says what is wrong."""
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class Certificate(msgspec.Struct, frozen=True):
 
     @property
     def life_ns(self) -> int:
-        """Return how long it says it lives, in nanoseconds. Raises GrantError when it ends before it begins."""
+        """The life by its own times, in nanoseconds. Raises GrantError if it ends before it begins."""
         if self.issued_at is None or self.expires_at is None:
             return CERTIFICATE_LIFE_NS
         issued_ns, expires_ns = parse_timestamp(self.issued_at), parse_timestamp(self.expires_at)
@@ -69,14 +69,14 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 class Consent(msgspec.Struct, frozen=True):
-    """A consent; the policy it binds to is shown by some deployments only."""
+    """A consent; only some deployments show the policy."""
 
     id: Id
     policy_id: Id | None = None
 
 
 class _Rules(msgspec.Struct, frozen=True):
-    """What a machine obeys (contract §5); what else a policy may hold is none of its business."""
+    """The rules that a machine obeys (contract §5); other rules do not concern it."""
 
     max_cpu_percent: Percent | UnsetType = UNSET
     max_memory_percent: Percent | UnsetType = UNSET
@@ -91,19 +91,19 @@ class _Policy(msgspec.Struct, frozen=True):
 
 
 class PolicyGrant(msgspec.Struct, frozen=True):
-    """The policy that a machine fetches."""
+    """A policy that a machine fetched."""
 
     policy: _Policy
 
     @property
     def rules(self) -> dict[str, Any]:
-        """Return the rules to obey, each of the type and within the bounds that the contract gives it."""
+        """The rules to obey, each with the contract's type and within its bounds."""
         return _plain(self.policy.rules)
 
 
 @lru_cache(maxsize=POLICIES_SHARED_MAX)
 def _plain(rules: _Rules) -> dict[str, Any]:
-    """Return rules by name: the very same, which nobody may change, for all machines of an owner."""
+    """Return rules by name: one shared, immutable object for all machines of an owner."""
     plain: dict[str, Any] = msgspec.to_builtins(rules)
     return plain
 
@@ -144,7 +144,7 @@ def read_key(data: Mapping[str, Any]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return what is wrong in words rather than in a pattern."""
+    """Return an error's reason in words instead of a pattern."""
     _, found, where = str(error).rpartition("at `")
     if "matching regex" in str(error) and found and where.endswith("`"):
         return f"`{where[:-1]}` holds what no id or token may hold, or is too long"

@@ -1,4 +1,4 @@
-"""What the machines' hardware reports: load for a whole fleet at once, in numpy, from a seed."""
+"""Simulated hardware load of a whole fleet, in numpy, from a seed."""
 
 from __future__ import annotations
 
@@ -113,6 +113,6 @@ class HardwareLoad:
 
 
 def capped(load: Column, limit_percent: Column, allowed: NDArray[np.bool_]) -> Column:
-    """Hold a load under a policy's maximum, and at nothing outside its allowed hours."""
+    """Return a load limited by a policy's maximum, and zero outside of its allowed hours."""
     held: Column = np.minimum(load, limit_percent) * allowed
     return held

@@ -1,7 +1,7 @@
-"""The users that a scenario's `[[load]]` starts and stops, without I/O: each is asked what it does next.
+"""The users of a scenario's `[[load]]`, without I/O: asked for its next act, each returns a script.
 
-Every world plays the same users: under Trio in virtual time, under gevent as Locust's. They hold no clock: moments are
-arguments, in nanoseconds on the run's clock. How often they act, and from where, is for who plays them.
+Every world plays the same users: under Trio in virtual time, under gevent as Locust's. They have no clock: times are
+arguments, in nanoseconds of the run. The player decides how often they act and from which address.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ DASHBOARD, ONBOARDING, MARKET, FORUM = "owner-dashboard", "owner-onboarding", "a
 MARKET_USERS = (MARKET, FORUM)
 """Users that are agents."""
 LOAD_USERS = (DASHBOARD, ONBOARDING, *MARKET_USERS)
-"""Every kind of them, by the names that scenarios use."""
+"""All kinds of users, by their names in scenarios."""
 PAGE = 100
 PAGES_MAX = 5
-"""Of a list that a dashboard turns: people look at the first few."""
+"""The most pages of a list that a dashboard reads: people look at the first few."""
 
 
 class LoadUser(Protocol):
     """One user."""
 
     def next_act(self, now_ns: int, /) -> Act[None]:
-        """Do the next thing."""
+        """Return the next act."""
 
 
 class Crowd(msgspec.Struct):
-    """What the users of one process have in common. `agents` are those of them that are agents, as they come.
+    """The shared data of the users of one process. `agents` are those users that are agents, in order of arrival.
 
-    `prefix` begins the names that are their own, `owner_ids` are the fleet's owners, `new_machine` numbers a machine,
-    and `lacks` is what the target was found not to have.
+    `prefix` starts their own names, `owner_ids` are the fleet's owners, `new_machine` returns a machine's number, and
+    `lacks` are the features that the target lacks.
     """
 
     history: History
@@ -69,7 +69,7 @@ class Crowd(msgspec.Struct):
 def make_user(
     kind: str, number: int, crowd: Crowd, acts: Acts, market_acts: MarketActs, rng: np.random.Generator
 ) -> LoadUser:
-    """Return a user of a kind. `number` is its own in its crowd."""
+    """Return a user of a kind. `number` is unique in its crowd."""
     if kind == DASHBOARD:
         return Dashboard(acts, crowd.token, crowd.owner_ids[number % len(crowd.owner_ids)], rng)
     if kind == ONBOARDING:
@@ -86,15 +86,15 @@ def make_user(
 
 
 class Absent:
-    """One whose part of the API the target does not have."""
+    """A user whose part of the API the target lacks."""
 
     def next_act(self, _now_ns: int) -> Act[None]:
-        """Ask for nothing."""
+        """Return an act without requests."""
         yield from ()
 
 
 class Dashboard:
-    """Looks at what an owner's dashboard shows: the summary, machines page by page, single ones, audit and metrics."""
+    """Reads what an owner's dashboard shows: the summary, machines page by page, single machines, audit and metrics."""
 
     def __init__(self, acts: Acts, token: str, owner_id: str, rng: np.random.Generator) -> None:
         self._acts = acts
@@ -108,14 +108,14 @@ class Dashboard:
         self._looks = [look for look, weight in weights for _ in range(weight)]
 
     def next_act(self, _now_ns: int) -> Act[None]:
-        """Look at one of them."""
+        """Read one of these."""
         yield from self._looks[int(self._rng.integers(len(self._looks)))]()
 
     def _summary(self) -> Act[None]:
         yield from self._read("summary", "/workers/summary")
 
     def _statuses(self) -> Act[None]:
-        """Read page after page."""
+        """Read the list of statuses page by page."""
         known: list[str] = []
         for page in range(PAGES_MAX):
             data = (yield from self._read("statuses", f"/workers/statuses?limit={PAGE}&offset={page * PAGE}")) or {}
@@ -126,7 +126,7 @@ class Dashboard:
         self._known = known or self._known
 
     def _one_status(self) -> Act[None]:
-        """Read that of one which a page showed."""
+        """Read the status of a machine that a page showed."""
         if self._known:
             yield from self._read("status", f"/workers/{self._known[int(self._rng.integers(len(self._known)))]}/status")
 
@@ -134,13 +134,13 @@ class Dashboard:
         yield from self._read("audit", "/audit/events?limit=50")
 
     def _metrics(self) -> Act[None]:
-        """Read those of the whole fleet, as whoever scrapes them does."""
+        """Read the metrics of the whole fleet."""
         headers = owner_headers(self._token, None)
         call = ApiCall(Operation.METRICS, "GET", "/metrics", headers, rooted=True)
         yield from self._acts.exchange(Ask(call, self._owner_id, name="metrics"))
 
     def _read(self, name: str, path: str) -> Act[dict[str, Any] | None]:
-        """Read one thing as this owner; returns its data, None where there is none."""
+        """Read a path as this owner; return the answer's data, or None."""
         call = ApiCall(Operation.OTHER, "GET", path, owner_headers(self._token, self._owner_id))
         reply, got, *_ = yield from self._acts.exchange(Ask(call, self._owner_id, name=name))
         if got is not Answer.ACCEPTED:
@@ -154,7 +154,7 @@ class Dashboard:
 class Newcomer:
     """An owner who brings a machine into the pool and out of it again, then another one.
 
-    What that takes: policy, registration, consent, the policy as the machine reads it, rotation, revocation.
+    That is: policy, registration, consent, fetching the policy, rotation, revocation.
     """
 
     def __init__(self, acts: Acts, owner_id: str, rng: np.random.Generator, new_machine: Callable[[], int]) -> None:
@@ -164,13 +164,13 @@ class Newcomer:
         self._new_machine = new_machine
 
     def next_act(self, _now_ns: int) -> Act[None]:
-        """Go the whole way with one machine; whatever fails ends it there."""
+        """Do all of that with one machine; a failure ends the act."""
         machine = Machine(self._new_machine(), self._owner_id, 0)
         with suppress(ActError):
             yield from live_once(self._acts, machine, make_rules(0, self._rng))
 
 
 def heard_from(shown: Any) -> list[str]:
-    """Return the machines of a page that were heard from: a right server has no status of others (contract §3)."""
+    """Return the machines of a page that were heard from; a correct server has no status of others (contract §3)."""
     machines = [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
     return [str(one["worker_id"]) for one in machines if "worker_id" in one and one.get("age_seconds", -1) != -1]

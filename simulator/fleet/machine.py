@@ -1,7 +1,7 @@
-"""One virtual provider machine, without I/O: it is asked what it does now, and told what came of it.
+"""A virtual provider machine, without I/O: it is asked for its next action, and told the outcome.
 
-Both worlds run this code. It holds no clock, socket or randomness: moments and jitter are arguments, in nanoseconds on
-the run's clock.
+Both worlds run this code. It has no clock, socket or randomness: times and jitter are arguments, times in nanoseconds
+of the run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UNAUTHORIZED, FORBIDDEN = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN
 
 
 class Action(Enum):
-    """What a machine does next."""
+    """A machine's next action."""
 
     REGISTER = 1
     CONSENT = 2
@@ -34,10 +34,10 @@ class Action(Enum):
 
 
 class Machine:
-    """The state of one agent. `due_ns` is when it acts next; `silence` are (from, to) moments it stays quiet.
+    """The state of a machine. `due_ns` is its next turn; `silence` are the (from, to) times of its silences.
 
-    The numbers of its certificates and its consent are the history's, 0 for none. From `free_ns` on
-    nothing that it had asked the control plane for was under way.
+    Certificates and the consent have numbers of the history, 0 for none. `free_ns` is the end of its last control-plane
+    request.
     """
 
     __slots__ = (
@@ -83,7 +83,7 @@ class Machine:
         self.stopped = False
 
     def action(self, now_ns: int) -> Action:
-        """Return what to do now. WAIT moves `due_ns` to when to ask again."""
+        """Return what to do now. For WAIT, `due_ns` becomes the time to ask again."""
         if self.due_ns > now_ns:
             return Action.WAIT
         for start_ns, end_ns in self.silence:
@@ -101,21 +101,21 @@ class Machine:
         return Action.HEARTBEAT
 
     def beats(self, now_ns: int) -> bool:
-        """Return whether a heartbeat is what a machine does whose turn it is, as `action` has it."""
+        """Return whether `action` would return HEARTBEAT now."""
         if self.silence and any(start_ns <= now_ns < end_ns for start_ns, end_ns in self.silence):
             return False
         known = self.worker_id and self.consented and self.policy_id
         return bool(known) and not self.rotate_due and now_ns < self.certificate_until_ns
 
     def registered(self, worker_id: str, token: str, certificate_id: str, until_ns: int) -> None:
-        """Take what registration gave; `until_ns` is when to rotate."""
+        """Store a registration; `until_ns` is when to rotate."""
         self.worker_id = worker_id
         self.token = token.encode()
         self.certificate_id = certificate_id
         self.certificate_until_ns = until_ns
 
     def rotated(self, certificate_id: str, now_ns: int, until_ns: int) -> None:
-        """Take a new certificate; the one before is dead."""
+        """Store a new certificate; the old one is invalid."""
         self.previous_certificate_id = self.certificate_id
         self.certificate_id = certificate_id
         self.certificate_until_ns = until_ns
@@ -123,7 +123,7 @@ class Machine:
         self.rotate_due = False
 
     def forgotten(self) -> None:
-        """Be a stranger to a server that does not know this machine any more: it registers anew."""
+        """Forget the registration, because the server no longer knows this machine: it registers anew."""
         self.worker_id = self.policy_id = ""
         self.consented = self.rotate_due = False
         self.rotated_ns = self.refetched_ns = -HOLD_NS
@@ -131,25 +131,25 @@ class Machine:
         self.last_accepted = b""
 
     def fetched_policy(self, policy_id: str, rules: dict[str, Any], now_ns: int) -> None:
-        """Take the policy to obey."""
+        """Store the policy to obey."""
         self.policy_id = policy_id
         self.rules = rules
         self.refetched_ns = now_ns
 
     def heartbeat(self, wall_ns: int, elapsed_ns: int, nonce: str, metrics: str) -> bytes:
-        """Make a signed heartbeat's body on this machine's own clock."""
+        """Return a signed heartbeat's body, with the time of this machine's own clock."""
         if self.clock is not PERFECT:
             wall_ns += self.clock.at(elapsed_ns)
         timestamp = format_timestamp(wall_ns // MILLISECOND_NS * MILLISECOND_NS)
         return signed_heartbeat(self.token, self.worker_id, timestamp, nonce, self.policy_id, metrics)
 
     def accepted(self, planned_ns: int, interval_ns: int) -> None:
-        """Go on to the next heartbeat, one interval after the planned start of this one."""
+        """Plan the next heartbeat one interval after the planned start of this one."""
         self.failures = 0
         self.due_ns = planned_ns + interval_ns
 
     def refused(self, status: int, now_ns: int, jitter: float, retry_after_ns: int = 0) -> None:
-        """Back off, and recover what can be recovered: a 401 may mean a dead certificate, a 403 a changed consent.
+        """Back off, and plan a recovery: a 401 may mean an invalid certificate, a 403 a changed consent.
 
         `status` is 0 when there was no answer; `jitter` is a random number from 0 to 1.
         """
@@ -164,7 +164,7 @@ class Machine:
 
 
 def back_off_ns(interval_ns: int, failures: int, jitter: float) -> int:
-    """Wait twice as long after each failure in a row, up to a minute; spread, so that no fleet returns at once."""
+    """Return the wait after consecutive failures: doubled each time up to a minute, with jitter."""
     doubled = max(interval_ns, SECOND_NS) << min(failures, BACK_OFF_DOUBLINGS_MAX)
     return int(min(doubled, BACK_OFF_MAX_NS) * (0.75 + 0.5 * jitter))
 
@@ -177,7 +177,7 @@ def signed_heartbeat(
     policy_id: str,
     metrics: str,
 ) -> bytes:
-    """Write a heartbeat's body, signed with a machine's token (contract §4, §5). All texts must be plain ASCII."""
+    """Return a heartbeat's body, signed with a machine's token (contract §4, §5). All texts must be plain ASCII."""
     signature = sign_text(token, f"{worker_id}|{timestamp}|{nonce}|{policy_id}").decode()
     return (
         f'{{"timestamp":"{timestamp}","nonce":"{nonce}","policy_id":"{policy_id}","metrics":{metrics},'
@@ -186,7 +186,7 @@ def signed_heartbeat(
 
 
 def heartbeat_head(host: str, worker_id: str, token: str, certificate_id: str) -> bytes:
-    """Write what the HTTP request of a heartbeat begins with, up to the length of its body."""
+    """Return the start of a heartbeat's HTTP request, up to the length of its body."""
     return (
         f"POST /api/v1/workers/{worker_id}/heartbeat HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
         f"X-Machine-Token: {token}\r\nX-Machine-Certificate-Id: {certificate_id}\r\n"
@@ -195,10 +195,10 @@ def heartbeat_head(host: str, worker_id: str, token: str, certificate_id: str) -
 
 
 def with_body(head: bytes, body: bytes) -> bytes:
-    """Write the HTTP request that begins so, and carries a body."""
+    """Return the HTTP request with this start and body."""
     return b"%b%d\r\n\r\n%b" % (head, len(body), body)
 
 
 def heartbeat_request(host: str, worker_id: str, token: str, certificate_id: str, body: bytes) -> bytes:
-    """Write the HTTP request that carries a heartbeat."""
+    """Return the HTTP request of a heartbeat."""
     return with_body(heartbeat_head(host, worker_id, token, certificate_id), body)

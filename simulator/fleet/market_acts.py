@@ -1,7 +1,7 @@
-"""What accounts do on the market, each act once: scripts as in `simulator.fleet.acts`, recorded as `MarketExchange`.
+"""Acts of accounts on the market: scripts as in `simulator.fleet.acts`, recorded as `MarketExchange`.
 
-What an answer means is decided here: a job or a withdrawal whose answer is lost may have been taken, so it is asked for
-again with the same idempotency key until somebody says which.
+This module decides what an answer means. A job or withdrawal whose answer is lost may have been granted, so the request
+is repeated with the same idempotency key until that is known.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from simulator.history.rows import History
 
 TRIES_MAX = 6
-"""How often something is asked for with one key: through a server's restart, and not for ever."""
+"""The most requests with one key: enough for a server's restart."""
 WAIT_SECONDS = 0.5
-"""From a lost answer to the next try."""
+"""The pause after a lost answer."""
 WAIT_MAX_SECONDS = 5.0
 _REPLAYED = b"\r\nidempotent-replayed: true"
 _UNKNOWN = frozenset({Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED, Answer.RATE_LIMITED})
-"""What says nothing about what became of a request, or will not say it again."""
+"""Answers that do not tell whether a request took effect."""
 
 _READ_BY = {
     Operation.JOB_CREATE: (Operation.JOB_READ, "job"),
     Operation.WITHDRAW: (Operation.WALLET_READ, "withdrawal"),
 }
-"""What reads that which an operation makes, and under which name an answer shows it."""
+"""For operations that create an object: the operation that reads it, and its name in answers."""
 
 
 class MarketReply(NamedTuple):
-    """What a request to the market came to. `data` is that of a success, or a refusal's `message`."""
+    """The outcome of a market request. `data` is a success's data, or contains a refusal's `message`."""
 
     got: Answer
     data: dict[str, Any]
@@ -51,12 +51,12 @@ class MarketReply(NamedTuple):
 
     @property
     def done(self) -> bool:
-        """Return whether it was granted."""
+        """Whether the request was granted."""
         return self.got is Answer.ACCEPTED
 
 
 class MarketActs:
-    """The acts of one player, for a history. `campaign` is that of an attack's own, 0 for honest ones."""
+    """The acts of one player, for a history. `campaign` is an attack's campaign number, 0 for honest players."""
 
     def __init__(self, history: History, recorder: Recorder) -> None:
         self._history = history
@@ -72,9 +72,10 @@ class MarketActs:
         kept: bool = True,
         expected: Answer = Answer.ACCEPTED,
     ) -> Act[MarketReply]:
-        """Send one request, and return what came of it. What is read to be `AccountShown` is not `kept` by itself.
+        """Send one request, and return its outcome. Readings for an `AccountShown` are not `kept` as exchanges.
 
-        What is `expected` to be refused is another's; what is expected to be granted may be refused rightfully as well.
+        A request that is `expected` to be refused is for another account's object; an expected grant may also be
+        refused.
         """
         ask = Ask(call, caller.account, object_id=object_id)
         try:
@@ -85,11 +86,11 @@ class MarketActs:
         return self._take(ask, reply, key, expected, kept=kept)
 
     def ask_for_anothers(self, caller: Caller, call: ApiCall, object_id: str) -> Act[None]:
-        """Ask for what is another account's: as an id that is none, it is not found."""
+        """Ask for another account's object: it must not be found, like an unknown id."""
         yield from self.exchange(caller, call, object_id=object_id, expected=Answer.REFUSED)
 
     def ids_of_others(self, account: str) -> list[tuple[Operation, str]]:
-        """Return jobs and withdrawals that other accounts were lately granted, by the operation that reads them."""
+        """Return recent jobs and withdrawals of other accounts, with the operations that read them."""
         found = []
         for one in self._history.market_exchanges[-OTHERS_LOOKED_AT_MAX:]:
             reads, name = _READ_BY.get(Operation(one.operation), (Operation.OTHER, ""))
@@ -99,7 +100,7 @@ class MarketActs:
         return found
 
     def insist(self, caller: Caller, call: ApiCall, *, object_id: str = "", key: str = "") -> Act[MarketReply]:
-        """Ask for one thing, with the same key, until it is known what became of it."""
+        """Repeat a request with the same key until its outcome is known."""
         for attempt in range(TRIES_MAX):
             answer = yield from self.exchange(caller, call, object_id=object_id, key=key)
             in_progress = answer.got is Answer.REFUSED and answer.data.get("message") == IN_PROGRESS
@@ -111,7 +112,7 @@ class MarketActs:
         return answer
 
     def register(self, body: Mapping[str, Any]) -> Act[Caller | None]:
-        """Register an agent; return who it is, or None where that was not granted."""
+        """Register an agent; return it as a caller, or None if it was refused."""
         answer = yield from self.exchange(STRANGER, register_agent_call(body))
         if not answer.done:
             return None
@@ -119,12 +120,12 @@ class MarketActs:
         return agent_caller(read_grant_id(data, "agent"), read_key(data))
 
     def _take(self, ask: Ask, reply: Reply, key: str, expected: Answer, *, kept: bool) -> MarketReply:
-        """Decide what an answer is, keep the exchange and have its row recorded."""
+        """Classify an answer, keep the exchange, and record its row."""
         operation = ask.call.operation
         got, problem, data = Answer.LOST, "", {}
         if reply.status:
             got = reply.got or market_answer(operation, reply.status, reply.body)
-            # Which message it has to have is for the checker of isolation to say.
+            # The isolation checker decides which message is right.
             if expected is Answer.REFUSED and reply.status == HTTPStatus.NOT_FOUND:
                 got = Answer.REFUSED
             try:

@@ -1,4 +1,4 @@
-"""What agents and owners ask of the market, as values (contract: Agents, Jobs, Wallet, Forum). No I/O."""
+"""Requests of agents and owners to the market, as values (contract: Agents, Jobs, Wallet, Forum). No I/O."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ USDT, BTC = ASSETS = ("USDT-TRC20", "BTC")
 PAGE = 500
 """The largest page of a list (contract §1)."""
 TRON_PREFIX = b"\x41"
-"""What a TRC-20 address begins with, before its 20 bytes and the checksum."""
+"""The first byte of a TRC-20 address, before its 20 bytes and the checksum."""
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks: `account` as the history names it, empty for who only registers, and the headers that prove it."""
+    """A caller: its account's name in the history, empty before registration, and the headers that prove it."""
 
     account: str
     credentials: Mapping[str, str] = {}
 
     def __repr__(self) -> str:
-        """Hide what proves it."""
+        """Show the caller without its credentials."""
         return f"Caller({self.account!r})"
 
 
 STRANGER = Caller("")
-"""Who registers: nobody yet."""
+"""A caller without an account, for registering."""
 
 
 def agent_caller(agent_id: str, api_key: str) -> Caller:
-    """Return who asks as an agent."""
+    """Return an agent as a caller."""
     return Caller(f"agent:{agent_id}", {"Authorization": f"Bearer {api_key}"})
 
 
 def owner_caller(token: str, owner_id: str) -> Caller:
-    """Return who asks as an owner."""
+    """Return an owner as a caller."""
     return Caller(f"owner:{owner_id}", owner_headers(token, owner_id))
 
 
 def register_agent_call(body: Mapping[str, Any]) -> ApiCall:
-    """Register an agent: `name`, and what else it says of itself."""
+    """Register an agent: `name` and its optional fields."""
     return ApiCall(Operation.AGENT_REGISTER, "POST", "/agents/register", {}, body)
 
 
 def update_agent_call(caller: Caller, body: Mapping[str, Any]) -> ApiCall:
-    """Change what an agent says of itself, or have it a new key."""
+    """Change an agent's own data, or its key."""
     return ApiCall(Operation.AGENT_UPDATE, "PUT", "/agents/me", caller.credentials, body)
 
 
 def resources_call(caller: Caller, **query: Any) -> ApiCall:
-    """List what is offered, cheapest first."""
+    """List offered resources, cheapest first."""
     return _read(Operation.RESOURCES_READ, caller, "/resources", query)
 
 
@@ -92,7 +92,7 @@ def balance_call(caller: Caller) -> ApiCall:
 
 
 def transactions_call(caller: Caller, **query: Any) -> ApiCall:
-    """List the entries behind them, newest first."""
+    """List the caller's transactions, newest first."""
     return _read(Operation.WALLET_READ, caller, "/wallet/transactions", query)
 
 
@@ -102,7 +102,7 @@ def withdraw_call(caller: Caller, body: Mapping[str, Any], key: str) -> ApiCall:
 
 
 def read_withdrawal_call(caller: Caller, withdrawal_id: str) -> ApiCall:
-    """Read what became of a withdrawal."""
+    """Read a withdrawal."""
     return _read(Operation.WALLET_READ, caller, f"/wallet/withdrawals/{withdrawal_id}")
 
 

@@ -1,6 +1,6 @@
-"""How owners and machines come into the pool: an owner's policy, tried again with patience, and a machine's way up.
+"""Bringing owners and machines into the pool: creating an owner's policy with retries, and onboarding a machine.
 
-Scripts of acts (`simulator.fleet.acts`): no I/O, no clock. What has to wait is yielded.
+Scripts of acts (`simulator.fleet.acts`): no I/O, no clock.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 ZONES = ("UTC", "Europe/Berlin", "Asia/Seoul", "America/New_York")
 POLICY_TRIES = 5
 POLICY_SILENT_TRIES = 2
-"""Of these, how many may wait as long as any client does: a third would only be waiting."""
+"""How many of these tries may time out: a third would only wait longer."""
 RESTING = frozenset({Action.HEARTBEAT, Action.WAIT})
-"""What a machine wants that is not the control plane's."""
+"""Actions that need no control-plane request."""
 
 
 def make_rules(index: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Make an owner's policy: maxima, and for some owners allowed hours in their time zone."""
+    """Return an owner's policy rules: maxima, and for some owners allowed hours in a time zone."""
     rules: dict[str, Any] = {
         "max_cpu_percent": int(rng.integers(40, 96)),
         "max_memory_percent": int(rng.integers(60, 96)),
@@ -52,7 +52,7 @@ def make_rules(index: int, rng: np.random.Generator) -> dict[str, Any]:
 
 
 class PolicyError(Exception):
-    """An owner's policy could not be created; `unserved` says that the target failed at it, and did not refuse it."""
+    """Raised when an owner's policy could not be created; `unserved`: the target failed instead of refusing."""
 
     def __init__(self, why: str, *, unserved: bool = False) -> None:
         super().__init__(why)
@@ -60,9 +60,9 @@ class PolicyError(Exception):
 
 
 class PolicyTries:
-    """An owner's policy, created and activated with patience. `problem` is the last one, for who ends the waiting.
+    """Creates and activates an owner's policy with retries. `problem` is the latest problem.
 
-    `unserved` says that some request of it got no answer.
+    `unserved` says that a request got no answer.
     """
 
     def __init__(self, acts: Acts, owner_id: str, rules: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ class PolicyTries:
         self.unserved = False
 
     def script(self) -> Act[str]:
-        """Try until it is done, and return its id. Raises PolicyError."""
+        """Try until it succeeds, and return the policy's id. Raises PolicyError."""
         silent = 0
         draft = self._acts.draft_ask(self._owner_id, self._rules)
         for _ in range(POLICY_TRIES):
@@ -98,14 +98,14 @@ class PolicyTries:
         raise self.given_up("")
 
     def given_up(self, waited: str) -> PolicyError:
-        """Return why there is no policy; `waited` says for how long it was tried."""
+        """Return the error for giving up; `waited` says how long it was tried."""
         return PolicyError(
             f"cannot create a policy for {self._owner_id}: {self.problem or waited}", unserved=self.unserved
         )
 
 
 def _created_id(reply: Reply) -> str:
-    """Return the id of the policy that was created. Raises PolicyError when none was."""
+    """Return the id of the created policy. Raises PolicyError if none was."""
     if reply.status != CREATED:
         why = f"POST /policies answered {reply.status}: {reply.body[:200]!r}"
         raise PolicyError(why, unserved=reply.status >= SERVER_ERROR)
@@ -125,9 +125,9 @@ def bring_up(
     jitter: Callable[[], float],
     failed: Callable[[str], None],
 ) -> Act[None]:
-    """Do what a machine wants done on the control plane, until it wants to send heartbeats or to wait.
+    """Make a machine's control-plane requests until it can send heartbeats or wants to wait.
 
-    `policies` are the owners', `jitter` returns numbers from 0 to 1, and `failed` is told of each step that failed.
+    `policies` are the owners', `jitter` returns numbers from 0 to 1, and `failed` is called for each failed step.
     """
     while (action := machine.action(now_ns)) not in RESTING:
         policy_id = policies.get(machine.owner_id, "")
@@ -135,7 +135,7 @@ def bring_up(
         reply, got, *_ = yield from acts.exchange(ask)
         now_ns = reply.ended_ns
         if action is Action.ROTATE and _says(reply, NOT_FOUND, b"machine not found"):
-            machine.forgotten()  # so it registers anew, at once
+            machine.forgotten()  # so that it registers anew at once
             continue
         if action is Action.CONSENT and _says(reply, BAD_REQUEST, b"active policy not found for owner"):
             now_ns = yield RenewPolicy(machine.owner_id, policy_id)
@@ -150,7 +150,7 @@ def _says(reply: Reply, status: int, error: bytes) -> bool:
 
 
 def live_once(acts: Acts, machine: Machine, rules: dict[str, Any]) -> Act[None]:
-    """Bring one machine into the pool and out of it again, each step at most once. Raises ActError where one fails."""
+    """Bring a machine into the pool and out of it again, each step at most once. Raises ActError if one fails."""
     policy_id = yield from acts.make_policy(machine.owner_id, rules)
     for action in (Action.REGISTER, Action.CONSENT, Action.FETCH_POLICY, Action.ROTATE):
         yield from acts.act(machine, action, policy_id)

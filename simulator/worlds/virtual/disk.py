@@ -195,7 +195,7 @@ class Mount:
         self._cut_off = False
 
     def cut_off(self) -> None:
-        """Let every call fail from now on, and release all locks: the process is dead."""
+        """Make every call fail from now on, and release all locks: the process is dead."""
         self._cut_off = True
         for number, file in self._open.items():
             if file.locked_by == number:

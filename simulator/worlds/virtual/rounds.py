@@ -84,7 +84,7 @@ class FleetRounds:
         return again_ns + self._began_ns
 
     def end(self, ends_ns: int) -> None:
-        """Let all requests arrive and be answered, and take the answers.
+        """Deliver and answer all requests, and take the answers.
 
         Whatever is later than `ends_ns` becomes an event.
         """

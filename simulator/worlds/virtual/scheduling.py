@@ -69,7 +69,7 @@ class Rounds(Protocol):
         """
 
     def end(self, ends_ns: int) -> None:
-        """Let the kept requests arrive and be answered, and the answers arrive, as far as that is before `ends_ns`."""
+        """Deliver and answer the kept requests, and deliver the answers, as far as that is before `ends_ns`."""
 
 
 class JumpingClock(trio.abc.Clock):
@@ -294,7 +294,7 @@ class Frozen(trio.abc.Instrument):
             self._held.append(runnable_tasks().pop())  # Trio has just put it there
 
     def thaw(self) -> None:
-        """Let the tasks run again."""
+        """Resume the tasks."""
         trio.lowlevel.remove_instrument(self)
         runnable_tasks().extend(self._held)
 
