@@ -145,6 +145,7 @@ async def check_target(target: Target) -> dict[str, float]:
                 ) from None
             closed = "closed before" in str(error) or os.strerror(errno.ECONNRESET) in str(error)
             more = ", or https:// where it wants TLS" if target.tls is None and closed else ""
+            more += ", or its proxy's where it has PROXY_PROTOCOL=true" if closed else ""
             raise UnreachableError(
                 f"{target.url} cannot be reached ({error})",
                 f"see that it runs and that --target is its own{more}",

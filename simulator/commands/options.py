@@ -105,7 +105,21 @@ def overrides_of(duration: str | None, machines: int | None, values: list[str] |
 
 
 RESULTS = Path("results")
-OutOption = Annotated[Path, typer.Option("--out", help="Where results go.", envvar="HATCHFARM_OUT")]
+
+
+def _is_folder(out: Path) -> Path:
+    """Refuse what `--out` means to k6: a format with its file."""
+    kind, given, _ = str(out).partition("=")
+    if given and kind in {"json", "csv"}:
+        raise typer.BadParameter(
+            f"{str(out)!r} is k6's: here it names a folder, which then has verdict.json and history/"
+        )
+    return out
+
+
+OutOption = Annotated[
+    Path, typer.Option("--out", help="Where results go.", envvar="HATCHFARM_OUT", callback=_is_folder)
+]
 ServeMetrics = Annotated[
     int | None,
     typer.Option(

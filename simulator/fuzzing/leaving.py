@@ -43,9 +43,9 @@ def test_{name}() -> None:
 
 
 def described(found: Found) -> Document:
-    """Return the smallest scenario with a sentence on what it shows."""
+    """Return the smallest scenario with a sentence on what it shows, without lists that shrinking has emptied."""
     return {
-        **found.smallest,
+        **{key: value for key, value in found.smallest.items() if value != []},
         "description": f"Seed {found.seed} of a search: {found.cause.rule} of {found.cause.checker}.",
     }
 

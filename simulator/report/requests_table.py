@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from reference_server.wire.units import SECOND_NS
-from simulator.contract.answers import operation_name
+from simulator.contract.answers import ALTERNATIVES, operation_name
 from simulator.history.losses import Loss, losses_of
 from simulator.history.rows import HONEST, NEVER_NS
 from simulator.history.schedule import seconds_to_answer
@@ -62,23 +62,30 @@ def request_lines(history: History, elapsed_ns: int) -> list[RequestLine]:
     hostile = rows["campaign"] != HONEST
     causes, _ = losses_of(rows["status"])
     status = np.where(rows["answered_ns"] == NEVER_NS, -causes, np.maximum(rows["status"], 0)).astype(np.int64)
+    wrong = ~_are_right(rows)
     seconds = max(elapsed_ns, 1) / SECOND_NS
     lines: list[RequestLine] = []
     for is_hostile in (False, True):
         kinds, counts = np.unique(rows["operation"][hostile == is_hostile], return_counts=True)
         for kind in kinds[np.argsort(-counts, kind="stable")].tolist():
             mine = (rows["operation"] == kind) & (hostile == is_hostile)
-            lines += _of_operation(kind, status[mine], taken[mine], seconds, hostile=is_hostile)
+            lines += _of_operation(kind, status[mine], taken[mine], wrong[mine], seconds, hostile=is_hostile)
     return lines[:REQUEST_LINES_MAX]
 
 
 def _of_operation(
-    operation: int, status: NDArray[np.int64], taken: NDArray[np.float64], seconds: float, *, hostile: bool
+    operation: int,
+    status: NDArray[np.int64],
+    taken: NDArray[np.float64],
+    wrong: NDArray[np.bool_],
+    seconds: float,
+    *,
+    hostile: bool,
 ) -> Iterator[RequestLine]:
     codes, counts = np.unique(status, return_counts=True)
     order = codes[np.argsort(-counts, kind="stable")].tolist()
     groups: list[tuple[str, Any, bool]] = [] if len(order) == 1 else [("", np.ones(len(status), bool), False)]
-    groups += [(_status_text(code), status == code, _is_error(code)) for code in order]
+    groups += [(_status_text(code), status == code, _is_error(code, wrong[status == code])) for code in order]
     for text, mine, is_error in groups:
         answered = taken[mine][np.isfinite(taken[mine])]
         some = len(answered) > 0
@@ -89,8 +96,20 @@ def _of_operation(
         )  # fmt: skip
 
 
-def _is_error(code: int) -> bool:
-    return code <= 0 or code >= HTTPStatus.BAD_REQUEST
+def _are_right(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return whether each row got an answer that a correct server may give."""
+    expected, got = rows["expected"], rows["got"]
+    right: NDArray[np.bool_] = expected == got
+    for open_question, answers in ALTERNATIVES.items():
+        right |= (expected == open_question) & np.isin(got, list(answers))
+    return right
+
+
+def _is_error(code: int, wrong: NDArray[np.bool_]) -> bool:
+    """Return whether answers of a status are errors: refusals that were expected are not."""
+    return (
+        code <= 0 or code >= HTTPStatus.INTERNAL_SERVER_ERROR or (code >= HTTPStatus.BAD_REQUEST and bool(wrong.any()))
+    )
 
 
 def _status_text(code: int) -> str:

@@ -32,13 +32,15 @@ from simulator.scenario.values import ServerOptions
 from simulator.worlds.performing import NO_HTTP2, needs_own_server
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from simulator.scenario.values import Scenario
 
 FILES_BESIDES_MACHINES = 256
 """Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
+ATTACKS_NAMED = 5
+"""Attacks that are named for one reason not to be tried; of more, their number is enough."""
 PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -226,9 +228,15 @@ async def check_attacks(target: Target | None, scenario: Scenario | None = None)
     if not untried:
         return Check("attacks", right=True, found=f"{plural(len(names), 'attack')}, all of which can be tried")
     count = sum(map(len, untried.values()))
-    reasons = "; ".join(f"{', '.join(which)}: {why}" for why, which in untried.items())
+    reasons = "; ".join(f"{_some(which)}: {why}" for why, which in untried.items())
     found = f"{count} of {plural(len(names), 'attack')} not tried ({reasons})"
     return Check("attacks", right=False, found=found, hint="a run names them as not tried, and they prove nothing")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names of a list, and how many more there are; `hatchfarm attack list` has all."""
+    more = len(names) - ATTACKS_NAMED
+    return ", ".join(names[:ATTACKS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _obstacle(attack: ScriptAttack, context: ScriptContext, server: ServerOptions, *, own: bool, http2: bool) -> str:

@@ -90,7 +90,7 @@ async def test_a_target_with_tls_is_not_taken_for_a_plain_one(tmp_path: Path) ->
         plain = await run_against(url.replace("https", "http", 1), tmp_path / "plain")
         stranger = await run_against(url, tmp_path / "stranger")
     assert (plain.code, stranger.code) == (UNUSABLE, UNUSABLE)
-    assert "or https:// where it wants TLS" in plain.output
+    assert "or https:// where it wants TLS, or its proxy's where it has PROXY_PROTOCOL=true" in plain.output
     assert "its certificate is not trusted (" in stranger.output
     assert "--cacert" in stranger.output
 

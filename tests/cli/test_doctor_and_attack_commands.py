@@ -203,6 +203,11 @@ def test_doctor_says_what_a_scenario_cannot_do_to_a_target(hatchfarm: Hatchfarm,
     assert "its command" not in text
 
 
+def test_doctor_names_few_of_many_attacks_that_a_target_rules_out(hatchfarm: Hatchfarm, deployment: Deployment) -> None:
+    text = " ".join(hatchfarm.invoke("doctor", *deployment.flags).out.split())
+    assert re.search(r"not tried \((?:[a-z0-9.-]+, ){4}[a-z0-9.-]+ and \d+ more: ", text)
+
+
 def test_doctor_finds_all_there_that_a_scenario_needs(hatchfarm: Hatchfarm) -> None:
     path = hatchfarm.write("tiny.toml", duration="9s", attacks=True)
     shown = hatchfarm.invoke("doctor", str(path))

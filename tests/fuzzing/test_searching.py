@@ -141,6 +141,7 @@ def test_a_planted_bug_is_found_and_what_is_left_shows_it(tmp_path: Path, monkey
     drawing = (bundle / "sequence.txt").read_text(encoding="utf-8")
     assert all(f"#{one.sequence} " in drawing for one in trace.exchanges[:50])
     assert load_scenario(bundle / "scenario.toml").seed == 2
+    assert "= []" not in (bundle / "scenario.toml").read_text(encoding="utf-8")
 
 
 def test_a_server_that_ends_the_run_by_a_fault_of_its_own_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

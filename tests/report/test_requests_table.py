@@ -48,6 +48,21 @@ def test_each_operation_has_a_line_for_all_and_one_for_each_status() -> None:
     assert lines[0].most == pytest.approx(0.5)
 
 
+def test_a_refusal_that_was_expected_is_no_error() -> None:
+    history = History()
+    for got in (Answer.REFUSED, Answer.ACCEPTED):
+        history.append(
+            10**9, 10**9, 10**9 + MILLISECOND_NS, bytes(12), NO_MACHINE, 404 if got is Answer.REFUSED else 200,
+            Operation.JOB_READ, Answer.MAY_BE_REFUSED, got, 0,
+        )  # fmt: skip
+    assert [one.is_error for one in request_lines(history, SECOND_NS) if one.status == "404 Not Found"] == [False]
+    history.append(
+        10**9, 10**9, 10**9 + MILLISECOND_NS, bytes(12), NO_MACHINE, 404, Operation.JOB_READ, Answer.ACCEPTED,
+        Answer.REFUSED, 0,
+    )  # fmt: skip
+    assert [one.is_error for one in request_lines(history, SECOND_NS) if one.status == "404 Not Found"] == [True]
+
+
 def test_nothing_asked_has_no_lines() -> None:
     assert request_lines(History(), SECOND_NS) == []
 
