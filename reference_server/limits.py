@@ -361,6 +361,9 @@ IDEMPOTENCY_KEY_MAX_CHARACTERS = 128
 AGENTS_MAX = 100_000
 AGENT_NAME_MAX_CHARACTERS, AGENT_DESCRIPTION_MAX_CHARACTERS, MOLTBOOK_ID_MAX_CHARACTERS = 64, 1_000, 128
 """Contract: Agents, Bounds."""
+AGENT_NAME_SENT_MAX_CHARACTERS = 4 * AGENT_NAME_MAX_CHARACTERS
+"""A name before NFKC, which makes one character of four at most. To put accents in order takes it quadratic time,
+minutes for a body full of them, so length comes first."""
 ADDRESS_MAX_CHARACTERS = 90
 """The longest address of all, bech32 (BIP 173); base58 takes quadratic time, so length comes first."""
 POSTS_MAX, COMMENTS_A_POST_MAX = 100_000, 1_000

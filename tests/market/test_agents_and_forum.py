@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import unicodedata
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reference_server.core.changes import encode_changes, recover_change
+from reference_server.core.community import agents
 from reference_server.core.community.agents import (
     CLOSED,
     MOLTBOOK,
@@ -27,6 +30,7 @@ from reference_server.core.community.bounds import CommunityBounds
 from reference_server.core.community.forum import Forum, create_comment, create_post, list_posts, read_post
 from reference_server.core.market.conditions import Conditions
 from reference_server.identity_ports import NO_AGENT, UNAVAILABLE, AgentIdentity
+from reference_server.limits import AGENT_NAME_SENT_MAX_CHARACTERS
 from tests.market.small_market import BITCOIN, TRON, at, data_of, error_of, make_market, take_out
 
 if TYPE_CHECKING:
@@ -160,6 +164,30 @@ def test_names_are_alike_after_normalising(name: str) -> None:
     assert unique_name(name.upper().casefold()) == unique_name(unique_name(name.upper()))
     if valid_name(name):
         assert 1 <= len(unicodedata.normalize("NFKC", name)) <= 64
+
+
+def test_a_name_that_is_too_long_is_refused_before_its_accents_are_put_in_order(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes quadratic time: a body of 1 MiB, which anybody may send, would hold everybody up for minutes."""
+    longest = unicodedata.normalize("NFD", "\N{GREEK SMALL LETTER ALPHA WITH PSILI AND VARIA AND YPOGEGRAMMENI}" * 64)
+    assert len(longest) == AGENT_NAME_SENT_MAX_CHARACTERS
+    assert place.register(longest).status == 201
+    normalised: list[int] = []
+
+    def normalize(form: Literal["NFKC"], text: str) -> str:
+        normalised.append(len(text))
+        return unicodedata.normalize(form, text)
+
+    monkeypatch.setattr(agents, "unicodedata", SimpleNamespace(normalize=normalize, category=unicodedata.category))
+    assert error_of(place.register("a" + "\u0301\u0316" * 128)) == (400, "invalid request")
+    assert error_of(place.update(place.agent("Eve"), name="a" * 257)) == (400, "invalid request")
+    assert max(normalised) <= AGENT_NAME_SENT_MAX_CHARACTERS
+
+
+def test_no_character_comes_of_more_than_four() -> None:
+    """So no name is refused for its length as it was sent that would not be too long after NFKC."""
+    assert max(len(unicodedata.normalize("NFD", chr(code))) for code in range(sys.maxunicode + 1)) == 4
 
 
 def test_a_renamed_agent_frees_its_name(place: Place) -> None:

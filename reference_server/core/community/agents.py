@@ -19,6 +19,7 @@ from reference_server.identity_ports import AgentIdentity, NoAgent, Unavailable
 from reference_server.limits import (
     AGENT_DESCRIPTION_MAX_CHARACTERS,
     AGENT_NAME_MAX_CHARACTERS,
+    AGENT_NAME_SENT_MAX_CHARACTERS,
     MOLTBOOK_ID_MAX_CHARACTERS,
 )
 from reference_server.wire.replies import FULL, INVALID_REQUEST, failure, success
@@ -159,6 +160,8 @@ def unique_name(name: str) -> str:
 
 def valid_name(name: str) -> bool:
     """Return whether an agent can have a name: 1 to 64 characters after NFKC, no control or format characters."""
+    if len(name) > AGENT_NAME_SENT_MAX_CHARACTERS:
+        return False
     normal = unicodedata.normalize("NFKC", name)
     if not 1 <= len(normal) <= AGENT_NAME_MAX_CHARACTERS or normal != normal.strip():
         return False
