@@ -36,8 +36,8 @@ FAULTS: dict[str, Edits] = {
     "of any length": ((JOBS, "read_job", "<= read.duration_minutes <= JOB_MINUTES_MAX", "<= read.duration_minutes"),),
     "with no GPU that is one": ((JOBS, "_read_need", "(gpu and count == 0) or", ""),),
     "with a model of no GPU": ((JOBS, "_read_need", "not (gpus and 0 < len(model)", "not (0 < len(model)"),),
-    "of any size": ((JOBS, "_read_need", "cpu is None or memory is None or cpu < JOB_LEAST_MICRO or",
-                     "cpu is None or memory is None or"),),
+    "of any size": ((JOBS, "_read_need", "JOB_CPU_CORES_MAX, up=True, least=JOB_LEAST_MICRO",
+                     "JOB_CPU_CORES_MAX, up=True"),),
     "of any type": ((JOBS, "read_job", "or _TYPE.fullmatch(read.type) is None", ""),),
     "with any payload": ((JOBS, "read_job", " or len(payload) > JOB_PAYLOAD_MAX_BYTES", ""),),
 }  # fmt: skip

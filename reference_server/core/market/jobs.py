@@ -150,9 +150,9 @@ def can_be_read(raw: bytes) -> bool:
 
 
 def _read_need(resources: _Resources) -> Need | None:
-    cpu = read_micro(bytes(resources.cpu_cores), JOB_CPU_CORES_MAX, up=True)
-    memory = read_micro(bytes(resources.memory_gb), JOB_MEMORY_GB_MAX, up=True)
-    if cpu is None or memory is None or cpu < JOB_LEAST_MICRO or memory < JOB_LEAST_MICRO:
+    cpu = read_micro(bytes(resources.cpu_cores), JOB_CPU_CORES_MAX, up=True, least=JOB_LEAST_MICRO)
+    memory = read_micro(bytes(resources.memory_gb), JOB_MEMORY_GB_MAX, up=True, least=JOB_LEAST_MICRO)
+    if cpu is None or memory is None:
         return None
     gpu, count, model = resources.gpu, resources.gpu_count, resources.gpu_model
     if count is not None and not 0 <= count <= JOB_GPUS_MAX:

@@ -61,19 +61,22 @@ def read_decimal(raw: bytes) -> Decimal | None:
         return None
 
 
-def read_micro(raw: bytes, most: int, *, up: bool) -> int | None:
+def read_micro(raw: bytes, most: int, *, up: bool, least: int = 0) -> int | None:
     """Return a JSON number above zero and not above `most` in millionths; None for anything else.
 
-    What is finer than a millionth is rounded: `up` for what is needed, down for what there is.
+    What is finer than a millionth is rounded: `up` for what is needed, down for what there is. It is not below `least`
+    millionths as it was sent, before it is rounded.
     """
     value = read_decimal(raw)
     if value is None or not 0 < value <= most:
         return None
     if value < _MILLIONTH:
-        return 1 if up else None
+        return 1 if up and not least else None
     numerator, denominator = value.as_integer_ratio()
-    scaled = numerator * MICRO
-    return -(-scaled // denominator) if up else scaled // denominator
+    down, rest = divmod(numerator * MICRO, denominator)
+    if down < least:
+        return None
+    return down + 1 if up and rest else down
 
 
 def read_price(raw: bytes) -> int | None:
