@@ -61,9 +61,7 @@ class GitHubProvider:
         ):
             return BAD_TOKEN
         user = await self._get("/user", token.access_token, _User)
-        addresses = (
-            None if user is None else await self._get("/user/emails?per_page=100", token.access_token, list[_Address])
-        )
+        addresses = None if user is None else await self._get(_ADDRESSES, token.access_token, list[_Address])
         if user is None or addresses is None:
             return UNAVAILABLE
         primary = next((one for one in addresses if one.primary), None)
