@@ -179,6 +179,8 @@ def test_lists_show_ones_own_jobs_newest_first() -> None:
     assert [job["id"] for job in page["jobs"]] == ["job_2", "job_1"]
     assert (page["total"], page["limit"], page["offset"]) == (4, 2, 1)
     assert data_of(list_jobs(market, at(0), "agent:a", "cancelled", 9, 0))["total"] == 1
+    past = data_of(list_jobs(market, at(0), "agent:a", "", 2, 10**20))
+    assert (past["jobs"], past["total"]) == ([], 4)
     assert error_of(list_jobs(market, at(0), "agent:a", "done", 9, 0)) == (400, "invalid request")
     for route in (read_own_job, cancel_job):
         assert error_of(route(market, at(0), "agent:b", "job_0")) == (404, "job not found")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from reference_server.core.market import changes, wallet
@@ -79,9 +80,12 @@ def list_jobs(market: Market, now: Instant, account: str, state: str, limit: int
     tick(market, now)
     if state not in {"", *STATES}:
         return INVALID_REQUEST
-    jobs = [job for job in reversed(market.jobs_of.get(account, {}).values()) if state in {"", job.state}]
-    shown = [show_job(job) for job in jobs[offset : offset + limit]]
-    return success({"jobs": shown, "total": len(jobs), "limit": limit, "offset": offset})
+    mine = market.jobs_of.get(account, {}).values()
+    found = [job for job in mine if job.state == state] if state else mine
+    start = min(offset, len(found))
+    # What is not on the page is stepped over: an account may have 100,000 jobs.
+    shown = [show_job(job) for job in islice(reversed(found), start, start + limit)]
+    return success({"jobs": shown, "total": len(found), "limit": limit, "offset": offset})
 
 
 def read_own_job(market: Market, now: Instant, account: str, job_id: str) -> Reply:
