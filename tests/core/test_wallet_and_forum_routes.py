@@ -77,6 +77,14 @@ def test_posts_and_comments_are_kept_as_they_are_given() -> None:
     assert (refused.error, refused.headers["retry-after"]) == ((429, "posting limit exceeded"), "3600")
 
 
+def test_where_nobody_may_post_nobody_does() -> None:
+    server = Market(forum_posts_per_hour=0)
+    for _ in range(2):
+        refused = server.send("POST", "/forum/posts", {"title": "t", "body": "b"}, ADA)
+        assert (refused.error, refused.headers["retry-after"]) == ((429, "posting limit exceeded"), "3600")
+    assert server.send("GET", "/forum/posts", None, ADA).data["total"] == 0
+
+
 # -- audit
 
 

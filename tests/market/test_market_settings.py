@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         ("WITHDRAWALS_PER_HOUR", "3", Conditions(withdrawals_per_hour=3)),
         ("WITHDRAWAL_DAILY_LIMIT_USDT", "0.5", Conditions(daily_limit_usdt=500_000)),
         ("WITHDRAWAL_DAILY_LIMIT_BTC", "0.00000001", Conditions(daily_limit_btc=1)),
-        ("FORUM_POSTS_PER_HOUR", "7", Conditions(posts_per_hour=7)),
         ("WORKER_STATUS_STALE_SECONDS", "30", Conditions(stale_ns=30 * SECOND_NS)),
     ],
 )

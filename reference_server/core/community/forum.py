@@ -122,7 +122,12 @@ class Forum(Part):
         return self._bytes + _size(*texts) <= self.bounds.forum_bytes_max
 
     def wait_ns(self, account: str, now: Instant, most: int) -> int:
-        """Return how long an account has to wait until it may post again, `most` an hour, at least 1; 0 for no wait."""
+        """Return how long an account has to wait until it may post again, `most` an hour; 0 for no wait.
+
+        Where nobody may post, it is told to come again in an hour.
+        """
+        if not most:
+            return HOUR_NS
         lately = self._lately.get(account)
         if lately is None:
             return 0

@@ -32,7 +32,6 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     withdrawals_per_hour: int = 10
     daily_limit_usdt: int = 10_000 * 1_000_000
     daily_limit_btc: int = 100_000_000
-    posts_per_hour: int = 30
 
 
 def conditions_of(settings: Settings) -> Conditions:
@@ -51,7 +50,6 @@ def conditions_of(settings: Settings) -> Conditions:
         withdrawals_per_hour=settings.withdrawals_per_hour,
         daily_limit_usdt=_units(settings.withdrawal_daily_limit_usdt, USDT),
         daily_limit_btc=_units(settings.withdrawal_daily_limit_btc, BTC),
-        posts_per_hour=settings.forum_posts_per_hour,
     )
 
 
