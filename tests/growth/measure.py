@@ -37,10 +37,11 @@ def main() -> None:
     asked = json.load(sys.stdin)
     install(asked["edits"])
     from tests.growth.entries_connections import entries as of_connections  # noqa: PLC0415 - only now are modules rewritten
+    from tests.growth.entries_market import entries as of_market  # noqa: PLC0415 - as above
     from tests.growth.entries_server import entries as of_server  # noqa: PLC0415 - as above
     from tests.growth.entries_simulator import entries as of_simulator  # noqa: PLC0415 - as above
 
-    for name, entry in {**of_server(), **of_connections(), **of_simulator()}.items():
+    for name, entry in {**of_server(), **of_market(), **of_connections(), **of_simulator()}.items():
         if name in asked["names"]:
             sys.stdout.write(json.dumps([name, *measured(entry)]) + "\n")
 

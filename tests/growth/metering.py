@@ -6,7 +6,8 @@ While `install` is in force, each module that is imported anew is rewritten so t
 - for what C does in one go, the size of everything it has to go over: texts and containers that a built-in function or
   method is given, is a method of, or gives back; what a slice, a sum or an f-string copies; what `in`, `==` and `del`
   go over. What is known to look at less counts for less: `append`, `get`, `find` up to where it found, and so on; and
-  what is known to cost more counts for more: sorting, numbers out of many digits, the middle of a deque.
+  what is known to cost more counts for more: sorting, numbers out of many digits, the middle of a deque, accents that
+  are put in order.
 - For a regular expression, the steps of a backtracking matcher (`stepping`).
 
 What it cannot see: work in C that is not in proportion to what went in and came out (msgspec, httptools, hashes and the
@@ -19,6 +20,7 @@ import ast
 import builtins
 import re
 import sys
+import unicodedata
 from collections import OrderedDict, deque
 from importlib.machinery import PathFinder, SourceFileLoader
 from types import FunctionType, MethodType
@@ -90,6 +92,15 @@ def size(value: Any) -> int:
     if isinstance(value, _SIZED):
         return len(value)
     return value.bit_length() >> 6 if type(value) is int else 0
+
+
+def _accents_in_order(text: str) -> int:
+    """Return the steps of putting accents in order, run by run: CPython moves each to its place past those before."""
+    steps = run = 0
+    for character in text:
+        run = run + 1 if unicodedata.combining(character) else 0
+        steps += run
+    return steps
 
 
 class Meter:
@@ -177,6 +188,8 @@ class Meter:
         if function is int and arguments and isinstance(arguments[0], str | bytes) and len(arguments) == 1:
             digits = len(arguments[0])
             return 1 + (digits * digits // 64 if digits <= _DIGITS_MAX else digits)
+        if function is unicodedata.normalize:
+            return 1 + given + _accents_in_order(arguments[1])
         if (kind, name) in _CONSTANT_METHODS:
             return 1 + sum(len(one) for one in arguments[:1] if isinstance(one, str | bytes))
         if function is sorted or name == "sort":

@@ -16,12 +16,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.growth import entries_connections, entries_server, entries_simulator
+from tests.growth import entries_connections, entries_market, entries_server, entries_simulator
 from tests.growth.measure import GROWTH_MAX
 from tests.support.tiers import SOAK
 
 ROOT = Path(__file__).parents[2]
-NAMES = [*entries_server.entries(), *entries_connections.entries(), *entries_simulator.entries()]
+NAMES = [
+    *entries_server.entries(),
+    *entries_market.entries(),
+    *entries_connections.entries(),
+    *entries_simulator.entries(),
+]
 ONE_IN = 1 if SOAK else 5
 FEW = 6
 """Entries of a place that are all measured. Of more, one in five: each place is fed, each text somewhere."""
@@ -94,10 +99,16 @@ LITERALS = (
     "data[: _literal_bytes(data, 6 if should_index else 4)]",
     "data",
 )
+ACCENTS = (
+    "reference_server.core.community.agents",
+    "if len(name) > AGENT_NAME_SENT_MAX_CHARACTERS:",
+    "if not name:",
+)
 WINDOWS = ("reference_server.http.http2_connection", "if not self._pumpable:", "if self.ended:")
 
 
 FOUND_BY = {
+    ACCENTS: {"market body: /agents/register, name, accents"},
     LITERALS: {"HTTP/2, fields, in one piece, unread", "HTTP/2, other fields, byte by byte"},
     WINDOWS: {"HTTP/2, a closed window, byte by byte"},
     ROUTING: {"path of slashes", "path of segments"},
