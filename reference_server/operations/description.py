@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from functools import cache
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -32,6 +33,7 @@ CONTENT_SECURITY_POLICY = (
 )
 """The page writes styles of its own into itself; everything else comes from this server."""
 CACHED_SECONDS = 3600
+_REFUSES = re.compile(r"q=0(?:\.0{0,3})?")
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -101,9 +103,18 @@ def _file_reply(path: str, *, compressed: bool) -> Reply:
     return Reply(HTTPStatus.OK, gzip.compress(content, mtime=0) if compressed else content, headers)
 
 
+def _reads_gzip(accepted: str) -> bool:
+    """Return whether a client reads gzip by its `Accept-Encoding`; a weight of 0 refuses it (RFC 9110 §12.5.3)."""
+    for coding in accepted.lower().split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip() == "gzip":
+            return _REFUSES.fullmatch(weight.strip()) is None
+    return False
+
+
 def show_file(_state: State, call: Call[bytes]) -> Reply:
     """Return a file of the page for people."""
-    return _file_reply(call.request.path, compressed="gzip" in call.headers.get("accept-encoding", ""))
+    return _file_reply(call.request.path, compressed=_reads_gzip(call.headers.get("accept-encoding", "")))
 
 
 def self_describing(rows: Sequence[Operation], prefix: str) -> tuple[Operation, ...]:

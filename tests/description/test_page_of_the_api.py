@@ -66,6 +66,22 @@ def test_who_reads_gzip_is_sent_the_same_in_it(path: str) -> None:
     assert "content-encoding" not in plain.headers
 
 
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("GZIP", "gzip"),
+        ("br;q=1, gzip;q=0.001", "gzip"),
+        ("gzip;q=0", None),
+        ("deflate, gzip ; q=0.000", None),
+        ("identity", None),
+        ("notgzip", None),
+    ],
+)
+def test_who_refuses_gzip_is_not_sent_it(accepted: str, coding: str | None) -> None:
+    answer = Server().send("GET", "/docs", None, {"accept-encoding": accepted}, prefix="")
+    assert answer.headers.get("content-encoding") == coding
+
+
 def test_no_other_file_of_the_package_is_served() -> None:
     for path in ("/docs/", "/docs/LICENSE", "/docs/swagger-ui.js", "/docs/../app.py", "/docs/index.html"):
         assert Server().send("GET", path, prefix="").status == 404
