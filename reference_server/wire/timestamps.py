@@ -15,7 +15,8 @@ OLDEST_NS, NEWEST_NS = -62_135_596_800 * SECOND_NS, 253_402_300_800 * SECOND_NS 
 _MINUTE_SECONDS = 60
 _DAY_HOURS = 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}")
+_SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}")
+"""Hours are bounded here: from Python 3.14 on `fromisoformat` reads 24:00:00 as the beginning of the next day."""
 _SECOND_CHARACTERS = 19
 _REST = re.compile(r"(?:\.([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-5][0-9]))")
 _FRACTION_DIGITS = 9

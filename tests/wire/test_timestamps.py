@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reference_server.wire import timestamps
 from reference_server.wire.timestamps import format_duration, format_timestamp, parse_timestamp
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "timestamps.json").read_text(encoding="utf-8"))
@@ -28,6 +29,20 @@ def test_vector(vector: dict[str, Any]) -> None:
         assert format_timestamp(parsed) == vector["utc"]
     else:
         assert parsed is None
+
+
+def test_hour_24_is_refused_whatever_datetime_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.14 on it is the beginning of the next day."""
+
+    class Later(datetime):
+        @classmethod
+        def fromisoformat(cls, text: str, /) -> Later:
+            day, midnight, _ = text.partition("T24:00:00")
+            return super().fromisoformat(day) + timedelta(days=1) if midnight else super().fromisoformat(text)
+
+    monkeypatch.setattr(timestamps, "datetime", Later)
+    assert parse_timestamp("2026-09-21T24:00:00Z") is None
+    assert parse_timestamp("2026-09-21T23:59:59Z") is not None
 
 
 @given(st.integers(FIRST_NS, LAST_NS))
