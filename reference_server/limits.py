@@ -9,7 +9,7 @@ HEAD_MAX_BYTES = 64 * 1024
 CHUNKS_AT_ONCE = 128
 """Chunks and trailers of a body that are read before others have their turn: a third of a millisecond's work."""
 HEADER_FIELDS_MAX = 100
-"""Headers of a request; more cost memory out of proportion to their bytes, and no client of this API has a dozen."""
+"""Headers of a request; more cost memory out of proportion to their bytes, and browsers behind proxies send thirty."""
 AUTHORITY_MAX_BYTES = 1024
 """A host name has 255 bytes at most, a bracketed address fewer; there is no reason for more."""
 HEAD_COPIES, HEADER_FIELD_BYTES = 4, 300
@@ -193,7 +193,7 @@ RATE_LIMIT_BUCKETS_MAX = 200_000
 RECENT_FAILURE_BUCKETS_MAX = 65_536
 """Steps the auth-failure window is counted in; failures within one step share a bucket (4.6 ms of 300 s)."""
 QUERY_FIELDS_MAX = 100
-"""Fields of a query: 64 KiB of ampersands would cost 30 ms to take apart, and no call has more than three."""
+"""Fields of a query: 64 KiB of ampersands would cost 30 ms to take apart, and no call has a dozen."""
 LIST_LIMIT_DEFAULT = 100
 LIST_LIMIT_MAX = 500
 """Contract §1."""
