@@ -46,8 +46,10 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     """Read a whole number within bounds."""
 
     def parse(text: str) -> int:
-        number = int(text[:NUMBER_MAX_CHARACTERS])
-        if len(text) > NUMBER_MAX_CHARACTERS or not low <= number <= high:
+        if len(text) > NUMBER_MAX_CHARACTERS or not (text.isascii() and text.isdigit()):  # int() also reads `1_0`
+            raise ValueError
+        number = int(text)
+        if not low <= number <= high:
             raise ValueError
         return number
 
@@ -58,7 +60,7 @@ def real_number(low: float, high: float) -> Callable[[str], float]:
     """Read a finite number within bounds."""
 
     def parse(text: str) -> float:
-        number = float(text)
+        number = float(text) if text.isascii() and "_" not in text else math.nan
         if not (math.isfinite(number) and low <= number <= high):
             raise ValueError
         return number

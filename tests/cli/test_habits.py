@@ -30,8 +30,10 @@ def _last(hatchfarm: Hatchfarm, *typed: str) -> str:
         (("run", "quickstart", "--host", "http://x"), "Error: No such option: --host. Here it is --target"),
         (
             ("run", "quickstart", "--out", "json=x.json"),
-            "Error: Invalid value for '--out' (env var: 'HATCHFARM_OUT'): 'json=x.json' is k6's: here it names a folder, "
-            "which then has verdict.json and history/",
+            (
+                "Error: Invalid value for '--out' (env var: 'HATCHFARM_OUT'): 'json=x.json' is k6's: "
+                "here it names a folder, which then has verdict.json and history/"
+            ),
         ),
         (("fuzz", "--seed", "5"), "Error: No such option: --seed. Here it is --seeds"),
         (("serve", "--port", "9000"), "Error: No such option: --port. Here it is the variable PORT"),

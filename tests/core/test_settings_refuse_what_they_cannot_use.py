@@ -23,7 +23,7 @@ from tests.logins.settings_table import LOGIN_FREE_TEXT, LOGIN_SECRETS, LOGIN_TA
 from tests.support.tiers import examples
 
 VECTORS = Path(__file__).parent.parent / "vectors"
-NO_NUMBERS = ["x", "1.5.5", "--1", "nan", "1e", "0x10", "true", "5 s", "5s", "None", "1,5"]
+NO_NUMBERS = ["x", "1_0", "٣", "1.5.5", "--1", "nan", "1e", "0x10", "true", "5 s", "5s", "None", "1,5"]
 NO_WHOLE_NUMBERS = [*NO_NUMBERS, "1.5", "1e3", "inf", "-inf"]
 NO_AMOUNTS = [*NO_NUMBERS, "1e3", "inf", ".5", "1.", "+1", "٣"]
 NO_FLAGS = ["yes", "no", "2", "-1", "on", "off", "t", "truee", " true", "None"]
