@@ -1,1 +1,1 @@
-"""What happened in a run, as rows and records, and what they are stored and merged as."""
+"""The history of a run: its rows and records, how they are stored, merged and summarised."""

@@ -1,4 +1,4 @@
-"""Counts of answers as their rows come, for whoever looks while a run goes on. Each row is looked at once."""
+"""Counts of answers, updated as rows arrive, to watch a run in progress. Each row is read once."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LOST = 0
-"""Counted in place of the status of an answer that never came."""
+"""Stands in the counts for the status of an answer that never came."""
 BUCKETS_NS = tuple(
     round(milliseconds * MILLISECOND_NS)
     for milliseconds in (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 )
-"""The longest response time of each bucket; what took longer is in one more. After the last an answer is lost."""
+"""The longest response time of each bucket. One more bucket takes longer times, up to the timeout of an answer."""
 RECENT_NS = 5 * SECOND_NS
-"""What percentiles of now are about: fewer seconds have too few answers in a small fleet."""
+"""The period that current percentiles cover: a shorter one has too few answers in a small fleet."""
 
 
 class AnswerCounts:
-    """What came back so far. Response times are those of the fleet's heartbeats, from when each was planned."""
+    """Counts of all answers so far. Response times are those of the fleet's heartbeats, from their planned moments."""
 
     def __init__(self) -> None:
         self.honest: Counter[tuple[int, int]] = Counter()
-        """Answers by operation and status, of the fleet, its owners and its agents."""
+        """Answers to the fleet, its owners and its agents, by operation and status."""
         self.hostile: Counter[tuple[int, int]] = Counter()
-        """Answers by campaign and status."""
+        """Answers to attacks, by campaign and status."""
         self.buckets = [0] * (len(BUCKETS_NS) + 1)
         self.response_total_ns = 0
         self.accepted: list[int] = []
-        """Heartbeats that were accepted, by the second of the run in which the answer came."""
+        """The number of accepted heartbeats for each second of the run, by the time of the answer."""
         self._recent: deque[tuple[int, NDArray[np.int64]]] = deque()
         self._recent_count = 0
 
     def add(self, rows: NDArray[Any], shift_ns: int = 0) -> None:
-        """Count rows of dtype `ROW`, whose times count from `shift_ns` of the run."""
+        """Count rows of dtype `ROW`, whose time 0 is `shift_ns` in the run."""
         if not len(rows):
             return
         lost = rows["answered_ns"] == NEVER_NS
@@ -64,7 +64,7 @@ class AnswerCounts:
         self.buckets = [before + more for before, more in zip(self.buckets, places.tolist(), strict=True)]
         self.response_total_ns += int(taken_ns.sum())
         seconds = np.maximum(rows["answered_ns"][rows["got"] == Answer.ACCEPTED] + shift_ns, 0) // SECOND_NS
-        seconds = seconds[seconds <= DURATION_MAX_SECONDS]  # a worker may tell of any: no run has others
+        seconds = seconds[seconds <= DURATION_MAX_SECONDS]  # a worker may report any time; no run is longer
         for second, count in zip(*(each.tolist() for each in np.unique(seconds, return_counts=True)), strict=True):
             self.accepted += [0] * (second + 1 - len(self.accepted))
             self.accepted[second] += count
@@ -77,7 +77,7 @@ class AnswerCounts:
         self._recent_count -= len(self._recent.popleft()[1])
 
     def recent_ns(self, now_ns: int) -> NDArray[np.int64]:
-        """Return the response times of the last seconds before a moment of the run, the newest where they are many."""
+        """Return the response times of the last `RECENT_NS` before `now_ns`, the newest `LATENCIES_KEPT` at most."""
         recent = self._recent
         while recent and recent[0][0] < now_ns - RECENT_NS:
             self._forget_oldest()

@@ -1,4 +1,4 @@
-"""Bytes as evidence: without the secrets they carried, no longer than is worth reading, as text for people."""
+"""Turning bytes into evidence: secrets masked, length bounded, shown as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from simulator.limits import EVIDENCE_MAX_BYTES
 
 CONTAINERS_MAX = 400
-"""Lists and objects of a piece of evidence, so that it is nested no deeper than every reader can follow."""
+"""The most lists and objects in a piece of evidence: it bounds the depth of nesting to what every JSON reader takes."""
 REDACTED = b"[redacted]"
 _SECRETS = re.compile(
     rb"(?im)"
@@ -22,24 +22,24 @@ _TRUNCATED = b" ... [%d bytes more]"
 
 
 def redacted(message: bytes) -> bytes:
-    """Mask what proves who somebody is: bearer, machine and session tokens, in headers and JSON, right or wrong.
+    """Return `message` with every credential masked: bearer, machine and session tokens, in headers and in JSON.
 
-    A near miss of a token would tell most of it, so that every value in such a place is masked.
+    Invalid values are masked as well: a token with one wrong character would reveal most of the valid one.
     """
     return _SECRETS.sub(rb"\1" + REDACTED, message)
 
 
 def as_evidence(message: bytes) -> bytes:
-    """Return what may be kept of a message: redacted, and cut where more would not help to understand it."""
+    """Return `message` as it may be kept: with credentials masked, and cut after `EVIDENCE_MAX_BYTES`."""
     more = len(message) - EVIDENCE_MAX_BYTES
     kept = redacted(message[:EVIDENCE_MAX_BYTES])
     return kept + _TRUNCATED % more if more > 0 else kept
 
 
 def as_figures(evidence: dict[str, Any]) -> dict[str, Any]:
-    """Return what may be kept of an attack's evidence, which may hold whatever a server said: all, or its beginning.
+    """Return an attack's evidence as it may be kept, or only its beginning if it is too long or too deeply nested.
 
-    What is nested without end cannot be stored, nor shown.
+    Evidence may contain anything that a server sent, also what cannot be encoded as JSON; that is replaced by a note.
     """
     try:
         encoded = msgspec.json.encode(evidence)
@@ -51,5 +51,5 @@ def as_figures(evidence: dict[str, Any]) -> dict[str, Any]:
 
 
 def shown(message: bytes) -> str:
-    """Return a message as text; what is no UTF-8 as escapes."""
+    """Return `message` as text, with escapes for bytes that are not valid UTF-8."""
     return message.decode("utf-8", "backslashreplace")

@@ -1,7 +1,7 @@
-"""Durations by how often each was seen, in a few kilobytes: what a shard tells Locust of its response times.
+"""A histogram of durations in a few kilobytes, with which a shard reports its response times to Locust.
 
-Buckets are log-linear, as in an HDR histogram: each power of two is cut into `STEPS` buckets of one width, and below
-twice that many nanoseconds each bucket is one nanosecond. So a bucket is never wider than 1/1024 of what is in it.
+Buckets are log-linear, as in an HDR histogram: each power of two is cut into `STEPS` buckets of equal width, and below
+`2 * STEPS` nanoseconds each bucket is one nanosecond. So no bucket is wider than 1/1024 of the durations in it.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 STEPS_BITS = 10
 STEPS = 1 << STEPS_BITS
-"""Buckets a power of two: a duration is reported at most 1/1024 too high, less than 0.1%."""
+"""Buckets for each power of two: a duration is reported at most 1/1024 too high, less than 0.1%."""
 
 _HALVES_BITS = 24
-"""Sums are taken of the upper and the lower bits apart: fifteen thousand weeks are more than 64 bits hold."""
+"""Lower bits that are summed apart from the upper ones: a sum of fifteen thousand weeks in ns does not fit 64 bits."""
 _HEAD = struct.Struct("<4sIqqQQ")
 _MAGIC = b"HHH1"
 _ENTRY = np.dtype([("bucket", "<u2"), ("count", "<i8")])
@@ -65,9 +65,9 @@ def _sum_of(values: NDArray[np.int64], counts: NDArray[np.int64]) -> int:
 
 
 class Milliseconds(msgspec.Struct, frozen=True):
-    """What a histogram says in Locust's terms, in milliseconds: `response_times` counts rounded values.
+    """A histogram in Locust's terms, in milliseconds: `response_times` maps each rounded value to its count.
 
-    `minimum` is None where nothing was recorded, as Locust has it. Minimum, maximum and total are not rounded.
+    `minimum` is None if nothing was recorded, as in Locust. Minimum, maximum and total are not rounded.
     """
 
     response_times: dict[int, int]
@@ -77,7 +77,7 @@ class Milliseconds(msgspec.Struct, frozen=True):
 
 
 class Histogram:
-    """Durations in nanoseconds. Longer ones than a week count as a week: so does a wait that never ended."""
+    """A histogram of durations in nanoseconds. Durations over a week, and waits that never end, count as a week."""
 
     def __init__(self) -> None:
         self._counts: NDArray[np.int64] = np.zeros(BUCKETS, dtype=np.int64)
@@ -87,7 +87,7 @@ class Histogram:
         self._count = 0
 
     def record(self, values_ns: NDArray[np.int64]) -> None:
-        """Add durations, shape (n,); raises ValueError, and adds nothing, when one is negative."""
+        """Add durations, shape (n,). Raises ValueError, and adds nothing, if one is negative."""
         if not len(values_ns):
             return
         if (least_ns := int(values_ns.min())) < 0:
@@ -102,13 +102,13 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many durations were recorded."""
+        """Return the number of durations recorded."""
         return self._count
 
     def in_milliseconds(self) -> Milliseconds:
-        """Return what Locust's `StatsEntry` keeps of the same durations, each rounded as Locust rounds it.
+        """Return what Locust's `StatsEntry` would hold for the same durations, with Locust's rounding.
 
-        To the millisecond below 100 ms, then to 10 below 1,000, to 100 below 10,000, and to 1,000.
+        Locust rounds to 1 ms below 100 ms, to 10 ms below 1,000 ms, to 100 ms below 10,000 ms, and to 1,000 ms above.
         """
         buckets = np.flatnonzero(self._counts)
         taken = np.minimum(_highest_of(buckets), self._maximum_ns) / MILLISECOND_NS
@@ -125,7 +125,7 @@ class Histogram:
         )
 
     def to_wire(self) -> bytes:
-        """Write it for another process: 40 bytes, and ten for each bucket that is not empty."""
+        """Return the histogram as bytes for another process: 40, and ten for each bucket that is not empty."""
         buckets = np.flatnonzero(self._counts)
         entries = np.empty(len(buckets), dtype=_ENTRY)
         entries["bucket"], entries["count"] = buckets, self._counts[buckets]
@@ -135,7 +135,7 @@ class Histogram:
 
     @classmethod
     def from_wire(cls, wire: bytes) -> Histogram:
-        """Read what `to_wire` wrote; raises ValueError for anything it cannot have written."""
+        """Return the histogram that `to_wire` wrote. Raises ValueError for bytes that it cannot have written."""
         if len(wire) < _HEAD.size:
             raise ValueError("a histogram is cut off")
         magic, length, minimum_ns, maximum_ns, upper, lower = _HEAD.unpack_from(wire)
@@ -164,7 +164,7 @@ class Histogram:
             raise ValueError("the shortest and the longest of a histogram contradict each other")
         if (_bucket_of(minimum_ns), _bucket_of(maximum_ns)) != (buckets[0], buckets[-1]):
             raise ValueError("the shortest and the longest of a histogram are in other buckets than its own")
-        # The shortest and the longest are known, and so the sum may only hold what all others can add to them.
+        # The shortest and the longest duration are known exactly; the buckets bound what the others add to the sum.
         ends_ns, others = minimum_ns + maximum_ns, counts.copy()
         others[0] -= 1
         others[-1] -= 1

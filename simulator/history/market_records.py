@@ -1,7 +1,8 @@
-"""The history's side tables of the market: what accounts asked and were shown, and what machines offered and worked on.
+"""Record types of the market's side tables: requests and views of accounts, offers and jobs of machines.
 
-Times are those of `simulator.history.records`. Values are as the wire has them: decimal strings of money, and no keys,
-sessions or other secrets. Small beside the rows: a market is asked some times a second, a fleet thousands.
+Times are those of `simulator.history.records`. Values are as on the wire: money is a decimal string. There are no API
+keys, sessions or other secrets in them. The tables are small beside the rows: a market gets a few requests a second, a
+fleet sends thousands.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from simulator.history.rows import HONEST
 
 
 class MarketExchange(msgspec.Struct, frozen=True):
-    """What an account asked of the market, and what it was answered.
+    """A request of an account to the market, and its answer.
 
-    `account` is `owner:ID` or `agent:ID`, empty for who only registers. `operation` is an `Operation`, `object_id` the
-    job, withdrawal or post that the path names. `key` is its `Idempotency-Key`, and `replayed` says that the answer was
-    that of an earlier request with it. `asked` is the body, or the query. `data` is that of the envelope; of a refusal
-    its `{"message": ...}`. A `status` of 0 says that no whole answer came: it may have taken effect.
+    `account` is `owner:ID` or `agent:ID`, empty for a registration. `operation` is an `Operation`, `object_id` the job,
+    withdrawal or post that the path names. `key` is the `Idempotency-Key`, and `replayed` is true if the answer was
+    that of an earlier request with the same key. `asked` is the body, or the query. `data` is the envelope's `data`,
+    or `{"message": ...}` for a refusal. If `status` is 0, no whole answer came: the request may have taken effect.
     """
 
     account: str
@@ -36,11 +37,11 @@ class MarketExchange(msgspec.Struct, frozen=True):
 
 
 class AccountShown(msgspec.Struct, frozen=True):
-    """All that an account was shown of its money and jobs, read after the last request of anybody else had ended.
+    """Everything that an account was shown of its money and jobs, read after all other requests had ended.
 
-    `transactions` and `jobs` are newest first, as listed; their totals are -1 where the list was not read. Nothing of
-    it can have changed between the two times, but for what the server does by itself: what a withdrawal or a job still
-    has to come to. `complete` says that every page was read.
+    `transactions` and `jobs` are newest first, as listed; their totals are -1 if the list was not read. Between the two
+    times only the server's own work can have changed them: the progress of a withdrawal or a job. `complete` is true if
+    every page was read.
     """
 
     account: str
@@ -56,7 +57,7 @@ class AccountShown(msgspec.Struct, frozen=True):
 
 
 class ResourcesShown(msgspec.Struct, frozen=True):
-    """What was offered, all pages of it, as an account was shown it between two moments."""
+    """All pages of the resources on offer, as shown to an account between two moments."""
 
     sent_ns: int
     answered_ns: int
@@ -65,11 +66,11 @@ class ResourcesShown(msgspec.Struct, frozen=True):
 
 
 class CapacityReport(msgspec.Struct, frozen=True):
-    """What a machine said in a heartbeat that it has, from when it said so until it says otherwise.
+    """The capacity that a machine stated in a heartbeat; it holds until the machine states another.
 
-    `capacity` is `metrics.capacity`. One that is not `honest` is more than its policy lets it offer, or is malformed.
-    Only of heartbeats that were accepted, or may have been where `answered_ns` is `NEVER_NS`. `rules` are those of the
-    policy that it was sent under, empty where they are not known.
+    `capacity` is `metrics.capacity`. If it is not `honest`, it is malformed or more than the machine's policy allows.
+    Only heartbeats that were accepted, or may have been (`answered_ns` is `NEVER_NS`), are recorded. `rules` are those
+    of the policy in force for the heartbeat, empty if unknown.
     """
 
     machine: int
@@ -81,7 +82,7 @@ class CapacityReport(msgspec.Struct, frozen=True):
 
 
 class Assignment(msgspec.Struct, frozen=True):
-    """A job that the answer to a machine's heartbeat named as its own for the first time, or as `cancelled`."""
+    """A job that the answer to a machine's heartbeat assigned to the machine for the first time, or `cancelled`."""
 
     machine: int
     sent_ns: int
@@ -93,9 +94,9 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class JobReport(msgspec.Struct, frozen=True):
-    """What a machine said of a job in a heartbeat: `running`, `succeeded` or `failed`.
+    """The state of a job that a machine reported in a heartbeat: `running`, `succeeded` or `failed`.
 
-    One that is not `honest` is of a job that is not the machine's, or claims what it has not done.
+    If it is not `honest`, the job is not the machine's, or the machine claims work that it has not done.
     """
 
     machine: int

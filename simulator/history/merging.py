@@ -1,23 +1,23 @@
-"""One history of what several processes played, for checkers that know of one run only.
+"""Merging the histories of several processes into one, for checkers that judge a single run.
 
-Each part counts its certificates and consents from 1, and its time from its own start by its own clock. Numbers are
-made those of one run. Times are shifted; where the two clocks are known only within bounds, each is moved so far that
-the truth is still between its two ends:
+Each part numbers its certificates and consents from 1, and counts its time from its own start by its own clock. Merging
+renumbers them for the whole run and shifts the times. If the offset between the part's clock and the conductor's is
+known only within bounds, each pair of times is widened so that the true moment still lies between its two ends:
 
-- what was sent moves to the earliest moment it can have been sent, and what was answered to the latest. Every checker
-  asks what may have happened between the two ends (design: truth and verdicts), so a wider pair leaves more open: it
-  can hide an error no longer than the bounds are wide, and never makes one up;
-- `planned_ns` moves with `sent_ns`, so that how late a start was stays exact. Durations to the answer come out longer
-  by the width of the bounds; `PartRecord.clock_width_ns` says by how much, and `judgement` takes it off again;
-- an issue's, a consent's and a revoke's two ends likewise: a certificate then lives longer and a revoke holds later
-  than it may have, which accuses nobody;
-- scrapes and readings of what owners see are held against rows of every part, and `check_looks` needs their order.
+- sending times move to the earliest possible moment, and answer times to the latest. Every checker asks what may have
+  happened between the two ends (design: truth and verdicts), so a wider pair leaves more open: it can hide an error
+  that is no longer than the bounds are wide, and it never makes up an error;
+- `planned_ns` moves with `sent_ns`, so the lateness of a start stays exact. Durations to the answer become longer by
+  the width of the bounds; `PartRecord.clock_width_ns` has that width, and `widened_ns` lets checkers subtract it;
+- the two ends of an issue, a consent and a revoke are widened in the same way: a certificate then lives longer, and a
+  revoke holds later, than in truth, which never leads to a false accusation;
+- scrapes and readings of what owners see are compared with the rows of every part, and `check_looks` needs their order.
   They may only come from parts whose clock is the conductor's;
-- what is only told and not judged (samples of the harness, troubles, claims) is put where it may have been.
+- records that are reported but not judged (samples of the harness, troubles, claims) get one possible time.
 
-No checker needs rows in any order; what it tells first depends on it. They come in the order of their outcomes, and a
-lost one at its sending. `source` stands for an address, which two processes of one host share; addresses of several
-hosts are told apart by the host's number.
+No checker needs rows in a particular order, but the order decides which finding it reports first. Rows are sorted by
+the time of their outcomes, lost ones by their sending. `source` stands for an address, which two processes of one host
+share; the host's number tells addresses of several hosts apart.
 """
 
 from __future__ import annotations
@@ -46,27 +46,28 @@ if TYPE_CHECKING:
 
 EXCHANGE_MAX_NS = EXCHANGE_MAX_SECONDS * SECOND_NS
 EARLIEST = frozenset({"planned_ns", "sent_ns", "at_ns", "first_ns"})
-"""Fields that are the moment, or the first of two between which it was, as is every `..._from_ns`."""
+"""Fields that hold a single moment or the earlier of two bounds, as every `..._from_ns` does."""
 LATEST = frozenset({"answered_ns", "last_ns"})
-"""Fields that are the last of two moments, as is every `..._to_ns`."""
+"""Fields that hold the later of two bounds, as every `..._to_ns` does."""
 COUNTS = ("attempts", "completed", "planned", "held_up", "unready")
-"""What of a campaign all parts together have."""
+"""Fields of a `CampaignRecord` that are summed over all parts."""
 ADDED_UP = frozenset({"machines", "owners", "troubles", "campaigns", "parts"})
-"""Side tables that say one thing of all parts together; of the others each record stays one."""
+"""Side tables that are combined over all parts; the records of the other tables are concatenated."""
 OBSERVED = tuple(name for name in TABLES if name == "scrapes" or name.endswith("_readings"))
-"""Side tables of what the server was seen to show."""
+"""Side tables of what the server showed: scrapes and readings."""
 UNKNOWN_NUMBER = int(np.iinfo(np.uint32).max)
-"""Number of a certificate or consent whose record a lost part did not deliver; no checker makes anything of it."""
+"""Number of a certificate or consent whose record a lost part did not deliver; checkers draw no conclusion from it."""
 
 
 class HistoryPart(msgspec.Struct, frozen=True):
-    """What one process played. A part may itself be merged.
+    """The history of one process, and how its numbers and times map to the run's. A part may itself be merged.
 
-    `machines` are the numbers in the run of those it played, `machine_base` what to add to its own numbers to get them
-    (0 where it used the run's). To get a time of the run, add `shift_ns` and what the conductor's clock then is ahead
-    of the part's: between the two of `clock_ns`, at any moment of the run. `host` numbers the machine it ran on, 0 for
-    the conductor's. A part that was lost has delivered every row and record that it had at `known_until_ns`, by its
-    own time; what was still under way then may have been sent as long before as an exchange takes at most.
+    `machines` is the range of the run's machine numbers that the process played; `machine_base` is added to the part's
+    own machine numbers to get them (0 if the part used the run's numbers). A time of the part becomes a time of the run
+    by adding `shift_ns` and the lead of the conductor's clock over the part's, which lies between the two values of
+    `clock_ns` at any moment of the run. `host` numbers the computer that the process ran on, 0 for the conductor's. A
+    part that was lost has delivered every row and record that it had at `known_until_ns`, by its own time; requests
+    under way at that moment may have been sent up to the longest duration of an exchange before.
     """
 
     history: History
@@ -78,19 +79,19 @@ class HistoryPart(msgspec.Struct, frozen=True):
     known_until_ns: int = NEVER_NS
 
     def earliest_ns(self, at_ns: int) -> int:
-        """Return the earliest that a moment of the part can have been in the run."""
+        """Return the earliest time of the run that the part's time `at_ns` can stand for."""
         return at_ns + self.shift_ns + self.clock_ns[0]
 
 
 def merge_histories(parts: Sequence[HistoryPart]) -> History:
-    """Make one history of several, which stay as they are.
+    """Return one history of all `parts`, which stay unchanged.
 
-    Cost: a few array operations for each part, whatever its rows. Raises ValueError for parts that contradict each
-    other or themselves: bounds the wrong way round, one number for two machines or two attacks, and scrapes or
-    readings by a clock that is not the conductor's.
+    Cost: a few array operations for each part, however many rows it has. Raises ValueError for parts that contradict
+    themselves or each other: reversed bounds, one number for two machines or two attacks, and scrapes or readings by a
+    clock that is not the conductor's.
     """
     merged = History()
-    merged.shown, merged.certificates_shown = [], []  # what is merged at each look need not be packed as well
+    merged.shown, merged.certificates_shown = [], []  # plain lists: packing them at every merge would cost too much
     rows = np.empty(sum(len(part.history) for part in parts), dtype=ROW)
     at = 0
     for part in parts:
@@ -126,7 +127,7 @@ def _see_that_it_can_be_merged(part: HistoryPart) -> None:
 
 
 def _add_tables(merged: History, own: History, numbers: _Numbers) -> None:
-    """Add what the side tables of a part hold; a new one in `History` is merged without more."""
+    """Add the side tables of a part to `merged`. A new table in `History` is merged without any change here."""
     for number, machine in own.machines.items():
         if merged.machines.setdefault(numbers.machine(number), machine) != machine:
             raise ValueError(f"machine {numbers.machine(number)} is two: {machine.worker_id} is another one")
@@ -139,7 +140,7 @@ def _add_tables(merged: History, own: History, numbers: _Numbers) -> None:
 
 
 def _campaigns(parts: Sequence[HistoryPart]) -> list[CampaignRecord]:
-    """Add up what became of each campaign: the scenario numbers it, so it has one number in all parts."""
+    """Return one record per campaign, with the counts of all parts: the scenario numbers campaigns, not the part."""
     campaigns: dict[int, CampaignRecord] = {}
     for one in chain.from_iterable(part.history.campaigns for part in parts):
         known = campaigns.setdefault(one.number, msgspec.structs.replace(one, **dict.fromkeys(COUNTS, 0)))
@@ -149,14 +150,14 @@ def _campaigns(parts: Sequence[HistoryPart]) -> list[CampaignRecord]:
             known,
             scripted=known.scripted or one.scripted,
             **{name: getattr(known, name) + getattr(one, name) for name in COUNTS},
-            # What one part could try was tried.
+            # A campaign that any part could try was tried.
             not_tried=known.not_tried if one.not_tried else "",
         )
     return [campaigns[number] for number in sorted(campaigns)]
 
 
 def _evenly(exchanges: list[FailedExchange], parts: Sequence[HistoryPart]) -> list[FailedExchange]:
-    """Keep evidence of each part while there is room, so that one part's errors do not hide another's."""
+    """Return at most `EXCHANGES_MAX` exchanges, taken from the parts in turn: no part's errors hide another's."""
     if len(exchanges) <= EXCHANGES_MAX:
         return exchanges
     of_parts, at = [], 0
@@ -168,7 +169,7 @@ def _evenly(exchanges: list[FailedExchange], parts: Sequence[HistoryPart]) -> li
 
 
 def _by_second(samples: list[GeneratorSample]) -> list[GeneratorSample]:
-    """Make one sample a second of those of several processes: the worst of them, and all that they missed."""
+    """Return one sample per second: the worst values of all processes, and the sum of the starts that they missed."""
     seconds: dict[int, list[GeneratorSample]] = defaultdict(list)
     for sample in samples:
         seconds[sample.at_ns // SECOND_NS].append(sample)
@@ -186,7 +187,7 @@ def _by_second(samples: list[GeneratorSample]) -> list[GeneratorSample]:
 
 
 class _Numbers:
-    """How a part's numbers and times become those of the run."""
+    """The conversion of a part's numbers and times to those of the run."""
 
     def __init__(self, part: HistoryPart, certificates: int, consents: int) -> None:
         self._host = part.host
@@ -196,7 +197,7 @@ class _Numbers:
         self._consents, self._own_consents = consents, len(part.history.consents)
 
     def renumber(self, rows: NDArray[Any]) -> None:
-        """Change rows in place."""
+        """Convert the numbers and times of `rows` in place."""
         rows["planned_ns"] += self._earlier_ns
         rows["sent_ns"] += self._earlier_ns
         answered_ns, machines = rows["answered_ns"], rows["machine"]
@@ -211,15 +212,15 @@ class _Numbers:
             rows[field] = np.where(number == NONE, NONE, np.where(number <= own, number + before, UNKNOWN_NUMBER))
 
     def earliest(self, at_ns: int) -> int:
-        """Return the earliest that a moment can have been."""
+        """Return the earliest time of the run that the part's `at_ns` can stand for."""
         return NEVER_NS if at_ns == NEVER_NS else at_ns + self._earlier_ns
 
     def latest(self, at_ns: int) -> int:
-        """Return the latest that a moment can have been."""
+        """Return the latest time of the run that the part's `at_ns` can stand for."""
         return NEVER_NS if at_ns == NEVER_NS else at_ns + self._later_ns
 
     def moved(self, record: Record) -> Record:
-        """Return a record with the run's numbers, and what is no single moment from its earliest to its latest."""
+        """Return `record` with the run's numbers, and with each pair of times widened to its possible extremes."""
         changes: dict[str, int] = {}
         for name in record.__struct_fields__:
             if name in EARLIEST or name.endswith("_from_ns"):
@@ -233,11 +234,11 @@ class _Numbers:
         return msgspec.structs.replace(record, **changes)
 
     def machine(self, number: int) -> int:
-        """Return a machine's number in the run."""
+        """Return the run's number of the machine that the part calls `number`."""
         return number if number == NO_MACHINE else number + self._machine_base
 
     def consent(self, number: int) -> int:
-        """Return a consent's number in the run, none where its record is missing."""
+        """Return the run's number of the consent that the part calls `number`, `NONE` if its record is missing."""
         return number + self._consents if NONE < number <= self._own_consents else NONE
 
     def whole(self, part: HistoryPart) -> PartRecord:
@@ -248,12 +249,12 @@ class _Numbers:
             machines=len(part.machines),
             host=self._host,
             clock_width_ns=self._later_ns - self._earlier_ns,
-            # Nothing was sent before the part's time began.
+            # The part sent nothing before its own time 0.
             known_until_ns=self.earliest(NEVER_NS if known_ns == NEVER_NS else max(0, known_ns - EXCHANGE_MAX_NS)),
         )
 
     def part(self, record: PartRecord) -> PartRecord:
-        """Return the record of a part that was merged into this one before. This one's width comes on top of its."""
+        """Return the record of a part that was merged into this part earlier; `widened_ns` adds up both widths."""
         return msgspec.structs.replace(
             record,
             first_machine=record.first_machine + self._machine_base,

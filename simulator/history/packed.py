@@ -1,4 +1,4 @@
-"""Records that are written once and read at the end, in a tenth of the memory that they take as objects."""
+"""A compressed list for records that are written once and read at the end: a tenth of the memory of objects."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 BLOCK_RECORDS = 500
-"""Records packed together: a millisecond or two of work for small ones, for which whoever adds the last waits."""
+"""Records in one compressed block. The `append` that fills a block takes a millisecond or two to compress it."""
 _LEVEL = 1
-"""zlib's quickest: its level 6 takes more than twice as long for a tenth less."""
+"""zlib's fastest level: level 6 takes more than twice as long and saves a tenth."""
 
 
 class Packed(MutableSequence[Record], Generic[Record]):
-    """A list of records of one type, all but the newest of them as compressed JSON.
+    """A list of records of one type that keeps all but the newest as compressed JSON.
 
-    Adding at the end and reading in order are cheap. Any other change packs everything again. Records are made anew
-    each time that they are read: they are equal to what was added, and not the same.
+    Appending and reading in order are cheap. Any other change compresses everything again. Each read creates new
+    records: they are equal to those that were added, but not identical.
     """
 
     __slots__ = ("_blocks", "_length", "_list", "_newest")
@@ -36,22 +36,22 @@ class Packed(MutableSequence[Record], Generic[Record]):
 
     @classmethod
     def whole(cls, kind: type[Record], records: Sequence[Record]) -> Packed[Record]:
-        """Return a list to which hardly anything will be added: the last of its records are packed as well."""
+        """Return a list of `records`, all of them compressed, for lists to which hardly anything will be added."""
         packed = cls(kind, records)
         packed._pack()
         return packed
 
     def _start(self, records: Iterable[Record]) -> None:
         self._blocks: list[tuple[int, bytes]] = []
-        """The number of the first record in each, and the records."""
+        """The index of each block's first record, and the compressed records."""
         self._newest: list[Record] = []
         self._length = 0
-        """Of the records in blocks."""
+        """The number of records in blocks."""
         for one in records:
             self.append(one)
 
     def append(self, value: Record) -> None:
-        """Add one at the end."""
+        """Add `value` at the end; compress the newest records if they fill a block."""
         self._newest.append(value)
         if len(self._newest) == BLOCK_RECORDS:
             self._pack()
@@ -68,7 +68,7 @@ class Packed(MutableSequence[Record], Generic[Record]):
         return records
 
     def _from(self, start: int) -> Iterator[Record]:
-        """Yield the records from a number on, and unpack no more than they are in."""
+        """Yield the records from index `start` on, and decompress only the blocks that contain them."""
         for at, (first, block) in enumerate(self._blocks):
             end = self._blocks[at + 1][0] if at + 1 < len(self._blocks) else self._length
             if end > start:
@@ -109,7 +109,7 @@ class Packed(MutableSequence[Record], Generic[Record]):
         self._start(records)
 
     def insert(self, index: int, value: Record) -> None:
-        """Put one before another."""
+        """Insert `value` before `index`; this compresses the whole list again."""
         self[index:index] = [value]
 
     def __eq__(self, other: object) -> bool:
@@ -122,7 +122,7 @@ class Packed(MutableSequence[Record], Generic[Record]):
 
 
 def plainly(packed: object) -> list[Any]:
-    """Return what msgspec can write of a packed list (its `enc_hook`). Raises TypeError for anything else."""
+    """Return a packed list as a plain list, as msgspec's `enc_hook`. Raises TypeError for any other object."""
     if isinstance(packed, Packed):
         return list(packed)
     raise TypeError(f"{type(packed).__name__} is no packed list")

@@ -1,8 +1,8 @@
-"""The history's side tables: what happens less often than a request, as plain values.
+"""Record types of the history's side tables: plain values for what happens less often than a request.
 
-Times are nanoseconds from the start of the run; `sent_ns` and `answered_ns` are the two ends between which the server
-did it, `NEVER_NS` for an answer that never came. Those of which every machine has some are `gc=False`: nothing leads
-from them back to themselves, and they are smaller for it.
+Times are nanoseconds from the start of the run. The server acted at some moment between `sent_ns` and `answered_ns`;
+`answered_ns` is `NEVER_NS` if no answer came. Types with several records per machine are `gc=False`, which makes them
+smaller: they cannot be part of a reference cycle.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 
 class Scrape(msgspec.Struct, frozen=True):
-    """One reading of the server's metrics, made between its two times: exposed sample name to value."""
+    """One reading of the server's metrics, made between the two times. `samples` maps exposed names to values."""
 
     sent_ns: int
     answered_ns: int
@@ -24,9 +24,9 @@ class Scrape(msgspec.Struct, frozen=True):
 class GeneratorSample(msgspec.Struct, frozen=True):
     """The harness's own health over one second: worst loop lag, CPU share of one core (0-1), planned starts missed.
 
-    `held_up` are starts that were missed because the target still owed an answer, those of attacks included; that is no
-    fault of the harness. `Wait` has those of the fleet one by one. One of after the `ending` says only how fast answers
-    were read then: there is no schedule to keep.
+    `held_up` counts starts, of the fleet and of attacks, that were missed because the target had not yet answered; the
+    harness is not at fault for them. `Wait` lists those of the fleet. `ending` marks a sample taken after the schedule
+    had ended: it only shows how quickly answers were read.
     """
 
     at_ns: int
@@ -38,11 +38,11 @@ class GeneratorSample(msgspec.Struct, frozen=True):
 
 
 class CpuWait(msgspec.Struct, frozen=True):
-    """For how long somebody whom answers depend on was ready to run and had no CPU, of the time between two moments.
+    """How long a process that answers depend on was ready to run but had no CPU, of the time between two moments.
 
-    `who` is the harness, a server of the run's own or one that answers for a target on this machine, each with its
-    `process`; or this machine, where it is not known who does: then it is how long whoever wanted to run waited
-    (`simulator.history.starvation`).
+    `who` names the harness, one of the run's own servers, or a process that answers for a target on this computer, each
+    with its `process` id. If that process is unknown, `who` names this machine, and `waited_ns` is how long the
+    processes that wanted to run had to wait (`simulator.history.starvation`).
     """
 
     who: str
@@ -53,10 +53,10 @@ class CpuWait(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True, gc=False):
-    """What kept a machine from sending when it was to: an answer that was long owed, or a connection that was.
+    """A wait that kept a machine from sending on time: for an answer, or for a connection to be established.
 
-    It ended at `answered_ns`. `count` planned starts came due meanwhile, from `planned_ns` on, an interval apart; they
-    were never sent. None for a connection that was merely slow to come up.
+    It ended at `answered_ns`. `count` planned starts came due during the wait, the first at `planned_ns` and then every
+    `interval_ns`; they were never sent. `count` is 0 for a connection that was merely slow to come up.
     """
 
     machine: int
@@ -67,14 +67,14 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
 
 
 class MachineRecord(msgspec.Struct, frozen=True, gc=False):
-    """Who a machine number is on the server."""
+    """The worker id and the owner id that the server knows a machine by."""
 
     worker_id: str
     owner_id: str
 
 
 class CertificateRecord(msgspec.Struct, frozen=True, gc=False):
-    """A certificate of a machine: issued between the two times, good for `life_ns` from then, until the next one."""
+    """A machine's certificate, issued between the two times, valid for `life_ns` from issue or until the next one."""
 
     machine: int
     certificate_id: str
@@ -94,7 +94,7 @@ class ConsentRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class Revocation(msgspec.Struct, frozen=True):
-    """A request to revoke; `consent` is the number from `History.add_consent`. Acknowledged when it has an answer."""
+    """A request to revoke a consent, given by its number from `History.add_consent`. An answer acknowledges it."""
 
     consent: int
     sent_ns: int
@@ -102,10 +102,10 @@ class Revocation(msgspec.Struct, frozen=True):
 
 
 class Effect(msgspec.Struct, frozen=True, gc=False):
-    """One audit event that a request must leave behind: surely, or only possibly when its outcome is not known.
+    """One audit event that a request must leave behind if `sure`, or may leave behind if its outcome is unknown.
 
-    `owners` are those whose stream must show it. An empty `object_id` fits any. `reason` is the event's metadata
-    `reason`, empty where the contract names none.
+    `owners` are the owners whose streams must show the event. An empty `object_id` matches any object. `reason` is the
+    event's metadata field `reason`, empty if the contract names none.
     """
 
     sent_ns: int
@@ -119,10 +119,10 @@ class Effect(msgspec.Struct, frozen=True, gc=False):
 
 
 class FailedExchange(msgspec.Struct, frozen=True):
-    """The bytes of one exchange that went wrong, as evidence; `reasoning` says what was expected and why.
+    """The bytes of one failed exchange, as evidence; `reasoning` says what was expected and why.
 
-    `expected` says it in the contract's words alone; it is empty where nobody put it so. `basis` is what the
-    expectation rests on (`Basis`), empty where on what its attack does, or the checker's rule.
+    `expected` states the expectation in the contract's words alone, and may be empty. `basis` is what the expectation
+    rests on (`Basis`); it is empty if the expectation follows from the attack or from the checker's rule.
     """
 
     sent_ns: int
@@ -136,7 +136,7 @@ class FailedExchange(msgspec.Struct, frozen=True):
 
 
 class ClaimRecord(msgspec.Struct, frozen=True):
-    """What an attack found out over several requests. `held` is None when it could not be known."""
+    """A claim that an attack checked over several requests. `held` is None if the truth could not be established."""
 
     at_ns: int
     campaign: int
@@ -147,11 +147,11 @@ class ClaimRecord(msgspec.Struct, frozen=True):
 
 
 class CampaignRecord(msgspec.Struct, frozen=True):
-    """One attack campaign: how many attempts (of a script) or shots were begun, and how many played to their end.
+    """One attack campaign: how many attempts (of a script) or shots were begun, and how many were completed.
 
-    `not_tried` says why it could not be run against this target. `planned` is how many its rate and duration ask for, 0
-    where that is not known; of those begun `held_up` were not sent as what was under way had no end yet, and `unready`
-    as no victim was ready.
+    `not_tried` says why the campaign could not be run against this target. `planned` is the number that its rate and
+    duration ask for, 0 if unknown. Of the attempts begun, `held_up` were not sent because earlier ones had not ended,
+    and `unready` because no victim was ready.
     """
 
     number: int
@@ -166,9 +166,9 @@ class CampaignRecord(msgspec.Struct, frozen=True):
 
 
 class AuditReading(msgspec.Struct, frozen=True):
-    """One page of an owner's audit list, as shown: `events` oldest first, `heads` by stream.
+    """One page of an owner's audit list, as shown: `events` oldest first, chain `heads` by stream.
 
-    `type` is the filter that was asked for: events of that type only. `total` is -1 for an answer that is no page.
+    `type` is the filter of the request, if any: only events of that type. `total` is -1 if the answer was not a page.
     """
 
     owner_id: str
@@ -183,12 +183,12 @@ class AuditReading(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """A fault that the run brought about: it began between two moments, and was over between two others.
+    """A fault that the run injected: it began between two moments, and ended between two others.
 
-    `kind` is the scenario's. A killed server is over its fault once it listens again, a paused one once it goes on.
-    `problem` says why it could not be carried out or mended, in the words of what failed. Meanwhile a server's wall
-    clock may have been anything from `clock_low_ns` to `clock_high_ns` ahead. A right server may refuse heartbeats for
-    `refused_for_ns` after it.
+    `kind` is the scenario's name for it. The fault of a killed server ends when the server listens again, that of a
+    paused server when it resumes. `problem` is the error message if the fault could not be injected or undone. During
+    the fault a server's wall clock may have been ahead by anything from `clock_low_ns` to `clock_high_ns`. A correct
+    server may refuse heartbeats for `refused_for_ns` after the fault.
     """
 
     kind: str
@@ -203,7 +203,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Unserved(msgspec.Struct, frozen=True):
-    """What an owner, or who observes the target, asked in vain, and of which only this is known: its like has no row.
+    """A failed request of an owner or of the harness's own readers; requests of these kinds have no row.
 
     `operation`, `status` and `got` are as in a row.
     """
@@ -216,10 +216,10 @@ class Unserved(msgspec.Struct, frozen=True):
 
 
 class ClosesAtRest(msgspec.Struct, frozen=True):
-    """How many connections that rested were closed by their server, no request being under way on any of them.
+    """The number of idle connections, without a request under way, that their server closed.
 
-    They had rested between `shortest_rest_ns` and `longest_rest_ns`. Only those watched at all times
-    are counted.
+    They had been idle for between `shortest_rest_ns` and `longest_rest_ns`. Only connections that were watched at all
+    times are counted.
     """
 
     count: int
@@ -228,11 +228,12 @@ class ClosesAtRest(msgspec.Struct, frozen=True):
 
 
 class Death(msgspec.Struct, frozen=True):
-    """A server that the run had started, and that ended by itself: after it was last seen to run, before it was not.
+    """The end of a server that the run had started and did not stop.
 
-    `server` names it for people. `exit_code` is its process's, minus the number of a signal that ended it. `words` are
-    the last that it wrote, without secrets, and `memory_bytes` the most memory that it was seen to take, None for
-    unknown.
+    It died after `died_from_ns`, when it was last seen running, and before `died_to_ns`, when it was seen to have
+    ended. `server` is its name in reports. `exit_code` is that of its process, or minus the number of the signal that
+    ended it. `words` is the end of its output, with secrets masked. `memory_bytes` is the highest memory use observed,
+    None if unknown.
     """
 
     server: str
@@ -244,7 +245,7 @@ class Death(msgspec.Struct, frozen=True):
 
 
 class StatusShown(msgspec.Struct, frozen=True, gc=False):
-    """What a status said of one machine besides its age; nothing for what it did not say."""
+    """The fields of one machine's status other than its age; None or empty for a field that was not shown."""
 
     stale: bool | None = None
     policy_id: str = ""
@@ -252,9 +253,10 @@ class StatusShown(msgspec.Struct, frozen=True, gc=False):
 
 
 class StatusReading(msgspec.Struct, frozen=True):
-    """What an owner was shown of all its machines after a fault: seconds since the last heartbeat, -1 for none.
+    """The status of all machines of one owner, as shown to the owner.
 
-    `stale_seconds` is the threshold that was shown with them, -1 for none.
+    `ages` has the seconds since each machine's last heartbeat, -1 if it has had none. `stale_seconds` is the threshold
+    shown with them, -1 if none was shown.
     """
 
     owner_id: str
@@ -266,7 +268,7 @@ class StatusReading(msgspec.Struct, frozen=True):
 
 
 class SummaryReading(msgspec.Struct, frozen=True):
-    """What an owner was shown of its fleet in numbers; -1 for a number that was not shown."""
+    """The numbers of one owner's fleet summary, as shown to the owner; -1 for a number that was not shown."""
 
     owner_id: str
     sent_ns: int
@@ -278,9 +280,10 @@ class SummaryReading(msgspec.Struct, frozen=True):
 
 
 class Deviation(msgspec.Struct, frozen=True):
-    """A way in which answers to one route were not what the contract lets them be, and how many were so.
+    """A kind of answer that the contract does not allow, by rule and route, and how many answers were of that kind.
 
-    The message and the times are those of the first one, whose bytes are a `FailedExchange`. `rule` is a checker's.
+    `rule` is a checker's rule. `message` and the times are those of the first such answer, whose bytes are kept as a
+    `FailedExchange`.
     """
 
     rule: str
@@ -293,7 +296,7 @@ class Deviation(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True, gc=False):
-    """A value that an answer showed, to be held against a clock or against other answers: `field` of `subject`."""
+    """A value shown in an answer, to be compared with a clock or with other answers: `field` of `subject`."""
 
     sent_ns: int
     answered_ns: int
@@ -304,7 +307,7 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
 
 
 class CertificateShown(msgspec.Struct, frozen=True, gc=False):
-    """A certificate as an answer showed it, with all that its signature covers (contract §3)."""
+    """A certificate as shown in an answer, with every field that its signature covers (contract §3)."""
 
     sent_ns: int
     answered_ns: int
@@ -317,7 +320,7 @@ class CertificateShown(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeyReading(msgspec.Struct, frozen=True):
-    """The public keys that a server published: the `x` of each Ed25519 one. None with another status than 200."""
+    """The public keys that a server published: the `x` of each Ed25519 key. Empty if `status` is not 200."""
 
     sent_ns: int
     answered_ns: int
@@ -334,7 +337,7 @@ class WallReading(msgspec.Struct, frozen=True):
 
 
 class HealthReading(msgspec.Struct, frozen=True):
-    """What /health answered on a fresh connection while nothing else did: `status` 0 and a `problem` for no answer."""
+    """The answer of /health on a new connection in an outage; `status` is 0 and `problem` set if no answer came."""
 
     sent_ns: int
     answered_ns: int
@@ -343,14 +346,14 @@ class HealthReading(msgspec.Struct, frozen=True):
 
 
 METRICS_PAGE = "metrics page"
-"""What a trouble is about when a scrape was answered with a page that is none."""
+"""`Trouble.what` if the answer to a scrape is not a page of metrics."""
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """What kept the harness from getting an answer: what it wanted, why in words, how often, and from when to when.
+    """A cause of missing answers: what was requested, why no answer came, how often, and first and last when.
 
-    `what` is "heartbeat", "attack", "connecting" where no request was sent at all, "scrape", `METRICS_PAGE`,
-    "audit list", or the name of a control-plane call. `seconds` says how often in which second of the run.
+    `what` is "heartbeat", "attack", "connecting" if no request was sent at all, "scrape", `METRICS_PAGE`,
+    "audit list", or the name of a control-plane call. `seconds` maps each second of the run to its count.
     """
 
     what: str
@@ -362,10 +365,11 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class PartRecord(msgspec.Struct, frozen=True):
-    """What one process of several played: machines from a number on, and the host it ran on (0 is the conductor's).
+    """The share of one process of several: its range of machines, and the host it ran on (0 is the conductor's).
 
-    `clock_width_ns` is how much longer times to an answer look in its rows than they were, because the two clocks were
-    only known within so much. Of its requests sent from `known_until_ns` on, rows may be missing; `NEVER_NS` for none.
+    `clock_width_ns` is how much longer the times to an answer look in its rows than they were, because the offset of
+    the two clocks is only known within that width. Rows of its requests sent at or after `known_until_ns` may be
+    missing; it is `NEVER_NS` if none can be missing.
     """
 
     first_machine: int
@@ -376,7 +380,7 @@ class PartRecord(msgspec.Struct, frozen=True):
 
 
 class LocustCount(msgspec.Struct, frozen=True):
-    """One line of Locust's statistics at the end of a run that it conducted, or of what its conductor asked besides."""
+    """One line of Locust's statistics at the end of a run, or the same counts for requests of the conductor itself."""
 
     method: str
     name: str

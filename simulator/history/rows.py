@@ -1,7 +1,7 @@
-"""The append-only record of what was sent, when, what a correct server must say, and what came back.
+"""The history: an append-only record of each request, when it was sent, the answer expected and the answer received.
 
-Times are nanoseconds on the harness's monotonic clock, counted from the start of the run. A row costs 58 bytes; what
-happens less often than a request is in side tables.
+Times are nanoseconds on the harness's monotonic clock, counted from the start of the run. Each request is one row of
+58 bytes; everything that happens less often than a request is a record in a side table.
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ if TYPE_CHECKING:
     )
 
 NEVER_NS = int(np.iinfo(np.int64).max)
-"""`answered_ns` of a request whose answer was lost: it took effect at any time after it was sent, or never."""
+"""`answered_ns` of a request whose answer was lost: the request took effect at any time after its sending, or never."""
 
 HONEST = 0
 """`campaign` of a row that no attack made; attack campaigns are numbered from 1 in the order of the scenario."""
 
 MIDDLEBOX = 255
-"""`campaign` of a row that the run's own network made, of a request that it sent again: above all campaigns."""
+"""`campaign` of a request that the run's own network sent a second time: higher than the number of any campaign."""
 
 NO_MACHINE = -1
 
@@ -95,40 +95,40 @@ ROW = np.dtype(
         ("consent", "<u4"),
     ],
 )
-"""One request. `status` is HTTP's, of a lost answer it says why (`simulator.history.losses`). `source` numbers the
-address it came from (`at_host`), `NO_SOURCE` where all share one; `certificate` and `consent` are numbers from
-`add_certificate` and `add_consent`, 0 for none that was ever valid."""
+"""One request. `status` is the HTTP status, or, for a lost answer, the cause (`simulator.history.losses`). `source`
+numbers the client address (`at_host`); it is `NO_SOURCE` if all clients share one address. `certificate` and `consent`
+are numbers from `add_certificate` and `add_consent`, 0 if the request used none that was ever valid."""
 
 _pack_row = struct.Struct("<qqq12sihBBBBiII").pack
-"""Writes a row's bytes: a tenth of what numpy takes to write one, and a quarter of what it takes for many at once."""
+"""Packs one row into bytes, in a tenth of numpy's time for one row and a quarter of its time per row for many."""
 _BLOCK_BYTES = 4096 * ROW.itemsize
 
 NO_SOURCE = -1
 PEERS_SOURCE = -2
-"""All addresses of one IPv6 network: a right server takes them for one client."""
+"""`source` for all addresses of one IPv6 network: a correct server counts them as one client."""
 NONE = 0
 OTHER_CAUSES = "other causes"
 _HOST_BITS = 24
-"""What is above the three bytes of a loopback address in `source`: the number of the host it is an address of."""
+"""Low bits of `source`: the last three bytes of a loopback address. The bits above are the number of its host."""
 
 
 def source_at(sources: NDArray[Any], host: int) -> NDArray[Any]:
-    """Return the numbers that sources of host 0 have on another one: no two hosts have an address in common."""
+    """Return `sources`, numbered on host 0, as numbers of the host `host`: no two hosts share a source."""
     found: NDArray[Any] = np.where(sources < 0, sources - 2 * host, sources + (host << _HOST_BITS))
     return found
 
 
 def at_host(source: int) -> tuple[int, int]:
-    """Return the number that a source has on its own host, and the host's number."""
+    """Return the number that `source` has on its own host, and the number of that host."""
     if source >= 0:
         return source & ((1 << _HOST_BITS) - 1), source >> _HOST_BITS
     return NO_SOURCE - (source + 1) % 2, (NO_SOURCE - source) // 2
 
 
 class History:
-    """Rows in the order their outcomes became known. Grows by whole blocks; `rows()` is a view."""
+    """Rows in the order in which their outcomes became known, and side tables. `rows()` returns a view, not a copy."""
 
-    # The side tables, declared so that they can be stored without naming each: `simulator/history/tables.py`.
+    # The side tables. `simulator/history/tables.py` reads these annotations, and so stores any table declared here.
     scrapes: list[Scrape]
     generator: list[GeneratorSample]
     machines: dict[int, MachineRecord]
@@ -221,7 +221,7 @@ class History:
         certificate: int = NONE,
         consent: int = NONE,
     ) -> None:
-        """Add one row. Rows wait as bytes, and become arrays by blocks."""
+        """Add one row. Rows are buffered as bytes, and become an array a block at a time."""
         pending = self._pending
         pending += _pack_row(
             planned_ns, sent_ns, answered_ns, nonce, machine, status, operation, expected, got, campaign,
@@ -231,30 +231,30 @@ class History:
             self._pack()
 
     def add_certificate(self, record: CertificateRecord) -> int:
-        """Note a machine's new certificate; return its number for rows."""
+        """Add a machine's new certificate; return its number for rows."""
         self.certificates.append(record)
         return len(self.certificates)
 
     def add_consent(self, record: ConsentRecord) -> int:
-        """Note a consent; return its number for rows."""
+        """Add a consent; return its number for rows."""
         self.consents.append(record)
         return len(self.consents)
 
     def keep(self, exchange: FailedExchange) -> None:
-        """Keep the bytes of an exchange that went wrong, without its secrets, while there is room for evidence."""
+        """Keep the bytes of a failed exchange as evidence, with secrets masked, up to `EXCHANGES_MAX` exchanges."""
         if len(self.exchanges) < EXCHANGES_MAX:
             request, answer = as_evidence(exchange.request), as_evidence(exchange.answer)
             self.exchanges.append(msgspec.structs.replace(exchange, request=request, answer=answer))
 
     def fail(self, found: Unserved, exchange: FailedExchange | None = None) -> None:
-        """Note what was asked in vain and has no row, while there is room, and keep its bytes."""
+        """Add a failed request that has no row, and keep the bytes of `exchange`, up to `UNSERVED_MAX` requests."""
         if len(self.unserved) < UNSERVED_MAX:
             self.unserved.append(found)
             if exchange is not None:
                 self.keep(exchange)
 
     def deviate(self, found: Deviation, exchange: FailedExchange) -> None:
-        """Count an answer that is not what the contract lets it be; the bytes of the first few of a kind are kept."""
+        """Count an answer that the contract does not allow, by rule and route, and keep the bytes of `exchange`."""
         deviations = self.deviations
         for index, known in enumerate(deviations):
             if (known.rule, known.route) == (found.rule, found.route):
@@ -266,7 +266,10 @@ class History:
             self.keep(exchange)
 
     def deviated_again(self, rule: str, route: str) -> bool:
-        """Count one more answer of a kind that is known well enough; returns false where its bytes are still wanted."""
+        """Count one more answer that breaks `rule` on `route`, if enough exchanges of that kind are kept already.
+
+        Returns false, and counts nothing, if its bytes are still wanted: then call `deviate`.
+        """
         for index, known in enumerate(self.deviations):
             if known.rule == rule and known.route == route and known.count >= DEVIATION_EXCHANGES_MAX:
                 self.deviations[index] = msgspec.structs.replace(known, count=known.count + 1)
@@ -274,9 +277,9 @@ class History:
         return False
 
     def shift_effects(self, by_ns: int) -> None:
-        """Count the times of all effects so far from another moment: what came before the run has negative ones.
+        """Add `by_ns` to the times of all effects recorded so far; times before the start of the run become negative.
 
-        So are those of what answers showed until then.
+        The times of the values shown, deviations, exchanges and unserved requests so far are shifted too.
         """
         for table in ("effects", "shown", "deviations", "exchanges", "unserved"):
             shifted = [
@@ -287,19 +290,19 @@ class History:
                 )
                 for one in getattr(self, table)
             ]
-            getattr(self, table)[:] = shifted  # in place, for some are no plain lists
+            getattr(self, table)[:] = shifted  # in place: some of these tables are `Packed`, not plain lists
 
     @property
     def rests_watched(self) -> bool:
-        """Return whether closes at rest were counted: bundles of earlier versions know nothing of them."""
+        """Return whether closes of idle connections were counted: bundles of earlier versions do not have the count."""
         return self._rests_watched
 
     def leave_rests_unknown(self) -> None:
-        """Take it that nobody counted closes at rest."""
+        """Mark closes of idle connections as not counted."""
         self._rests_watched = False
 
     def closed_at_rest(self, rested_ns: int) -> None:
-        """Count a connection that its server closed while it rested, `rested_ns` after its last answer."""
+        """Count an idle connection that the server closed `rested_ns` after the connection's last answer."""
         known = self.closes_at_rest[0] if self.closes_at_rest else ClosesAtRest(0, rested_ns, rested_ns)
         shortest_rest_ns, longest_rest_ns = (
             min(known.shortest_rest_ns, rested_ns),
@@ -308,11 +311,11 @@ class History:
         self.closes_at_rest[:1] = [ClosesAtRest(known.count + 1, shortest_rest_ns, longest_rest_ns)]
 
     def trouble(self, at_ns: int, what: str, why: str) -> None:
-        """Count something that went wrong on the way to the target; past the bound its cause is not told apart."""
+        """Count one failure to get `what` from the target, with cause `why`; see `add_trouble` for the bound."""
         self.add_trouble(Trouble(what, why, 1, at_ns, at_ns, {at_ns // SECOND_NS: 1}))
 
     def add_trouble(self, more: Trouble) -> None:
-        """Count what went wrong several times, as `trouble` counts each."""
+        """Add the counts of `more`. Once `TROUBLES_MAX` causes are known, new causes count as `OTHER_CAUSES`."""
         troubles = self.troubles
         why = more.why
         why = why if len(why) <= TROUBLE_MAX_CHARACTERS else f"{why[:TROUBLE_MAX_CHARACTERS]} ..."
@@ -329,18 +332,18 @@ class History:
                 return
 
     def extend(self, rows: NDArray[Any]) -> None:
-        """Add rows of dtype `ROW` after those there are, as they were read from a file."""
+        """Append rows of dtype `ROW`, such as those read from a file, without copying them."""
         self._pack()
         self._blocks.append(rows)
 
     def drain(self) -> NDArray[Any]:
-        """Take the rows out: gives those there are, of dtype `ROW`, and keeps none."""
+        """Remove all rows from the history and return them, as an array of dtype `ROW`."""
         rows = self.rows()
         self._blocks = []
         return rows
 
     def with_rows(self, rows: NDArray[Any]) -> History:
-        """Return a history with the same side tables, and other rows of dtype `ROW`."""
+        """Return a history that shares this one's side tables and has `rows`, of dtype `ROW`, in place of its rows."""
         other = History()
         vars(other).update(vars(self))
         other._blocks, other._pending = [rows], bytearray()
@@ -348,22 +351,22 @@ class History:
 
     def _pack(self) -> None:
         if self._pending:
-            # Mapped memory, of a whole number of pages where the block is whole: the system has it back as soon as the
-            # block is copied. Private mappings beside each other are one to the system, which has a bound for them.
+            # Mapped memory, a whole number of pages for a full block: it returns to the system as soon as the block is
+            # copied. The kernel merges adjacent private mappings into one, so they stay below its limit on mappings.
             block = mmap(-1, len(self._pending), MAP_PRIVATE | MAP_ANONYMOUS)
             block[:] = self._pending
             self._blocks.append(np.frombuffer(block, dtype=ROW))
             self._pending.clear()
 
     def rows(self) -> NDArray[Any]:
-        """All rows so far as one structured array of dtype `ROW`."""
+        """Return all rows so far as one structured array of dtype `ROW`."""
         self._pack()
         if not self._blocks:
             return np.empty(0, dtype=ROW)
         if len(self._blocks) > 1:
             rows, at = np.empty(len(self), dtype=ROW), 0
             for number, block in enumerate(self._blocks):
-                # Each is let go once it is copied, so that there are never two of all of them.
+                # Each block is released as soon as it is copied, so that memory never holds every row twice.
                 copied = rows[at : at + len(block)]
                 copied[:] = block
                 self._blocks[number] = copied
@@ -372,10 +375,10 @@ class History:
         return self._blocks[0]
 
     def since(self, number: int) -> NDArray[Any]:
-        """Return the rows from a number on, counted from 0. Its cost is theirs, however long the history is."""
+        """Return the rows from index `number` on. Its cost grows with the rows returned, not with the history."""
         wanted = len(self) - number
         found: list[NDArray[Any]] = []
-        # What is pending stays so: a block for each look would be thousands of small ones.
+        # Pending rows stay pending: packing them at each call would make thousands of small blocks.
         for block in chain([np.frombuffer(bytes(self._pending), dtype=ROW)], reversed(self._blocks)):
             if wanted <= 0:
                 break

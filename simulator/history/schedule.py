@@ -1,9 +1,9 @@
-"""What became of planned starts: how long each one took, and what of its lateness is the harness's own.
+"""Response times and lateness of planned starts, and the part of the lateness that the harness itself caused.
 
-A start counts from the moment it was planned for. While the target owes its machine an answer it cannot leave: one that
-leaves as that answer comes is late by the target's doing, and those that came due before it (`Wait`) are never sent but
-took until then all the same. That is wrk2's arithmetic, and that of HdrHistogram's correction for coordinated omission.
-Pure functions of a history.
+A response time counts from the planned moment. A machine that waits for an answer sends nothing: a start that leaves
+when the answer comes is late because of the target, and earlier starts that came due during the wait (`Wait`) are never
+sent, but their response times last until then. This is how wrk2 counts, and how HdrHistogram corrects for coordinated
+omission. Pure functions of a history.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def honest_heartbeats(history: History) -> NDArray[Any]:
 
 
 def held_up_starts(history: History) -> NDArray[Any]:
-    """Return the planned starts that were never sent, as rows of dtype `WAITS`: one each, `count` 1."""
+    """Return the planned starts that were never sent, one row of dtype `WAITS` each, with a `count` of 1."""
     waits = _waits(history)
     each = np.repeat(waits, waits["count"])
     counts: NDArray[np.int64] = waits["count"]
@@ -44,9 +44,10 @@ def held_up_starts(history: History) -> NDArray[Any]:
 
 
 def widened_ns(history: History, rows: NDArray[Any]) -> NDArray[np.int64]:
-    """Return by how much the time to each row's answer looks longer than the process that sent it measured.
+    """Return how many nanoseconds longer each row's time to its answer looks than its own process measured it.
 
-    Shape: that of the rows. Rows of several hosts were merged by clocks known within bounds (`PartRecord`).
+    Merging rows of several hosts widens them, because clock offsets are known only within bounds (`PartRecord`). The
+    result has the shape of `rows`.
     """
     widened = np.zeros(len(rows), dtype=np.int64)
     for part in history.parts:
@@ -57,13 +58,13 @@ def widened_ns(history: History, rows: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def seconds_to_answer(history: History, rows: NDArray[Any], since: str) -> NDArray[np.float64]:
-    """Return how long each row's answer took since one of its moments, in seconds; a lost one takes for ever."""
+    """Return the seconds from each row's moment `since` (a column) to its answer; infinity for a lost answer."""
     taken = (rows["answered_ns"] - rows[since] - widened_ns(history, rows)) / SECOND_NS
     return np.where(rows["answered_ns"] == NEVER_NS, np.inf, taken)
 
 
 def response_times(history: History) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return when each start of the fleet's heartbeats was planned, and how long its answer took since, in seconds.
+    """Return the planned times, in ns, and the response times, in seconds, of the fleet's heartbeats.
 
     First those that were sent, in the order of `honest_heartbeats`, then those of `held_up_starts`.
     """
@@ -73,16 +74,16 @@ def response_times(history: History) -> tuple[NDArray[np.int64], NDArray[np.floa
 
 
 def own_lateness_ns(history: History, whole: History | None = None) -> NDArray[np.int64]:
-    """Return how late the harness sent each of `honest_heartbeats`, from when it was due and its machine was free.
+    """Return how many ns late the harness sent each of `honest_heartbeats`, once it was due and its machine was free.
 
-    `whole` is what the history is a part of, if it is one: what a machine waited for may have come before.
+    `whole` is the history that `history` is a part of, if any: the answer that freed a machine may be outside the part.
     """
     sent = honest_heartbeats(history)
     lateness_ns: NDArray[np.int64] = sent["sent_ns"] - sent["planned_ns"]
     late = np.flatnonzero(lateness_ns > MILLISECOND_NS)
     if not len(late):
         return lateness_ns
-    # Each late one waits for whatever its machine was last answered before it: one pass over both, in order of time.
+    # A late heartbeat waits for the last answer to its machine before it. One pass over both, in the order of time.
     whole = history if whole is None else whole
     rows = whole.rows()
     rows = rows[(rows["campaign"] == HONEST) & (rows["answered_ns"] != NEVER_NS)]
@@ -103,9 +104,9 @@ def own_lateness_ns(history: History, whole: History | None = None) -> NDArray[n
 
 
 def unseen(history: History, since_ns: NDArray[Any], until_ns: NDArray[Any], lag_seconds: float) -> NDArray[np.bool_]:
-    """Return what was under way between two moments each while the harness stood still for longer than so long.
+    """Return for each request, given by its two ends, whether the harness stalled for over `lag_seconds` during it.
 
-    What came then it read late, or took for lost.
+    The harness reads answers that come during such a stall late, or counts them as lost.
     """
     before_ns = [one.at_ns for one in history.generator]
     spans = [

@@ -1,7 +1,7 @@
-"""Who waited for a CPU, and for how long: a machine with too much to do makes a right server late, and a right harness.
+"""CPU starvation: which processes waited for a CPU, and how long. An overloaded computer delays a correct server.
 
-It excuses what was late or missing meanwhile, and proves nothing: whoever stands still or has locked itself does not
-wait, and is judged as ever. Pure functions of a history.
+Starvation of the server or the harness excuses late and missing answers of that time, and proves nothing. A server that
+sleeps or has deadlocked does not wait for a CPU, and is judged as usual. Pure functions of a history.
 """
 
 from __future__ import annotations
@@ -22,21 +22,23 @@ if TYPE_CHECKING:
 
 HARNESS, TARGET, MACHINE = "the harness", "the target", "this machine"
 STARVED_SHARE = 0.5
-"""Of a stretch of time in which a process waited for a CPU: who is ready to run for so long is not at rest, and what it
-did not do it may have done in time on a machine of its own."""
+"""Share of a period from which a process that waited for a CPU counts as starved: a process that is ready to run for so
+long is not idle, and might have been on time on a computer of its own."""
 CROWDED_SHARE = 0.75
-"""The same where only the machine was measured, and who it was that waited is not known: there it took four times as
-long to do anything."""
+"""The same share if only the machine was measured, and not which process waited: at this share all work takes four
+times as long."""
 
 
 COARSE_NS = 2 * SECOND_NS
-"""A record of more than so long is of a harness that did not come to measuring: it does not say when in its time."""
+"""Longest period of a usual record. A longer one means that the harness was late to measure: the wait may have been at
+any time within it."""
 
 
 class _Line(NamedTuple):
-    """How long somebody had waited, in nanoseconds, by when; between two moments it grows evenly.
+    """The cumulative wait of one process: `waited_ns` in total by each of `at_ns`, interpolated linearly between them.
 
-    But for what is `coarse`, each from when to when and how long of it: all that may have been at any time between.
+    `coarse` holds the records longer than `COARSE_NS` as (from, to, waited), in nanoseconds: such a wait may have been
+    at any time between from and to.
     """
 
     who: str
@@ -45,7 +47,7 @@ class _Line(NamedTuple):
     coarse: list[tuple[int, int, int]]
 
     def between(self, since_ns: NDArray[np.int64], until_ns: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return for how much of some stretches of time it waited, in nanoseconds, or may have."""
+        """Return the nanoseconds that the process waited, or may have waited, in each period given by its two ends."""
         waited: NDArray[np.float64] = np.interp(until_ns, self.at_ns, self.waited_ns) - np.interp(
             since_ns, self.at_ns, self.waited_ns
         )
@@ -56,12 +58,12 @@ class _Line(NamedTuple):
 
     @property
     def share_min(self) -> float:
-        """Return from which share on it is starved."""
+        """Return the share of a period from which the process counts as starved."""
         return CROWDED_SHARE if self.who == MACHINE else STARVED_SHARE
 
 
 class Starvation:
-    """Which stretches of a run somebody starved in that its answers depend on."""
+    """The periods of a run in which a process that its answers depend on was starved of CPU."""
 
     def __init__(self, history: History) -> None:
         by_process: dict[tuple[str, int], list[CpuWait]] = defaultdict(list)
@@ -70,14 +72,14 @@ class Starvation:
         self._lines = [_line(who, waits) for (who, _), waits in by_process.items()]
 
     def covers(self, since_ns: NDArray[np.int64], until_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return in which of some stretches of time, each with its two ends, somebody starved."""
+        """Return for each period, given by its two ends, whether any process was starved in it."""
         starved = np.zeros(len(since_ns), dtype=np.bool_)
         for line in self._lines:
             starved |= line.between(since_ns, until_ns) >= line.share_min * np.maximum(until_ns - since_ns, 1)
         return starved
 
     def describe(self, since_ns: int, until_ns: int) -> str:
-        """Describe who starved in a stretch of time, and for how long; empty where nobody did."""
+        """Describe the process that waited longest in a period, and how long; empty if none was starved."""
         ends = np.array([since_ns], dtype=np.int64), np.array([until_ns], dtype=np.int64)
         length_ns = max(until_ns - since_ns, 1)
         waited = [(float(line.between(*ends)[0]), line) for line in self._lines]
@@ -90,7 +92,10 @@ class Starvation:
 
 
 def starved(history: History, since_ns: NDArray[Any], until_ns: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return what was under way between two moments each while somebody starved; for ever is a client's patience."""
+    """Return for each request, given by its two ends, whether a process was starved while it was under way.
+
+    `until_ns` is bounded by the client's timeout, which also stands in for an answer that never came.
+    """
     last_ns = np.minimum(until_ns, since_ns + int(ANSWER_TIMEOUT_SECONDS * SECOND_NS))
     return Starvation(history).covers(since_ns, last_ns)
 

@@ -1,8 +1,8 @@
-"""A history as files: its rows by column, its side tables a file each, all lossless and compressed.
+"""Writing and reading a history as files, lossless and compressed: one for the rows, and one for each side table.
 
-`history/rows.npz` holds one array a column, as numpy writes them; `history/NAME.ndjson.gz` holds a side table, a record
-a line. Both are open to common tools and neither can hold code. Reading trusts nothing: sizes are bounded before memory
-is taken, and every value is of its type and range or the history is refused.
+`history/rows.npz` holds one array per column, as numpy writes them; `history/NAME.ndjson.gz` holds a side table, one
+record per line. Common tools read both formats, and neither format can hold code. The reader trusts nothing: it bounds
+sizes before it allocates memory, and refuses a history with any value that is not of its type and range.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ ROWS = "rows.npz"
 TABLES: dict[str, Any] = get_type_hints(
     History, {"MutableSequence": MutableSequence} | vars(records) | vars(market_records)
 )
-"""The side tables, by name: lists of records, or records by number. A new one in `History` is stored without more."""
+"""The type of each side table by name: a list of records, or records by number. A new table in `History` is stored
+without any change here."""
 LATER = frozenset(
     {
         "waits", "health_readings", "deviations", "shown", "certificates_shown", "key_readings", "wall_readings",
@@ -53,20 +54,20 @@ LATER = frozenset(
         "job_reports",
     }
 )  # fmt: skip
-"""Tables that bundles of earlier versions do not have: in those they are empty."""
+"""Tables that bundles of earlier versions do not have: when such a bundle is read, they are empty."""
 _HEADER_MAX_BYTES = 4096
 _COMPRESSION = 6
 _ROWS_COMPRESSION = 4
-"""Columns of times and nonces take as many bytes as with 6, and a third of the time."""
+"""zlib level for the columns. Times and nonces take as many bytes as with level 6, in a third of the time."""
 STATUS_END = 1 << 15
-"""Past any status that a row can hold."""
+"""One more than the highest status that a row can hold (a 16-bit integer)."""
 
 
 class TableBounds(msgspec.Struct, frozen=True):
-    """How much a stored history may be before it is refused; each bound's reason is in `limits.py`.
+    """The largest stored history that is read; a larger one is refused. The reason of each bound is in `limits.py`.
 
-    Its rows unpack to `small_bytes`, or to `shrink_max` times their size on disk. `table_max_bytes` bounds each side
-    table, `line_max_bytes` each record of one.
+    The rows unpack to at most `small_bytes` plus `shrink_max` times their size on disk. `table_max_bytes` bounds each
+    unpacked side table, `line_max_bytes` each record of a side table.
     """
 
     rows_max: int = BUNDLE_ROWS_MAX
@@ -80,7 +81,7 @@ TABLE_BOUNDS = TableBounds()
 
 
 def write_history(history: History, folder: Path) -> None:
-    """Write `history/` into a run's folder. Raises OSError."""
+    """Write `history` to files in the folder `history/` below `folder`. Raises OSError."""
     target = folder / FOLDER
     target.mkdir(exist_ok=True)
     rows = history.rows()
@@ -90,7 +91,7 @@ def write_history(history: History, folder: Path) -> None:
                 np.lib.format.write_array(column, np.ascontiguousarray(rows[name]), allow_pickle=False)
     for name in TABLES:
         records = getattr(history, name)
-        # No time of writing and no name inside: the same history gives the same bytes.
+        # Neither the time of writing nor the file's name is stored: the same history gives the same bytes.
         with (
             (target / f"{name}.ndjson.gz").open("wb") as raw,
             gzip.GzipFile("", "wb", _COMPRESSION, fileobj=raw, mtime=0) as packed,
@@ -101,7 +102,7 @@ def write_history(history: History, folder: Path) -> None:
 
 
 def history_digest(history: History) -> str:
-    """Return a digest of all that a history holds, the same for equal ones in any process: SHA-256, in hexadecimal."""
+    """Return the hexadecimal SHA-256 of everything in `history`: equal histories give equal digests in any process."""
     digest = hashlib.sha256(history.rows().tobytes())
     for name in TABLES:
         records = getattr(history, name)
@@ -112,7 +113,7 @@ def history_digest(history: History) -> str:
 
 
 def read_history(folder: Path, bounds: TableBounds = TABLE_BOUNDS) -> History:
-    """Read `history/` of a run's folder. Raises BundleError."""
+    """Read the history from `history/` below `folder`. Raises BundleError if it is unreadable or beyond `bounds`."""
     source = folder / FOLDER
     history = History()
     path = source / ROWS
@@ -141,7 +142,7 @@ def read_history(folder: Path, bounds: TableBounds = TABLE_BOUNDS) -> History:
 
 
 def _see_that_answers_mean_something(history: History) -> None:
-    """Raise BundleError for what was asked in vain and is no operation, or got no answer, of this version."""
+    """Raise BundleError if an `unserved` record has an operation, answer or status unknown to this version."""
     for one in history.unserved:
         if not (0 <= one.operation <= max(Operation) and 0 <= one.got <= max(Answer) and abs(one.status) < STATUS_END):
             raise BundleError(f"{FOLDER}/unserved.ndjson.gz has what this version does not know")
@@ -152,7 +153,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _rows(path: Path, bounds: TableBounds) -> NDArray[Any]:
-    """Read the columns into rows. Raises ValueError and what its readers raise."""
+    """Read the columns into rows. Raises ValueError, and the errors of `zipfile` and the file system."""
     names = ROW.names or ()
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
@@ -191,7 +192,7 @@ def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kind: np.dtype[An
 
 
 def _see_that_values_mean_something(rows: NDArray[Any]) -> None:
-    """Raise ValueError for values that no run writes: checkers index by some of them, and name others."""
+    """Raise ValueError for values that no run writes: checkers use some as indexes and look up the names of others."""
     for name, last in (("operation", max(Operation)), ("expected", max(Answer)), ("got", max(Answer))):
         if len(rows) and rows[name].max() > last:
             raise ValueError(f"a row has an {name} that this version does not know")
@@ -201,7 +202,7 @@ def _see_that_values_mean_something(rows: NDArray[Any]) -> None:
 
 
 def _see_that_waits_are_not_too_long(history: History, starts_max: int) -> None:
-    """Raise ValueError for more starts that were held up than a history has rows: each is one when it is judged."""
+    """Raise ValueError for more than `starts_max` held-up starts: each becomes a row when the run is judged."""
     counts = [one.count for one in history.waits]
     if min(counts, default=0) < 0 or sum(counts) > starts_max:
         raise ValueError(f"its waits are of less than none, or of more than {starts_max}, planned starts")
@@ -210,7 +211,7 @@ def _see_that_waits_are_not_too_long(history: History, starts_max: int) -> None:
 
 
 def _lines(path: Path, bounds: TableBounds) -> Iterator[Any]:
-    """Read a side table line by line. Raises ValueError for what is not one, and what its readers raise."""
+    """Yield the records of a side table. Raises ValueError for invalid or too much data, and the errors of `gzip`."""
     unpacked = 0
     with gzip.open(path, "rb") as lines:
         while line := lines.readline(bounds.line_max_bytes + 1):
