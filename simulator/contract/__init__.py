@@ -1,1 +1,1 @@
-"""What a client knows of the API, and what it can tell from an answer alone. Pure functions of bytes."""
+"""The API as a client knows it: operations, answers, and checks of one answer by itself. Pure functions of bytes."""

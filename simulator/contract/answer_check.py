@@ -1,4 +1,4 @@
-"""All that one answer can be held against by itself: its head, its envelope and its fields."""
+"""The checks of one answer by itself: its head, its envelope and its fields."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 
 SECRET_HEADERS = (b"authorization", b"x-machine-token", b"x-moltbook-identity")
 SECRET_MIN_BYTES = 16
-"""A shorter text is no secret of the contract's, and may be anywhere."""
+"""The length from which a value counts as a secret: those of the contract are longer, and a short text may be anywhere
+by chance."""
 OK, REDIRECT, BAD_REQUEST = HTTPStatus.OK, 300, HTTPStatus.BAD_REQUEST
 
 
 class AnswerCheck(NamedTuple):
-    """What an answer should not have said, and what it showed that is judged together with others.
+    """The violations of one answer, and the values in it that are judged together with other answers.
 
-    `heads` of the first in `odd` are about its head.
+    The first `heads` violations in `odd` are about the answer's head.
     """
 
     asked: ParsedRequest | None
@@ -34,13 +35,13 @@ class AnswerCheck(NamedTuple):
 
 
 def check_unattributed(status: int, head: bytes, body: bytes) -> list[Violation]:
-    """Return what is wrong with an answer to whatever request: what every head, and every refusal, must be."""
+    """Return the violations of an answer whose request is unknown: those of its head, and of a refusal's body."""
     odd = list(check_head(None, status, head))
     return odd + list(check_refusal(None, status, body)) if status >= BAD_REQUEST else odd
 
 
 def repeated_secrets(asked: ParsedRequest, head: bytes, body: bytes) -> list[Violation]:
-    """Return whether an answer repeats what its request proves itself by: it may be logged, cached or shown."""
+    """Return a violation if an answer repeats a credential of its request: answers may be logged, cached or shown."""
     for name in SECRET_HEADERS:
         secret = asked.header(name).rpartition(" ")[2].encode("latin-1")
         if len(secret) >= SECRET_MIN_BYTES and (secret in body or secret in head):
@@ -49,7 +50,7 @@ def repeated_secrets(asked: ParsedRequest, head: bytes, body: bytes) -> list[Vio
 
 
 def check_answer(request: bytes, status: int, head: bytes, body: bytes, memory: HeadMemory) -> AnswerCheck:
-    """Hold an answer against its request and the contract. `memory` is that of whoever got the answers before."""
+    """Check an answer against its request and the contract. `memory` is that of the client of the earlier answers."""
     asked = parse_request(request)
     odd = list(memory.judge(asked, status, head))
     heads = len(odd)

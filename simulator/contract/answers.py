@@ -1,4 +1,4 @@
-"""What may be asked of a target, and what may come back, with the reasons of refusals (contract §3, §4)."""
+"""The operations of a target, the kinds of answers to them, and the reasons of refusals (contract §3, §4)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class Operation(IntEnum):
-    """What was asked."""
+    """The operation that a request asks for."""
 
     HEARTBEAT = 0
     POLICY_FETCH = 1
@@ -32,15 +32,16 @@ class Operation(IntEnum):
 
 
 def operation_name(operation: int) -> str:
-    """Return an operation's number as its name for people, like `policy create`."""
+    """Return the readable name of an operation, given by its number, such as `policy create`."""
     return Operation(operation).name.lower().replace("_", " ")
 
 
 class Answer(IntEnum):
-    """What a machine-authenticated request may get: acceptance, or the reason it is refused for (contract §3, §4).
+    """The kind of answer to a request: acceptance, or the reason for which it is refused (contract §3, §4).
 
-    Used twice in a row: `expected`, what a correct server must say, and `got`, what this one said. The wire shows
-    only a status and a message, so for refusals `got` is the expected reason when both fit it, else UNEXPECTED.
+    Each row of the history has two: `expected`, the answer of a correct server, and `got`, the answer of this server.
+    The wire shows only a status and a message, so for a refusal `got` is the expected reason if both fit that reason,
+    and UNEXPECTED otherwise.
     """
 
     ACCEPTED = 0
@@ -58,29 +59,29 @@ class Answer(IntEnum):
     POLICY_INVALID_CERTIFICATE = 12
     INVALID_REQUEST = 13
     RATE_LIMITED = 14
-    """429: refused before it was judged, so neither a failure nor an acceptance."""
+    """429: refused before authentication, so neither an auth failure nor an acceptance."""
     UNAVAILABLE = 15
-    """5xx that names what the server lacks (contract §4, §6, §7): refused; whether it was counted cannot be known."""
+    """5xx that names a missing backend (contract §4, §6, §7): refused; whether it was counted cannot be known."""
     UNEXPECTED = 16
-    """An answer the contract does not allow here."""
+    """An answer that the contract does not allow for the request."""
     LOST = 17
     """No whole answer came: the request may or may not have taken effect."""
     EITHER = 18
-    """Only as `expected`: too near an edge for anyone but the server to know."""
+    """Only as `expected`: so close to the edge of the time window that only the server can know the answer."""
     REFUSED = 19
-    """Refused as the contract says, by a status and message that are no worker auth failure."""
+    """Refused as the contract says, by a status and message that do not count as a worker auth failure."""
     ONE_OF_COPIES = 20
-    """Only as `expected`: sent several times at once; one is accepted, the others are replays."""
+    """Only as `expected`: one of several simultaneous copies; one copy is accepted, the others are replays."""
     WHILE_REVOKING = 21
-    """Only as `expected`: under way while its consent was being revoked."""
+    """Only as `expected`: the request was under way while its consent was being revoked."""
     WITHIN_LIMIT = 22
-    """Only as `expected`: accepted, or over the rate limit."""
+    """Only as `expected`: accepted, or refused for exceeding the rate limit."""
     UNCOVERED = 23
-    """Only as `expected`: changed where no signature covers it; accepted, or refused as badly signed."""
+    """Only as `expected`: changed in bytes that no signature covers; accepted, or refused for its signature."""
     FAILED = 24
-    """Any other 5xx: a fault of the server. What it did all the same cannot be known from it."""
+    """Any other 5xx: a fault of the server. Whether the request took effect cannot be known from it."""
     MAY_BE_REFUSED = 25
-    """Only as `expected`: granted, or refused as is right too; of several at once perhaps one can be granted."""
+    """Only as `expected`: granted or refused, both correct, such as for simultaneous requests of which one can win."""
 
 
 REASONS: dict[Answer, str] = {
@@ -96,7 +97,7 @@ REASONS: dict[Answer, str] = {
     Answer.POLICY_INVALID_TOKEN: "invalid_machine_token_policy_fetch",
     Answer.POLICY_INVALID_CERTIFICATE: "invalid_or_expired_machine_cert_policy_fetch",
 }
-"""The answers that count as a worker auth failure, each with its reason label (contract §4)."""
+"""The reason label of each answer that counts as a worker auth failure (contract §4)."""
 
 ALTERNATIVES: dict[Answer, frozenset[Answer]] = {
     Answer.EITHER: frozenset({Answer.ACCEPTED, Answer.TIMESTAMP_OUT_OF_WINDOW}),
@@ -106,4 +107,4 @@ ALTERNATIVES: dict[Answer, frozenset[Answer]] = {
     Answer.UNCOVERED: frozenset({Answer.ACCEPTED, Answer.INVALID_SIGNATURE}),
     Answer.MAY_BE_REFUSED: frozenset({Answer.ACCEPTED, Answer.REFUSED}),
 }
-"""What each expectation that only the server can decide leaves open."""
+"""The answers that are correct for each expectation that leaves a choice to the server."""

@@ -1,4 +1,4 @@
-"""What the body of every answer must be (contract §1): success with data, or failure with a message."""
+"""Checks of the body of every answer (contract §1): success with data, or failure with a message."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ HEARTBEAT_REFUSALS: Mapping[int, frozenset[str]] = {
     HTTPStatus.UNAUTHORIZED: frozenset({"invalid heartbeat auth"}),
     HTTPStatus.FORBIDDEN: frozenset({"no active consent for worker/policy"}),
 }  # fmt: skip
-"""Every message by which a heartbeat is refused (contract §4)."""
+"""Every message by which a heartbeat may be refused, by status (contract §4)."""
 POLICY_REFUSALS: Mapping[int, frozenset[str]] = {
     HTTPStatus.UNAUTHORIZED: frozenset({"unauthorized"}),
     HTTPStatus.FORBIDDEN: frozenset({"no active consent", "no active policy"}),
 }
-"""Those by which a policy fetch is (contract §3)."""
+"""Every message by which a policy fetch may be refused, by status (contract §3)."""
 RATE_LIMITED = "rate limit exceeded"
 ACCOUNT_LIMITS: Mapping[str, str] = {
     "/wallet/withdraw": "withdrawal limit exceeded",
     "/jobs": "too many unfinished jobs",
     "/forum/posts": "posting limit exceeded",
 }
-"""What else a 429 may say, by how the path of a route begins: that an account has done enough (contract: market)."""
+"""Other messages of a 429, by the start of the path: those of an account's own limits (contract: market)."""
 
 
 def check_refusal(asked: ParsedRequest | None, status: int, body: bytes) -> Iterator[Violation]:
-    """Return what is wrong with the body of an answer of 400 or more."""
+    """Yield the violations of the body of an answer with status 400 or higher."""
     try:
         shown = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -65,14 +65,14 @@ def check_refusal(asked: ParsedRequest | None, status: int, body: bytes) -> Iter
 
 
 def account_limits(asked: ParsedRequest | None) -> tuple[str, ...]:
-    """Return what a 429 of a route may say besides that there were too many requests."""
+    """Return the messages that a 429 to `asked` may have other than `RATE_LIMITED`."""
     if asked is None or asked.method != "POST":
         return ()
     return tuple(error for path, error in ACCOUNT_LIMITS.items() if asked.path.startswith(path))
 
 
 def check_success(body: bytes) -> tuple[Any, list[Violation]]:
-    """Return the data of an enveloped success, None where there is none, and what is wrong with it."""
+    """Return the data of an enveloped success and no violations, or None and the violation of its envelope."""
     try:
         shown = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -83,7 +83,7 @@ def check_success(body: bytes) -> tuple[Any, list[Violation]]:
 
 
 def check_bare(asked: ParsedRequest, body: bytes) -> Iterator[Violation]:
-    """Return what is wrong with a success outside of the envelope: the health page, and the published keys."""
+    """Yield the violations of a success without an envelope: the health page and the published keys."""
     if asked.path not in {HEALTH, KEYS}:
         return
     try:
@@ -103,7 +103,7 @@ def check_bare(asked: ParsedRequest, body: bytes) -> Iterator[Violation]:
 
 
 def read_keys(shown: Any) -> list[str]:
-    """Return the public Ed25519 keys of a JWK set (RFC 8037), each as its `x`."""
+    """Return the field `x` of each public Ed25519 key in a JWK set (RFC 8037)."""
     keys = shown.get("keys") if isinstance(shown, dict) else None
     return [
         one["x"]

@@ -1,6 +1,7 @@
-"""What the contract adds to the published API that a target may lack altogether, and what cannot be tried then.
+"""Features that the contract adds to the published API, which a target may lack, and what is not tried without them.
 
-It is looked for once, before a run; what depends on what is lacking is not tried, and so proves nothing either way.
+The harness looks for each feature once, before a run. It does not try anything that depends on a missing feature, which
+therefore proves nothing either way.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Feature(StrEnum):
-    """One addition, by the name that stands in a run's record."""
+    """One addition to the published API; the value is its name in a run's record."""
 
     CHAIN = "chain"
     V1 = "v1"
@@ -33,7 +34,7 @@ class Feature(StrEnum):
 
 
 class Lack(NamedTuple):
-    """What a target without a feature does, with the section of the contract, and what is not tried on it."""
+    """The behaviour of a target without a feature, with the contract's section, and what is not tried on it."""
 
     does: str
     not_tried: str
@@ -68,6 +69,6 @@ LACKS: Mapping[Feature, Lack] = {
     Feature.LOGINS: Lack("there is no /auth/me (contract: Logins)", "every attack on logins and sessions"),
 }
 TALK = frozenset({Feature.AGENTS, Feature.FORUM})
-"""What agents need who only talk."""
+"""Features needed by agents that only use the forum."""
 TRADE = TALK | {Feature.JOBS, Feature.WALLET}
-"""What agents need who trade: on a target that lacks any of it they do nothing, and what counts it is n/a."""
+"""Features needed by agents that trade. If a target lacks any, they do nothing, and thresholds on them are n/a."""

@@ -1,4 +1,4 @@
-"""What the head of every answer must say (contract §1), and a memory of heads that were found right."""
+"""Checks of the head of every answer (contract §1), and a memory that avoids parsing the same head twice."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ BAD_REQUEST, METHOD_NOT_ALLOWED, TOO_MANY = (
     HTTPStatus.TOO_MANY_REQUESTS,
 )
 WITHOUT_RETRY_AFTER = (("POST", "/wallet/withdraw"), ("POST", "/jobs"))
-"""Where a 429 may be about what an account has done: nobody promises then when it may go on (contract: market)."""
+"""Routes where a 429 may be an account's limit: then no Retry-After is promised (contract: market)."""
 RETRY_AFTER_MAX_SECONDS = 86_400
-"""A bucket that takes a day to gain one token is none of this contract's (§6)."""
+"""The longest plausible Retry-After: no token bucket of the contract takes a day to gain one token (§6)."""
 ID_DIGITS = 16
 _REQUEST_ID = re.compile(rb"[0-9a-f]{16}")
 _REQUEST_ID_LINE = re.compile(rb"(?i)\r\nx-request-id:[ \t]*([0-9a-f]{16})(?=\r\n|\Z)")
@@ -30,7 +30,7 @@ _METRICS_TYPE = re.compile(rb"text/plain;.*\bversion=0\.0\.4\b")
 
 
 class HeadMemory:
-    """Remembers the last head that was read: another that differs in its request id alone says the same."""
+    """The last head that was parsed: a head that differs only in its request id has the same violations."""
 
     def __init__(self) -> None:
         self._before = b"\0"
@@ -38,12 +38,12 @@ class HeadMemory:
         self._at = 1
         self._odd: list[Violation] = []
         self.last_id = b""
-        """The id of the last answer: none is given twice."""
+        """The request id of the last answer: no id may be used twice."""
 
     def recall(self, head: bytes) -> list[Violation] | None:
-        """Return what is wrong with a head without reading it; None for one that must be read.
+        """Return the violations of a head without parsing it; None for a head that must be parsed.
 
-        It is asked for every heartbeat, so nothing is parsed.
+        This is called for every heartbeat, and so has to be quick.
         """
         at = self._at
         if not at:
@@ -60,7 +60,7 @@ class HeadMemory:
         return self._odd
 
     def judge(self, asked: ParsedRequest | None, status: int, head: bytes) -> list[Violation]:
-        """Return what is wrong with a head."""
+        """Return the violations of a head, parsed only if `recall` does not know it."""
         known = self.recall(head)
         if known is not None:
             return known
@@ -76,7 +76,7 @@ class HeadMemory:
 
 
 def check_head(asked: ParsedRequest | None, status: int, head: bytes, last_id: bytes = b"") -> Iterator[Violation]:
-    """Return what is wrong with a head. `last_id` is the request id of the answer before, empty for none."""
+    """Yield the violations of a head. `last_id` is the request id of the previous answer, empty for none."""
     headers = headers_of(head)
     yield from _request_id(asked, headers.get(b"x-request-id", []), last_id)
     lengths = set(headers.get(b"content-length", []))
@@ -121,7 +121,7 @@ def _content_type(asked: ParsedRequest | None, status: int, found: list[bytes]) 
 
 
 def _retry_after(found: list[bytes]) -> Iterator[Violation]:
-    """A number of seconds or a date (RFC 9110 §10.2.3)."""
+    """Yield a violation unless Retry-After is a number of seconds or a date (RFC 9110 §10.2.3)."""
     shown = b", ".join(found)[:80].decode("latin-1")
     if not found:
         yield Violation("retry-after", "a 429 without Retry-After")

@@ -1,4 +1,4 @@
-"""What a page of a list must say of itself, against what was asked for (contract §1)."""
+"""Checks of one page of a list against the request (contract §1)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ ITEMS = {
     "/wallet/transactions": "transactions",
     "/forum/posts": "posts",
 }
-"""Each list's route, and the field that has its items."""
+"""The field of `data` that has the items, for the route of each list."""
 _THREAD = re.compile(r"/forum/posts/[^/]+")
 WORKER_FIELDS = ("worker_id", "stale", "age_seconds", "name")
-"""What every worker of a list shows, heard from or not (contract §3)."""
+"""Fields that every worker of a list must have, even before its first heartbeat (contract §3)."""
 
 
 def check_page(asked: ParsedRequest, data: Any) -> Iterator[Violation]:
-    """Return what is wrong with a page: how it repeats what was asked, how many items it has, and their order."""
+    """Yield the violations of a page: its echo of `limit` and `offset`, its number of items, their filter and order."""
     name = "comments" if _THREAD.fullmatch(asked.path) else ITEMS.get(asked.path)
     if name is None or asked.method != "GET":
         return
@@ -36,7 +36,7 @@ def check_page(asked: ParsedRequest, data: Any) -> Iterator[Violation]:
         return
     parameters, items = asked.parameters(), data[name]
     limit, offset = _number(parameters.get("limit"), LIMIT_DEFAULT), _number(parameters.get("offset"), 0)
-    if limit is not None and offset is not None:  # refusing others is judged elsewhere
+    if limit is not None and offset is not None:  # the refusal of other values is judged elsewhere
         yield from _check_size(data, name, min(limit, LIMIT_MAX), offset)
     if name == "workers":
         yield from _check_workers(items)
@@ -71,7 +71,7 @@ def _check_workers(items: list[Any]) -> Iterator[Violation]:
 
 
 def _number(text: str | None, default: int) -> int | None:
-    """Read a parameter that is a plain number; None for what a server refuses, or clamps in ways of its own."""
+    """Return a parameter as an integer; None for one that a server refuses, or clamps in a way of its own."""
     if not text:
         return default
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None  # noqa: PLR2004 - a page's

@@ -1,4 +1,4 @@
-"""What a client knows of the market's answers (contract: Agents, Jobs, Wallet, Forum): grants and rightful refusals."""
+"""Reading answers of the market (contract: Agents, Jobs, Wallet, Forum): successes and correct refusals."""
 
 from __future__ import annotations
 
@@ -33,22 +33,23 @@ HONEST_REFUSALS: Mapping[Operation, Mapping[int, frozenset[str]]] = {
     },
     Operation.FORUM_WRITE: {HTTPStatus.TOO_MANY_REQUESTS: frozenset({"posting limit exceeded"})},
 }
-"""What whoever asks honestly may be refused, for what others, the account itself or the time has done.
+"""The refusals that an honest request may get, by operation and status: other accounts, the account's own earlier
+requests or the time can cause them.
 
-Whether it was so is for the checkers of money and matching; every other refusal of an honest request is wrong.
+Whether a cause was present is for the checkers of money and matching; any other refusal of an honest request is wrong.
 """
 NOT_FOUND: Mapping[Operation, str] = {
     Operation.JOB_READ: "job not found",
     Operation.JOB_CANCEL: "job not found",
     Operation.WALLET_READ: "withdrawal not found",
 }
-"""How an id is refused that is none of the caller's, whether there is such an object or not."""
+"""The message that refuses an id which is not the caller's, whether such an object exists or not."""
 SECRET_FIELDS = frozenset({"api_key", "token"})
-"""What an answer shows once and no history keeps."""
+"""Fields of `data` that no history keeps: an answer shows these secrets once."""
 
 
 def market_answer(operation: Operation, status: int, body: bytes) -> Answer:
-    """Return what an honest request to the market got."""
+    """Return the kind of answer that an honest request to the market got."""
     if BAD_REQUEST > status >= HTTPStatus.OK:
         return Answer.ACCEPTED if status < REDIRECT else Answer.UNEXPECTED
     if status >= SERVER_ERROR:
@@ -61,7 +62,7 @@ def market_answer(operation: Operation, status: int, body: bytes) -> Answer:
 
 
 def refusal_of(body: bytes) -> str:
-    """Return the message of a refusal; empty where there is none that can be read."""
+    """Return the message of a refusal; empty if `body` has no readable message."""
     try:
         shown = msgspec.json.decode(body)
     except (ValueError, RecursionError):
@@ -71,7 +72,7 @@ def refusal_of(body: bytes) -> str:
 
 
 def data_shown(status: int, body: bytes) -> dict[str, Any]:
-    """Return what a history keeps of an answer: its data without secrets, or a refusal's message.
+    """Return the part of an answer that a history keeps: its data without secrets, or a refusal's message.
 
     Raises MalformedDataError for a success without data.
     """

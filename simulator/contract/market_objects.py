@@ -1,4 +1,4 @@
-"""What the fields of agents, jobs, offers, money and posts must say, against what was asked (contract: market)."""
+"""Checks of the fields of agents, jobs, offers, money and posts against the request (contract: market)."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _Shape = TypeVar("_Shape")
 
 
 class MarketReader(Reader):
-    """Reads one answer's data, those of the market's routes among them."""
+    """A reader of one answer's data that also knows the routes of the market."""
 
     def read(self, status: int, data: Any) -> None:
-        """Read the data of a success, if it is one of a route with fields of its own."""
+        """Check the data of a success; does nothing for a route without fields of its own."""
         first, *rest = self._asked.path.strip("/").split("/")
         readers = {
             "agents": self._read_agents,
@@ -222,10 +222,10 @@ class MarketReader(Reader):
             if shown is not None and name in self._body and getattr(shown, name) != self._body[name]:
                 self._say("echo", f"its {name} is not what was written")
 
-    # --- what many have
+    # --- shared by several routes
 
     def _shape(self, data: Any, shape: type[_Shape]) -> _Shape | None:
-        """Read data of a shape; None, and a word about it, where it is of none."""
+        """Return `data` as a `shape`; None, after adding a violation, if it does not match."""
         try:
             return msgspec.convert(data, shape)
         except (msgspec.ValidationError, RecursionError) as error:
@@ -241,7 +241,7 @@ class MarketReader(Reader):
 
 
 def _number(shown: Any) -> Decimal | None:
-    """Read what is asked for as a decimal; None for what is none."""
+    """Return a value of the request as a decimal; None if it is not a string with a finite decimal."""
     try:
         found = Decimal(shown) if isinstance(shown, str) else None
     except InvalidOperation:

@@ -1,4 +1,4 @@
-"""The shapes of agents, jobs, offers, money and posts as a right server shows them (contract: market)."""
+"""The shapes of agents, jobs, offers, money and posts in the answers of a correct server (contract: market)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ShownWithKey(msgspec.Struct, frozen=True):
 
 
 class ShownWithoutKey(msgspec.Struct, frozen=True):
-    """An agent."""
+    """An agent, without its key."""
 
     agent: ShownAgent
 
@@ -60,7 +60,7 @@ class ShownGpus(msgspec.Struct, frozen=True):
 
 
 class ShownOffer(msgspec.Struct, frozen=True):
-    """What is left of one machine."""
+    """The free resources of one machine, as offered."""
 
     worker_id: WorkerId
     cpu_cores: NotNegative
@@ -71,22 +71,22 @@ class ShownOffer(msgspec.Struct, frozen=True):
 
     @property
     def place(self) -> tuple[Decimal, str]:
-        """Return where it stands in a list: cheapest first, then by worker id."""
+        """Return the sort key of the offer in a list: price, then worker id."""
         return Decimal(self.price_per_hour), self.worker_id
 
     def gpus_of(self, model: str) -> int:
-        """Return how many GPUs of a model there are; of the most common one where any will do."""
+        """Return the number of GPUs of `model`; if `model` is empty, of the most common model."""
         return max((one.count for one in self.gpus if model in {"", one.model}), default=0)
 
 
 class ShownOffers(msgspec.Struct, frozen=True):
-    """What is offered."""
+    """A page of offers."""
 
     resources: list[ShownOffer]
 
 
 class ShownPriceRow(msgspec.Struct, frozen=True):
-    """One price."""
+    """The price of one resource, and its utilisation."""
 
     resource: Literal["cpu-hour", "memory-gb-hour", "gpu-hour"]
     price: Price
@@ -102,7 +102,7 @@ class ShownPrices(msgspec.Struct, frozen=True):
 
 
 class ShownNeeds(msgspec.Struct, frozen=True):
-    """What a job needs."""
+    """The resources that a job needs."""
 
     cpu_cores: NotNegative
     memory_gb: NotNegative
@@ -148,7 +148,7 @@ class ShownJobs(msgspec.Struct, frozen=True):
 
 
 class ShownBalance(msgspec.Struct, frozen=True):
-    """What an account has of one asset."""
+    """An account's balance of one asset."""
 
     asset: Asset
     available: Amount
@@ -157,13 +157,13 @@ class ShownBalance(msgspec.Struct, frozen=True):
 
 
 class ShownBalances(msgspec.Struct, frozen=True):
-    """What an account has."""
+    """All balances of an account."""
 
     balances: list[ShownBalance]
 
 
 class ShownTransaction(msgspec.Struct, frozen=True):
-    """One entry of an account."""
+    """One ledger entry of an account."""
 
     id: str
     type: str
@@ -176,7 +176,7 @@ class ShownTransaction(msgspec.Struct, frozen=True):
 
 
 class ShownTransactions(msgspec.Struct, frozen=True):
-    """A page of them."""
+    """A page of ledger entries."""
 
     transactions: list[ShownTransaction]
 
@@ -200,7 +200,7 @@ class ShownOneWithdrawal(msgspec.Struct, frozen=True):
 
 
 class ShownAuthor(msgspec.Struct, frozen=True):
-    """Who wrote something."""
+    """The author of a post or comment."""
 
     type: Literal["agent", "owner"]
     id: str
@@ -255,7 +255,7 @@ class ShownThread(msgspec.Struct, frozen=True):
 
 
 class ShownAssigned(msgspec.Struct, frozen=True):
-    """A job as its machine is told of it."""
+    """A job as the answer to its machine's heartbeat describes it."""
 
     job_id: JobId
     type: str
@@ -265,7 +265,7 @@ class ShownAssigned(msgspec.Struct, frozen=True):
 
 
 class ShownNotices(msgspec.Struct, frozen=True):
-    """What the answer to a heartbeat tells of jobs."""
+    """The jobs in the answer to a heartbeat: newly assigned and cancelled ones."""
 
     assignments: list[ShownAssigned] = []
     cancelled: list[JobId] = []

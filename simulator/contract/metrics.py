@@ -1,4 +1,4 @@
-"""The metrics that the contract names, as a page of them exposes each (contract §10)."""
+"""The names of the contract's metrics, as the metrics page shows them (contract §10)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the fields of each object must say, against what was asked (contract §1, §3, §4).
+"""Checks of the fields of each object in an answer against the request (contract §1, §3, §4).
 
-What can only be judged together with other answers, or by a clock, is given back as a value that was shown.
+A value that can only be judged together with other answers, or by a clock, is returned as a `Showing`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"[0-9a-f]{48}")
 
 
 class Showing(NamedTuple):
-    """One value that an answer showed: `field` of `subject`, an id."""
+    """One value shown in an answer: `field` of the object whose id is `subject`."""
 
     subject: str
     field: str
@@ -31,7 +31,7 @@ class Showing(NamedTuple):
 
 
 class Certified(NamedTuple):
-    """A certificate as an answer showed it."""
+    """A certificate as shown in an answer."""
 
     certificate_id: str
     machine_id: str
@@ -41,7 +41,7 @@ class Certified(NamedTuple):
 
 
 class Reader:
-    """Reads one answer's data, and gathers what is wrong with it and what it showed."""
+    """A reader of one answer's data that collects its violations in `odd`, and the values and certificates shown."""
 
     def __init__(self, asked: ParsedRequest) -> None:
         self._asked = asked
@@ -51,7 +51,7 @@ class Reader:
         self.certificates: list[Certified] = []
 
     def read(self, status: int, data: Any) -> None:
-        """Read the data of a success, if it is one of a route with fields of its own."""
+        """Check the data of a success; does nothing for a route without fields of its own."""
         parts = self._asked.path.strip("/").split("/")
         match [self._asked.method, *parts]:
             case ["POST", "machines", "register"]:
@@ -200,7 +200,7 @@ class Reader:
         return {}
 
     def _equal(self, shown: Mapping[str, Any], name: str, asked: Any, rule: str = "echo") -> None:
-        """See that a field repeats what was asked; what is missing is another rule."""
+        """Check that a field repeats the value `asked`; a missing field breaks the rule `fields` instead of `rule`."""
         if not shown or not isinstance(asked, str) or not asked:
             return
         if name not in shown:
@@ -209,7 +209,7 @@ class Reader:
             self._say(rule, f"its {name} is {_shown(shown[name])}, asked was {_shown(asked)}")
 
     def _id(self, shown: Mapping[str, Any], name: str, prefix: str) -> str:
-        """Return an id, empty without one."""
+        """Return the id in the field `name`, and check its form; empty if there is none."""
         value = shown.get(name)
         if not isinstance(value, str):
             if shown:
@@ -236,7 +236,7 @@ class Reader:
 
 
 def canonical(rules: Any) -> str:
-    """Return rules in their canonical form (contract §5); empty for what has none."""
+    """Return a policy's rules as canonical JSON (contract §5); empty if they have no canonical form."""
     if not isinstance(rules, dict):
         return ""
     try:

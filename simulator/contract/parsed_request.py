@@ -1,4 +1,4 @@
-"""What was asked, read back from the bytes of a request: by it an answer is judged."""
+"""Parsing the bytes of a request, against which its answer is judged."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ QUERY_FIELDS_MAX = 20
 
 
 class ParsedRequest(NamedTuple):
-    """One request. `path` is below `/api/v1`, and as it was sent where it is `rooted`."""
+    """One request. `path` is relative to `/api/v1` or `/v1`; if neither prefix was sent, the path is `rooted`."""
 
     method: str
     path: str
     query: str
     rooted: bool
     headers: Mapping[bytes, Sequence[bytes]]
-    """Every value of each name, which is in lower case."""
+    """All values of each header, by its name in lower case."""
     body: bytes
 
     def header(self, name: bytes) -> str:
-        """Return the first value of a header, its name in lower case; empty without one."""
+        """Return the first value of the header `name`, given in lower case; empty if there is none."""
         values = self.headers.get(name)
         return values[0].decode("latin-1") if values else ""
 
     def fields(self) -> dict[str, Any]:
-        """Return what its JSON body holds; empty where that is no object that can be read."""
+        """Return the fields of the JSON body; empty if the body is not a readable object."""
         try:
             decoded = msgspec.json.decode(self.body) if self.body else {}
         except (ValueError, RecursionError):
@@ -41,7 +41,7 @@ class ParsedRequest(NamedTuple):
         return decoded if isinstance(decoded, dict) else {}
 
     def parameters(self) -> dict[str, str]:
-        """Return what its query holds, the first value of each name."""
+        """Return the query parameters, the first value of each name; empty if there are too many."""
         try:
             found = parse_qs(self.query, max_num_fields=QUERY_FIELDS_MAX)
         except ValueError:
@@ -50,13 +50,13 @@ class ParsedRequest(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Name its route for people, without ids."""
+        """Return a readable name of the route: method and path, with ids replaced by `{id}`."""
         parts = ["{id}" if "_" in part or len(part) > 24 else part for part in self.path.split("/")]  # noqa: PLR2004
         return f"{self.method} {'/'.join(parts)}"
 
 
 def parse_request(message: bytes) -> ParsedRequest | None:
-    """Read a request that was written by the rules; None for any other, by whose answer nothing more can be told."""
+    """Parse a well-formed request; returns None for any other, whose answer then cannot be judged against it."""
     head, end, body = message.partition(b"\r\n\r\n")
     line = _REQUEST_LINE.fullmatch(head.partition(b"\r\n")[0])
     if line is None or not end:
@@ -71,7 +71,7 @@ def parse_request(message: bytes) -> ParsedRequest | None:
 
 
 def headers_of(head: bytes) -> dict[bytes, list[bytes]]:
-    """Return the headers of a message's head: every value of each name, which is in lower case."""
+    """Return the headers in a message's head: all values of each, by its name in lower case."""
     found: dict[bytes, list[bytes]] = {}
     for line in head.split(b"\r\n")[1:]:
         name, colon, value = line.partition(b":")
@@ -81,7 +81,7 @@ def headers_of(head: bytes) -> dict[bytes, list[bytes]]:
 
 
 class Violation(NamedTuple):
-    """One thing that an answer should not have said: the rule it breaks, after `contents.`, and what was expected."""
+    """A breach of the contract by an answer: the broken rule, without its prefix `contents.`, and a message."""
 
     rule: str
     message: str

@@ -1,6 +1,7 @@
-"""Money, prices and capacity by the contract's rules, worked out apart from any server (Wallet, Capacity, Jobs).
+"""Money, prices and capacity by the contract's rules, computed independently of any server (Wallet, Capacity, Jobs).
 
-Amounts are whole units of their asset, cores and gigabytes millionths, prices micro-USDT an hour. Integers only.
+Everything is an integer: amounts in the smallest unit of their asset, cores and gigabytes in millionths, prices in
+micro-USDT per hour.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ PARTS = ("available", "held", "pending")
 MICRO = 1_000_000
 HOUR_NS, DAY_NS = 3_600 * SECOND_NS, 86_400 * SECOND_NS
 ATTEMPTS_MAX = 3
-"""The third time that a job is given back it has failed."""
+"""A job fails when it is given back for the third time."""
 ON_WORKER = frozenset({"assigned", "running"})
 FINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 CORES_MAX, MEMORY_GB_MAX, GPUS_MAX = 1_024, 65_536, 64
@@ -34,7 +35,7 @@ _PERCENT = 100 * MICRO
 
 
 class Need(msgspec.Struct, frozen=True):
-    """What a job asks for, or a machine has of one GPU model. `model` is empty for any."""
+    """The resources that a job asks for. An empty `model` means any GPU model."""
 
     cpu: int
     memory: int
@@ -43,14 +44,14 @@ class Need(msgspec.Struct, frozen=True):
 
 
 class Capacity(msgspec.Struct, frozen=True):
-    """What a machine has or offers; GPUs by model."""
+    """The resources that a machine has or offers; GPUs by model."""
 
     cpu: int
     memory: int
     gpus: Mapping[str, int] = {}
 
     def fits(self, need: Need) -> bool:
-        """Return whether so much is there, with GPUs of one model."""
+        """Return whether the capacity covers `need`, with all of its GPUs of one model."""
         if self.cpu < need.cpu or self.memory < need.memory:
             return False
         models = [need.model] if need.model else list(self.gpus)
@@ -58,14 +59,14 @@ class Capacity(msgspec.Struct, frozen=True):
 
 
 def units(shown: Any, asset: str = USDT) -> int | None:
-    """Return the units of an amount as an answer shows it, signed; None where it is none of that asset."""
+    """Return the smallest units of a signed amount in an answer; None if it is not an amount of that asset."""
     if not isinstance(shown, str) or asset not in DECIMALS or _SHOWN.fullmatch(shown) is None:
         return None
     return _scaled(shown, DECIMALS[asset])
 
 
 def asked_units(asked: Any, asset: str) -> int | None:
-    """Return the units of a withdrawal's amount; None where the contract refuses it as `invalid amount`."""
+    """Return the smallest units of a withdrawal's amount; None if the contract refuses it as `invalid amount`."""
     if not isinstance(asked, str) or _ASKED.fullmatch(asked) is None:
         return None
     amount = units(asked, asset)
@@ -73,9 +74,9 @@ def asked_units(asked: Any, asset: str) -> int | None:
 
 
 def millionths(number: Any) -> int | None:
-    """Return a JSON number, or a decimal string, in millionths, exact to the last; None for anything else.
+    """Return a JSON number or a decimal string in exact millionths; None for anything else.
 
-    What is finer than a millionth is cut off. None too for what is a million million or more.
+    Fractions of a millionth are cut off. Numbers with an absolute value of a million million or more give None too.
     """
     if isinstance(number, str):
         if _NUMBER.fullmatch(number) is None:
@@ -88,7 +89,7 @@ def millionths(number: Any) -> int | None:
 
 
 def need_of(resources: Any) -> Need | None:
-    """Return what the `resources` of a job ask for; None where they cannot be read."""
+    """Return the need stated by the `resources` of a job; None if they cannot be read."""
     if not isinstance(resources, dict):
         return None
     cpu, memory = millionths(resources.get("cpu_cores")), millionths(resources.get("memory_gb"))
@@ -101,7 +102,7 @@ def need_of(resources: Any) -> Need | None:
 
 
 def capacity_of(reported: Any) -> Capacity | None:
-    """Return what a `metrics.capacity` says; None where the contract ignores it, or it cannot be read."""
+    """Return the capacity stated by a `metrics.capacity`; None if the contract ignores it or it cannot be read."""
     if not isinstance(reported, dict):
         return None
     cpu, memory = millionths(reported.get("cpu_cores")), millionths(reported.get("memory_gb"))
@@ -120,7 +121,7 @@ def capacity_of(reported: Any) -> Capacity | None:
 
 
 def scale(capacity: Capacity, rules: Mapping[str, Any]) -> Capacity:
-    """Return what a policy's rules allow of a capacity, rounded down; an absent maximum is 0."""
+    """Return the share of `capacity` that a policy's rules allow, rounded down; an absent maximum counts as 0."""
 
     def percent(name: str) -> int:
         return millionths(rules.get(name, 0)) or 0
@@ -134,7 +135,10 @@ def scale(capacity: Capacity, rules: Mapping[str, Any]) -> Capacity:
 
 
 def current_price(base: int, held: int, offered: int) -> int:
-    """Return a price at utilisation held / offered: a factor linear from 0.5 to 1 at a half, to 2 at 1, half up."""
+    """Return the price at the utilisation `held / offered`, rounded half up.
+
+    `base` is multiplied by a factor that is 0.5 at 0, 1 at a half and 2 at 1, and linear between these.
+    """
     if offered <= 0 or held >= offered:
         return 2 * base
     if 2 * held <= offered:
@@ -143,32 +147,32 @@ def current_price(base: int, held: int, offered: int) -> int:
 
 
 def hourly_rate(need: Need, cpu_price: int, memory_price: int, gpu_price: int) -> int:
-    """Return what a need costs an hour at prices, rounded half up once."""
+    """Return the cost of `need` per hour at the given prices, rounded half up once, at the end."""
     return _half_up(need.cpu * cpu_price + need.memory * memory_price + need.gpus * gpu_price * MICRO, MICRO)
 
 
 def highest_rate(maximum: int, minutes: int) -> int:
-    """Return the highest hourly rate at which a whole duration costs no more than a maximum."""
+    """Return the highest hourly rate at which `minutes` cost no more than `maximum`."""
     return maximum * 60 // minutes
 
 
 def fee_of(charge: int, basis_points: int) -> int:
-    """Return the platform's part of a charge, rounded down."""
+    """Return the platform's share of a charge, rounded down."""
     return charge * basis_points // _BASIS_POINTS
 
 
 def charge_of(metered_ns: int, rate: int) -> int:
-    """Return what a time costs at an hourly rate, rounded down."""
+    """Return the cost of `metered_ns` at an hourly rate, rounded down."""
     return metered_ns * rate // HOUR_NS
 
 
 def normal_address(address: str) -> str:
-    """Return an address in the one spelling by which it is known: bech32 may be written in capitals (BIP 173)."""
+    """Return an address in its canonical spelling: bech32, which may also be in capitals, in lower case (BIP 173)."""
     return address.lower() if address[:3].lower() == "bc1" else address
 
 
 def _scaled(decimal: str, places: int) -> int | None:
-    """Return a plain decimal times ten to the number of places, by its digits alone; None where it has more of them."""
+    """Return `decimal` times ten to the power of `places`, exactly; None if it has more decimal places than that."""
     whole, _, rest = decimal.partition(".")
     return int(whole + rest.ljust(places, "0")) if len(rest) <= places else None
 

@@ -1,4 +1,4 @@
-"""Reading what an answer to the control plane says: what an honest request got, its data, and how long to wait."""
+"""Reading answers of the control plane: the kind of answer, its data, and its Retry-After."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ OK, CREATED, BAD_REQUEST, NOT_FOUND, TOO_MANY, SERVER_ERROR = (
     500,
 )
 RETRY_AFTER_MAX_DIGITS = 5
-"""A day or so: what asks to wait for longer has not said how long."""
+"""Up to about a day: a longer Retry-After is ignored."""
 
 
 class MalformedDataError(ValueError):
-    """A whole answer came, of success perhaps, whose data is not what the contract says."""
+    """Raised when an answer came whole, but its data is not what the contract says."""
 
 
 def read_data(status: int, body: bytes) -> dict[str, Any]:
-    """Return an enveloped answer's data (contract §1). Raises MalformedDataError when it has none."""
+    """Return an enveloped answer's data (contract §1). Raises MalformedDataError if that is not an object."""
     try:
         data = msgspec.json.decode(body)["data"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -39,7 +39,7 @@ def read_data(status: int, body: bytes) -> dict[str, Any]:
 
 
 def honest_answer(status: int, body: bytes) -> Answer:
-    """Return what an honest request, which must succeed, got."""
+    """Return the kind of answer that an honest request, which must succeed, got."""
     if status in {OK, CREATED}:
         return Answer.ACCEPTED
     if status == TOO_MANY:
@@ -48,7 +48,7 @@ def honest_answer(status: int, body: bytes) -> Answer:
 
 
 def retry_after_ns(head: bytes) -> int:
-    """Return how long the head of an answer asks to wait, in nanoseconds; 0 when it does not say."""
+    """Return the Retry-After in the head of an answer, in nanoseconds; 0 if there is none in seconds."""
     _, found, rest = head.lower().partition(b"\r\nretry-after:")
     digits = rest.split(b"\r\n", 1)[0].strip() if found else b""
     return int(digits) * SECOND_NS if digits.isdigit() and len(digits) <= RETRY_AFTER_MAX_DIGITS else 0

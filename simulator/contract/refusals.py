@@ -1,4 +1,4 @@
-"""What the contract lets a server answer, in its own words: the statuses and messages of answers (§3, §4)."""
+"""The statuses and messages of answers, in the contract's own words (§3, §4)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CREATING = frozenset(
         Operation.FORUM_WRITE,
     }
 )
-"""Operations whose success is 201."""
+"""Operations that answer a success with 201."""
 PROMISING = frozenset({Operation.WITHDRAW})
-"""Those whose success is 202: what they promise comes later."""
+"""Operations that answer a success with 202: the result comes later."""
 REFUSALS: dict[Answer, tuple[int, bytes]] = {
     Answer.MISSING_FIELDS: (HTTPStatus.BAD_REQUEST, b"missing required heartbeat fields"),
     Answer.MALFORMED_FIELDS: (HTTPStatus.BAD_REQUEST, b"invalid heartbeat fields"),
@@ -35,7 +35,7 @@ REFUSALS: dict[Answer, tuple[int, bytes]] = {
     Answer.POLICY_INVALID_TOKEN: (HTTPStatus.UNAUTHORIZED, b"unauthorized"),
     Answer.POLICY_INVALID_CERTIFICATE: (HTTPStatus.UNAUTHORIZED, b"unauthorized"),
 }
-"""How a heartbeat, or a policy fetch, is refused for each reason."""
+"""The status and message by which a heartbeat or a policy fetch is refused, for each reason."""
 OUTAGES: dict[tuple[int, bytes], str] = {
     (HTTPStatus.SERVICE_UNAVAILABLE, b"nonce backend unavailable"): "redis",
     (HTTPStatus.SERVICE_UNAVAILABLE, b"rate limiter unavailable"): "redis",
@@ -43,7 +43,7 @@ OUTAGES: dict[tuple[int, bytes], str] = {
     (HTTPStatus.SERVICE_UNAVAILABLE, b"capacity reached"): "memory",
     (HTTPStatus.INTERNAL_SERVER_ERROR, b"state persistence failed"): "disk",
 }
-"""The refusals with 5xx that say what the server lacks (§4, §6, §7), and what that is. Every other 5xx is a fault."""
+"""The missing backend named by each 5xx refusal of the contract (§4, §6, §7). Every other 5xx is a fault."""
 _IN_WORDS = {
     Answer.RATE_LIMITED: "429 rate limit exceeded",
     Answer.UNAVAILABLE: "503 nonce backend unavailable",
@@ -52,27 +52,27 @@ _IN_WORDS = {
 
 
 def failure_of(status: int, body: bytes) -> Answer:
-    """Return what a 5xx is: a refusal that says what the server lacks, or a fault of the server."""
+    """Return the kind of a 5xx answer: a refusal that names a missing backend, or a fault of the server."""
     named = any(status == one and error in body for one, error in OUTAGES)
     return Answer.UNAVAILABLE if named else Answer.FAILED
 
 
 def backend_of(operation: Operation, status: int) -> str:
-    """Return what a server lacks that refuses a request with such a status, as `OUTAGES` names it."""
+    """Return the backend that a server lacks if it refuses `operation` with `status`, as `OUTAGES` names it."""
     if status == SERVER_ERROR:
         return "disk"
     return "redis" if operation in {Operation.HEARTBEAT, Operation.POLICY_FETCH} else "memory"
 
 
 def success_of(operation: Operation) -> HTTPStatus:
-    """Return the status by which a correct server grants what was asked."""
+    """Return the status with which a correct server answers a success of `operation`."""
     if operation in PROMISING:
         return HTTPStatus.ACCEPTED
     return CREATED if operation in CREATING else OK
 
 
 def in_words(answer: Answer, operation: Operation) -> str:
-    """Return what a correct server answers, as its status and message; with the reason that only its metrics show."""
+    """Return a correct server's status and message for `answer`, and the reason if only the metrics show it."""
     if answer in ALTERNATIVES:
         return " or ".join(in_words(one, operation) for one in sorted(ALTERNATIVES[answer]))
     if answer is Answer.ACCEPTED:
