@@ -1,1 +1,1 @@
-"""Scenarios drawn from seeds, played in virtual time until one fails, and the smallest that fails in the same way."""
+"""Fuzzing: draw scenarios from seeds, play them in virtual time until one fails, and shrink the one that failed."""

@@ -1,4 +1,4 @@
-"""Which states runs have reached, and what of it says what is drawn next."""
+"""The coverage of a search: the states that runs have reached, which decide what is drawn next."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from simulator.judging.verdict_file import RunVerdict
 
 NEWS_WEIGHT = 2.0
-"""How much oftener than others an ingredient is drawn again whose last run showed something new."""
+"""The factor by which an ingredient is drawn more often if its last run reached a new state."""
 
 FAULT, NOT_UNDONE = "fault ", " that was not undone"
-"""How the states of faults that happened begin, and how some end."""
+"""The prefix of the states of faults that happened, and the suffix if the fault was not undone."""
 
 
 class Coverage:
-    """States by how many runs reached them, and ingredients by how often they were drawn."""
+    """For each state the number of runs that reached it, and for each ingredient how often it was drawn."""
 
     def __init__(self) -> None:
         self.states: Counter[str] = Counter()
@@ -32,15 +32,15 @@ class Coverage:
 
     @property
     def faults(self) -> int:
-        """Return how many kinds of faults have happened."""
+        """Return the number of kinds of faults that have happened."""
         return sum(state.startswith(FAULT) and not state.endswith(NOT_UNDONE) for state in self.states)
 
     def weigh(self, ingredient: str) -> float:
-        """Return how often it is drawn, relative to others: the less often before, the more often next."""
+        """Return the relative weight of drawing `ingredient`: the less often it was drawn, the higher."""
         return (NEWS_WEIGHT if ingredient in self._fresh else 1.0) / (1 + self.drawn[ingredient])
 
     def add(self, ingredients: Iterable[str], states: frozenset[str]) -> int:
-        """Count a run; return how many states no run had reached before it."""
+        """Count a run by its ingredients and states; return how many of the states no earlier run had reached."""
         news = len(states - self.states.keys())
         self.states.update(states)
         for ingredient in ingredients:

@@ -1,4 +1,4 @@
-"""A scenario as a document: what its TOML file says, as plain values that can be changed and written again."""
+"""A scenario as a document: the content of its TOML file as plain values that can be changed and written again."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import json
 from typing import Any
 
 Document = dict[str, Any]
-"""Tables, lists and values as `tomllib` reads them; durations are texts."""
+"""Tables, lists and values as `tomllib` reads them; durations are strings."""
 
 
 def as_toml(document: Document) -> str:
-    """Return a scenario's file. What is read from it is the document."""
+    """Return the TOML text of a scenario; reading the text gives `document` again."""
     return "\n".join(_table(document, ())) + "\n"
 
 
 def _table(table: Document, path: tuple[str, ...]) -> list[str]:
-    """Return a table's lines: its values first, then the tables in it, then its lists of tables."""
+    """Return the lines of a table: first its values, then the tables in it, then its arrays of tables."""
     tables = {key: value for key, value in table.items() if isinstance(value, dict)}
     arrays = {key: value for key, value in table.items() if _is_array(value) and not path}
     lines = [f"{_key(key)} = {_value(value)}" for key, value in table.items() if key not in {*tables, *arrays}]
@@ -42,4 +42,4 @@ def _value(value: Any) -> str:
         return "{ " + ", ".join(f"{_key(key)} = {_value(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON may hold it as it is, TOML not
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML, unlike JSON, needs it escaped

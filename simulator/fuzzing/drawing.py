@@ -1,4 +1,4 @@
-"""From a seed to a scenario: sizes, attacks, clocks, habits and settings, most of them left out of each one."""
+"""Drawing a scenario from a seed: sizes, attacks, clocks, habits and settings, of which each scenario has a few."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ if TYPE_CHECKING:
 ATTACKS_MAX, SETTINGS_MAX, HABITS_MAX = 5, 4, 3
 SECONDS, BRIEF_SECONDS = (8, 12, 16), (5, 6, 7)
 MARKET_SECONDS = (30, 45, 80)
-"""Of runs with a market: a job is for a minute at least, and many end before."""
+"""Lengths of runs with a market: a job is for at least a minute, and many end earlier."""
 MARKET_TENTHS, BRIEF_MARKET_TENTHS = 4, 1
-"""Of ten scenarios, how many have a market: its faults show in others hardly ever."""
+"""How many of ten scenarios have a market: other scenarios hardly ever show its bugs."""
 MARKET_ATTACKS_MAX = BRIEF_ATTACKS_MAX = 2
 MACHINES, MARKET_MACHINES = (1, 2, 3, 5, 8), (2, 3, 5)
 MARKET_OWNERS = 3
-"""One in three offers nothing outside its hours: with one owner a market may have nothing to sell."""
+"""One owner in three offers nothing outside its hours: with one owner a market may have nothing to sell."""
 
 
 def _kept(attacks: Sequence[str], document: Document) -> list[str]:
-    """Return which of some attacks are in a scenario still: certificates that end soon leave no room for some."""
+    """Return those of `attacks` that are still in the scenario: short-lived certificates leave no room for some."""
     names = {one["name"] for one in document["attacks"]}
     return [name for name in attacks if name in names]
 
 
 class Drawn(NamedTuple):
-    """A scenario, and what went into it by the names that coverage counts."""
+    """A drawn scenario, and the names of its ingredients as coverage counts them."""
 
     document: Document
     ingredients: tuple[str, ...]
 
 
 class Drawing(Draws):
-    """The draws of one scenario. `weigh` says by an ingredient's name how often it is drawn, relative to others.
+    """The draws of one scenario. `weigh` returns the relative weight of drawing an ingredient, given by its name.
 
-    One that is `brief` takes a third of the time: for many of them whose faults are not to be missed every day.
+    A `brief` scenario takes a third of the time, for searches that play many scenarios every day.
     """
 
     def __init__(self, seed: int, weigh: Callable[[str], float], *, brief: bool = False) -> None:
@@ -69,7 +69,7 @@ class Drawing(Draws):
         self._brief = brief
 
     def draw(self) -> Drawn:
-        """Return the scenario."""
+        """Draw the scenario and return it."""
         brief = self._brief
         market = self.up_to(9) < (BRIEF_MARKET_TENTHS if brief else MARKET_TENTHS)
         others = [one for one in HABITS if one != MARKET]
@@ -103,7 +103,7 @@ class Drawing(Draws):
         return Drawn(document, (*_kept(attacks, document), *settings, *habits, *mishaps, *users))
 
     def draw_for_target(self) -> Drawn:
-        """Return a short scenario for a deployment that is as it is: no settings, faults or market of its own."""
+        """Draw a short scenario for an existing deployment: without settings, faults and a market."""
         habits = self.some(HABITS_ON_TARGETS, self.up_to(HABITS_MAX))
         attacks = self.some(attacks_on_targets(), self.up_to(ATTACKS_MAX) or 1 - min(1, len(habits)))
         seconds = self.one(SECONDS)
@@ -129,7 +129,7 @@ class Drawing(Draws):
         return self.some(attacks_drawn(), self.up_to(BRIEF_ATTACKS_MAX if self._brief else ATTACKS_MAX) or least)
 
     def _attacks_on_a_market(self) -> tuple[str, ...]:
-        """Draw attacks on money, most of the time, and sometimes one of another kind."""
+        """Draw up to `MARKET_ATTACKS_MAX` attacks on money, and sometimes one of another kind."""
         on_money = [name for name in attacks_drawn() if name.startswith(OF_MONEY)]
         others = [name for name in attacks_drawn() if name not in on_money]
         return self.some(on_money, self.up_to(MARKET_ATTACKS_MAX)) + self.some(others, self.up_to(1))
@@ -146,7 +146,7 @@ class Drawing(Draws):
         }
 
     def _attack(self, name: str, seconds: int) -> Document:
-        """Return a campaign: a few single shots, or one attempt of a script, which asks for a lot."""
+        """Return a campaign: a few single shots, or one attempt of a script, which sends many requests."""
         shots = issubclass(CATALOGUE[name], ShotAttack)
         longer = ("2s", "3s", f"{seconds // 3}s") if shots and seconds < MARKET_SECONDS[0] else ()
         return {
@@ -158,27 +158,27 @@ class Drawing(Draws):
         }
 
     def ramp(self, document: Document, seconds: int) -> None:
-        """Have machines come and go."""
+        """Make machines come and go."""
         machines = document["fleet"]["machines"]
         levels = [machines, self.up_to(machines), machines]
         document["fleet"]["stages"] = [{"duration": f"{max(1, seconds // 4)}s", "target": level} for level in levels]
 
     def fall_silent(self, document: Document, seconds: int) -> None:
-        """Have some be silent for a while."""
+        """Make some machines silent for a while."""
         length = f"{self.one((2, 5, max(5, seconds // 2)))}s"
         silence = {"share": self.one((0.3, 0.5, 1.0)), "at": self.moment(seconds, 0.5), "duration": length}
         document["fleet"]["silence"] = [silence]
 
     def offset(self, document: Document, _seconds: int) -> None:
-        """Have some clocks be off from the start, by less or more than is allowed."""
+        """Make some machines' clocks wrong from the start, by less or more than the server allows."""
         self._clock(document, offset=self.one(("+20s", "-20s", "+100s", "-100s", "+130s", "-130s", "+10m", "-10m")))
 
     def drift(self, document: Document, _seconds: int) -> None:
-        """Have some clocks go wrong."""
+        """Make some machines' clocks drift."""
         self._clock(document, drift_ppm=self.one((-200_000.0, 200_000.0, 900_000.0)))
 
     def step(self, document: Document, seconds: int) -> None:
-        """Have some clocks jump once."""
+        """Make some machines' clocks jump once."""
         by = self.one(("+30s", "-30s", "+5m", "-5m"))
         self._clock(document, step={"at": self.moment(seconds, 0.7), "by": by})
 
@@ -186,19 +186,19 @@ class Drawing(Draws):
         document["fleet"].setdefault("clocks", []).append({"share": self.one((0.2, 0.3)), **error})
 
     def rotate(self, document: Document, _seconds: int) -> None:
-        """Have machines rotate their certificates often."""
+        """Make machines rotate their certificates often."""
         document["fleet"]["certificate_rotation"] = f"{self.one((2, 3, 8))}s"
 
     def jitter(self, document: Document, _seconds: int) -> None:
-        """Have heartbeats come at the same moments, or at any."""
+        """Draw the jitter of heartbeats: from all at the same moment to spread over the whole interval."""
         document["fleet"]["jitter"] = self.one((0.0, 0.5, 1.0))
 
     def scrape(self, document: Document, seconds: int) -> None:
-        """Look at the metrics more often, or less."""
+        """Draw another interval at which the metrics are scraped."""
         document["metrics_interval"] = self.one(("200ms", "400ms", "3s")) if seconds < MARKET_SECONDS[0] else "2s"
 
     def trade(self, document: Document, _seconds: int) -> None:
-        """Have agents post jobs and withdraw what is theirs: some have more jobs than there is room or money for."""
+        """Make agents post jobs and withdraw their money; some post more jobs than there is room or money for."""
         settings = document["server"]["settings"]
         for name, choices in MARKET_DEFAULTS.items():
             settings.setdefault(name, self.one(choices))
@@ -230,4 +230,4 @@ _ADDED: Mapping[str, Callable[[Drawing, Document, int], None]] = {
     "scrapes": Drawing.scrape,
     MARKET: Drawing.trade,
 }
-"""How each habit goes into a scenario."""
+"""The method that adds each habit to a scenario."""

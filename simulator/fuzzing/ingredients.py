@@ -1,4 +1,4 @@
-"""What scenarios are drawn of: attacks, settings and habits of a fleet, each by a name that coverage counts."""
+"""The ingredients of drawn scenarios: attacks, settings, habits of a fleet and faults, by the name coverage counts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SettingChoices = tuple[str | int | float | bool, ...]
 
 EXPIRES = "certificate.expired"
 LASTING_CERTIFICATES = 30
-"""Seconds: of the choices below the one with which attacks that keep clear of a certificate's end have time."""
+"""Seconds: the one choice below that leaves time for attacks which need a certificate that does not expire soon."""
 BURST = 18
-"""Below the default, and above what scripts ask from one address at once: they would be cut off by less."""
+"""Below the default, and above the requests that scripts send from one address at once: less would refuse some."""
 SETTINGS: Mapping[str, SettingChoices] = {
     "WORKER_STATUS_STALE_SECONDS": (2, 3, 4, 8, 20),
     "WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS": (3, 5, 10, 60),
@@ -28,7 +28,7 @@ SETTINGS: Mapping[str, SettingChoices] = {
     "HTTP_IDLE_TIMEOUT_SECONDS": (3.0, 8.0),
     "METRICS_PUBLIC": (True,),
 }
-"""Settings of any server: values at which something happens within seconds."""
+"""Settings of any server, with values at which something happens within seconds."""
 COOLDOWN, FAILURES = "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS", "PAYOUT_SIMULATED_FAILURES"
 MARKET_SETTINGS: Mapping[str, SettingChoices] = {
     "PLATFORM_FEE_BASIS_POINTS": (1, 250, 10_000),
@@ -41,11 +41,12 @@ MARKET_SETTINGS: Mapping[str, SettingChoices] = {
     "FORUM_POSTS_PER_HOUR": (2,),
     "PRICE_CPU_HOUR": ("0.5", "6"),
 }
-"""Those that only a market shows."""
+"""Settings that matter only in a market."""
 CREDIT = "WALLET_DEV_CREDIT_USDT"
 CREDITS = (1, 10, 100)
 MARKET_DEFAULTS: Mapping[str, SettingChoices] = {CREDIT: CREDITS, COOLDOWN: (0, 0, 5), FAILURES: (0, 0.3)}
-"""Of a market without a wish: with a day's cooldown nothing would leave it, and without money nothing would happen."""
+"""Settings of a market for which none were drawn: with the default cooldown of a day no money would leave it, and
+without credit nothing would happen."""
 MONEY: Mapping[str, SettingChoices] = {CREDIT: (10, 100)}
 GOES_WITH: Mapping[str, Mapping[str, SettingChoices]] = {
     EXPIRES: {"MACHINE_CERT_TTL_SECONDS": (4, 6)},
@@ -55,25 +56,25 @@ GOES_WITH: Mapping[str, Mapping[str, SettingChoices]] = {
     "wallet.velocity": {**MONEY, "WITHDRAWALS_PER_HOUR": (1, 3)},
     "wallet.cooldown": {**MONEY, "WITHDRAWAL_ADDRESS_COOLDOWN_SECONDS": (2, 20)},
 }
-"""Settings without which an attack would prove nothing in so short a time, or to agents without money."""
+"""Settings without which an attack would prove nothing in so short a time, or with agents that have no money."""
 STALE_DEFAULT = 20
-"""Of a scenario without a wish, so that few fall stale by chance."""
+"""The stale threshold, in seconds, if none was drawn: few workers become stale by chance."""
 ALERT_DEFAULTS = (1, 2, 3)
-"""Auth failures that turn the alert on, in one scenario after the other: so few that a single attack passes them."""
+"""Auth failures that turn the alert on, in turn by seed: so few that a single attack exceeds them."""
 TOO_LONG = frozenset({
     "audit.evict", "nonce.flood", "policy-fetch.bogus", "http.slowloris", "http.slow-body", "http.slow-read",
     *(f"strain.{name}" for name in ("audit-turn", "bodies", "connects", "flood", "headers", "slow-read")),
 })  # fmt: skip
-"""Attacks whose one attempt asks for so much, or takes so long, that ten other scenarios go into its time."""
+"""Attacks of which one attempt sends so much, or takes so long, that ten other scenarios fit into its time."""
 
 
 def attacks_drawn() -> tuple[str, ...]:
-    """Return the attacks that virtual time can play with nothing but the server itself, by name."""
+    """Return the names of the attacks that can be played in virtual time with nothing but the server itself."""
     return tuple(name for name, attack in CATALOGUE.items() if name not in TOO_LONG and _stands_alone(attack))
 
 
 def attacks_on_targets() -> tuple[str, ...]:
-    """Return those that prove something of a server as it is, within seconds, by name."""
+    """Return the names of those of them that prove something within seconds, whatever the server's settings."""
     return tuple(name for name in attacks_drawn() if name not in GOES_WITH)
 
 
@@ -85,13 +86,13 @@ def _stands_alone(attack: type) -> bool:
 
 MARKET = "market"
 HABITS = ("stages", "silence", "clock.offset", "clock.drift", "clock.step", "rotation", "jitter", "scrapes", MARKET)
-"""What a fleet may do besides beating."""
+"""Habits of a fleet, in addition to sending heartbeats."""
 HABITS_ON_TARGETS = tuple(habit for habit in HABITS if habit != MARKET)
-"""Of a fleet on somebody's deployment: whether jobs may be posted there, and money spent, is not known."""
+"""Habits of a fleet on an existing deployment, where it is not known whether jobs may be posted and money spent."""
 
 MEMORY, INSTANCES = "memory", "instances"
 DEPLOYMENTS = ("durable", "redis", INSTANCES)
-"""What a server may be besides one in memory."""
+"""Kinds of deployments other than a server in memory."""
 MISHAPS: Mapping[str, tuple[str, ...]] = {
     MEMORY: ("server.kill", "server.restart", "server.pause"),
     "durable": ("server.kill", "server.restart", "server.pause", "disk.full"),
@@ -100,10 +101,10 @@ MISHAPS: Mapping[str, tuple[str, ...]] = {
         "server.kill", "server.restart", "server.pause", "redis.down", "redis.pause", "redis.flush", "redis.crash"
     ),
 }  # fmt: skip
-"""Faults that may happen to each."""
+"""The faults that may happen to each kind of deployment."""
 
 FORGETTING = ("redis.flush", "redis.crash")
-"""Those after which heartbeats are refused for longer than a run: they come last."""
+"""Faults after which heartbeats are refused for longer than a run lasts: they come last."""
 
 OF_MONEY = ("wallet.", "job.")
-"""How the names of attacks begin that have to do with a market: there they are drawn before all others."""
+"""Prefixes of the names of attacks on a market: in a scenario with a market they are drawn before all others."""

@@ -1,4 +1,4 @@
-"""What a failure leaves behind: the smallest scenario, its trace, a drawing, and a test that fails with the bug."""
+"""The files written for a failure: the smallest scenario, its trace, a drawing, and a test that fails with the bug."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_{name}() -> None:
 
 
 def described(found: Found) -> Document:
-    """Return the smallest scenario with a sentence on what it shows, without lists that shrinking has emptied."""
+    """Return the smallest scenario without empty lists, and with a description that names the broken rule."""
     return {
         **{key: value for key, value in found.smallest.items() if value != []},
         "description": f"Seed {found.seed} of a search: {found.cause.rule} of {found.cause.checker}.",
@@ -51,7 +51,7 @@ def described(found: Found) -> Document:
 
 
 def test_of(found: Found) -> str:
-    """Return a pytest file that fails with the bug and passes without."""
+    """Return the text of a pytest file that fails with the bug and passes without it."""
     name = re.sub(r"\W+", "_", f"seed_{found.seed}_{found.cause.rule}").strip("_").lower()
     document = described(found)
     text = as_toml(document).replace("\\", r"\\").replace('"""', r"\"\"\"")
@@ -59,9 +59,10 @@ def test_of(found: Found) -> str:
 
 
 def leave(found: Found, folder: Path, record: Callable[[str], Recorded | None] | None = None) -> list[Path]:
-    """Write all of it into a new folder; return the files. Raises OSError.
+    """Write the files of a failure into `folder`; return their paths. Raises OSError.
 
-    `record` plays a scenario again where it was not played in virtual time: then there is no test, which plays there.
+    `record` plays the scenario again if it was not played in virtual time. Then no test is written, because tests play
+    in virtual time.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = as_toml(described(found))

@@ -1,4 +1,4 @@
-"""Playing drawn scenarios live, against a deployment that is somebody's: one at a time, with every checker on."""
+"""Playing drawn scenarios live against an existing deployment: one at a time, with every checker on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class LivePlayer(msgspec.Struct, frozen=True):
-    """Plays against one target."""
+    """A player of drawn scenarios against one target."""
 
     url: str
     token: str
@@ -43,20 +43,20 @@ class LivePlayer(msgspec.Struct, frozen=True):
 
     @property
     def flags(self) -> str:
-        """Return the flags by which a run plays as this does, without secrets."""
+        """Return the command-line flags with which `run` plays against the same target, without secrets."""
         profile = () if self.profile is None else ("--profile", self.profile.value)
         return shlex.join(("--target", self.url, *profile, *self.aim.options))
 
     def way(self) -> Way:
-        """Return how a search draws for it, plays on it and makes small: one scenario after the other."""
+        """Return how a search draws and shrinks scenarios for this target, with rounds of one scenario."""
         return Way(self._draw, 1, self._make_small)
 
     def play(self, text: str) -> Played:
-        """Play a scenario's file. Raises UnplayableError."""
+        """Play the scenario in `text`, and judge the run. Raises UnplayableError if it cannot be played."""
         return judged(*self._play(text, Recording.NOTHING))
 
     def record(self, text: str) -> Recorded | None:
-        """Play it again, and return what was said in it; None where it cannot be."""
+        """Play the scenario again and return its exchanges; None if it cannot be played or has no recording."""
         try:
             request, outcome = self._play(text, Recording.REDACTED)
         except UnplayableError:
@@ -80,7 +80,7 @@ class LivePlayer(msgspec.Struct, frozen=True):
 
     @staticmethod
     def _draw(seed: int, _weigh: Callable[[str], float]) -> Drawn:
-        """Draw by the seed alone: what a live run covers is not the same twice."""
+        """Draw by the seed alone: the coverage of a live run is not reproducible."""
         return Drawing(seed, lambda _ingredient: 1.0).draw_for_target()
 
     def _make_small(

@@ -1,6 +1,6 @@
-"""What goes wrong in a drawn scenario: what its server is, what happens to it, its clock and its network.
+"""Drawing the mishaps of a scenario: the kind of its server, faults of the server, of its clock and of its network.
 
-Each part has a generator of its own, so that the rest of a seed's scenario is what it was before there was that part.
+Each part has its own random generator, so adding a part did not change the rest of any seed's scenario.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from simulator.fuzzing.documents import Document
 
 CALM_SHARE = 0.4
-"""Of scenarios in which the server is one in memory that nothing happens to."""
+"""Share of scenarios with a server in memory and no faults of that server."""
 TROUBLED_SHARE = 0.3
-"""Of those, how many have a network that is at fault."""
+"""Share of the scenarios without server faults that have network faults."""
 CLOCK_SHARE = 0.3
-"""Of scenarios in which it may be, how many have a server whose clock is wrong."""
+"""Share of the scenarios that allow it whose server has a wrong clock."""
 FALLBACK_SHARE = 0.3
-"""Of those whose nonces are kept in a Redis, how many go on without it."""
+"""Share of the scenarios with nonces in Redis whose server is set to go on without Redis."""
 FAULTS_MAX = 3
-"""Kinds of them; each may come twice."""
+"""The most kinds of faults in a scenario; each may happen twice."""
 FIRST_FAULT_MS, LAST_FAULT_MS = 2000, 2000
-"""How long after the beginning the first may begin, and before the end the last must be over."""
+"""The earliest start of the first fault, and how long before the end of the run the last fault must be over."""
 FAULT_MS = (50, 400, 1500, 3000)
 FLAPPING_SHARE = 0.5
-"""Of scenarios in which one may, how many have a fault that comes and goes, in place of several."""
+"""Share of the scenarios that allow it with one fault that comes and goes, in place of several faults."""
 FLAPS = 8
 FLAPS_MS: Mapping[str, Mapping[str, Sequence[int]]] = {
     "durable": {"server.kill": (50,)},
@@ -53,31 +53,33 @@ FLAPS_MS: Mapping[str, Mapping[str, Sequence[int]]] = {
         "redis.pause": (200, 400), "server.pause": (1100, 1500), "redis.flush": (0,), "redis.crash": (50, 400)
     },
 }  # fmt: skip
-"""How often it comes at most, and how long it lasts: longer than an answer is waited for, or than a lease."""
+"""The most repetitions of such a fault, and its durations by kind: up to longer than the server waits for Redis, or
+than a lease lasts."""
 FLAP_ROOM_MS = 1500
-"""From a flap of several instances to the next: few meet somebody under a lease, and most runs had time for three."""
+"""Time per flap with several instances, by which a run is made long enough for all: few flaps meet an instance that
+holds a lease, and most runs had time for only three."""
 FAULT_PAUSE_MS = 1000
-"""From the end of one to the beginning of the next, at least."""
+"""The shortest time from the end of a fault to the start of the next."""
 FLUSH = "redis.flush"
 ASKED_FAULTS = frozenset({"disk.full", "redis.down", "redis.pause"})
-"""What a server must refuse meanwhile, of which a run says nothing where no machine beat."""
+"""Faults during which a server must refuse heartbeats: a run only shows that if a machine sends one meanwhile."""
 BEAT_MARGIN_MS = 500
-"""For a heartbeat to be sent and answered within such a fault, once its moment has come."""
+"""Time for a due heartbeat to be sent and answered within such a fault."""
 LONG_PARTITION_SHARE = 0.3
-"""Of scenarios whose network is at fault, how many have a partition for longer than clients wait."""
+"""Share of the scenarios with network faults that have a partition longer than the clients' timeout."""
 LONG_PARTITION_SECONDS = int(ANSWER_TIMEOUT_SECONDS) + 2
-"""By which such a run is longer, too: most of that time nothing happens, which costs next to nothing."""
+"""The length of that partition. The run is longer by the same time, which costs little: hardly anything happens."""
 WRONG_TOKEN, REPLAY = "credential.wrong-token", "replay.exact"
 PRESSURE = {"durable": WRONG_TOKEN, "instances": WRONG_TOKEN, "redis": REPLAY}
-"""What is shot all the time while faults happen: each shot changes state, or asks for a nonce that was accepted, so
-that a fault meets somebody in the midst of it."""
+"""The attack that runs all the time while faults happen, by deployment: each shot changes state, or sends a nonce that
+was accepted, so that a fault interrupts a request under way."""
 PRESSURE_RATE, PRESSURE_BEFORE_MS, PRESSURE_AFTER_MS = 30, 900, 1500
 CLOCK_OFF_MS = (2000, 30_000, 60_000)
 DRIFTS_PPM = (-900_000.0, 900_000.0)
 
 
 def draw_mishaps(document: Document, seconds: int, seed: int, weigh: Callable[[str], float]) -> tuple[str, ...]:
-    """Have a scenario's server be another one, and things go wrong; return what was drawn."""
+    """Change a scenario's server, and add faults, in place; return the ingredients drawn."""
     keep_certificates(document)
     drawn = Mishaps(seed, 1, weigh).happen(document, seconds)
     seconds = parse_duration(document["duration"]) // SECOND_NS
@@ -88,16 +90,16 @@ def draw_mishaps(document: Document, seconds: int, seed: int, weigh: Callable[[s
 
 
 class Mishaps(Draws):
-    """The draws of one part."""
+    """The draws of one part of the mishaps, with a generator of its own."""
 
     def __init__(self, seed: int, part: int, weigh: Callable[[str], float]) -> None:
         super().__init__(np.random.default_rng((seed, part)), weigh)
 
     def happen(self, document: Document, seconds: int) -> tuple[str, ...]:
-        """Have the server be another one, and faults happen to it."""
+        """Draw the kind of server and the faults that happen to it."""
         if self.chance() < CALM_SHARE:
             return ()
-        (deployment,) = self.some((MEMORY, *DEPLOYMENTS, INSTANCES), 1)  # those twice: most can go wrong with them
+        (deployment,) = self.some((MEMORY, *DEPLOYMENTS, INSTANCES), 1)  # INSTANCES twice: most can go wrong there
         server = document["server"]
         instances = 1
         if deployment == "durable":
@@ -136,7 +138,7 @@ class Mishaps(Draws):
         return (deployment, *(one["kind"] for one in document["faults"]))
 
     def trouble(self, document: Document, seconds: int) -> tuple[str, ...]:
-        """Have the network have faults, of some servers that have none of their own."""
+        """Add network faults to some of the scenarios whose server has no faults."""
         if "faults" in document or self.chance() >= TROUBLED_SHARE:
             return ()
         kinds = self.some(sorted(NETWORK_FAULTS), 1 + self.up_to(FAULTS_MAX - 1))
@@ -155,7 +157,7 @@ class Mishaps(Draws):
         return tuple(one["kind"] for one in faults)
 
     def set_clocks(self, document: Document, seconds: int) -> tuple[str, ...]:
-        """Have a server's clock be wrong from some moment on, and certificates that end meanwhile."""
+        """Make a server's clock wrong from some moment on, and add certificates that expire meanwhile."""
         faults = document.get("faults", [])
         impossible = (
             "clocks" in document["fleet"]
@@ -193,9 +195,9 @@ class Mishaps(Draws):
         first_ms: int = 0,
         asked_ms: int = 0,
     ) -> list[Document]:
-        """Return a fault of each kind, one after the other, as far as there is time; the first may have its length.
+        """Return a fault of each kind, one after the other, as far as there is time in a run of `run_ms`.
 
-        Of some nothing is known unless somebody asks meanwhile: they last `asked_ms` at least.
+        `first_ms` is the length of the first fault, 0 to draw it. `ASKED_FAULTS` last at least `asked_ms`.
         """
         faults: list[Document] = []
         free_ms = FIRST_FAULT_MS
@@ -225,7 +227,7 @@ def _span_ms(fault: Document) -> tuple[int, int]:
 
 
 def _replays_over(faults: Sequence[Document]) -> list[Document]:
-    """Return replays from before a server is down until after it: what it had accepted it must know again."""
+    """Return replays around the first fault that takes the server down: it must still know the nonces accepted."""
     return [
         {"name": REPLAY, "start": f"{_span_ms(one)[0] - 900}ms", "duration": "3s", "rate": 8, "share": 1.0}
         for one in [one for one in faults if one["kind"] in DOWN_FAULTS][:1]
@@ -233,7 +235,7 @@ def _replays_over(faults: Sequence[Document]) -> list[Document]:
 
 
 def _pressure_over(faults: Sequence[Document], attack: str, run_ms: int) -> list[Document]:
-    """Return what is shot from before the first fault until after the last."""
+    """Return a campaign of `attack` from before the first fault until after the last."""
     start_ms = min(_span_ms(one)[0] for one in faults) - PRESSURE_BEFORE_MS
     end_ms = min(run_ms, max(_span_ms(one)[1] for one in faults) + PRESSURE_AFTER_MS)
     length = f"{end_ms - start_ms}ms"

@@ -1,4 +1,4 @@
-"""Playing one drawn scenario in virtual time, with every checker on, and what came of it."""
+"""Playing one drawn scenario in virtual time with every checker on, and the result of the run."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from simulator.traces.writing import Origin
 
 _runs = count(1)
-"""A run sets back what Python counts (`seldom_collected`), so that it would never look for circles by itself."""
+"""Numbers the runs of this process, to collect garbage every few runs: each run resets the counters of Python's
+collector (`seldom_collected`), which would never collect reference cycles by itself."""
 CRASHED = "run.crashed"
-"""The rule of a run that the harness or the server in it ended by a fault of their own."""
+"""The rule of a run that ended by an unexpected exception of the harness or of the server in it."""
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """What a run failed by: the checker, its first finding's rule, and what that says."""
+    """A failed checker of a run, with the rule and the message of its first finding."""
 
     checker: str
     rule: str
@@ -42,7 +43,7 @@ class Failure(msgspec.Struct, frozen=True):
 
     @property
     def kind(self) -> tuple[str, str]:
-        """Return what two failures of one fault have in common."""
+        """Return checker and rule, which two failures by the same bug have in common."""
         return self.checker, self.rule
 
     def __str__(self) -> str:
@@ -50,32 +51,32 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Doubt(msgspec.Struct, frozen=True):
-    """Why a run was undecided: a checker or threshold that could not know, and what it says of that."""
+    """Why a run was undecided: the name of an inconclusive checker or threshold, and its explanation."""
 
     checker: str
     why: str
 
 
 class Played(msgspec.Struct, frozen=True):
-    """What came of a scenario: its failures, what explains others first, and the states that it reached."""
+    """The result of playing a scenario: its failures, causes first, and the states that it reached."""
 
     failures: tuple[Failure, ...]
     states: frozenset[str]
     requests: int
     interrupted: bool = False
-    """Whether a signal ended it."""
+    """Whether a signal ended the run."""
     undecided: bool = False
-    """Whether nothing is known of it but that it did not fail."""
+    """Whether the verdict is inconclusive."""
     doubts: tuple[Doubt, ...] = ()
-    """Why, where it is undecided."""
+    """The reasons, if the run is undecided."""
 
 
 class UnplayableError(Exception):
-    """A scenario could not be played at all, as by a target that is gone; the message says why."""
+    """Raised when a scenario cannot be played at all, for example because the target is gone; the message says why."""
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """Every exchange of a run, where it comes from, and the token that its owners showed."""
+    """Every exchange of a run, the origin of the recording, and the token that the owners used."""
 
     tape: Tape
     origin: Origin
@@ -83,7 +84,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 def play_text(text: str) -> Played:
-    """Play a scenario's file by its own seed. Raises ScenarioError."""
+    """Play the scenario in `text` with its own seed, and judge the run. Raises ScenarioError if it is invalid."""
     try:
         return judged(*_played(text, Recording.NOTHING))
     finally:
@@ -92,7 +93,7 @@ def play_text(text: str) -> Played:
 
 
 def record_text(text: str) -> Recorded | None:
-    """Play a scenario's file again, and return what was said in it; None where it does not come to an end."""
+    """Play the scenario in `text` again and return its exchanges; None if the run crashes or has no recording."""
     request, outcome = _played(text, Recording.REDACTED)
     if isinstance(outcome, Exception) or outcome.tape is None:
         return None
@@ -107,12 +108,12 @@ def _played(text: str, record: Recording) -> tuple[RunRequest, RunState | Except
     )  # fmt: skip
     try:
         return play_virtually(request, Console(file=io.StringIO(), quiet=True))
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+    except Exception as error:  # noqa: BLE001 - any exception of a run is a failure that the search looks for
         return request, error
 
 
 def judged(request: RunRequest, outcome: RunState | Exception) -> Played:
-    """Return what came of a run."""
+    """Judge a run, or the exception that ended it, and return the result."""
     if isinstance(outcome, Exception):
         return Played((_crash(outcome),), frozenset(), 0)
     if outcome.failure is not None:

@@ -1,8 +1,8 @@
-"""Room for what was drawn: each attack can be tried once while nothing keeps its answers, or its victims, away.
+"""Making room for the drawn attacks: each is tried at least once while no fault or absence is in its way.
 
-Without it three runs in ten said nothing of one of their attacks at least: no victim was ready while it lasted, or its
-one attempt met a fault. What was drawn stays where it is, and meets what it meets; attacks are tried again later, or
-last longer, and the run is longer where it has no time for that. Nothing is drawn here.
+Without that, three runs in ten proved nothing about at least one of their attacks: no victim was ready while the attack
+lasted, or its one attempt met a fault. What was drawn stays where it is; attacks are tried again later or last longer,
+and the run is lengthened if it has no time for that. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -22,36 +22,37 @@ if TYPE_CHECKING:
     from simulator.fuzzing.documents import Document
 
 SCRIPT_MS, SCRIPT_ROOM_MS = 2000, 4000
-"""How far after a fault an attempt begins, as one whose preparation gets a 503 proves nothing; and what it needs."""
+"""How long after a fault an attempt of a script begins, because one whose preparation gets a 503 proves nothing, and
+the time that an attempt needs."""
 ONBOARDING_MS = 500
-"""For a machine to be onboarded, or to rotate its certificate, once its turn has come; and for two shots."""
+"""Time for a machine to be onboarded or to rotate its certificate, once it is due; and for two shots."""
 OVER_MS = 500
-"""By how much later a fault may be over: kills and pauses come when somebody waits for the disk or Redis."""
+"""How much later than planned a fault may end: kills and pauses wait until a request waits for the disk or Redis."""
 RECOVERS_MS = {"disk.full": 4500}
-"""After faults of a kind, until a server that looks again ever less often has seen that they are over."""
+"""By kind of fault, the time after its end until the server has noticed the end: it retries at growing intervals."""
 BACK_OFF = 2.5
-"""Of its interval, the longest that a machine stays away after two answers in a row that a fault kept."""
+"""The longest that a machine stays away after a fault cost it two answers in a row, in heartbeat intervals."""
 ROTATING = "certificate.rotated-out"
-"""What has its victims do something at first, in their next turn."""
+"""The attack whose victims must first do something, at their next heartbeat."""
 CAPTURING = ("replay.", ROTATING)
-"""How the names of shots begin that need what a victim did before, and not its credentials alone."""
+"""Prefixes of the names of shots that need an earlier request of the victim, and not just its credentials."""
 SHIFTED_MS = 1000
-"""What begins so late before faults that are moved belongs to them, and is moved as well."""
+"""An attack that begins no longer than this before faults that are moved belongs to them, and is moved as well."""
 LENGTHENED_MAX = 3
-"""Times, as machines may be away in what a run was lengthened by: after a few, it stays as it is."""
+"""The most times that a run is lengthened: machines may be away in the added time, too."""
 AGAIN_MS = 200
-"""How much longer than the way to its last attempt a campaign of several lasts."""
+"""How much longer a campaign of several attempts lasts than the time until its last attempt."""
 
 
 class Span(NamedTuple):
-    """From a moment of a run to another, in milliseconds."""
+    """A period of a run, in milliseconds from its start."""
 
     begin: int
     end: int
 
 
 def has_lasting_certificates(document: Document) -> bool:
-    """Return whether machines keep a certificate for long enough for attacks that keep clear of its end."""
+    """Return whether machines keep a certificate long enough for attacks that must not meet its expiry."""
     settings, fleet = document["server"]["settings"], document["fleet"]
     seconds = settings.get("MACHINE_CERT_TTL_SECONDS", LASTING_CERTIFICATES)
     kept_ms = min(1000 * seconds, _ms(fleet.get("certificate_rotation", f"{seconds}s")))
@@ -59,7 +60,7 @@ def has_lasting_certificates(document: Document) -> bool:
 
 
 def keep_certificates(document: Document) -> None:
-    """Have certificates last where an attack keeps clear of their end; beside one that waits for it, leave it out."""
+    """Make certificates last if an attack must not meet their expiry; leave it out if another attack waits for that."""
     attacks = document["attacks"]
     careful = [one for one in attacks if keeps_clear_of_expiry(one["name"])]
     if not careful or has_lasting_certificates(document):
@@ -80,7 +81,7 @@ def keeps_clear_of_expiry(name: str) -> bool:
 
 
 def make_room(document: Document) -> None:
-    """Have each attack be tried once while nothing is in its way, and the run last as long as that takes."""
+    """Change attacks so that each is tried once with nothing in its way, and lengthen the run if it needs more time."""
     for _ in range(LENGTHENED_MAX):
         missing = list(_missing(document))
         if not missing:
@@ -94,7 +95,7 @@ def make_room(document: Document) -> None:
 
 
 def meet_victims(document: Document) -> None:
-    """Have shots last until a victim is ready, where the run as it is has time for that."""
+    """Make shots last until a victim is ready, if the run is long enough for that."""
     captures, shots = _for_captures(document), _for_shots(document)
     turn_ms = _beat_ms(document) + ONBOARDING_MS
     for attack in filter(_is_shot, document["attacks"]):
@@ -114,18 +115,18 @@ def _ms(duration: str) -> int:
 
 
 def _beat_ms(document: Document) -> int:
-    """Return the longest from one heartbeat of a machine to its next."""
+    """Return the longest time between two heartbeats of a machine."""
     fleet = document["fleet"]
     return int(_ms(fleet["heartbeat_interval"]) * (1 + fleet.get("jitter", 0.1)))
 
 
 def _back_ms(document: Document) -> int:
-    """Return how long after a fault or an absence every machine has beaten again."""
+    """Return the time after a fault or an absence by which every machine has sent a heartbeat again."""
     return int(BACK_OFF * max(1000, _beat_ms(document))) + ONBOARDING_MS
 
 
 def _missing(document: Document) -> Iterator[int]:
-    """Yield by how much a run would have to be longer: for attacks, and to see the fleet beat at all."""
+    """Yield the times by which a run is too short: for its attacks, and to see any heartbeats of the fleet."""
     shots = [*filter(_is_shot, document["attacks"])]
     if len(shots) < len(document["attacks"]) and not _for_scripts(document):
         yield SCRIPT_MS + SCRIPT_ROOM_MS
@@ -141,13 +142,13 @@ def _for_scripts(document: Document) -> list[Span]:
 
 
 def _for_shots(document: Document) -> list[Span]:
-    """Return when shots are answered, at victims who have been onboarded before."""
+    """Return the periods in which shots are answered and their victims have been onboarded."""
     away = [*_faults(document, ONBOARDING_MS), Span(0, _start_ms(document) + ONBOARDING_MS)]
     return _calm(document, away, ONBOARDING_MS)
 
 
 def _for_captures(document: Document) -> list[Span]:
-    """Return when shots are answered, at victims who have beaten before."""
+    """Return the periods in which shots are answered and their victims have sent heartbeats."""
     back_ms = _back_ms(document)
     away = [*_faults(document, back_ms), *_absences(document, back_ms)]
     away.append(Span(0, _start_ms(document) + _beat_ms(document) + ONBOARDING_MS))
@@ -155,7 +156,7 @@ def _for_captures(document: Document) -> list[Span]:
 
 
 def _faults(document: Document, after_ms: int) -> Iterator[Span]:
-    """Yield when faults keep answers away, and for so long after: until the end after one that forgets."""
+    """Yield the periods without answers because of faults, each longer by `after_ms`; `FORGETTING` lasts to the end."""
     for one in document.get("faults", ()):
         if one["kind"] == CLOCK_FAULT or one["kind"] in LATE_NETWORK_FAULTS:
             continue
@@ -165,12 +166,12 @@ def _faults(document: Document, after_ms: int) -> Iterator[Span]:
 
 
 def _start_ms(document: Document) -> int:
-    """Return when all machines have started."""
+    """Return the time by which all machines have started."""
     return _ms(document["fleet"]["stages"][0]["duration"])
 
 
 def _absences(document: Document, after_ms: int) -> Iterator[Span]:
-    """Yield when machines are away, and for so long after: between two stages, and in their silence."""
+    """Yield the periods in which machines are away, by stages or silence, each longer by `after_ms`."""
     fleet = document["fleet"]
     if min(one["target"] for one in fleet["stages"]) < fleet["machines"]:
         yield Span(_start_ms(document), sum(_ms(one["duration"]) for one in fleet["stages"]) + after_ms)
@@ -179,7 +180,7 @@ def _absences(document: Document, after_ms: int) -> Iterator[Span]:
 
 
 def _calm(document: Document, away: Iterable[Span], need_ms: int) -> list[Span]:
-    """Return when something may begin that needs so long, so that nothing is in its way."""
+    """Return the periods in which something that takes `need_ms` may begin without meeting any of `away`."""
     calm, free = [], 0
     end = _ms(document["duration"])
     for one in [*sorted(away), Span(end, end)]:
@@ -193,7 +194,7 @@ def _calm(document: Document, away: Iterable[Span], need_ms: int) -> list[Span]:
 
 
 def _lengthen(document: Document, by_ms: int) -> None:
-    """Have a run be longer: before what forgets, as nothing can be known after it, or else at its end."""
+    """Lengthen a run: before the first `FORGETTING` fault, after which nothing can be proven, or else at its end."""
     faults: Sequence[Document] = document.get("faults", ())
     end = _ms(document["duration"])
     first = min((_ms(one["at"]) for one in faults if one["kind"] in FORGETTING), default=end)
@@ -208,7 +209,7 @@ def _lengthen(document: Document, by_ms: int) -> None:
             if start + _ms(attack["duration"]) > first:
                 _add(attack, "start" if start >= first - SHIFTED_MS else "duration", by_ms)
         elif start + SCRIPT_ROOM_MS > first:
-            _repeat(attack, by_ms)  # before it, and where it was to be
+            _repeat(attack, by_ms)  # once before the fault, and once where it was drawn
     document["duration"] = f"{end + by_ms}ms"
 
 
@@ -217,7 +218,7 @@ def _add(document: Document, key: str, by_ms: int) -> None:
 
 
 def _shoot_until(attack: Document, calm: Sequence[Span], turn_ms: int) -> None:
-    """Have shots last until two are sure to find a victim, who has had its turn meanwhile, and an answer."""
+    """Make shots last until two of them surely find an answer and a victim that has had `turn_ms` for its next turn."""
     start, end = _ms(attack["start"]), _ms(attack["start"]) + _ms(attack["duration"])
     two = int(2000 / attack["rate"])
     until = next((max(start + turn_ms, one.begin) + two for one in calm if start + turn_ms <= one.end), 0)
@@ -226,7 +227,7 @@ def _shoot_until(attack: Document, calm: Sequence[Span], turn_ms: int) -> None:
 
 
 def _try_again(attack: Document, calm: Sequence[Span]) -> None:
-    """Have a script be tried once more where its first attempt meets a fault."""
+    """Repeat a script once if its first attempt meets a fault."""
     start = _ms(attack["start"])
     if any(one.begin <= start <= one.end for one in calm):
         return
@@ -236,6 +237,6 @@ def _try_again(attack: Document, calm: Sequence[Span]) -> None:
 
 
 def _repeat(attack: Document, after_ms: int) -> None:
-    after_ms = max(after_ms, AGAIN_MS + 1)  # else it would come more than twice
+    after_ms = max(after_ms, AGAIN_MS + 1)  # a shorter interval would give more than two attempts
     attack["rate"] = round(1000 / after_ms, 6)
     attack["duration"] = f"{after_ms + AGAIN_MS}ms"

@@ -1,7 +1,7 @@
-"""The search: rounds of seeds, each drawn by what the rounds before it covered, until a round has a failure.
+"""The search: rounds of seeds, drawn by the coverage of the rounds before, until a round has a failure.
 
-A round's scenarios are all drawn before any of them is played, so what is drawn depends on the range of seeds alone and
-not on how many processes play at once.
+All scenarios of a round are drawn before any of them is played, so they depend on the range of seeds alone, and not on
+how many processes play at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A scenario that failed, as it was drawn and as small as it could be made, and what both failed by."""
+    """A failing scenario, as drawn and after shrinking, and the failures of the smallest one."""
 
     seed: int
     failures: tuple[Failure, ...]
@@ -44,37 +44,37 @@ class Found(msgspec.Struct, frozen=True):
 
     @property
     def cause(self) -> Failure:
-        """Return what explains the other failures, as far as any does."""
+        """Return the first failure: causes come before the failures that they explain."""
         return self.failures[0]
 
 
 class Search(msgspec.Struct):
-    """What a search has seen so far."""
+    """The state of a search: its coverage, its counts so far, and the failure found, if any."""
 
     seeds: range
     coverage: Coverage = msgspec.field(default_factory=Coverage)
     played: int = 0
     requests: int = 0
     news: int = 0
-    """The states that the last round was the first to reach."""
+    """The number of states that the last round was the first to reach."""
     failing: list[int] = []
-    """Seeds of the round that ended it."""
+    """The failing seeds of the round that ended the search."""
     interrupted: bool = False
     found: Found | None = None
     failed: int = 0
-    """Of the scenarios that were played, those that failed."""
+    """The number of played scenarios that failed."""
     undecided: int = 0
-    """Of the scenarios that were played, those of which nobody could know."""
+    """The number of played scenarios with an inconclusive verdict."""
     undecided_by: Counter[str] = msgspec.field(default_factory=Counter)
-    """The checkers that could not, by of how many scenarios."""
+    """For each checker or threshold that was inconclusive, in how many scenarios."""
     doubts: list[tuple[int, tuple[Doubt, ...]]] = []
-    """The first of them by their seeds, and why nobody could."""
+    """The seeds of the first `FUZZ_UNDECIDED_MAX` undecided scenarios, and why each is undecided."""
     problem: str = ""
-    """Why no further scenario could be played."""
+    """The reason if no further scenario could be played."""
 
 
 class Way(NamedTuple):
-    """How a search draws scenarios, how many before what they cover counts, and how it makes one small."""
+    """How a search draws a scenario, how many it draws in a round, and how it shrinks a failing one."""
 
     draw: Callable[[int, Callable[[str], float]], Drawn]
     round_seeds: int
@@ -82,7 +82,7 @@ class Way(NamedTuple):
 
 
 class _Player(SpawnProcess):
-    """One that ends where its pool has it end, as when another was killed: a stop signal it ignores between runs."""
+    """A process that its pool terminates by SIGKILL, as after another one crashed: it ignores stop signals."""
 
     terminate = SpawnProcess.kill
 
@@ -93,20 +93,21 @@ class _Players(SpawnContext):
 
 @contextmanager
 def players(jobs: int) -> Iterator[Play]:
-    """Yield what plays scenarios' files in their order, in so many processes: one is this one.
+    """Yield a function that plays the texts of scenarios and yields the results in their order.
 
-    It raises UnplayableError where one of the others crashed or was killed.
+    It plays in this process if `jobs` is 1, and in `jobs` other processes otherwise. It raises UnplayableError if one
+    of these crashed or was killed.
     """
     if jobs == 1:
         yield lambda texts: map(play_text, texts)
         return
-    # A signal ends a run that is under way, which says so; between runs it is for this process to act on.
-    with stop_signals_blocked():  # Python's tracker of semaphores begins here, and would die of a hang-up
+    # A stop signal interrupts the run under way, whose result says so; between runs only this process handles it.
+    with stop_signals_blocked():  # Python's resource tracker starts here, and SIGHUP would kill it
         pool = ProcessPoolExecutor(jobs, _Players(), ignore_blocked_signals)
 
     def play(texts: Iterable[str]) -> Iterator[Played]:
         try:
-            with stop_signals_blocked():  # it starts the processes, which take a while to load
+            with stop_signals_blocked():  # this starts the processes, which take a while to load
                 results = pool.map(play_text, texts)
             yield from results
         except BrokenProcessPool:
@@ -127,10 +128,11 @@ def search(
     look: Callable[[], object],
     way: Way | None = None,
 ) -> None:
-    """Play the range's seeds until one fails, and make what failed small.
+    """Play the seeds of `state` until one fails, and shrink the scenario that failed; results are in `state`.
 
-    `goes_on` is asked before each round whether there is time, `stopped` before each run whether a signal came; `look`
-    is called after each scenario. In virtual time unless another `way` is given.
+    `goes_on` is called before each round and returns whether there is time for it, `stopped` returns whether a stop
+    signal came, and `look` is called after each scenario and before each run that shrinks. Scenarios play in virtual
+    time unless another `way` is given.
     """
     draw, round_seeds, shrinks = way or Way(_draw, FUZZ_ROUND_SEEDS, make_small)
     for start in range(state.seeds.start, state.seeds.stop, round_seeds):
@@ -155,7 +157,7 @@ def _draw(seed: int, weigh: Callable[[str], float]) -> Drawn:
 def _play_round(
     state: Search, play: Play, drawn: dict[int, Drawn], stopped: Callable[[], bool], look: Callable[[], object]
 ) -> dict[int, Played]:
-    """Play what was drawn, and return what failed by its seed."""
+    """Play the drawn scenarios of a round; return the results of those that failed, by seed."""
     failed: dict[int, Played] = {}
     state.news = 0
     texts = (as_toml(one.document) for one in drawn.values())
@@ -167,7 +169,7 @@ def _play_round(
             state.problem, state.interrupted = str(error), True
             break
         state.interrupted = played.interrupted or stopped()
-        if state.interrupted and not played.failures:  # what failed did so whether or not a signal came
+        if state.interrupted and not played.failures:  # a failure counts even if the run was interrupted
             break
         state.failed += bool(played.failures)
         state.undecided += played.undecided
@@ -196,9 +198,10 @@ def make_small(
     *,
     seeded: bool = True,
 ) -> Found:
-    """Return a failing scenario and the smallest that still fails by a rule of a checker by which that one does.
+    """Shrink the failing scenario `drawn` to the smallest that still breaks one of the same rules of a checker.
 
-    Once a signal came, or after `tries_max` runs, it stays as small as it is. `seeded` is for `shrink`.
+    Shrinking ends early once `stopped` returns true or a run was interrupted, and after `tries_max` runs. `seeded` is
+    passed to `shrink`.
     """
     kinds = {one.kind for one in failures}
     smallest_failures, interrupted = failures, False
@@ -214,7 +217,7 @@ def make_small(
         except UnplayableError:
             interrupted = True
             return False
-        except ScenarioError:  # what is left over goes with nothing that was taken away
+        except ScenarioError:  # the rest of the scenario is invalid without the part that was removed
             return False
         interrupted = played.interrupted
         if interrupted or kinds.isdisjoint(one.kind for one in played.failures):

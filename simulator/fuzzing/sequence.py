@@ -1,4 +1,4 @@
-"""A drawing of who said what to whom when, as text: a column for each speaker, time downwards."""
+"""A sequence diagram of a trace, as text: one column for each sender and one for the server, time downwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SPEAKERS_MAX = 8
-"""Columns of a drawing: those who come later share one."""
+"""Columns of a drawing for senders: later senders share the last one."""
 OTHERS, OWNERS, SERVER = "others", "owners", "server"
 WIDTH = 18
 TIME = 12
@@ -23,7 +23,7 @@ ERROR_MAX_CHARACTERS = 100
 
 
 class _Arrow(NamedTuple):
-    """One way of an exchange."""
+    """The request or the answer of an exchange."""
 
     at_ns: int
     speaker: str
@@ -32,7 +32,7 @@ class _Arrow(NamedTuple):
 
 
 def draw_sequence(exchanges: Iterable[Exchange], title: str) -> str:
-    """Return the drawing of a trace's exchanges; of very many only the first."""
+    """Return the drawing of a trace's first `SEQUENCE_ROWS_MAX` exchanges."""
     given = list(exchanges)
     shown = given[:SEQUENCE_ROWS_MAX]
     speakers = _speakers(shown)
@@ -50,7 +50,7 @@ def draw_sequence(exchanges: Iterable[Exchange], title: str) -> str:
 
 
 def _speakers(exchanges: Iterable[Exchange]) -> list[str]:
-    """Return who sent each: an attack, a machine, an agent by the id that findings call it by, or the owners."""
+    """Return the sender of each exchange: an attack, a machine, an agent by its id in findings, or the owners."""
     agents: dict[str, str] = {}
     speakers = []
     for one in exchanges:
@@ -73,7 +73,7 @@ def _bearer(one: Exchange) -> str:
 
 
 def _given(one: Exchange, *keys: str) -> str:
-    """Return a text of what an answer gave; empty where it gave none."""
+    """Return the string at `keys` in the `data` of the answer; empty if there is none."""
     try:
         value: Any = msgspec.json.decode(one.response.body if one.response is not None else "")["data"]
         for key in keys:
@@ -97,7 +97,7 @@ def _arrows(one: Exchange, speaker: str) -> Iterable[_Arrow]:
 
 
 def _error_of(body: str) -> str:
-    """Return what an envelope says is wrong."""
+    """Return the error message of a refusal, with a colon before it; empty if there is none."""
     try:
         error = msgspec.json.decode(body)["error"]
         return f": {error['message'] if isinstance(error, dict) else error}"[:ERROR_MAX_CHARACTERS]

@@ -1,4 +1,4 @@
-"""What a search shows people: its progress, its end, and the same as JSON."""
+"""The output of a search: its progress, its result, and the result as JSON."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ FOUND, NOT_KNOWN = 1, 3
 
 
 class ShownSearch:
-    """Shows a search while it goes on: in place on a terminal, a line every few seconds elsewhere."""
+    """The progress display of a search: in place on a terminal, a line every few seconds elsewhere."""
 
     def __init__(
         self, console: Console, state: Search, minutes: float | None = None, *, all_seeds: bool = True
     ) -> None:
-        """Show how far it is in its `minutes`, if it has any, and in its seeds where it is to play all of them."""
+        """Show progress as a share of `minutes` if given, and as a share of the seeds if `all_seeds` is true."""
         self.live = Live(console=console, auto_refresh=False, transient=True)
         self._console = console
         self._state = state
@@ -45,7 +45,7 @@ class ShownSearch:
         self._looks = 0
 
     def look(self) -> None:
-        """Show how far it is, if it is time to."""
+        """Show the progress, if enough time has passed since it was last shown."""
         self._looks += 1
         now = time.monotonic()
         terminal = self._console.is_terminal
@@ -78,13 +78,13 @@ class ShownSearch:
 
 
 def _undecided(state: Search) -> str:
-    """Return how many nobody could know of, and which checkers could not."""
+    """Return the number of undecided scenarios, and the checkers that were inconclusive most often."""
     by = ", ".join(f"{name} {count:,}" for name, count in state.undecided_by.most_common(UNDECIDED_BY_SHOWN))
     return f"{state.undecided:,} undecided" + (f" ({by})" if by else "")
 
 
 def summary_of(state: Search, files: Sequence[Path]) -> dict[str, Any]:
-    """Return what came of a search, as JSON has it."""
+    """Return the result of a search for its JSON output."""
     found = state.found
     return {
         "seeds": [state.seeds.start, state.seeds.stop - 1],
@@ -114,7 +114,7 @@ def summary_of(state: Search, files: Sequence[Path]) -> dict[str, Any]:
 
 
 def exit_code_of(state: Search) -> int:
-    """Return 1 where a failure was found, 3 where it ended before anything was known, else 0."""
+    """Return 1 if a failure was found, 3 if the search was interrupted or every scenario was undecided, else 0."""
     if state.found is not None:
         return FOUND
     return NOT_KNOWN if state.interrupted or state.played == state.undecided else 0
@@ -123,7 +123,7 @@ def exit_code_of(state: Search) -> int:
 def show_end(
     console: Console, state: Search, files: Sequence[Path], again: str = "--virtual", program: str = NAME
 ) -> None:
-    """Print what came of a search; `program`, as a shell reads it, plays its scenario again, with flags `again`."""
+    """Print the result of a search, and the command that plays its scenario again: `program` with the flags `again`."""
     states = plural(len(state.coverage.states), "state")
     counts = f"{plural(state.played, 'scenario')}, {plural(state.requests, 'request')}, {states}"
     found = state.found
@@ -152,7 +152,7 @@ def show_end(
 
 
 def _show_undecided(console: Console, state: Search) -> None:
-    """Print of which seeds nobody could know, and why: the first few."""
+    """Print the first few seeds whose scenarios are undecided, and why."""
     shown = state.doubts[:FUZZ_UNDECIDED_SHOWN]
     for seed, doubts in shown:
         why = "; ".join(f"{one.checker}: {one.why}" for one in doubts)

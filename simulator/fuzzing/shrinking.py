@@ -1,8 +1,8 @@
-"""The smallest scenario that fails as a drawn one does: fewest attacks, habits, settings, machines and seconds.
+"""Shrinking a failing scenario: fewer faults, attacks, habits, settings, machines and seconds, with the same failure.
 
-Each step tries what is smaller, keeps what still fails and goes on from there; then it is the next one's turn, until
-none makes it smaller. Faults go first, the last before others, as all before them stays as it was; then whatever costs
-most, so that later tries are quick. All follows from the scenario: nothing is drawn.
+Each step tries smaller scenarios and continues from the first that still fails; then the next step follows, until no
+step finds a smaller one. Faults are removed first, the last fault before the others, because the run before it stays
+unchanged; then whatever costs most time, so that later tries are quick. Nothing is random: the scenario decides.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ DROPPED = (
     "fleet.jitter",
     "metrics_interval",
 )
-"""What a scenario can do without as a whole."""
+"""Parts of a scenario that can be removed as a whole."""
 OTHER_SEEDS = 6
-"""How many are tried for each attack and fault that is left out: each is one more run."""
+"""How many other seeds are tried for each attack or fault that is left out; each try is one more run."""
 LEAST_SECONDS = 4
 SHORT_FAULT_NS = 50 * MILLISECOND_NS
 
@@ -40,9 +40,9 @@ SHORT_FAULT_NS = 50 * MILLISECOND_NS
 def shrink(
     document: Document, fails: Callable[[Document], bool], tries_max: int, *, seeded: bool = True
 ) -> tuple[Document, int]:
-    """Return the smallest scenario found that still `fails`, and how many were tried, `tries_max` at most.
+    """Return the smallest scenario found for which `fails` is true, and the number of tries, at most `tries_max`.
 
-    `seeded` says that the seed decides who goes on first: then others are tried as well.
+    `seeded` is true if the seed decides the order in which tasks run: then other seeds are tried as well.
     """
     steps = _steps(seeded=seeded)
     smallest, tries, in_vain = document, 0, 0
@@ -58,7 +58,7 @@ def shrink(
 
 
 def size_of(document: Document) -> dict[str, float]:
-    """Return what a scenario's smallness is measured by."""
+    """Return the figures that measure the size of a scenario."""
     return {
         "machines": document["fleet"]["machines"],
         "attacks": len(document["attacks"]),
@@ -70,7 +70,7 @@ def size_of(document: Document) -> dict[str, float]:
 
 
 def _steps(*, seeded: bool) -> tuple[Step, ...]:
-    """Return what yields smaller ones, the largest step first."""
+    """Return the reductions to try on a failing scenario, those that remove most first."""
     return (
         _fewer_faults,
         _fewer_attacks,
@@ -88,9 +88,10 @@ def _steps(*, seeded: bool) -> tuple[Step, ...]:
 
 
 def _by_other_seeds(document: Document) -> Iterator[Document]:
-    """Yield it with fewer attacks or faults, by other seeds.
+    """Yield the scenario with fewer attacks or faults, and with other seeds.
 
-    The seed decides who goes on first. Without what only moved that to where it fails, another seed may have it so.
+    The seed decides the order in which tasks run. An attack or fault may matter only because it shifts that order to
+    one that fails; without it, another seed may give such an order.
     """
     first = document.get("seed", 0)
     for seed in range(first + 1, first + 1 + OTHER_SEEDS):
@@ -107,7 +108,7 @@ def _fewer_attacks(document: Document) -> Iterator[Document]:
 
 
 def _fewer(document: Document, place: str) -> Iterator[Document]:
-    """Yield it with none of a list, with one half, with the other, and with each one left out, the last first."""
+    """Yield the scenario with the list `place` empty, with each half of it, and with each item left out, last first."""
     ones: list[Document] = document.get(place, [])
     half = len(ones) // 2
     kept: list[list[Document]] = [[]] if half else []
@@ -130,7 +131,7 @@ def _shorter_faults(document: Document) -> Iterator[Document]:
 
 
 def _simpler_servers(document: Document) -> Iterator[Document]:
-    """Yield it with fewer instances, and with a server in memory: without the faults that there are none of then."""
+    """Yield the scenario with fewer instances, and with a server in memory, each without faults that need the rest."""
     instances = document["server"].get("instances", 1)
     for fewer in range(1, instances):
         smaller = _with(document, "server.instances", fewer)
@@ -162,7 +163,7 @@ def _fewer_machines(document: Document) -> Iterator[Document]:
 
 
 def _shorter(document: Document) -> Iterator[Document]:
-    """Yield it shorter, as far as all that it plans begins before its end."""
+    """Yield the scenario with shorter durations in which everything planned still begins, and its faults end."""
     seconds = parse_duration(document["duration"]) // SECOND_NS
     fleet = document["fleet"]
     moments = [one["start"] for one in document["attacks"]] + [one["at"] for one in fleet.get("silence", ())]
@@ -183,7 +184,7 @@ def _simpler_stages(document: Document) -> Iterator[Document]:
 
 
 def _calmer_attacks(document: Document) -> Iterator[Document]:
-    """Yield it with an attack that takes a second, or tries once in it."""
+    """Yield the scenario with one attack that lasts one second, or has a rate of one per second."""
     for index, attack in enumerate(document["attacks"]):
         for key, value in (("duration", "1s"), ("rate", 1)):
             if attack[key] != value and not (key == "duration" and _is_short(attack[key])):
@@ -197,7 +198,7 @@ def _is_short(duration: str) -> bool:
 
 
 def _fewer_settings(document: Document) -> Iterator[Document]:
-    """Yield it without settings, and with each one left out."""
+    """Yield the scenario without settings, and with each setting left out."""
     settings = document["server"]["settings"]
     if len(settings) > 1:
         yield _with(document, "server.settings", {})
@@ -216,7 +217,7 @@ def _simpler_markets(document: Document) -> Iterator[Document]:
 
 
 def _without(document: Document, place: str) -> Iterator[Document]:
-    """Yield it without a value or table, if it has it."""
+    """Yield the scenario without the value or table at `place`, if it has one there."""
     *path, last = place.split(".")
     smaller = copy.deepcopy(document)
     table: dict[str, Any] = smaller

@@ -1,4 +1,4 @@
-"""Owners and agents at work in a drawn scenario: of one kind, who come, and some of whom go."""
+"""Drawing the `[[load]]` of a scenario: users of one kind, owners or agents, that come and partly leave again."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from simulator.fuzzing.documents import Document
 
 PART = 4
-"""Whose generator is its own, so that the rest of a seed's scenario is what it was before there was this part; the
-others are mishaps'."""
+"""The number that seeds this part's own random generator: so adding this part did not change the rest of any seed's
+scenario. Lower numbers are those of mishaps."""
 USERS_SHARE = 0.3
-"""Of scenarios, how many have users, but for those in which the network doubles requests."""
+"""Share of scenarios that have users, among those whose network does not duplicate requests."""
 USERS_MAX = 3
 
 
 def draw_users(document: Document, seconds: int, seed: int, weigh: Callable[[str], float]) -> tuple[str, ...]:
-    """Have users come into some scenarios; return what was drawn."""
+    """Add users to some scenarios, in place; return the kind of user drawn, or an empty tuple."""
     draws = Draws(np.random.default_rng((seed, PART)), weigh)
-    # Which requests are copies is told of the fleet's alone, so no scenario may have both.
+    # Only among the fleet's requests can the harness tell copies apart, so no scenario may have users and duplication.
     if draws.chance() >= USERS_SHARE or any(one["kind"] == DUPLICATION for one in document.get("faults", ())):
         return ()
     agents_too = "market" in document
