@@ -1,1 +1,1 @@
-"""What the commands that run do: a run, a replay, the doctor."""
+"""The commands that play: one run, several runs, a replay, and the doctor's checks before them."""

@@ -1,4 +1,4 @@
-"""Ending a run early: thresholds that are looked at while it goes on (k6's `abortOnFail` and `delayAbortEval`)."""
+"""Ending a run early by thresholds that are evaluated during the run (k6's `abortOnFail` and `delayAbortEval`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 LOOKING_SHARE = 0.02
-"""Of one core, what looking may take: the history grows, and whoever looks keeps no schedule meanwhile."""
+"""The share of one core that evaluating may take: its cost grows with the history, and no request is sent meanwhile."""
 
 
 async def end_early(
@@ -30,9 +30,9 @@ async def end_early(
     note: Callable[[EndedEarly], None],
     work: trio.CancelScope,
 ) -> None:
-    """Cancel the work, and note why, as soon as a threshold of the scenario's does not hold that would end the run.
+    """Cancel the work, and note why, as soon as one of the scenario's `abort_on_fail` thresholds does not hold.
 
-    `known` returns what is known so far, and the moment of the run until which all is, in nanoseconds.
+    `known` returns the history so far, and the time of the run up to which it is complete, in nanoseconds.
     """
     waits = LOOK_SECONDS
     while scenario.abort_on_fail:
@@ -47,9 +47,9 @@ async def end_early(
 
 
 def failed_threshold(scenario: Scenario, history: History, until_ns: int, progress: Progress) -> EndedEarly | None:
-    """Return the first threshold that does not hold now, of those that are looked at already; None for none.
+    """Return the first `abort_on_fail` threshold past its delay that does not hold now; None if all hold.
 
-    All that came of the run until `until_ns` is in the history; of what is counted by the second, no later one is.
+    `history` is complete up to `until_ns`; metrics that count by the second leave out all later seconds.
     """
     due = [one for one in scenario.abort_on_fail if progress.elapsed_ns >= one.delay_ns]
     wanted: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What a run needs from this machine and its target, looked at beforehand, with how to mend what is missing."""
+"""Checks before a run: what it needs from this computer and its target, and how to provide what is missing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 FILES_BESIDES_MACHINES = 256
-"""Files a run needs besides one for each machine: attackers, control connections, the runtime's own."""
+"""Open files that a run needs in addition to one per machine: attackers, control connections, the runtime's own."""
 CLOCK_TOLERANCE_SECONDS = 30.0
 ATTACKS_NAMED = 5
 """Attacks that are named for one reason not to be tried; of more, their number is enough."""
@@ -45,7 +45,7 @@ PORTS_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing looked at. `hint` says what to do when it is not right; `fatal` that a run cannot work without."""
+    """The result of one check. `hint` says what to do if it is not `right`; then a `fatal` one prevents any run."""
 
     name: str
     right: bool
@@ -55,9 +55,9 @@ class Check(msgspec.Struct, frozen=True):
 
 
 def check_open_files(machines: int, held: int = 0) -> Check:
-    """Look at the open-file limit: each machine needs one file here, and one in a server beside it.
+    """Check the limit of open files: each machine needs one file here, and one in a server on this computer.
 
-    `held` are connections that attacks keep open besides.
+    `held` is the number of connections that attacks keep open in addition.
     """
     limit = raise_open_files()
     needed = machines + held + FILES_BESIDES_MACHINES
@@ -67,7 +67,7 @@ def check_open_files(machines: int, held: int = 0) -> Check:
 
 
 def check_programs_and_protocols() -> list[Check]:
-    """Look at what only some scenarios need."""
+    """Check what only some scenarios need: Redis and IPv6."""
     redis = shutil.which(PROGRAM)
     ipv6 = _speaks_ipv6()
     return [
@@ -97,7 +97,7 @@ def _speaks_ipv6() -> bool:
 
 
 def check_machine(machines: int, held: int = 0, ports_file: Path = PORTS_FILE) -> list[Check]:
-    """Look at this machine. `held` are connections that attacks keep open besides machines' own."""
+    """Check this computer for a fleet of `machines`; `held` is the number of connections that attacks keep open."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     loopback = can_bind("127.16.0.1")
     checks = [
@@ -125,7 +125,7 @@ def check_machine(machines: int, held: int = 0, ports_file: Path = PORTS_FILE) -
             ),
         )
     except (OSError, ValueError):
-        pass  # a platform that does not say
+        pass  # this platform does not tell its range of ports
     with socket.socket() as probe:
         try:
             probe.bind(("127.0.0.1", 0))
@@ -140,7 +140,7 @@ async def check_the_target(
     profile: Profile = Profile.PUBLISHED,
     aim: Aim = Aim(),  # noqa: B008 - frozen
 ) -> list[Check]:
-    """Look whether the target is reachable, has what its profile asks for, keeps time, and tells addresses apart."""
+    """Check that the target is reachable, has its profile's features, keeps time, and tells addresses apart."""
     try:
         metrics = await check_target(target)
     except UnreachableError as error:
@@ -171,7 +171,7 @@ async def check_the_target(
 
 
 def _addresses(target: Target, problem: str) -> Check:
-    """Return whether the target's server tells the addresses of machines apart, or sees one for all."""
+    """Return the check whether the target tells the addresses of machines apart, or sees one address for all."""
     if problem:
         return Check("addresses", right=False, found=problem, hint="a run that is refused for its rate is inconclusive")
     if target.own_addresses:
@@ -181,7 +181,7 @@ def _addresses(target: Target, problem: str) -> Check:
 
 
 def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
-    """Return what the target lacks of the contract, and what is not tried on it."""
+    """Return the check for features of the contract that the target lacks, with what is not tried for each."""
     if not lacks:
         return [Check("contract", right=True, found="the target has all that the contract adds to the published API")]
     missing = [LACKS[one] for one in Feature if one in lacks]
@@ -194,9 +194,9 @@ def _features(lacks: Collection[Feature], profile: Profile) -> list[Check]:
 
 
 async def check_attacks(target: Target | None, scenario: Scenario | None = None) -> Check:
-    """Look at which attacks would not be tried on the target, or on a run's own server, and why.
+    """Check which attacks would not be tried on the target, or on the run's own server if it is None, and why.
 
-    Of a scenario these are its attacks, else all of the catalogue.
+    The attacks are those of `scenario`, or all of the catalogue without one.
     """
     names = list(CATALOGUE) if scenario is None else sorted({attack.name for attack in scenario.attacks})
     server = ServerOptions() if scenario is None else scenario.server
@@ -240,7 +240,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _obstacle(attack: ScriptAttack, context: ScriptContext, server: ServerOptions, *, own: bool, http2: bool) -> str:
-    # How a command is told to speak plain HTTP beside TLS is not known.
+    # It is unknown how to make a foreign command serve plain HTTP in addition to TLS.
     if attack.needs_settings and (not own or (server.command and server.tls)):
         return needs_own_server(attack)
     if attack.sandbox is not None and (why := obstacle_to(attack.sandbox, server, allowed=own)):
@@ -257,12 +257,16 @@ def look(
     held: int = 0,
     scenario: Scenario | None = None,
 ) -> list[Check]:
-    """Look at everything, but of what one scenario needs only at its attacks. `held` are connections as above."""
+    """Return all checks of this computer, the target and the attacks, for one `scenario` or for all attacks.
+
+    Other needs of a scenario are checked by `scenario_needs`. `held` is the number of connections that attacks keep
+    open.
+    """
     checks = check_machine(machines, held)
     if target is not None:
         checks += trio.run(check_the_target, target, profile, aim)
         if any(check.fatal and not check.right for check in checks):
-            return checks  # nothing can be tried
+            return checks  # no attack can be tried
     if scenario is None or scenario.attacks:
         checks.append(trio.run(check_attacks, target, scenario))
     return checks

@@ -1,6 +1,6 @@
-"""What a run tells GitHub Actions: its summary, and an annotation for each problem that has a place in the scenario.
+"""Output for GitHub Actions: the job's summary, and an annotation for each problem with a line in the scenario.
 
-The text may be a server's: it is made harmless, and no line of it is a command.
+Text in it may come from a server: it is escaped, so that no line of it works as a workflow command.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 ANNOTATIONS_MAX = 10
-"""Of one kind and step: GitHub shows no more."""
+"""The most annotations of one kind in a step: GitHub shows no more."""
 SUMMARY_MAX_BYTES = 1 << 20
-"""Of one step: GitHub refuses a longer one."""
+"""The longest summary of a step: GitHub refuses a longer one."""
 
 
 def tell_ci(console: Console, environ: Mapping[str, str], annotations: Iterable[str], folder: Path) -> None:
-    """Add a run's summary to the job's, and print annotations; nothing where this is no job of GitHub Actions."""
+    """Add a run's summary to the job's, and print annotations. Does nothing outside GitHub Actions."""
     if environ.get("GITHUB_ACTIONS") != "true":
         return
     for line in annotations:
@@ -42,7 +42,7 @@ def tell_ci(console: Console, environ: Mapping[str, str], annotations: Iterable[
 
 
 def add_to_summary(console: Console, environ: Mapping[str, str], text: bytes) -> None:
-    """Add Markdown to the job's summary, as much as fits; where it cannot be, that is said."""
+    """Add as much Markdown to the job's summary as fits; prints a warning if it cannot be written."""
     path = environ.get("GITHUB_STEP_SUMMARY") if environ.get("GITHUB_ACTIONS") == "true" else None
     if not path:
         return
@@ -57,7 +57,7 @@ def add_to_summary(console: Console, environ: Mapping[str, str], text: bytes) ->
 
 
 def place_of(path: Path, environ: Mapping[str, str]) -> str:
-    """Return a file's path within the checkout, as annotations name it; empty for one that is elsewhere."""
+    """Return the path of a file relative to the checkout, as annotations need it; empty for a file elsewhere."""
     if not is_file(path):
         return ""
     root = Path(environ.get("GITHUB_WORKSPACE") or ".")
@@ -68,7 +68,7 @@ def place_of(path: Path, environ: Mapping[str, str]) -> str:
 
 
 def annotations_of(verdict: RunVerdict, scenario: Scenario, file: str, text: str) -> Iterator[str]:
-    """Return a line for each threshold and campaign that is a problem, with the scenario's line that asked for it."""
+    """Yield an annotation for each failed or inconclusive threshold and campaign that has a line in the scenario."""
     if not file:
         return
     lines = lines_of(text)
@@ -94,14 +94,14 @@ def _placed(verdict: RunVerdict, scenario: Scenario) -> Iterator[tuple[str, str,
 
 
 def problems_of(problems: tuple[Problem, ...], path: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Return an annotation for each problem of a scenario that has a line."""
+    """Yield an annotation for each problem of a scenario that has a line. Yields nothing outside GitHub Actions."""
     file = place_of(path, environ) if environ.get("GITHUB_ACTIONS") == "true" else ""
     if file:
         yield from (annotation("error", file, one.line, "scenario", one.what) for one in problems if one.line)
 
 
 def annotation(kind: str, file: str, line: int, title: str, message: str) -> str:
-    """Return a workflow command that marks a line of a file."""
+    """Return the workflow command that marks a line of a file with a title and a message."""
     return f"::{kind} file={_property(file)},line={line},title={_property(title)}::{_data(message)}"
 
 

@@ -1,4 +1,4 @@
-"""What a signal does to a run that is under way: it ends the work, and what is known of the run says so."""
+"""Handling a stop signal during a run: it ends the work, and the run's state says so."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 async def watch_signals(
     signals: AsyncIterator[int], held: HeldSignal, outcome: RunState, view: View, work: trio.CancelScope
 ) -> None:
-    """End the work at the first signal, and at the second what is awaited still. Later ones change nothing.
+    """End the work at the first signal, and at the second all waiting for a graceful end. Later signals change nothing.
 
-    Whoever holds the signals around the run reads in `held` that one came.
+    `held` is for the caller that holds the signals around the run: it records that one came.
     """
     async for number in signals:
         again = work.cancel_called
@@ -34,7 +34,7 @@ async def watch_signals(
 
 
 def interrupt(number: int, outcome: RunState, work: trio.CancelScope) -> None:
-    """End the work for a signal; what has ended the run before stays why it ended."""
+    """Cancel the work because of a signal, and note the signal unless another reason ended the run before."""
     if outcome.interrupted is None:
         outcome.interrupted = f"{signal.Signals(number).name} after {outcome.progress.elapsed_ns / SECOND_NS:.1f}s"
     work.cancel()

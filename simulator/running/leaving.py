@@ -31,9 +31,9 @@ def leave_and_show(
     write: Callable[[], WriteResult],
     first: Callable[[], None] = lambda: None,
 ) -> int:
-    """Write, then show what `first` shows, the verdict, and where it is; return the exit code.
+    """Call `write`, then `first`, then show the verdict and where the results are; return the exit code.
 
-    A verdict that nobody finds later is told, and is not the same as one that was kept: its exit code is 2.
+    If the results cannot be written, the verdict is shown all the same, and the exit code is 2.
     """
     written, problem = None, ""
     try:
@@ -53,7 +53,7 @@ def leave_and_show(
 def write_others(
     failure: Exception | None, tape: Tape | None, origin: Origin, request: RunRequest, folder: Path
 ) -> list[str]:
-    """Write what only some runs have: what the harness failed by, and their trace; return lines for people."""
+    """Write the files that only some runs have, a failure of the harness and a trace; return lines to show."""
     if failure is not None:
         write_failure(folder, failure)
     return [] if tape is None else write_tape(folder, tape, origin, request.token, request.record)

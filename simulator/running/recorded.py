@@ -1,4 +1,4 @@
-"""What is recorded of a run besides its history: for whoever judges it, and for its trace."""
+"""The records of a run other than its history: the one that judging needs, and the origin of its trace."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VIRTUAL = "--virtual"
 
 
 def record_of(request: RunRequest, outcome: RunState) -> RunRecord:
-    """Return what judging a run needs besides its history."""
+    """Return the record that judging a run needs, together with its history."""
     scenario = request.scenario
     facts = facts_of(
         scenario, outcome.baseline, outcome.stale_seconds, only_client=request.target is None, clock=outcome.clock,
@@ -56,7 +56,7 @@ def record_of(request: RunRequest, outcome: RunState) -> RunRecord:
 
 
 def origin_of(request: RunRequest, outcome: RunState) -> Origin:
-    """Return what a trace says of where it comes from."""
+    """Return the origin of a run's trace, for the trace's header."""
     scenario = request.scenario
     return Origin(
         scenario.name, request.seed, outcome.target, outcome.authority,

@@ -1,4 +1,4 @@
-"""One replay from trace to verdict: target or own server, the playing, what it proves, and how people are told."""
+"""One replay from trace to verdict: starting the server if needed, playing, judging and showing the result."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ PROGRESS_SECONDS = 5.0
 OWN_SERVER = "its own server"
 SUFFIX_DIGITS = 8
 USER_ERRORS = (TraceError, TargetError, ServerError, OutputError)
-"""What `execute` raises for people to read."""
+"""The errors of `execute` with a message for users."""
 
 
 class ReplayRequest(msgspec.Struct, frozen=True):
-    """What to replay. `target` is a URL, or None for a server of the replay's own.
+    """What to replay, and how. `target` is a URL, or None for a server of the replay's own.
 
-    `entropy` are hexadecimal digits that make the owners of this replay its own. `server_settings` are the variables
-    that a server of its own takes from the trace alone, never from this environment.
+    `entropy` is a string of hexadecimal digits that make the owners' names unique to this replay. `server_settings`
+    are the variables that the replay's own server takes from the trace alone, never from this environment.
     """
 
     path: Path
@@ -83,13 +83,13 @@ class ReplayRequest(msgspec.Struct, frozen=True):
     entropy: str
     server_settings: frozenset[str] = frozenset()
     only: tuple[str, ...] = ()
-    """What to play alone, with what it builds on; all where it is empty."""
+    """The exchanges to play, with those that they depend on; empty for all."""
     profile: Profile | None = None
-    """The measure that was asked for, if one was."""
+    """The profile asked for; None for the default."""
     aim: Aim = Aim()
-    """What is said of the target."""
+    """What the user stated about the target."""
     program: str = NAME
-    """How the program was called, as a shell reads it."""
+    """The command that called the program, quoted for a shell."""
 
 
 class _ReplayState(msgspec.Struct):
@@ -103,14 +103,14 @@ class _ReplayState(msgspec.Struct):
     interrupted: str | None = None
     deaths: list[Death] = []
     started_ns: int = 0
-    """When the playing began, by the monotonic clock."""
+    """When the replay began, by the monotonic clock."""
     memory_max_bytes: int | None = None
     warnings: list[str] = []
     ending: Ending = msgspec.field(default_factory=Ending)
 
 
 def execute(request: ReplayRequest, console: Console) -> int:
-    """Replay, report and give the exit code. Raises what USER_ERRORS names when it cannot begin."""
+    """Replay the trace, report, and return the exit code. Raises USER_ERRORS if the replay cannot begin."""
     trace = read_trace(request.path)
     if not trace.exchanges:
         raise TraceError(f"{request.path}: holds no exchanges: there is nothing to replay")
@@ -145,7 +145,7 @@ def _report(request: ReplayRequest, trace: Trace, outcome: _ReplayState, console
 
 
 async def _run(request: ReplayRequest, trace: Trace, console: Console, held: HeldSignal) -> _ReplayState:
-    """Play the trace with everything around it, to its end, or until a signal."""
+    """Play the trace, with its signal handling, to its end or to a signal; return the state of the replay."""
     outcome = _ReplayState(datetime.now(UTC), request.target or OWN_SERVER)  # noqa: TID251 - when this replay was
     first, last = trace.exchanges[0].sent_ns, trace.exchanges[-1].sent_ns
     how = "verbatim" if request.verbatim else "re-signed"
@@ -167,7 +167,7 @@ async def _run(request: ReplayRequest, trace: Trace, console: Console, held: Hel
 
 
 async def _watch_signals(signals: AsyncIterator[int], outcome: _ReplayState, work: trio.CancelScope) -> None:
-    """End the replay at the first signal, and its own server without grace at the second."""
+    """End the replay at the first signal, and kill its own server without a grace period at the second."""
     async for number in signals:
         if work.cancel_called:
             outcome.ending.give_up()
@@ -176,7 +176,7 @@ async def _watch_signals(signals: AsyncIterator[int], outcome: _ReplayState, wor
 
 
 async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayState, console: Console) -> None:
-    """Play the trace against the target, or a server started for it, which is watched all the while."""
+    """Play the trace against the target, or against a server started for it, and watch that server meanwhile."""
     outcome.started_ns = time.monotonic_ns()
     watch = ServerWatch(outcome)
     async with AsyncExitStack() as stack:
@@ -202,7 +202,7 @@ async def _work(request: ReplayRequest, trace: Trace, outcome: _ReplayState, con
 
 
 async def _play(request: ReplayRequest, trace: Trace, url: str, outcome: _ReplayState, console: Console) -> None:
-    """Play the trace against a server that is there, with what its metrics said before and after."""
+    """Play the trace against a running server, and read the server's metrics before and after."""
     header = trace.header
     target = parse_target(url, request.token, request.aim.access, request.aim.addresses)
     outcome.target = OWN_SERVER if request.target is None else target.url
@@ -263,7 +263,7 @@ def _warnings(request: ReplayRequest, trace: Trace, target: Target) -> list[str]
 
 
 def _lasts(exchange: Exchange, token: str) -> bool:
-    """Return whether a request carries an owner's signature, in clear, that a target with this token takes for good."""
+    """Return whether a request has an owner's signature in clear that is valid for a target with this `token`."""
     signature = exchange.signature
     if signature is None or references(signature.value):
         return False
@@ -295,13 +295,13 @@ def _record(request: ReplayRequest, trace: Trace, outcome: _ReplayState) -> Repl
 
 
 def beyond_link(path: Path) -> Path:
-    """Return a file without the link that its folder may be, as `latest`: that leads elsewhere after the next run."""
+    """Return `path` with a symlinked folder, such as `latest`, resolved: the link changes with the next run."""
     folder = path.parent
     return folder.parent / folder.readlink() / path.name if folder.is_symlink() else path
 
 
 def _show_comparison(console: Console, exchanges: tuple[Exchange, ...], played: Sequence[Played]) -> None:
-    """Print what each group got, as recorded and now."""
+    """Print the answers of each group of exchanges, as recorded and as replayed."""
     table = Table(title="Recorded and replayed", title_justify="left", box=None, padding=(0, 2, 0, 0))
     for column in ("", "exchanges", "recorded", "replayed", "different"):
         table.add_column(column, overflow="fold", justify="right" if column in {"exchanges", "different"} else "left")

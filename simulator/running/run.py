@@ -1,4 +1,4 @@
-"""One run from scenario to verdict: server, fleet, checkers, thresholds, report."""
+"""One run from scenario to verdict: starting the server, playing the fleet, judging and writing the results."""
 
 from __future__ import annotations
 
@@ -84,11 +84,11 @@ OWN_SERVER = "its own server"
 
 
 class RunError(Exception):
-    """The run cannot begin; the message says why and what to do."""
+    """Raised when the run cannot begin; the message says why and what to do."""
 
 
 class RunRequest(msgspec.Struct, frozen=True):
-    """What to run. `target` is a URL, or None for a server of the run's own."""
+    """What to run, and how. `target` is a URL, or None for a server of the run's own."""
 
     scenario: Scenario
     path: Path
@@ -97,42 +97,42 @@ class RunRequest(msgspec.Struct, frozen=True):
     target: str | None
     token: str
     server_settings: frozenset[str] = frozenset()
-    """Variables that a server of the run's own takes from the scenario alone, never from this environment."""
+    """Environment variables that the run's own server takes from the scenario alone, never from this environment."""
     record: Recording = Recording.NOTHING
     conducted_by: ConductorOptions | None = None
-    """How Locust conducts it; None for a fleet that this process plays."""
+    """How Locust conducts the run; None if this process plays the fleet."""
     reports: bool = True
-    """Whether reports are drawn now; `hatchfarm report` can draw them later."""
+    """Whether reports are written at the end of the run; `hatchfarm report` can write them later."""
     scenario_text: str = ""
-    """The scenario file as it goes into the bundle, read when the scenario was."""
+    """The text of the scenario file for the bundle, read together with the scenario."""
     profile: Profile | None = None
-    """The measure that was asked for, if one was."""
+    """The profile asked for; None for the default."""
     aim: Aim = Aim()
-    """What is said of the target."""
+    """What the user stated about the target."""
     virtual: bool = False
-    """Whether it plays in virtual time, against a server in memory."""
+    """Whether the run is in virtual time, against a server in memory."""
     metrics_port: int | None = None
-    """Of 127.0.0.1, where its metrics are served while it lasts, 0 for any; None for nowhere."""
+    """The port of 127.0.0.1 where the run serves its metrics while it lasts; 0 for any free port, None for nowhere."""
     changes: tuple[Change, ...] = ()
-    """What takes the place of values that the scenario's text has: other processes that play it read it anew."""
+    """Values that replace those of the scenario's text: other processes that play the run parse the text again."""
     options: tuple[str, ...] = ()
-    """The flags that ask for those changes."""
+    """The command-line flags that ask for `changes`."""
     on_verdict: Callable[[RunVerdict, Path], None] | None = None
-    """Who else is told of the verdict, and where it is."""
+    """Called with the verdict and the folder of the results once they are shown."""
     patience: Patience = PATIENCE
-    """How long its target is waited for, where this process plays it in real time."""
+    """The timeouts for the target, if this process plays the run in real time."""
     held: HeldSignal | None = None
-    """What is known of signals by whoever holds them around this run, too; None when nobody does."""
+    """The state of signals of a caller that holds them around this run; None if no caller does."""
     program: str = NAME
-    """How the program was called, as a shell reads it."""
+    """The command that called the program, quoted for a shell."""
 
 
 def execute(
     request: RunRequest, console: Console, start: Callable[..., object] = trio.run, work: Work | None = None
 ) -> int:
-    """Run, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin.
+    """Play the run, write and show its results, and return the exit code. Raises USER_ERRORS if it cannot begin.
 
-    `start` runs an async function as `trio.run` does, and `work` plays in it: in real time unless given.
+    `start` runs an async function as `trio.run` does, and `work` plays the run in it. The defaults play in real time.
     """
     if request.target is not None and (problem := faults_problem(request.scenario)):
         raise RunError(problem)
@@ -157,7 +157,7 @@ def execute(
 def play(
     request: RunRequest, console: Console, start: Callable[..., object] = trio.run, work: Work | None = None
 ) -> RunState:
-    """Run, and return what is known at the end; nothing is judged or written. As `execute`, for the rest."""
+    """Play the run like `execute`, and return its state at the end without judging or writing anything."""
     outcome = _before(request)
     with _view_of(request, outcome, console) as view:
         start(_run, request, outcome, view, HeldSignal(), work or _work)
@@ -165,16 +165,16 @@ def play(
 
 
 def observe(request: RunRequest, console: Console) -> tuple[RunRecord, History]:
-    """Run, and give what judging needs; nothing is judged or written. Raises what `execute` raises."""
+    """Play the run, and return its record and history without judging or writing. Raises what `execute` raises."""
     outcome = play(request, console)
     return record_of(request, outcome), outcome.history
 
 
 def _before(request: RunRequest) -> RunState:
-    """Return what is known of a run before it begins."""
+    """Return the state of a run that has not begun."""
     tape = None if request.record is Recording.NOTHING else Tape()
     progress = Progress()
-    progress.started_ns = time.monotonic_ns()  # until it begins, so that what comes before it has a time
+    progress.started_ns = time.monotonic_ns()  # replaced when the run begins; events before that need a time, too
     return RunState(History(), progress, {}, request.target or OWN_SERVER, datetime.now(UTC), [], tape=tape)  # noqa: TID251 - when this run was
 
 
@@ -206,14 +206,14 @@ def _view_of(request: RunRequest, outcome: RunState, console: Console) -> View:
 
 
 def see_open_files_suffice(machines: int, held: int = 0) -> None:
-    """Raise RunError where a fleet of this size, and what attacks hold, would run out of open files."""
+    """Raise RunError if `machines`, and `held` connections of attacks, need more open files than are allowed."""
     files = check_open_files(machines, held)
     if not files.right:
         raise RunError(f"{files.name}: {files.found}; {files.hint} (`hatchfarm doctor` looks at the rest)")
 
 
 def _report(request: RunRequest, outcome: RunState, view: View, console: Console) -> int:
-    """Judge, write and then show what happened; return the exit code, which is another where no verdict was written."""
+    """Judge the run, write the results and then show them; return the exit code, 2 if they could not be written."""
     view.enter(Phase.JUDGING)
     record = record_of(request, outcome)
     verdict = judge_run(record, outcome.history)
@@ -238,14 +238,14 @@ def _report(request: RunRequest, outcome: RunState, view: View, console: Console
 
 
 async def _run(request: RunRequest, outcome: RunState, view: View, held: HeldSignal, work_in: Work) -> None:
-    """Run the fleet, with everything around it, to its end or a signal. What it has found out is in `outcome`."""
+    """Play the run, with its signal handling and its view, to its end or to a signal. Results are in `outcome`."""
     with trio.open_signal_receiver(*stop_signals()) as signals:
         async with trio.open_nursery() as nursery:
             work = trio.CancelScope()
             if held.number is not None:
                 interrupt(held.number, outcome, work)
             nursery.start_soon(watch_signals, signals, held, outcome, view, work)
-            if not request.virtual:  # there a look is an event and no task: it must not change the order of anything
+            if not request.virtual:  # virtual time updates the view by an event: a task would change the order of tasks
                 nursery.start_soon(view.keep)
             with work:
                 await work_in(request, outcome)
@@ -253,7 +253,7 @@ async def _run(request: RunRequest, outcome: RunState, view: View, held: HeldSig
 
 
 async def _work(request: RunRequest, outcome: RunState) -> None:
-    """Run the fleet against the target, or a server started for it, which is watched all the while."""
+    """Play the run against the target, or against a server started for it, and watch the server meanwhile."""
     scenario, watch, ending = request.scenario, ServerWatch(outcome.progress), outcome.progress.ending
     watch.add_processes(HARNESS, lambda: (os.getpid(),))
     async with AsyncExitStack() as stack:
@@ -291,7 +291,7 @@ async def _set_up_and_play(
     sides: dict[str, Target],
     watch: ServerWatch,
 ) -> None:
-    """Find out what must be known of the target, and play the scenario against it."""
+    """Check and probe the target, and play the scenario against it."""
     scenario = request.scenario
     faults = None
     stated = request.aim.addresses or scenario.target.addresses
@@ -315,7 +315,7 @@ async def _set_up_and_play(
     target = msgspec.structs.replace(target, **noted)
     sides = {name: msgspec.structs.replace(side, **noted, patience=request.patience) for name, side in sides.items()}
     if deployment is not None:
-        known = not scenario.server.command  # a program of others may have settings that it was not given
+        known = not scenario.server.command  # a foreign program may have settings that the scenario does not give
         target = msgspec.structs.replace(target, others=deployment.other_ports, settings_known=known)
         faults = FaultPlayer(scenario, deployment, target, outcome.history, outcome.progress)
     over_hosts = request.conducted_by is not None and bool(request.conducted_by.master)
@@ -348,7 +348,7 @@ async def _play(
     clock_offset_ns: int,
     faults: FaultPlayer | None,
 ) -> None:
-    """Play the scenario in this process, or let Locust conduct others that do."""
+    """Play the scenario in this process, or in other processes that Locust conducts."""
     scenario, seed = request.scenario, request.seed
     if request.conducted_by is None:
         history, progress = outcome.history, outcome.progress
@@ -369,10 +369,10 @@ async def _play(
 
 @asynccontextmanager
 async def ends_noted(outcome: RunState, watch: ServerWatch) -> AsyncIterator[None]:
-    """Keep what a run has found out, whether a server dies or the harness itself has a fault.
+    """Keep the results of a run that ends because a server dies or the harness itself fails, and note why it ended.
 
-    Either ends the run, which says so. What people must read, like an unusable target, goes on up, unless it could be
-    used until the run was set up, or its process was the run's own and has ended: it is judged by what it did then.
+    USER_ERRORS, such as an unusable target, are raised on, with two exceptions: the target failed only while the run
+    was set up, or it was the run's own server and has ended. Then the run is judged by what happened until then.
     """
     try:
         yield
@@ -392,4 +392,4 @@ async def ends_noted(outcome: RunState, watch: ServerWatch) -> AsyncIterator[Non
 
 
 USER_ERRORS = (RunError, ConductorError, TargetError, ServerError, OutputError, ServingError)
-"""What `execute` raises for people to read."""
+"""The errors of `execute` with a message for users."""

@@ -1,4 +1,4 @@
-"""What a run finds out while it goes on, before it is a record that is judged."""
+"""The state of a run in progress, from which the record for judging is made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class RunState(msgspec.Struct):
-    """What is known of a run, from before it begins until it is judged."""
+    """Everything known of a run, from before it begins until it is judged."""
 
     history: History
     progress: Progress
@@ -34,37 +34,37 @@ class RunState(msgspec.Struct):
     warnings: list[str]
     interrupted: str | None = None
     stale_seconds: float | None = None
-    """What the target says; None where the scenario's is known to hold, or nothing better is known."""
+    """The stale threshold that the target shows, in seconds; None if the scenario's holds or the target shows none."""
     tape: Tape | None = None
     authority: str = ""
     clock: ClockFacts | None = None
     lacks: frozenset[Feature] | None = None
-    """What the target was found not to have; None before anybody looked."""
+    """The features that the target lacks; None before it was probed."""
     addresses: str = APART
-    """Whether the server tells the run's addresses apart."""
+    """Whether the server tells the run's addresses apart, as a value of `simulator.checkers.facts`."""
     ended_early: EndedEarly | None = None
     conducted: Callable[[], tuple[History, int]] | None = None
-    """Returns what `known` does of a run that is conducted."""
+    """For a run that Locust conducts, the function that `known` calls."""
     failure: Exception | None = None
-    """What the harness itself failed by."""
+    """The exception by which the harness itself failed, if it did."""
     secrets: KnownSecrets = msgspec.field(default_factory=KnownSecrets)
     log: LogSearch | None = None
     look_when_due: Callable[[], None] = lambda: None
-    """Shows how the run stands, unless it was shown just now: for who plays where real time does not pass by itself."""
+    """Updates the view if an update is due; called in virtual time, where no task can do this by the real clock."""
     tell: Callable[[str], None] = lambda _: None
-    """Shows a warning to whoever watches the run."""
+    """Shows a warning in the view of the run."""
 
     def warn(self, *warnings: str) -> None:
-        """Keep what the verdict's readers must know, and tell it at once: who watches may end the run and mend it."""
+        """Keep warnings for the verdict, and show each at once, so that the user can end the run and fix the cause."""
         self.warnings += warnings
         for one in warnings:
             self.tell(one)
 
     def known(self) -> tuple[History, int]:
-        """Return what is known so far, and the moment of the run until which all is, in nanoseconds."""
+        """Return the history so far, and the time of the run up to which it is complete, in nanoseconds."""
         return (self.history, NEVER_NS) if self.conducted is None else self.conducted()
 
     def note_end(self, ended: EndedEarly) -> None:
-        """Note what ended the run before its time."""
+        """Note the threshold that ended the run early, and warn of it."""
         self.ended_early = ended
         self.warn(f"ended early: {ended}")

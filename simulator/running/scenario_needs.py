@@ -1,4 +1,4 @@
-"""What one scenario needs of this machine and its target, and what of that target widens what it can prove."""
+"""The needs of one scenario on this computer and its target, and warnings about a target that limit what it proves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def check_scenario(scenario: Scenario, target: Target | None) -> list[Check]:
-    """Look at what a scenario needs besides its attacks, against a target or a server of its own."""
+    """Return the checks of a scenario's needs other than its attacks, for a target, or for its own server if None."""
     return _checks_of_own_server(scenario.server) if target is None else _checks_of_target(scenario, target)
 
 
@@ -57,7 +57,7 @@ def _checks_of_target(scenario: Scenario, target: Target) -> list[Check]:
 
 
 def faults_problem(scenario: Scenario) -> str:
-    """Return what is wrong with faults where the run has not started the target itself; empty where it has none."""
+    """Return why a scenario with faults cannot be played on a given target; empty if it has no faults."""
     if not scenario.faults:
         return ""
     kinds = ", ".join(dict.fromkeys(fault.kind for fault in scenario.faults))
@@ -68,7 +68,7 @@ def faults_problem(scenario: Scenario) -> str:
 
 
 def connections_held(scenario: Scenario) -> int:
-    """Count the connections that attacks hold, if as many of them are under way at once as may be."""
+    """Return the most connections that a scenario's attacks hold at once, with both ends of the run's own network."""
     held = 0
     for options in scenario.attacks:
         attack = CATALOGUE[options.name]
@@ -82,7 +82,7 @@ def connections_held(scenario: Scenario) -> int:
 
 
 def target_warnings(target: Target, workers: int, *, over_hosts: bool) -> list[str]:
-    """Return what to say of a target before a run: `workers` are those of others that it already has."""
+    """Return warnings about a target before a run; `workers` is the number of workers that it already has."""
     warnings = []
     if not target.own_addresses:
         who = "the machines of one host share its" if over_hosts else "all machines share one"

@@ -1,4 +1,4 @@
-"""Several scenarios in one call: each is a run with results of its own, and a table says what came of them."""
+"""Several scenarios in one call: each is a run with results of its own, and a table sums up their verdicts."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 COULD_NOT_RUN = 2
 WORLDS = "both worlds do not agree"
-"""Of a cross-check whose live run passed."""
+"""The problem shown for a cross-check whose live run passed, but whose virtual run disagrees."""
 _ORDER = (EXIT_CODES[Status.FAIL], COULD_NOT_RUN, EXIT_CODES[Status.INCONCLUSIVE])
 
 
 class Ran(msgspec.Struct):
-    """What came of one scenario; without a verdict the run did not begin, for the reason that `problem` says."""
+    """The result of one scenario. Without a verdict the run did not begin, and `problem` says why."""
 
     request: RunRequest
     exit_code: int
@@ -41,7 +41,7 @@ class Ran(msgspec.Struct):
 
 
 def worst_code(codes: Sequence[int]) -> int:
-    """Return what all exit codes say together: a proven failure, then what could not run, then what is unknown."""
+    """Return the worst exit code: a proven failure, else a run that could not begin, else an inconclusive one."""
     return next((code for code in _ORDER if code in codes), max(codes, default=0))
 
 
@@ -51,10 +51,10 @@ def run_all(
     errors: tuple[type[Exception], ...],
     console: Console,
 ) -> int:
-    """Play one request after the other, show what came of all, and return the worst exit code.
+    """Play one request after the other, show the results of all, and return the worst exit code.
 
-    One that cannot begin does not keep the others from it. A signal ends them all, whatever is done when it comes;
-    of what was not run for it nothing is known.
+    If one cannot begin, the others are played all the same. A signal ends them all, at any moment; scenarios that were
+    not run because of it count as inconclusive.
     """
     ran: list[Ran] = []
     with signals_held() as held:
@@ -90,7 +90,7 @@ def _play(
 
 
 def _table(ran: Sequence[Ran]) -> Table:
-    """Return what came of each scenario, a line each."""
+    """Return a table with one line for the result of each scenario."""
     table = Table("scenario", "verdict", "what did not hold", "results", box=None, padding=(0, 2, 0, 0))
     for one in ran:
         if one.verdict is None:
@@ -107,7 +107,7 @@ def _table(ran: Sequence[Ran]) -> Table:
 
 
 def _problems(verdict: RunVerdict) -> str:
-    """Say in a few words what of a run did not hold."""
+    """Return a short text that counts the checks, thresholds and campaigns that are a problem; empty for none."""
     parts = (("check", verdict.checkers), ("threshold", verdict.thresholds), ("campaign", verdict.attacks))
     named = [plural(sum(one.status.is_problem for one in found), noun) for noun, found in parts]
     wrong = [text for text in named if not text.startswith("0 ")]

@@ -1,4 +1,4 @@
-"""What people are shown of a run at its end: the verdict, and where its results are. `simulator/view` is for before."""
+"""The terminal output at the end of a run: verdict and place of the results. `simulator/view` shows a running one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ADVISORIES_SHOWN = 12
 
 
 def _shown(text: str) -> str:
-    """Make a text that a server may have chosen safe: for Rich's markup, and for the terminal itself."""
+    """Return `text`, which a server may have chosen, escaped for Rich's markup and for the terminal itself."""
     return escape(printed(text))
 
 
@@ -56,7 +56,7 @@ def _show_advisories(console: Console, verdict: RunVerdict) -> None:
 
 
 def show_verdict(console: Console, verdict: RunVerdict) -> None:
-    """Print the verdict: what failed and why first, then the rest."""
+    """Print the verdict: first what failed and why, then the rest."""
     console.print()
     for one in [*verdict.checkers, *verdict.thresholds]:
         if one.status is Status.FAIL:
@@ -92,7 +92,7 @@ def show_verdict(console: Console, verdict: RunVerdict) -> None:
 
 
 def show_written(console: Console, folder: Path, written: WriteResult) -> None:
-    """Print where the results are, and by which digest they can be told from others."""
+    """Print where the results are, and the digest of the bundle."""
     for warning in written.warnings:
         console.print(f"[yellow]warning:[/] {_shown(warning)}")
     if written.note:

@@ -1,4 +1,4 @@
-"""`hatchfarm run --virtual`: a run in virtual time, against a server in memory; and what there cannot be played yet."""
+"""`hatchfarm run --virtual`: a run in virtual time, against a server in memory, and what it cannot play yet."""
 
 from __future__ import annotations
 
@@ -43,11 +43,12 @@ if TYPE_CHECKING:
 
 VIRTUAL_SERVER = "its own server, in virtual time"
 PROVIDER_ORIGIN = "http://127.0.0.1:8090"
-"""Where servers are told that somebody says who people and agents are. Nobody connects there."""
+"""The origin of the identity provider in the servers' settings. No connection to it is made."""
 LOOKING_SHARE = 0.02
-"""Of the virtual time that has passed, from one look for an end to the next: a look costs what the history is long."""
+"""The interval between two evaluations of thresholds, as a share of the virtual time passed: the cost of an evaluation
+grows with the history."""
 OUTSIDE = ("REDIS_ADDR", "HATCHFARM_STATE_FILE", "HATCHFARM_SHARED_STATE", "WORKER_STATUS_STATE_FILE", "TLS_CERT_FILE")
-"""Settings by which a server reaches for what is outside of its memory."""
+"""Settings that make a server use something outside its memory: Redis, files, other instances."""
 
 
 def _settings_outside(scenario: Scenario) -> str:
@@ -69,28 +70,28 @@ NOT_YET: tuple[Callable[[Scenario], str], ...] = (
     _settings_outside,
     _proxies_in_front,
 )
-"""What virtual time does not have yet: each says what of it a scenario wants, or nothing."""
+"""Checks for what virtual time cannot play yet: each returns what a scenario needs of that kind, or an empty string."""
 
 
 def not_yet_virtual(scenario: Scenario) -> list[str]:
-    """Return what of a scenario cannot be played in virtual time yet."""
+    """Return the parts of a scenario that cannot be played in virtual time yet, as phrases."""
     return [found for wanted in NOT_YET if (found := wanted(scenario))]
 
 
 def execute_virtually(request: RunRequest, console: Console) -> int:
-    """Run in virtual time, report and give the exit code. Raises what USER_ERRORS names when the run cannot begin."""
+    """Play the run in virtual time, report, and return the exit code. Raises USER_ERRORS if the run cannot begin."""
     request, start, work = _composed(request)
     return execute(request, console, start, work)
 
 
 def play_virtually(request: RunRequest, console: Console) -> tuple[RunRequest, RunState]:
-    """Run in virtual time, and return the request as it was played and what is known at the end; nothing is judged."""
+    """Play the run in virtual time; return the request as played and the run's state at the end, without judging."""
     request, start, work = _composed(request)
     return request, play(request, console, start, work)
 
 
 def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], Work]:
-    """Return the request with its own token, what starts it and what plays in it. Raises RunError, TargetError."""
+    """Return the request with the seed's token, and `start` and `work` for `execute`. Raises RunError, TargetError."""
     if request.target is not None:
         raise RunError("--virtual plays against a server of its own in memory: leave --target away")
     if request.conducted_by is not None:
@@ -110,7 +111,7 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
     if any(fault.kind in NETWORK_FAULTS for fault in request.scenario.faults):
         world.trouble_network()
     sides = _add_sides(world, request.scenario)
-    if request.scenario.faults or sides:  # of which servers say more than anybody wants to read beside a run
+    if request.scenario.faults or sides:  # these make servers log more than belongs in the output of a run
         logging.getLogger("hatchfarm").addHandler(logging.NullHandler())
     seconds_max = request.scenario.duration_ns / SECOND_NS + VIRTUAL_SECONDS_AFTER
     start = partial(_start, partial(run_seeded, seed=request.seed, seconds_max=seconds_max, clock=world.clock))
@@ -120,7 +121,7 @@ def _composed(request: RunRequest) -> tuple[RunRequest, Callable[..., object], W
 def _start(
     run: Callable[..., object], main: Callable[..., object], request: RunRequest, outcome: RunState, *more: object
 ) -> None:
-    """Run in virtual time. A run that hangs is cut short, as by any fault of the harness, and its verdict says so."""
+    """Run `main` in virtual time. A run that hangs is ended as a failure of the harness, and its verdict says so."""
     try:
         run(main, request, outcome, *more)
     except HangError as error:
@@ -129,7 +130,7 @@ def _start(
 
 
 def _add_sides(world: VirtualWorld, scenario: Scenario) -> dict[str, Target]:
-    """Add servers for attacks that need settings of their own; return them by the attack's name."""
+    """Add servers for attacks that need settings of their own; return each attack's server by the attack's name."""
     added: dict[frozenset[tuple[str, str]], Target] = {}
     sides = {}
     provider = IdentityProvider(PROVIDER_ORIGIN)
@@ -138,7 +139,7 @@ def _add_sides(world: VirtualWorld, scenario: Scenario) -> dict[str, Target]:
         if not issubclass(attack, ScriptAttack):
             continue
         if attack.sandbox is not None:
-            sides[attack.name] = world.target  # beside which it may have a sandbox with what it needs
+            sides[attack.name] = world.target  # the attack's sandbox runs beside this server
         if attack.needs_settings:
             settings = {**attack.needs_settings, **(provider.settings if attack.needs_identity else {})}
             needed = frozenset(settings.items())
@@ -149,7 +150,7 @@ def _add_sides(world: VirtualWorld, scenario: Scenario) -> dict[str, Target]:
 
 
 async def _work(world: VirtualWorld, sides: Mapping[str, Target], request: RunRequest, outcome: RunState) -> None:
-    """Play against the server in memory."""
+    """Play the run against the server in memory."""
     scenario = request.scenario
     outcome.target = VIRTUAL_SERVER
     if MEMORY in scenario.judged_thresholds:
@@ -177,11 +178,10 @@ async def _work(world: VirtualWorld, sides: Mapping[str, Target], request: RunRe
 
 
 class LooksForAnEnd:
-    """Ends the work as soon as a threshold would end the run, as `end_early` does in real time.
+    """A repeated check that cancels the work once a threshold ends the run, as `end_early` does in real time.
 
-    It looks at moments that depend on nothing real, the less often the longer the history is: a second after the last
-    look, or later by a share of the time that has passed. A look is an event and no task, so it changes the order of
-    nothing.
+    Its moments depend on virtual time alone: one second after the last check, or `LOOKING_SHARE` of the time passed if
+    that is longer. A check is an event of the clock and not a task, so it does not change the order of tasks.
     """
 
     def __init__(self, scenario: Scenario, outcome: RunState, clock: JumpingClock, work: trio.CancelScope) -> None:
@@ -205,7 +205,7 @@ class LooksForAnEnd:
 
 
 class LooksNowAndThen:
-    """Has a run shown, which asks once a virtual second whether it is time. A look is an event, as above."""
+    """A call of `look_when_due` once per virtual second, which updates the view. It is an event, too, and no task."""
 
     def __init__(self, look_when_due: Callable[[], None], clock: JumpingClock) -> None:
         self._look_when_due = look_when_due
