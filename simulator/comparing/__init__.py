@@ -1,1 +1,1 @@
-"""Two measurements side by side: two commits, two results of a benchmark or two runs, and which of them is slower."""
+"""Comparing two measurements: two commits, two results of benchmarks, two runs, or one scenario in two worlds."""

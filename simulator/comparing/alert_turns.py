@@ -1,4 +1,4 @@
-"""When alerts fired and cleared in two worlds, as scrapes showed it, and whether a fault can have moved them."""
+"""When alerts fired and cleared in two worlds, according to scrapes, and whether a fault can explain a difference."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Alone(NamedTuple):
-    """A time in which an alert was on in one world alone, in seconds.
+    """A period in which an alert was on in only one of the worlds, in seconds of the run.
 
-    `shifted` says that the other world's alert ended it: the two turned at two times, and neither for nothing.
+    `shifted` is true if the other world's alert turned at its end: both worlds had the turn, at different times.
     """
 
     since: float
@@ -33,7 +33,7 @@ class Alone(NamedTuple):
 
 
 def alert_lines(scenario: Scenario, virtual: History, live: History) -> Iterator[WorldLine]:
-    """Compare when each alert fired and cleared; what differs is explained where faults can have moved it so far."""
+    """Yield lines that compare when each alert fired and cleared; differences that faults can cause are explained."""
     interval = scenario.metrics_interval_ns / SECOND_NS
     beat = scenario.fleet.heartbeat_interval_ns / SECOND_NS * (1 + scenario.fleet.jitter)
     allowed = interval + beat + CROSS_LATE_SECONDS
@@ -58,7 +58,7 @@ def alert_lines(scenario: Scenario, virtual: History, live: History) -> Iterator
 
 
 def _turns(history: History, gauge: str) -> list[float]:
-    """Return when an alert was first seen on, then off, and so on, in seconds."""
+    """Return the times, in seconds, at which scrapes first saw an alert on, then off, then on again, and so on."""
     turns: list[float] = []
     for one in history.scrapes:
         if gauge in one.samples and (one.samples[gauge] > 0) is not bool(len(turns) % 2):
@@ -67,7 +67,7 @@ def _turns(history: History, gauge: str) -> list[float]:
 
 
 def _alone(ones: list[float], others: list[float], end: float) -> Iterator[Alone]:
-    """Yield each time in which an alert was on in one world alone: every turn begins one, or ends it."""
+    """Yield each period in which an alert was on in only one world: every turn of either alert begins or ends one."""
     began: tuple[float, bool] | None = None
     for at, first in sorted([*((at, True) for at in ones), *((at, False) for at in others)]):
         if began is None:
@@ -80,7 +80,7 @@ def _alone(ones: list[float], others: list[float], end: float) -> Iterator[Alone
 
 
 def _moved(what: str, alone: list[Alone], spans: list[Span], allowed: float) -> tuple[Says, str]:
-    """Return whether what was drawn can have moved an alert as far as it differs, and by how much it does."""
+    """Return whether `spans` explain all periods in `alone`, and a sentence with the time that they do or do not."""
     for one in alone:
         reached = [span for span in spans if one.shifted or span.sets_off]
         outside = _outside(one, reached)
@@ -91,7 +91,7 @@ def _moved(what: str, alone: list[Alone], spans: list[Span], allowed: float) -> 
 
 
 def _what(scenario: Scenario, longer: list[Span]) -> str:
-    """Name what can have moved an alert; nothing where nothing can."""
+    """Return the names of everything that can have moved an alert; empty if nothing can."""
     found = (
         (scenario.faults, "faults"),
         (abandons(scenario), "machines that abandon jobs"),
@@ -101,7 +101,7 @@ def _what(scenario: Scenario, longer: list[Span]) -> str:
 
 
 def _outside(one: Alone, spans: Iterable[Span]) -> float:
-    """Return how much of a time is in no span, in seconds."""
+    """Return how many seconds of the period are in none of the spans."""
     outside, at = 0.0, one.since
     for span in sorted(spans):
         if span.until > at:

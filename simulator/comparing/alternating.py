@@ -1,7 +1,7 @@
-"""Rounds of two sides in alternation: how many are needed, and which are made again. Measuring is an argument.
+"""Measuring two sides in alternation: how many rounds are needed, and which figures are measured again.
 
-Which side comes first in a round is drawn, so that no rhythm of a neighbour's fits it, and a pair's sign is as likely
-one way as the other where nothing differs.
+The function that measures is an argument. Which side comes first in a round is random, so that no periodic load on the
+computer favours one side, and the sign of a pair's difference is equally likely either way if nothing differs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BEFORE, AFTER = 0, 1
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """A figure that is measured of both sides in each round."""
+    """A figure that is measured on both sides in each round."""
 
     title: str
     unit: str
@@ -33,7 +33,7 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 class Rounds(msgspec.Struct, frozen=True):
-    """How many rounds there are: `first`, and `more` at a time up to `most` while noise hides what must be seen."""
+    """The number of rounds: `first`, then `more` at a time, up to `most`, while noise hides a change that matters."""
 
     first: int = 10
     more: int = 5
@@ -42,7 +42,7 @@ class Rounds(msgspec.Struct, frozen=True):
 
 
 Values = list[tuple[float, float]]
-"""A figure's values in each round, of the first side and of the second."""
+"""A figure's values in each round, as pairs of the first side's and the second side's."""
 
 
 def compare_in_rounds(
@@ -52,9 +52,10 @@ def compare_in_rounds(
     rounds: Rounds,
     show: Callable[[str], None] = lambda _: None,
 ) -> list[Line]:
-    """Measure both sides until enough is known, and again what looks slower; return what each figure says.
+    """Measure both sides until noise is low enough, and again if a figure looks slower; return a line per figure.
 
-    `measure` takes `BEFORE` or `AFTER` and returns a value above zero for each figure. `show` is told how far it is.
+    `measure` takes `BEFORE` or `AFTER` and returns a value above zero for each figure. `is_second_first` draws whether
+    `AFTER` comes first in a round. `show` is called with a text on the progress before each round.
     """
     values: list[Values] = [[] for _ in figures]
 

@@ -1,4 +1,4 @@
-"""`hatchfarm run --cross-check`: one scenario played virtually, then live, and what the two say of each other."""
+"""`hatchfarm run --cross-check`: play one scenario virtually, then live, and compare the two runs."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ COLOURS = {Says.AGREES: "green", Says.EXPLAINED: "dim", Says.UNDECIDED: "yellow"
 def cross_check(request: RunRequest, console: Console) -> int:
     """Play a scenario virtually and then live, compare the two, and return the exit code.
 
-    Raises what `simulator.running.run.USER_ERRORS` names where a run cannot begin, RunError as well where a target
-    is given: virtual time has its own server.
+    Raises `simulator.running.run.USER_ERRORS` if a run cannot begin, among them RunError if a target is given: virtual
+    time has its own server.
     """
     _see_comparable(request)
     found: list[tuple[RunVerdict, Path]] = []
@@ -72,7 +72,7 @@ def cross_check(request: RunRequest, console: Console) -> int:
 
 
 def _see_comparable(request: RunRequest) -> None:
-    """Raise RunError, in the words of the flag that was given, where one of the worlds cannot play it."""
+    """Raise RunError, with a message that names `--cross-check`, if one of the worlds cannot play `request`."""
     if request.target is not None:
         raise RunError("--cross-check plays against servers of its own: leave --target away")
     if request.conducted_by is not None and request.conducted_by.asked_for:
@@ -85,7 +85,7 @@ def _see_comparable(request: RunRequest) -> None:
 
 
 def show(checked: CrossCheck, console: Console) -> None:
-    """Print what does not agree, line by line, and what it comes to."""
+    """Print the lines that do not agree, and the summary."""
     print_rule(console, "cross-check")
     shown = [one for one in checked.lines if one.says is not Says.AGREES]
     if shown:

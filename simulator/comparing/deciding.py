@@ -1,8 +1,8 @@
-"""Faster, slower, no difference or cannot tell: what each line of a comparison says, and when. Pure.
+"""Deciding each line of a comparison: faster, slower, no difference or cannot tell. Pure functions.
 
-Two looks decide that something is slower. The first finds what looks so; what does is measured again, and only rounds
-of the second look, which know nothing of the first, confirm it. So a comparison of something with itself says slower
-where both looks err: once in two thousand times for a line.
+Two looks decide that a figure is slower. The first look finds the figures that seem slower; they are measured again,
+and only the rounds of the second look, which are independent of the first, confirm it. So comparing something with
+itself gives a false positive only if both looks err: once in two thousand times for a line.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
     from simulator.comparing.ranks import Shift
 
 LOOK = 0.05
-"""How probable it may be that a line looks slower and is not: the second look decides."""
+"""Significance level of the first look: the chance that an unchanged line looks slower. The second look decides."""
 SURE = 0.01
-"""How probable it may be that any of all lines that were looked at again is called slower and is not; and faster.
+"""The chance that any unchanged line of all lines measured again is called slower, and likewise that any is called
+faster.
 
-Where so few values of so many lines can never be so sure, it is how probable that is of each line by itself."""
+If so few values of so many lines can never reach this level together, it is the chance for each line by itself."""
 SEEN = 0.95
-"""How probably the smallest change that a comparison names is seen."""
+"""The probability of detecting the smallest change that a comparison names."""
 _Z = NormalDist().inv_cdf
 REACH = (_Z(1 - SURE) + _Z(SEEN)) / _Z(1 - SURE)
-"""How many times half an interval a change must have to be seen so probably: noise may hide some of it."""
+"""How many half intervals a change must have to be detected with that probability: noise may hide a part of it."""
 
 
 class Says(StrEnum):
-    """What a line says of the second measurement against the first."""
+    """The result of a line: the second measurement compared with the first."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -42,9 +43,9 @@ class Says(StrEnum):
 
 
 class Tolerance(msgspec.Struct, frozen=True):
-    """What changes count, as shares: below `ignored` none does, and one of `seen` or more must not stay hidden.
+    """The changes that count, as shares: none below `ignored`, and noise must not hide one of `seen` or more.
 
-    `moods` is what the same thing measured twice may differ by where the two were not measured in alternation.
+    `moods` is how much the same thing, measured twice, may differ if the two were not measured in alternation.
     """
 
     ignored: float = 0.02
@@ -53,10 +54,10 @@ class Tolerance(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a line says. Changes are shares of the first, above zero for faster.
+    """The decision on a line. Changes are shares of the first measurement, above zero for faster.
 
-    The true one lies between `low` and `high` but for one time in fifty. `smallest` is the smallest change that would
-    have been seen, 19 times of 20; None where none would.
+    The true change lies between `low` and `high` 49 times of 50; None for an infinite end. `smallest` is the smallest
+    change that would have been detected 19 times of 20, None if none would.
     """
 
     says: Says
@@ -67,19 +68,19 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def smallest_change(shift: Shift, tolerance: Tolerance) -> float:
-    """Return the smallest change for the worse, as a difference of logarithms, that would have been seen."""
+    """Return the smallest change for the worse that would have been detected, as a difference of logarithms."""
     low, high = shift.bounds(SURE)
     half = max(shift.estimate - low, high - shift.estimate)
     return max(math.log1p(tolerance.moods) + half * REACH, math.log1p(tolerance.ignored))
 
 
 def is_hidden(shift: Shift, tolerance: Tolerance) -> bool:
-    """Return whether noise hides a change that must not stay hidden."""
+    """Return whether noise can hide a change as large as `tolerance.seen`, or as twice the moods if that is larger."""
     return smallest_change(shift, tolerance) > max(math.log1p(tolerance.seen), 2 * math.log1p(tolerance.moods))
 
 
 def suspects(shifts: Sequence[Shift], tolerances: Sequence[Tolerance]) -> list[int]:
-    """Return which lines look slower, by their number."""
+    """Return the numbers of the lines that look slower at the level `LOOK`."""
     return [
         number
         for number, (shift, tolerance) in enumerate(zip(shifts, tolerances, strict=True))
@@ -93,10 +94,10 @@ def decide(
     again: Mapping[int, Shift] | None = None,
     whole: Mapping[int, Shift] | None = None,
 ) -> list[Decision]:
-    """Return what each line says.
+    """Return the decision on each line.
 
-    `again` are the shifts of those that were measured again, by their number, and `whole` those of all their rounds
-    together; without `again` nothing could be, and one look is all there is.
+    `again` has the shifts of the lines that were measured again, by their number, and `whole` the shifts of all rounds
+    together. If `again` is None, nothing could be measured again, and the first look decides alone.
     """
     confirmed = _confirmed(dict(enumerate(shifts)) if again is None else again, tolerances)
     better = _under(
@@ -111,7 +112,7 @@ def decide(
         elif number in better and shift.estimate >= math.log1p(tolerance.ignored):
             says = Says.FASTER
         elif is_hidden(shift, tolerance) or _is_worse(shift, tolerance, SURE):
-            # What all rounds together call slower, and the second look alone does not, nobody knows.
+            # All rounds together call the line slower, but the second look alone does not confirm it.
             says = Says.CANNOT_TELL
         else:
             says = Says.NO_DIFFERENCE
@@ -133,10 +134,11 @@ def _confirmed(shifts: Mapping[int, Shift], tolerances: Sequence[Tolerance]) -> 
 
 
 def _under(chances: Mapping[int, tuple[float, float]]) -> set[int]:
-    """Return which chances, each with the least it could be, are too small to be any of all by chance (Holm).
+    """Return the numbers of the chances that are significant among all of them, by Holm's correction.
 
-    What is the least it could be, and still too great among so many, counts by itself: else no change, however great,
-    would be found where a few rounds measured many figures.
+    Each chance comes with the least value that it could have. If a chance has its least value, and this is too large
+    to be corrected for so many lines, it is judged by itself: otherwise no change, however large, would be found if a
+    few rounds measured many figures.
     """
     found: set[int] = set()
     for number, (chance, _) in sorted(chances.items(), key=lambda one: one[1]):
@@ -147,7 +149,7 @@ def _under(chances: Mapping[int, tuple[float, float]]) -> set[int]:
 
 
 def judged_alone(shifts: Sequence[Shift]) -> int:
-    """Return of how many lines the values are too few to be corrected for all the others, and enough to judge each."""
+    """Return how many lines have too few values to be corrected for the other lines, but enough to be judged alone."""
     return sum(SURE / len(shifts) < one.least <= SURE for one in shifts)
 
 

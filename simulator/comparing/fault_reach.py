@@ -1,6 +1,7 @@
-"""What a run's faults can have reached: requests that were under way, turns that machines missed, and alerts.
+"""The effects that a run's faults can have had: on requests under way, on heartbeats not sent, and on alerts.
 
-Only what is within a fault's window, or follows from it, is laid to it: the rest must be the same in two worlds.
+Only effects within a fault's window, or following from it, are attributed to a fault: all else must be the same in two
+worlds.
 """
 
 from __future__ import annotations
@@ -32,20 +33,22 @@ if TYPE_CHECKING:
     from simulator.scenario.values import Scenario
 
 KEPT_AWAY = (Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED)
-"""What comes in place of an answer that a fault keeps away."""
+"""The outcomes of a request whose answer a fault prevents."""
 BACK_OFF_SHARE, BACK_OFF_MAX_SECONDS = 1.25, 75.0
-"""For how long a machine stays away that was refused all through a fault: each wait is as long as all before it, and a
-quarter more by its spread (`simulator.fleet.machine.back_off_ns`)."""
+"""How long a machine stays away after it was refused all through a fault: as a share of the time before, and at most.
+Each wait is as long as all waits before it, and up to a quarter longer (`simulator.fleet.machine.back_off_ns`)."""
 SILENT_TURNS = 3
-"""By how many turns a machine that abandoned a job may come late: the one before, its own, and a connection's."""
+"""By how many heartbeat intervals a machine that abandoned a job may return late: for the heartbeat before, for its
+own, and for a connection."""
 TRIPS = 4
-"""How often a fault that delays bytes each way may delay one machine's next heartbeat: a handshake, and an exchange."""
+"""How many times a fault that delays bytes may delay one machine's next heartbeat: both ways of a handshake and of an
+exchange."""
 
 
 class Reach(NamedTuple):
-    """Of honest requests of one kind: all, those within faults' windows, and those not answered as expected.
+    """Counts of honest requests of one operation: all, and those within faults' windows.
 
-    Of these, `kept` were by a fault, as far as one can have; `wrong` are all others.
+    Of the requests not answered as expected, `kept` are those that a fault can explain, and `wrong` all others.
     """
 
     asked: int = 0
@@ -55,24 +58,24 @@ class Reach(NamedTuple):
 
 
 def forgets(scenario: Scenario) -> bool:
-    """Return whether a server begins anew in a run and knows nothing of before: its machines are strangers then."""
+    """Return whether a server restarts in the run with an empty state: then it does not know its machines any more."""
     lasting = scenario.server.durable or scenario.server.instances > 1
     return not lasting and any(one.kind in DOWN_FAULTS for one in scenario.faults)
 
 
 def losing_faults(history: History) -> list[Fault]:
-    """Return the faults of a run that can keep an answer away."""
+    """Return the faults of a run that can prevent an answer."""
     return [one for one in history.faults if one.kind not in LOSES_NOTHING]
 
 
 def honest_reach(scenario: Scenario, history: History) -> dict[int, Reach]:
-    """Count what honest machines, owners and agents asked, by operation."""
+    """Return counts of the requests of honest machines, owners and agents, by operation."""
     rows = history.rows()
     rows = rows[rows["campaign"] == HONEST]
     cause, _ = losses_of(rows["status"])
-    rows = rows[(rows["got"] != Answer.LOST) | (cause != Loss.ENDED)]  # the end of a run cuts off what is under way
+    rows = rows[(rows["got"] != Answer.LOST) | (cause != Loss.ENDED)]  # the end of a run cuts off requests under way
     within, bad = _within(history, rows), rows["got"] != rows["expected"]
-    # Who is a stranger to its server may be told so in any words.
+    # A server that has forgotten a machine may refuse it in any way.
     kept = bad & within & (np.isin(rows["got"], KEPT_AWAY) | forgets(scenario))
     found = {}
     for operation in np.unique(rows["operation"]).tolist():
@@ -82,22 +85,22 @@ def honest_reach(scenario: Scenario, history: History) -> dict[int, Reach]:
 
 
 def sent_within(history: History, campaign: int) -> int:
-    """Count what a campaign sent within the windows of faults, in which its victims may be away."""
+    """Return the number of a campaign's requests within the windows of faults, in which its victims may be away."""
     rows = history.rows()
     return int(_within(history, rows[rows["campaign"] == campaign]).sum())
 
 
 class Missed(NamedTuple):
-    """How many heartbeats were not sent, and after how many others."""
+    """Heartbeats that were not sent: `turns` is their number, and `times` the number of gaps in which they were due."""
 
     turns: float
     times: int
 
 
 def missed_turns(scenario: Scenario, history: History) -> Missed:
-    """Return what was not sent for want of an answer that a fault kept.
+    """Return the heartbeats that were not sent because a fault prevented an answer.
 
-    From each heartbeat within a fault's window to its machine's next one, or the end of the run.
+    They are counted from each heartbeat within a fault's window to its machine's next one, or to the end of the run.
     """
     gaps = _gaps(scenario, history)
     turns = gaps.long_ns / max(1, scenario.fleet.heartbeat_interval_ns) - 1
@@ -106,7 +109,7 @@ def missed_turns(scenario: Scenario, history: History) -> Missed:
 
 
 def abandoned_turns(scenario: Scenario, history: History) -> Missed:
-    """Return what was not sent by machines that fell silent in the middle of a job."""
+    """Return the heartbeats that were not sent because machines fell silent in the middle of a job."""
     gaps = _gaps(scenario, history)
     long_ns = gaps.long_ns[_abandoned(scenario, gaps)]
     turns = long_ns / max(1, scenario.fleet.heartbeat_interval_ns) - 1
@@ -114,9 +117,9 @@ def abandoned_turns(scenario: Scenario, history: History) -> Missed:
 
 
 class _Gaps(NamedTuple):
-    """The honest heartbeats, how long after each its machine sent its next one, and which are the last of a machine.
+    """The honest heartbeats, the time from each to its machine's next one, and which are the `last` of a machine.
 
-    After those the run ended.
+    For the last ones, `long_ns` is the time to the end of the run.
     """
 
     beats: NDArray[Any]
@@ -133,7 +136,7 @@ def _gaps(scenario: Scenario, history: History) -> _Gaps:
 
 
 def _abandoned(scenario: Scenario, gaps: _Gaps) -> NDArray[np.bool_]:
-    """Return which gaps are as long as those of who abandons a job, and a few turns, or last up to the run's end."""
+    """Return which gaps fit a machine that abandoned a job: its silence and a few intervals, or up to the end."""
     if scenario.market is None or not scenario.market.offer.abandons:
         return np.zeros(len(gaps.last), dtype=np.bool_)
     silent_ns = scenario.market.offer.abandoned_for_ns
@@ -143,7 +146,7 @@ def _abandoned(scenario: Scenario, gaps: _Gaps) -> NDArray[np.bool_]:
 
 
 def _within(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which rows were under way within the window of a fault that can keep an answer away, or refused after."""
+    """Return which rows were under way within the window of a fault that can prevent answers, or refused after it."""
     until_ns = np.where(rows["got"] == Answer.LOST, rows["sent_ns"] + losses_of(rows["status"])[1], rows["answered_ns"])
     return Excused(history).overlap(rows["sent_ns"], until_ns) | refused_after(history, rows)
 
@@ -152,7 +155,7 @@ def _within(history: History, rows: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 class Span(NamedTuple):
-    """When a fault may have moved an alert, in seconds; and whether it can have set one off, or kept one away."""
+    """A period in which a fault may have moved an alert, in seconds; `sets_off` if it can have caused or hidden one."""
 
     since: float
     until: float
@@ -160,9 +163,9 @@ class Span(NamedTuple):
 
 
 def alert_spans(scenario: Scenario, history: History, gauge: str) -> list[Span]:
-    """Return when the faults of a run may have moved an alert, and with it whatever follows from them.
+    """Return the periods in which a run's faults, with all that follows from them, may have moved an alert.
 
-    So may machines that fall silent with the jobs that they were given.
+    For the alert of stale workers, machines that abandon jobs and fall silent count as well.
     """
     spans = (_span(scenario, one, stale=gauge == STALE_ALERT) for one in history.faults)
     found = [one for one in spans if one is not None]
@@ -176,10 +179,10 @@ def alert_spans(scenario: Scenario, history: History, gauge: str) -> list[Span]:
 
 
 def script_spans(scenario: Scenario, virtual: History, live: History, allowed: float) -> list[Span]:
-    """Return when an alert of failures was on for the scripts of one world that went on for longer than the other's.
+    """Return the periods in which the alert of auth failures may be on because a script lasted longer in one world.
 
-    They go on as they are answered: a flood of requests takes as long as a server takes for it. They set nothing off
-    that they do not set off in the other world, where they begin at the same time.
+    A script continues as it gets answers: a flood of requests takes as long as the server takes to answer. Such a
+    period causes no alert that the other world does not have, because scripts begin at the same time in both.
     """
     settings = {**JUDGED_SETTINGS, **scenario.server.settings}
     lasting = float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"])
@@ -215,12 +218,12 @@ def _span(scenario: Scenario, fault: Fault, *, stale: bool) -> Span | None:
         length = ended - fault.began_from_ns / SECOND_NS
         back_off = min(BACK_OFF_MAX_SECONDS, BACK_OFF_SHARE * (length + max(interval, 1.0)))
         away, until = length + back_off + beat, until + back_off
-    elif stale:  # a copy is no heartbeat
+    elif stale:  # a duplicated request does not count as a heartbeat
         return None
     if not stale:
-        # Failures count for a whole window. What comes a little later than another changes none of their number.
+        # Failures count for a whole window. A failure that comes a little later does not change their number.
         lasting = float(settings["WORKER_AUTH_FAIL_ALERT_WINDOW_SECONDS"])
         return Span(since, until + lasting + beat, fault.kind not in LATE_NETWORK_FAULTS or away - beat > lasting / 2)
     if fault.kind in DOWN_FAULTS and forgets(scenario) and scenario.fleet.silence:
-        return Span(since, scenario.duration_ns / SECOND_NS, sets_off=True)  # who is silent then is never known again
+        return Span(since, scenario.duration_ns / SECOND_NS, sets_off=True)  # a silent machine stays unknown from then
     return Span(since, until + beat, away >= float(settings[STALE_SECONDS]))

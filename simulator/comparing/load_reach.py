@@ -1,4 +1,4 @@
-"""By how much what a scenario's users ask may differ between virtual time and a live run, which Locust conducts."""
+"""How much the requests of a scenario's users may differ between virtual time and a live run conducted by Locust."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _IN_TURN = (
     Operation.POLICY_CREATE, Operation.POLICY_ACTIVATE, Operation.REGISTER, Operation.CONSENT_CREATE,
     Operation.POLICY_FETCH, Operation.CERTIFICATE, Operation.CONSENT_REVOKE,
 )  # fmt: skip
-"""What an owner asks for each machine that is brought in and out, once."""
+"""The requests of an owner for each machine that it onboards and removes again, once each."""
 _DRAWN: Mapping[str, tuple[Operation, ...]] = {
     DASHBOARD: (Operation.OTHER, Operation.METRICS),
     MARKET: DRAWN_BY_AGENTS,
     FORUM: OF_THE_FORUM,
 }
-"""What users draw, each time anew. Agents register once, whatever they draw."""
+"""The operations that users draw at random for each request, by kind of user. Agents also register, once each."""
 
 
 def load_allows(scenario: Scenario, operation: int, asked: tuple[int, int], spread: float) -> tuple[int, str]:
-    """Return by how many more requests of a kind two runs may differ for their users, and why.
+    """Return by how many requests of an operation two runs may differ because of their users, and why.
 
-    `asked` is how many there were in each, and `spread` the standard deviations that are chance.
+    `asked` is the number of requests in each run, and `spread` the number of standard deviations that count as chance.
     """
     late, drawn = 0.0, False
     for load in scenario.load:
@@ -55,13 +55,13 @@ def load_allows(scenario: Scenario, operation: int, asked: tuple[int, int], spre
 
 
 def _comes_at_the_end(scenario: Scenario, load: LoadOptions) -> int:
-    """Return how many users come so late that those who come later yet would not come at all: each registers once."""
+    """Return how many users come so late that they may not come at all in one of the worlds; each registers once."""
     before_ns = scenario.duration_ns - round(CROSS_LOCUST_SHIFT_SECONDS * SECOND_NS)
     return max(0, level_at(load.stages, scenario.duration_ns) - level_at(load.stages, max(0, before_ns)))
 
 
 def _changes(load: LoadOptions) -> int:
-    """Return how often a user comes or goes; at the run's end all go at once in both worlds."""
+    """Return how often a user comes or goes; at the end of the run all go at once in both worlds."""
     return sum(abs(after - before) for before, after in pairwise((0, *(stage.target for stage in load.stages))))
 
 

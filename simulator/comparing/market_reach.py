@@ -1,7 +1,7 @@
-"""By how much a market may differ between virtual time and a live run: whoever is in it goes by what came before.
+"""How much a market may differ between virtual time and a live run, in which agents and machines depend on answers.
 
-An agent draws what it asks next from what it was answered, and a machine that abandons a job does so when it has one.
-So both worlds ask as often in all, and what is drawn differs by chance.
+An agent draws its next request depending on the answers so far, and a machine abandons a job when it has one. So both
+worlds send equally many requests in all, and the operations drawn differ by chance.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DRAWN_BY_AGENTS = (
     Operation.RESOURCES_READ, Operation.PRICES_READ, Operation.JOB_CREATE, Operation.JOB_READ, Operation.JOB_CANCEL,
     Operation.WALLET_READ, Operation.WITHDRAW, *OF_THE_FORUM,
 )  # fmt: skip
-"""What agents draw, each time anew. They register once, whatever they draw."""
+"""The operations that agents draw at random for each request. They also register, once each."""
 
 
 def abandons(scenario: Scenario) -> bool:
@@ -28,9 +28,9 @@ def abandons(scenario: Scenario) -> bool:
 
 
 def market_allows(scenario: Scenario, operation: int, asked: tuple[int, int], spread: float) -> tuple[int, str]:
-    """Return by how many more requests of a kind two runs may differ for the agents that they play, and why.
+    """Return by how many requests of an operation two runs may differ because of their agents, and why.
 
-    `asked` is how many there were in each, and `spread` the standard deviations that are chance.
+    `asked` is the number of requests in each run, and `spread` the number of standard deviations that count as chance.
     """
     if scenario.market is None or not scenario.market.agents or operation not in DRAWN_BY_AGENTS:
         return 0, ""

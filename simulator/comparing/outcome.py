@@ -1,4 +1,4 @@
-"""What a comparison comes to, as values and as JSON: a line for each figure and each check, and an exit code."""
+"""The result of a comparison, as values and as JSON: a line for each figure and each check, and an exit code."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 NO_SLOWER, SLOWER, CANNOT_TELL = 0, 1, 3
-"""Exit codes: 1 where anything is slower or worse, 3 where that cannot be told of something. 2 is a usage error."""
+"""Exit codes: 1 if anything is slower or worse, 3 if that cannot be told of something, else 0. 2 is a usage error."""
 
 
 class Kind(StrEnum):
-    """What was compared."""
+    """The kind of measurements compared."""
 
     COMMITS = "commits"
     RESULTS = "results"
@@ -31,10 +31,10 @@ class Kind(StrEnum):
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One figure of both: `before` and `after` are medians, `change` and all of `Decision` are shares of the first.
+    """One figure of both measurements: `before` and `after` are medians, changes in `decision` are shares of the first.
 
-    A median is None where it is endless: half of what was asked for never came. `rounds` are how many values of each it
-    rests on, `confirmed` that it was measured again, and `why` says what keeps it from being told, where anything does.
+    A median is None if it is infinite: half of the answers never came. `rounds` is the number of values on each side,
+    `confirmed` is true if the figure was measured again, and `why` says why it cannot be told, if it cannot.
     """
 
     title: str
@@ -49,9 +49,9 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class CheckLine(msgspec.Struct, frozen=True):
-    """One check, threshold or attack of two runs: its status in each, empty where a run did not have it.
+    """One check, threshold or attack of two runs: its status in each, empty for a run that did not have it.
 
-    `unknown` where it may be worse, and nobody could tell.
+    `unknown` is true if it may be worse, but that cannot be told.
     """
 
     name: str
@@ -63,7 +63,7 @@ class CheckLine(msgspec.Struct, frozen=True):
 
 
 class FindingLine(msgspec.Struct, frozen=True):
-    """How often a rule was broken in each of two runs, and a message of one of them."""
+    """How often a rule was broken in each of two runs, and the message of one such finding."""
 
     rule: str
     before: int
@@ -72,7 +72,7 @@ class FindingLine(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a comparison says. `before` and `after` name what was compared; `notes` are for people."""
+    """The result of a comparison. `before` and `after` name what was compared; `notes` are sentences for readers."""
 
     schema_version: int = SCHEMA_VERSION
     kind: Kind
@@ -88,7 +88,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """One figure to be compared: all values of both, and how far one lies from the other where higher is better."""
+    """One figure to be compared: all values of both sides, and the shift between them, positive for the better."""
 
     title: str
     unit: str
@@ -126,7 +126,7 @@ def _median(values: Sequence[float]) -> float | None:
 
 
 def notes_of(pairs: Sequence[Pair]) -> list[str]:
-    """Return what people have to know of how surely all pairs together were judged."""
+    """Return a note if some pairs have too few values to be corrected for the number of all pairs."""
     alone = judged_alone([one.shift for one in pairs])
     note = (
         f"{alone} of {plural(len(pairs), 'figure')} rest on too few values to be corrected for being so many: each is "
@@ -159,9 +159,10 @@ def conclude(
     notes: Sequence[str] = (),
     lost: Sequence[str] = (),
 ) -> Comparison:
-    """Return what all lines come to: slower outranks not knowing, and where nothing could be compared nobody knows.
+    """Return the comparison with its exit code and summary.
 
-    `lost` are the titles of what one side had and the other had not: nobody knows of those either.
+    Anything slower or worse outranks anything that cannot be told; if there was nothing to compare, nothing can be
+    told. `lost` has the titles of figures that only one side has: these cannot be told either.
     """
     slower = [one.title for one in lines if one.decision.says is Says.SLOWER]
     worse = [one.name for one in checks if one.worse]
@@ -197,5 +198,5 @@ def comparison_schema() -> dict[str, Any]:
 
 
 def encode(comparison: Comparison) -> bytes:
-    """Return a comparison as JSON."""
+    """Return a comparison as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(comparison), indent=2) + b"\n"

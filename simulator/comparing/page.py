@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs nothing else, in the dress of a run's report."""
+"""A comparison as one self-contained HTML page, in the style of a run's report."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ CLASSES = {
     Says.SLOWER: "fail",
     Says.CANNOT_TELL: "inconclusive",
 }
-"""The classes of a report's style that colour them."""
+"""The CSS class of a report's style that colours each result."""
 SCALE_MIN, SCALE_MAX = 0.1, 1.0
-"""How far the axis of changes goes at least and at most, as a share."""
+"""The smallest and the largest end of the axis of changes, as a share."""
 WIDTH = 240.0
-"""Of the picture of one line, in its own units."""
+"""The width of the picture of one line, in its own units."""
 
 
 class Band(msgspec.Struct, frozen=True):
-    """Where in its picture a line's interval, its estimate and the smallest change that was to be seen are drawn."""
+    """Positions in a line's picture: its interval, its estimate, and the range of changes that noise may hide."""
 
     low: float
     high: float
@@ -44,7 +44,7 @@ class Band(msgspec.Struct, frozen=True):
 
 
 def scale_of(comparison: Comparison) -> float:
-    """Return how far the axis goes, so that all lines are in it."""
+    """Return the end of the axis, as a share, so that all lines fit as far as `SCALE_MAX` allows."""
     ends = [
         abs(end)
         for line in comparison.lines
@@ -55,7 +55,7 @@ def scale_of(comparison: Comparison) -> float:
 
 
 def band_of(line: Line, scale: float) -> Band:
-    """Return where a line is drawn, from 0 to `WIDTH`; what is endless goes to the edge."""
+    """Return where a line is drawn, from 0 to `WIDTH`; an infinite end is drawn at the edge."""
 
     def at(share: float | None, otherwise: float) -> float:
         inside = max(-scale, min(scale, otherwise if share is None else share))
@@ -69,7 +69,7 @@ def band_of(line: Line, scale: float) -> Band:
 
 
 def comparison_page(comparison: Comparison, sides: SideBySide | None = None) -> bytes:
-    """Write the page; of two runs with both of them beside each other, where they are given."""
+    """Return the HTML page; if `sides` is given, with both runs side by side."""
     templates = page_templates(TEMPLATES)
     templates.globals.update(
         value_text=wording.value_text,

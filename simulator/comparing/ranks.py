@@ -1,9 +1,10 @@
-"""What ranks alone say about a shift: exact for any distribution of noise. No clock, no I/O, no randomness.
+"""Rank statistics of a shift between two measurements, exact for any distribution of noise. Pure functions.
 
-Differences of logarithms come in. Of rounds in pairs whose order was drawn at random, each pair's sign is as likely one
-way as the other where nothing differs, whatever a busy neighbour did meanwhile and however its moods last: Wilcoxon's
-signed ranks. Values that were not taken in pairs are compared each with each: Mann and Whitney's test. Both count how
-many of some averages lie below a shift, and both give the interval that those tests would not refuse (Hodges, Lehmann).
+Values are logarithms, or differences of logarithms. For rounds measured in pairs in random order, the sign of each
+pair's difference is equally likely either way if nothing differs, however other load on the computer varied: this is
+Wilcoxon's signed-rank test. Values not measured in pairs are compared each with each: the Mann-Whitney test. Both tests
+count how many of certain averages lie below a shift, and both give a confidence interval: all shifts that the test does
+not reject (Hodges, Lehmann).
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ENDLESS = math.log(1000)
-"""What a difference counts as at most, as what came from nothing or never came does: ranks need its sign alone."""
+"""The largest difference that counts. It also stands for a change from or to zero or infinity: ranks need only the
+sign."""
 
 
 class Shift(msgspec.Struct, frozen=True):
     """How far one measurement lies from another, as a difference of logarithms.
 
-    `averages` are in order. `chances` says how probable it is that at most so many of them lie on one side of the true
-    shift, by their number from 0 on.
+    `averages` are sorted. `chances[n]` is the probability that at most `n` of them lie on one side of the true shift.
     """
 
     averages: tuple[float, ...]
@@ -38,26 +39,26 @@ class Shift(msgspec.Struct, frozen=True):
 
     @property
     def least(self) -> float:
-        """Return the least chance that so many values can show, whatever they are."""
+        """Return the smallest probability that this number of values can give, whatever the values are."""
         return self.chances[0]
 
     @property
     def estimate(self) -> float:
-        """Return the middle of all averages."""
+        """Return the median of all averages."""
         return statistics.median(self.averages)
 
     def chance_below(self, shift: float) -> float:
-        """Return how probable data like these are where the true shift is `shift` or more."""
+        """Return the probability of data at least this low if the true shift is `shift` or more."""
         return self.chances[len(self.averages) - bisect_left(self.averages, shift)]
 
     def chance_above(self, shift: float) -> float:
-        """Return how probable data like these are where the true shift is `shift` or less."""
+        """Return the probability of data at least this high if the true shift is `shift` or less."""
         return self.chances[bisect_right(self.averages, shift)]
 
     def bounds(self, level: float) -> tuple[float, float]:
-        """Return the ends of the interval that misses the true shift on either side with this probability at most.
+        """Return the ends of the interval that misses the true shift on either side with probability `level` at most.
 
-        Endless where so few values cannot be as sure as that.
+        The ends are infinite if there are too few values for this level.
         """
         beyond = bisect_right(self.chances, level)
         if beyond == 0:
@@ -66,9 +67,9 @@ class Shift(msgspec.Struct, frozen=True):
 
 
 def difference(before: float, after: float) -> float | None:
-    """Return the difference of the logarithms of two values from 0 on, which may be endless; None where none is known.
+    """Return the difference of the logarithms of two values, which may be 0 or infinite; None if it is unknown.
 
-    Two that are both nothing, or both endless, say nothing of each other.
+    It is unknown if a value is NaN, or if both are 0 or both infinite.
     """
     if math.isnan(before) or math.isnan(after) or (before == after and before in {0, math.inf}):
         return None
@@ -78,21 +79,21 @@ def difference(before: float, after: float) -> float | None:
 
 
 def paired(differences: Sequence[float]) -> Shift:
-    """Return the shift that pairs show, each by its difference. Raises ValueError for none, or too many."""
+    """Return the shift shown by the differences of pairs. Raises ValueError for none, or too many."""
     count = _bounded(len(differences))
     averages = [(first + differences[other]) / 2 for at, first in enumerate(differences) for other in range(at, count)]
     return Shift(tuple(sorted(averages)), _signed_ranks(count))
 
 
 def independent(before: Sequence[float], after: Sequence[float]) -> Shift:
-    """Return the shift from some values to others. Raises ValueError for none, or too many."""
+    """Return the shift from the values `before` to the values `after`. Raises ValueError for none, or too many."""
     ones, others = _bounded(len(before)), _bounded(len(after))
     averages = sorted(later - earlier for earlier in before for later in after)
     return Shift(tuple(averages), _pairs(ones, others))
 
 
 def certain(change: float) -> Shift:
-    """Return the shift of what was measured once, for it hardly varies: it lies where it was found."""
+    """Return the shift of a figure that was measured only once, because it hardly varies: exactly `change`."""
     return Shift((change,), (0.0, 1.0))
 
 
@@ -104,7 +105,7 @@ def _bounded(count: int) -> int:
 
 @cache
 def _signed_ranks(count: int) -> tuple[float, ...]:
-    """Return how probable each sum of signed ranks, or a smaller one, is: every rank counts or does not, evenly."""
+    """Return the probability of each sum of signed ranks or a smaller one: each rank counts or not, equally likely."""
     ways = [1]
     for rank in range(1, count + 1):
         wider = ways + [0] * rank
@@ -116,9 +117,9 @@ def _signed_ranks(count: int) -> tuple[float, ...]:
 
 @cache
 def _pairs(ones: int, others: int) -> tuple[float, ...]:
-    """Return how probable it is that in at most so many of all pairs the one is above the other (Mann, Whitney)."""
-    # Gauss's binomial: each order of all values is as probable as any other. It is a product of (1 - q^(others + i))
-    # over (1 - q^i), of which the first are multiplied and the second divided, place by place.
+    """Return for each n the probability that in at most n of all pairs the one is above the other (Mann, Whitney)."""
+    # Gaussian binomial coefficients: all orders of the values are equally likely. They are the product of
+    # (1 - q^(others + i)) / (1 - q^i): each step multiplies by the numerator and divides by the denominator, in place.
     most = ones * others
     ways = [1] + [0] * most
     for step in range(1, ones + 1):

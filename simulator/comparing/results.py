@@ -1,7 +1,7 @@
-"""Two files of `hatchfarm bench --json`: which figures are in both, and what their rounds say. No I/O but reading.
+"""Comparing two files of `hatchfarm bench --json`: the figures that are in both, by their rounds. It only reads files.
 
-They were measured at two times, so a machine may have had two moods: both sides of a ratio within a file had the same
-one, a rate by itself had not. How much two moods may differ by is no change.
+The files were measured at two times, and the computer may have been in two conditions ("moods"). Both sides of a ratio
+within one file had the same mood; a rate by itself did not. A difference that two moods can explain is not a change.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from simulator.comparing.outcome import Line
 
 MOODS_OF_RATES, MOODS_OF_RATIOS, MOODS_OF_SIZES = 0.25, 0.05, 0.02
-"""What two measurements of the same thing at two times may differ by, as a share: of a time or a rate, of a ratio whose
-both sides were measured in alternation, and of what is counted in bytes."""
+"""How much two measurements of the same thing at two times may differ, as a share: for a time or a rate, for a ratio
+whose two sides were measured in alternation, and for a size in bytes."""
 SIZES = ("B", "KB", "MB", "KiB", "MiB", "bytes")
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """One figure or ratio of a result, as far as it is compared: `confidence` is 1 of one whose one value decides."""
+    """The compared fields of one figure or ratio; `confidence` is 1 if a single value is enough."""
 
     title: str
     unit: str
@@ -42,17 +42,17 @@ class Figure(msgspec.Struct, frozen=True):
 
     @property
     def is_size(self) -> bool:
-        """Return whether it is counted in bytes."""
+        """Return whether the figure is a size in bytes."""
         return self.unit.strip() in SIZES
 
     @property
     def was_once(self) -> bool:
-        """Return whether it was measured once, because it hardly varies."""
+        """Return whether the figure was measured only once, because it hardly varies."""
         return len(self.rounds) == 1 and self.confidence == 1
 
 
 class BenchResult(msgspec.Struct, frozen=True):
-    """One benchmark's result as far as it is compared; without figures where it could not be measured."""
+    """The compared fields of one benchmark's result; it has no figures if it could not be measured."""
 
     name: str
     figures: dict[str, Figure] = {}
@@ -60,14 +60,14 @@ class BenchResult(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """What two results must have been measured on alike."""
+    """The facts of a computer that must be the same for two results to be compared."""
 
     cpu: str
     cores: int
 
 
 class BenchResults(msgspec.Struct, frozen=True):
-    """What a suite of benchmarks wrote, as far as it is compared."""
+    """The compared fields of the results of a suite of benchmarks."""
 
     measured_at: str
     machine: Machine
@@ -75,7 +75,7 @@ class BenchResults(msgspec.Struct, frozen=True):
 
 
 def read_results(path: Path) -> BenchResults:
-    """Read what a suite of benchmarks wrote. Raises BundleError."""
+    """Read the results of a suite of benchmarks. Raises BundleError if the file is unreadable or has none."""
     try:
         if path.stat().st_size > BENCH_RESULT_MAX_BYTES:
             raise BundleError(f"{path} is larger than {BENCH_RESULT_MAX_BYTES:,} bytes: it is no benchmark's result")
@@ -87,14 +87,17 @@ def read_results(path: Path) -> BenchResults:
 
 
 def higher_is_better(figure: Figure) -> bool:
-    """Return which way is better: as its bar says, else by its unit. Rates and ratios are better high, all else low."""
+    """Return whether a higher value is better: by its `at_least` or `at_most`, else by its unit.
+
+    Rates and ratios are better when higher, all others when lower.
+    """
     if (figure.at_least is None) != (figure.at_most is None):
         return figure.at_most is None
     return figure.unit.strip().startswith("/") or not figure.unit.strip()
 
 
 def compare_results(before: Path, after: Path, compared_at: str, tolerance: Tolerance) -> Comparison:
-    """Compare two files, by what is in both. Raises BundleError where one is no result."""
+    """Compare the figures that are in both files. Raises BundleError if a file is unreadable or has no results."""
     ones, others = read_results(before), read_results(after)
     pairs: list[Pair] = []
     notes: list[str] = []
@@ -121,7 +124,7 @@ def compare_results(before: Path, after: Path, compared_at: str, tolerance: Tole
 
 
 def _of_two_machines(line: Line) -> Line:
-    """Return what is left of a line: its change may be the machine's."""
+    """Return `line` as one that cannot tell: its change may come from the different computers."""
     decision = msgspec.structs.replace(line.decision, says=Says.CANNOT_TELL)
     return msgspec.structs.replace(line, decision=decision, why="measured on two machines")
 
@@ -131,7 +134,7 @@ def _machine(results: BenchResults) -> str:
 
 
 def _figures(results: BenchResults) -> dict[str, tuple[bool, Figure]]:
-    """Return each figure by its title, with its benchmark's name, and whether it is a ratio."""
+    """Return each figure, and whether it is a ratio, by the benchmark's name and the figure's title."""
     return {
         f"{one.name}: {figure.title}": (is_ratio, figure)
         for one in results.benchmarks
@@ -151,7 +154,7 @@ def _pair(title: str, before: Figure, after: Figure, tolerance: Tolerance, *, is
     ones, others = (_logarithms(one.rounds, better) for one in (before, after))
     allowed = msgspec.structs.replace(tolerance, moods=moods)
     if before.was_once and after.was_once:
-        # Nothing is known of its noise, so no small change counts.
+        # The noise of a single value is unknown, so small changes are ignored.
         shift, allowed = certain(others[0] - ones[0]), msgspec.structs.replace(allowed, ignored=tolerance.seen)
     else:
         shift = independent(ones, others)

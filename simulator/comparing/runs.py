@@ -1,8 +1,8 @@
-"""Two run bundles side by side: rates and percentiles with their noise, verdicts, and what was found.
+"""Comparing two run bundles: rates and percentiles with their noise, verdicts, and findings.
 
-A run has no rounds: its seconds, in so many parts one after the other, stand for them, so that a burst of noise is one
-part's. Each is held against the same part of the other run, for a scenario has phases. The two were made at two times,
-as two benchmarks' results were (`simulator.comparing.results`).
+A run has no rounds. It is cut into `COMPARED_PARTS` consecutive parts of equal length instead, so that a burst of noise
+affects only one part. Each part is compared with the same part of the other run, because a scenario has phases. The
+runs were made at two times, like the results of two benchmarks (`simulator.comparing.results`).
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 
 PERCENTILES = (50, 90, 99)
 PART_BEATS_MIN = 20
-"""Heartbeats that a part must have to say anything about a percentile."""
+"""The fewest heartbeats of a part from which a percentile is computed."""
 
 
 class Run(msgspec.Struct, frozen=True):
-    """A stored run: what it is called, its verdict, what it was judged by, and its history."""
+    """A stored run: its name, its verdict, the record it was judged by, and its history."""
 
     name: str
     verdict: RunVerdict
@@ -55,7 +55,7 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def read_run(folder: Path) -> Run:
-    """Read a stored run. Raises BundleError, for a replay as well."""
+    """Read the stored run in `folder`. Raises BundleError if it is unreadable, or a replay."""
     if is_replay(folder):
         raise BundleError(f"{folder} is a replay: what it plays is as old as its trace")
     verdict = read_verdict(folder)
@@ -63,7 +63,7 @@ def read_run(folder: Path) -> Run:
 
 
 def compare_runs(before: Run, after: Run, compared_at: str, tolerance: Tolerance) -> Comparison:
-    """Compare two runs; those of two scenarios, seeds or profiles are compared too, and that is said."""
+    """Compare two runs. If their scenarios, seeds, profiles, targets or fleets differ, a note says so."""
     notes = []
     for what in ("scenario", "seed", "profile", "target"):
         one, other = getattr(before.verdict, what), getattr(after.verdict, what)
@@ -94,14 +94,14 @@ def compare_runs(before: Run, after: Run, compared_at: str, tolerance: Tolerance
 
 
 def _is_known(values: Sequence[float]) -> bool:
-    """Return whether a run had anything of a figure: a rate of nothing, and no value at all, are none."""
+    """Return whether any value of a figure is above zero: a rate of zero or NaN tells nothing."""
     return any(one > 0 for one in values)
 
 
 def _figures(run: Run) -> dict[str, tuple[str, bool, tuple[float, ...]]]:
-    """Return each figure's unit, whether high is better, and its value in each part of the run, NaN for none.
+    """Return for each figure its unit, whether higher is better, and its value in each part of the run, NaN for none.
 
-    The first part is left out: the fleet was not all there.
+    The first part is left out, because the fleet was not yet complete.
     """
     edges = np.linspace(0, run.record.elapsed_ns, COMPARED_PARTS + 2)[1:]
     seconds = float(edges[1] - edges[0]) / SECOND_NS
@@ -147,7 +147,7 @@ def _checks(before: RunVerdict, after: RunVerdict) -> Iterator[CheckLine]:
 
 
 def named_checks(verdict: RunVerdict) -> dict[str, Verdict | AttackSummary]:
-    """Return checkers, thresholds and campaigns by what they are called."""
+    """Return the results of checkers, thresholds and campaigns by name."""
     return {
         **{one.name: one for one in [*verdict.checkers, *verdict.thresholds]},
         **{f"{one.attack} (campaign {one.campaign})": one for one in verdict.attacks},
@@ -159,10 +159,10 @@ def _note(one: Verdict | AttackSummary) -> str:
 
 
 def _check(name: str, before: Status | None, after: Status | None, note: str = "") -> CheckLine:
-    """Return a check's line.
+    """Return the line of a check, given its status in both runs, None for a run without it.
 
-    It is worse where it fails now and did not before. Whether it is, nobody knows where it could not be judged now, or
-    held and is no longer there; what failed before cannot get worse.
+    The check is worse if it fails in the second run but not in the first. That is unknown if it is inconclusive in the
+    second run, or passed in the first and is missing from the second. A check that failed before cannot get worse.
     """
     could_fail = before is not None and before is not Status.FAIL
     unknown = (could_fail and after is Status.INCONCLUSIVE) or (before is Status.PASS and after is None)

@@ -1,4 +1,4 @@
-"""A comparison on a terminal, and as JUnit."""
+"""A comparison on a terminal, as Markdown and as JUnit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CODE_COLOURS = {NO_SLOWER: "green", SLOWER: "red", CANNOT_TELL: "yellow"}
 
 
 def show(comparison: Comparison, console: Console) -> None:
-    """Print a table of the figures, what changed of all checks, and what it comes to."""
+    """Print a table of the figures, the checks and findings that changed, and the summary."""
     console.print(f"{_shown(comparison.before)} -> {_shown(comparison.after)}")
     if comparison.lines:
         table = Table("", "figure", "before", "after", "change", "true change", "smallest seen", "rounds", box=None)
@@ -66,7 +66,7 @@ def _shown(text: str) -> str:
 
 
 def summary_markdown(comparison: Comparison) -> bytes:
-    """Return the figures and what it comes to, for the summary page of a CI job."""
+    """Return the summary and the figures as Markdown, for the summary page of a CI job."""
     lines = [f"## {markdown(comparison.before)} → {markdown(comparison.after)}", "", markdown(comparison.summary), ""]
     if comparison.lines:
         lines += [
@@ -86,7 +86,7 @@ def summary_markdown(comparison: Comparison) -> bytes:
 
 
 def junit(comparison: Comparison) -> bytes:
-    """Return a case for each figure and each check: what is slower fails, what cannot be told is an error."""
+    """Return JUnit XML with a case for each figure and check: slower or worse fails, cannot tell is an error."""
     suite = ET.Element("testsuite", {"name": "hatchfarm compare", "timestamp": one_line(comparison.compared_at)})
     counts = dict.fromkeys(("tests", "failures", "errors"), 0)
 

@@ -1,4 +1,4 @@
-"""Two runs beside each other: what each was run with, what it asked and got, and its plots."""
+"""Two runs side by side: their facts, their requests and answers, and their plots."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 _REFERENCE = re.compile(r'( id="|href="#|url\(#)')
 SHOWN = (0, len(PERCENTILES) - 1)
-"""Which percentiles of the table of requests stand here: the first and the last."""
+"""The indexes of the percentiles shown, of those in a report's table of requests: the first and the last."""
 
 
 class PlotPair(msgspec.Struct, frozen=True):
-    """One plot of both runs; None where a run has no data for it."""
+    """The same plot of both runs; None for a run that has no data for it."""
 
     title: str
     before: Plot | None
@@ -30,7 +30,7 @@ class PlotPair(msgspec.Struct, frozen=True):
 
 
 class RequestPair(msgspec.Struct, frozen=True):
-    """One operation and status of both runs; None where a run had none."""
+    """The requests with one operation and status in both runs; None for a run that had none."""
 
     operation: str
     status: str
@@ -40,7 +40,7 @@ class RequestPair(msgspec.Struct, frozen=True):
 
 
 class SideBySide(msgspec.Struct, frozen=True):
-    """Both runs: facts as name, before and after, empty where a run does not say; requests; plots."""
+    """Both runs: facts as (name, before, after), empty for a run that lacks one; requests; plots."""
 
     facts: list[tuple[str, str, str]]
     requests: list[RequestPair]
@@ -48,7 +48,7 @@ class SideBySide(msgspec.Struct, frozen=True):
 
 
 def side_by_side(before: ReportInput, after: ReportInput) -> SideBySide:
-    """Put two runs beside each other, by what either has."""
+    """Return the facts, requests and plots of two runs, matched by name, including those that only one has."""
     facts = [dict([("machines", f"{one.record.machines:,}"), *facts_of(one)]) for one in (before, after)]
     lines = [
         {(one.hostile, one.operation, one.status): one for one in request_lines(side.history, side.record.elapsed_ns)}
@@ -66,7 +66,7 @@ def side_by_side(before: ReportInput, after: ReportInput) -> SideBySide:
 
 
 def _plots(side: ReportInput, name: str) -> list[Plot]:
-    """Draw a run's plots, whose parts have names that no other run's have."""
+    """Draw a run's plots, with `name` in the ids of their SVG elements, so that two runs fit on one page."""
     try:
         bounds = list(possible(side.history, side.record.facts))
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""A comparison's numbers in words, for a terminal and for a page."""
+"""The numbers of a comparison as text, for the terminal and the HTML page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WHAT_TO_DO = {
 
 
 def legend(comparison: Comparison) -> str:
-    """Return how the figures are to be read; nothing where there are none."""
+    """Return an explanation of the figures; empty if there are none."""
     if not comparison.lines:
         return ""
     return (
@@ -39,7 +39,7 @@ def legend(comparison: Comparison) -> str:
 
 
 def advice(comparison: Comparison) -> str:
-    """Return what can be done where something cannot be told; nothing where all can."""
+    """Return advice if the comparison cannot tell of some line or check; empty otherwise."""
     sentences = []
     if any(one.decision.says is Says.CANNOT_TELL for one in comparison.lines):
         sentences.append(
@@ -54,28 +54,28 @@ def advice(comparison: Comparison) -> str:
 
 
 def value_text(line: Line, value: float | None) -> str:
-    """Return a value with its unit, as `28,300/s`."""
+    """Return a value with its unit, such as `28,300/s`; `endless` for None."""
     return "endless" if value is None else f"{four_digits(value)}{line.unit}"
 
 
 def change_text(share: float | None) -> str:
-    """Return a change as `+3.1%`, above zero for faster."""
+    """Return a change as a text such as `+3.1%`, above zero for faster; `unknown` for None."""
     return "unknown" if share is None else f"{share:+.1%}"
 
 
 def interval_text(decision: Decision) -> str:
-    """Return where the true change lies."""
+    """Return the confidence interval of the change as text; `anywhere` if an end of it is infinite."""
     if decision.low is None or decision.high is None:
         return "anywhere"
     return f"{change_text(decision.low)} to {change_text(decision.high)}"
 
 
 def smallest_text(decision: Decision) -> str:
-    """Return the smallest change that would have been seen."""
+    """Return the smallest change that would have been detected as text; `none` if none would."""
     return "none" if decision.smallest is None else f"{decision.smallest:.1%}"
 
 
 def rounds_text(line: Line) -> str:
-    """Return how many values a line rests on, and whether it was measured again."""
+    """Return the number of values of a line as text, and whether the line was measured again."""
     one, other = line.rounds
     return f"{one if one == other else f'{one} and {other}'}{', measured again' if line.confirmed else ''}"

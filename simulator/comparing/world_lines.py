@@ -1,4 +1,4 @@
-"""What two worlds say of one thing, as a line of a cross-check."""
+"""One line of a cross-check: the same figure or status in two worlds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Says(StrEnum):
-    """What is said of a line: `explained` differs for a reason that is no fault, `undecided` cannot be known."""
+    """The result of a line: `explained` differs for a legitimate reason, `undecided` cannot be known."""
 
     AGREES = "agrees"
     EXPLAINED = "explained"
@@ -17,7 +17,7 @@ class Says(StrEnum):
 
 
 class WorldLine(msgspec.Struct, frozen=True):
-    """One thing that both worlds say: `bound` is how far apart they may be, and `why` says what stands behind it."""
+    """One figure or status of both worlds: `bound` is how far apart they may be, `why` the reason for the result."""
 
     kind: str
     name: str
@@ -29,7 +29,7 @@ class WorldLine(msgspec.Struct, frozen=True):
 
 
 def count_line(name: str, one: int, other: int, allowed: int, why: str) -> WorldLine:
-    """Return the line of a count that may differ by so much."""
+    """Return the line of a count that may differ by `allowed` between the two worlds, for the reason `why`."""
     says = Says.AGREES if abs(one - other) <= allowed else Says.DIFFERS
     bound = f"±{allowed:,}" if allowed else "the same"
     return WorldLine("count", name, f"{one:,}", f"{other:,}", says, bound, why)

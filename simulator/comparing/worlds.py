@@ -1,6 +1,6 @@
-"""One scenario played virtually and live: whether both say the same, line by line, within bounds that say their reason.
+"""Comparing a scenario's virtual run with its live run, line by line, within bounds that state their reasons.
 
-Times of answers are not compared: they are what differs between two worlds.
+Response times are not compared: they must differ between the two worlds.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ SCHEMA_VERSION = 1
 DIFFER, UNDECIDED_CODE = EXIT_CODES[Status.FAIL], EXIT_CODES[Status.INCONCLUSIVE]
 NOT_THERE = "-"
 SPREAD = 3.0
-"""Standard deviations by which counts may differ by chance: each machine has a heartbeat more or less by its phase."""
+"""Standard deviations by which counts may differ by chance: a machine's phase gives it a heartbeat more or less."""
 ONLY_LIVE = {
     "generator": "in virtual time the harness is never late",
     "log": "a server in memory writes no log",
     MEMORY: "in virtual time the server has the harness's own memory",
     "statistics": "in virtual time Locust counts nothing",
 }
-"""What virtual time has nothing to judge of, with the reason."""
+"""Checkers and metrics that are not judged in virtual time, with the reason."""
 OPEN = (Says.DIFFERS, Says.UNDECIDED)
-"""What is said of lines by which two worlds do not agree."""
+"""The results of lines on which the two worlds do not agree."""
 
 
 class CrossCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a cross-check says. `virtual` and `live` are the folders of the two runs."""
+    """The result of a cross-check. `virtual` and `live` are the folders of the two runs."""
 
     schema_version: int = SCHEMA_VERSION
     scenario: str
@@ -88,7 +88,7 @@ def cross_check_schema() -> dict[str, Any]:
 def compare_worlds(
     scenario: Scenario, virtual: Run, live: Run, folders: tuple[str, str], checked_at: str
 ) -> CrossCheck:
-    """Compare the two runs of a scenario."""
+    """Compare the virtual and the live run of a scenario, whose results are in `folders` in this order."""
     figures = [
         *_campaigns(scenario, virtual, live), *_counts(scenario, virtual, live),
         *alert_lines(scenario, virtual.history, live.history),
@@ -108,7 +108,7 @@ def compare_worlds(
 
 
 def _as_far_as_known(figures: list[WorldLine], live: Run) -> Iterator[WorldLine]:
-    """Yield the lines; what differs is undecided where the live run's machine was too busy to play it in time."""
+    """Yield the lines; those that differ are undecided if the live run's computer was too busy to play it in time."""
     starved = Starvation(live.history).describe(0, live.record.elapsed_ns)
     for one in figures:
         differs = one.says is Says.DIFFERS and starved
@@ -116,7 +116,7 @@ def _as_far_as_known(figures: list[WorldLine], live: Run) -> Iterator[WorldLine]
 
 
 def _summary(lines: list[WorldLine], virtual: Run, live: Run) -> str:
-    """Say first whether both worlds agree: two runs that fail alike do."""
+    """Return a summary that begins with whether both worlds agree: two runs that fail in the same way do."""
     parts = []
     for says in (Says.DIFFERS, Says.UNDECIDED):
         found = [one.name for one in lines if one.says is says]
@@ -152,7 +152,7 @@ def _verdicts(virtual: Run, live: Run) -> Iterator[WorldLine]:
 
 
 def _status_line(name: str, one: Status | None, other: Status | None, why: str) -> WorldLine:
-    """Return the line of a check: what nobody could know in one world says nothing of the other."""
+    """Return the line of a check: if it is inconclusive in one world, the worlds cannot be compared by it."""
     virtual, live = (NOT_THERE if each is None else each.value for each in (one, other))
     if one is Status.INCONCLUSIVE or other is Status.INCONCLUSIVE:
         return WorldLine("verdict", name, virtual, live, Says.UNDECIDED, why=why)
@@ -170,7 +170,7 @@ def _value(one: Verdict | AttackSummary | None) -> str:
 
 
 def _reason(one: Verdict | AttackSummary | None, other: Verdict | AttackSummary | None) -> str:
-    """Return what the worse of two checks says."""
+    """Return the explanation of the worse of two checks."""
     chosen = other if one is None or (other is not None and other.status.is_problem) else one
     return str(getattr(chosen, "summary", "") or getattr(chosen, "note", ""))
 
@@ -179,7 +179,7 @@ def _reason(one: Verdict | AttackSummary | None, other: Verdict | AttackSummary 
 
 
 def _campaigns(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
-    """Compare what campaigns sent, and what of it a server accepted."""
+    """Yield lines that compare how many requests each campaign sent, and how many of them were answered wrongly."""
     others = {one.campaign: one for one in live.verdict.attacks}
     for one in virtual.verdict.attacks:
         other = others.get(one.campaign)
@@ -201,15 +201,15 @@ def _campaigns(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLin
 
 
 def _rotates(scenario: Scenario) -> bool:
-    """Return whether certificates are rotated within the run, by age or for what is left of their lives."""
+    """Return whether machines rotate certificates within the run, by the scenario or because they expire soon."""
     life_ns = float(scenario.server.settings.get("MACHINE_CERT_TTL_SECONDS", math.inf)) * SECOND_NS
     return min(scenario.fleet.certificate_rotation_ns, ROTATION_SHARE_MAX * life_ns) < scenario.duration_ns
 
 
 def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
-    """Compare what honest machines, owners and agents asked, by operation, and how many were answered as expected.
+    """Yield lines that compare honest requests by operation: how many were sent, and how many answered unexpectedly.
 
-    What faults kept from its answer is a count of its own: it differs by no more than they can have reached.
+    Requests whose answers faults prevented are a line of their own: they may differ by as many as the faults can reach.
     """
     yield _connected(scenario, virtual.record.connected_max, live.record.connected_max)
     ones, others = honest_reach(scenario, virtual.history), honest_reach(scenario, live.history)
@@ -221,7 +221,7 @@ def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
         drawn = [
             allows(scenario, operation, (one.asked, other.asked), SPREAD) for allows in (load_allows, market_allows)
         ]
-        more, reason = max(drawn)  # what is chance is in either
+        more, reason = max(drawn)  # both include the same allowance for chance
         allowed, why = allowed + more, "; ".join(filter(None, (why, reason)))
         if abandons(scenario) and operation == Operation.HEARTBEAT:
             more, reason = _missed_turns(scenario, abandoned_turns, virtual, live)
@@ -236,7 +236,7 @@ def _counts(scenario: Scenario, virtual: Run, live: Run) -> Iterator[WorldLine]:
 
 
 def _connected(scenario: Scenario, one: int, other: int) -> WorldLine:
-    """Compare how many connections machines had at most: a machine that moves has two for a moment, by chance."""
+    """Compare the most connections of machines at once: a machine that changes instances may briefly have two."""
     if scenario.server.instances == 1:
         return count_line("machines connected", one, other, 0, "")
     allowed = math.ceil(SPREAD * math.sqrt(max(0, one - scenario.fleet.machines, other - scenario.fleet.machines)))
@@ -247,12 +247,12 @@ def _connected(scenario: Scenario, one: int, other: int) -> WorldLine:
 def _asked_for_faults(
     scenario: Scenario, operation: int, virtual: tuple[Run, Reach], live: tuple[Run, Reach]
 ) -> tuple[int, str]:
-    """Return by how many more requests two runs may differ for what their faults reached, and why."""
+    """Return by how many more requests two runs may differ because of their faults, and why."""
     if operation == Operation.HEARTBEAT:
         more, reason = _missed_turns(scenario, missed_turns, virtual[0], live[0])
         return more, f"{reason} faults"
     more = max(reach.kept for _, reach in (virtual, live))
-    if forgets(scenario):  # who is a stranger, or not yet one, begins anew
+    if forgets(scenario):  # a machine that its server has forgotten is set up again
         within = max(reach.within for _, reach in (virtual, live))
         more += min(within, len(losing_faults(live[0].history)) * scenario.fleet.machines)
     return more, "what faults kept from its answer is asked again"
@@ -261,14 +261,14 @@ def _asked_for_faults(
 def _missed_turns(
     scenario: Scenario, missed: Callable[[Scenario, History], Missed], virtual: Run, live: Run
 ) -> tuple[int, str]:
-    """Return by how many heartbeats two runs may differ for turns that machines missed, and what to say of them."""
+    """Return by how many heartbeats two runs may differ because machines missed some, and the start of the reason."""
     one, other = (missed(scenario, run.history) for run in (virtual, live))
     more = math.ceil(abs(one.turns - other.turns) + SPREAD * math.sqrt(one.times + other.times))
     return more, f"machines missed {one.turns:,.0f} and {other.turns:,.0f} turns for"
 
 
 def _kept(scenario: Scenario, live: Run, one: Reach, other: Reach) -> tuple[int, str]:
-    """Return how far apart the counts of what faults kept from its answer may be, and why."""
+    """Return how far apart the counts of requests whose answers faults prevented may be, and why."""
     under_way = min(max(one.within, other.within), len(losing_faults(live.history)) * scenario.fleet.machines)
     longer = abs(one.within - other.within)
     by_chance = math.ceil(SPREAD * math.sqrt(one.kept + other.kept))
@@ -277,12 +277,12 @@ def _kept(scenario: Scenario, live: Run, one: Reach, other: Reach) -> tuple[int,
 
 
 def _missed(live: Run) -> int:
-    """Count the starts that the live run's own schedule lost, for whatever reason."""
+    """Return the number of starts that the live run's schedule lost, for any reason."""
     return sum(one.dropped_starts + one.held_up for one in live.history.generator)
 
 
 def _allowed(scenario: Scenario, operation: int, missed: int) -> tuple[int, str]:
-    """Return how far apart two counts may be, and why."""
+    """Return how far apart the counts of an operation may be without faults, users and agents, and why."""
     fleet = scenario.fleet
     if operation == Operation.CERTIFICATE and (_rotates(scenario) or scenario.attacks):
         return fleet.machines, "a machine's last rotation falls within the run or not, and one that is refused rotates"
