@@ -1,1 +1,1 @@
-"""How much load a server bears: the highest fleet rate at which a scenario's thresholds and all checkers still hold."""
+"""A server's capacity: the highest rate of heartbeats at which a scenario's thresholds and all checkers still hold."""

@@ -1,4 +1,4 @@
-"""Makes the steps that a search asks for, one run each, and shows them as they end."""
+"""Driving a search for a capacity: one run for each step that the search asks for, and output as each step ends."""
 
 from __future__ import annotations
 
@@ -45,18 +45,19 @@ if TYPE_CHECKING:
 
 PACE_MACHINES_PER_SECOND = 150.0
 PACE_MIN_MACHINES_PER_SECOND = 2.0
-"""How fast machines are brought up, at first and at least; slower once they were not up in time."""
+"""The first and the slowest pace of onboarding machines; the pace is reduced if machines were not ready in time."""
 PACE_MARGIN = 0.7
-"""Of the pace at which machines did come up: the load grows as they do."""
+"""The next pace as a share of the pace at which machines did become ready: the load grows with every machine."""
 TRIES_MAX = 4
-"""Of one step, each slower, to have its machines up in time."""
+"""The most tries of one step, each with a slower pace, until its machines are ready in time."""
 COLOURS = {TrialOutcome.HELD: "green", TrialOutcome.BROKE: "red", TrialOutcome.HARNESS: "yellow"}
 
 
 class Finder:
-    """Drives one search. `make` makes a step with a seed; `seconds_now` is a monotonic clock.
+    """The driver of one search. `make` runs a step with a seed; `seconds_now` is a monotonic clock.
 
-    `interrupted` names the signal that came between steps, if one did: those within them end the step.
+    `interrupted` returns the name of a signal that came, empty for none. It is called between steps: a signal within a
+    step ends that step.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Finder:
         self._runs = 0
 
     def find(self, started_at: str) -> Capacity:
-        """Search to the end. Raises RunError, TargetError or ServerError when not even the first step can be made."""
+        """Search to the end and return the result. Raises USER_ERRORS if not even the first step can be run."""
         began = self._now()
         steps: list[Step] = []
         ended_early = ""
@@ -104,7 +105,7 @@ class Finder:
         return conclude(asked, search, steps, ended_early)
 
     def _step(self, rate: int, *, first: bool) -> Measured:
-        """Make a step; when its machines are not up in time, again more slowly, and all that follow with it."""
+        """Run a step; if its machines are not ready in time, run it again at a slower pace, which later steps keep."""
         measured = Measured(None)
         for _ in range(TRIES_MAX):
             plan = plan_step(self._request.scenario, rate, self._step_seconds, self._pace, self._thresholds)
@@ -134,7 +135,7 @@ class Finder:
 
 
 def execute(request: RunRequest, bounds: Bounds, step_seconds: float, console: Console) -> int:
-    """Search, report and give the exit code. Raises RunError, TargetError or ServerError when it cannot begin."""
+    """Search, report, and return the exit code. Raises USER_ERRORS if the search cannot begin."""
     see_open_files_suffice(machines_for(bounds.highest, request.scenario.fleet.heartbeat_interval_ns))
     started = datetime.now(UTC)  # noqa: TID251 - when this search was
     folder = folder_of(request.out / request.scenario.name, "capacity", started)

@@ -1,4 +1,4 @@
-"""What a search for a capacity says, as values and as `capacity.json`."""
+"""The result of a search for a capacity, as values and as `capacity.json`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FILE = "capacity.json"
 class Conclusion(StrEnum):
     """How a search ended.
 
-    FOUND: the server broke between the interval's ends. AT_LEAST: the highest rate allowed still held. HARNESS: the
-    harness was the limit, so the server bears at least what held. NOTHING_HELD: not even the lowest rate did.
-    UNFINISHED: it ended early, with what was known by then. Of a rate that was required: AT_LEAST where it held,
-    TOO_SLOW where the server broke, and HARNESS where the harness did.
+    FOUND: the server's limit is between the interval's ends. AT_LEAST: the highest rate allowed still held. HARNESS:
+    the harness was the limit, so the server bears at least the rate that held. NOTHING_HELD: not even the lowest rate
+    held. UNFINISHED: the search ended early, with what was known by then. For a required rate: AT_LEAST if it held,
+    TOO_SLOW if the server broke a limit, and HARNESS if the harness did.
     """
 
     FOUND = "found"
@@ -43,15 +43,15 @@ EXIT_CODES = {
     Conclusion.NOTHING_HELD: 3,
     Conclusion.UNFINISHED: 3,
 }
-"""2 is a usage, scenario or reachability error, as for a run; 3 says that the server's capacity is not known."""
+"""Exit codes. 2 is a usage, scenario or reachability error, as for a run; 3: the server's capacity is not known."""
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything a search says. Rates are heartbeats a second of the whole fleet.
+    """The result of a search. Rates are heartbeats per second of the whole fleet.
 
-    `width` is the interval's own, as a share of its upper end, None while that is open; `wide` says that it is more
-    than the `precision` that was asked for. `limit` is the first that broke at `interval.failed`; `ended_early` says
-    why, if it did. `required` is the one rate that was tried, if one was required.
+    `width` is the width of the interval as a share of its upper end, None if it has no upper end; `wide` is true if the
+    width is more than the `precision` asked for. `limit` is the first limit that broke at `interval.failed`.
+    `ended_early` says why the search ended early, if it did. `required` is the rate tried, if one was required.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -76,7 +76,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchRequest(msgspec.Struct, frozen=True):
-    """What a search was asked, as its result repeats it."""
+    """The parameters of a search, which its result repeats."""
 
     scenario: str
     seed: int
@@ -90,7 +90,7 @@ class SearchRequest(msgspec.Struct, frozen=True):
 
 
 def conclude(asked: SearchRequest, search: Search, steps: list[Step], ended_early: str) -> Capacity:
-    """Return what a search found."""
+    """Return the result of a search; `ended_early` is the reason if it ended early, else empty."""
     interval = search.interval()
     width = interval.width
     conclusion = _conclusion(interval, search, ended_early, required=asked.required is not None)

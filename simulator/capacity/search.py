@@ -1,8 +1,8 @@
 """The search for the highest rate that holds: doubling, then bisection. No clock, no I/O: outcomes in, next rate out.
 
-Machines are noisy, so no single trial decides where the search turns: a rate that did not hold is tried again until two
-trials agree, and so is every rate of the bisection and, at the end, the highest that held. The interval that is
-reported leans on all trials: what contradicted the majority widens it.
+Measurements are noisy, so no single trial decides where the search turns: a rate that did not hold is tried again until
+two trials agree, and so is every rate of the bisection and, at the end, the highest rate that held. The reported
+interval is based on all trials: a trial that contradicts the majority widens it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import msgspec
 from simulator.limits import CAPACITY_STEPS_MAX
 
 AGREEING = 2
-"""Trials of a rate that must agree: the majority of three."""
+"""The number of trials of a rate that must agree: the majority of three."""
 
 
 class TrialOutcome(StrEnum):
-    """HELD: every limit held. BROKE: the server broke one. HARNESS: the harness could not make this load."""
+    """HELD: every limit held. BROKE: the server broke one. HARNESS: the harness could not generate this load."""
 
     HELD = "held"
     BROKE = "broke"
@@ -26,9 +26,9 @@ class TrialOutcome(StrEnum):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Where to search, in heartbeats a second. `precision` is the interval's width as a share of its upper end.
+    """The range to search, in heartbeats per second. `precision` is the interval's width as a share of its upper end.
 
-    `is_required` where both ends are one rate that a server must bear.
+    `is_required` is true if both ends are the one rate that a server must bear.
     """
 
     lowest: int
@@ -38,22 +38,23 @@ class Bounds(msgspec.Struct, frozen=True):
 
     @property
     def required(self) -> int | None:
-        """Return the rate that is required, if one is."""
+        """Return the rate that is required, None if none is."""
         return self.highest if self.is_required else None
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """One step that was made."""
+    """The rate and the outcome of one step."""
 
     rate: int
     outcome: TrialOutcome
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """What a search knows, in heartbeats a second.
+    """The knowledge of a search, in heartbeats per second.
 
-    `held` is the highest rate that held by majority, None if none did; `failed` the lowest above it that did not, None
-    if none failed. All trials up to `low` held and all from `high` on did not: noise makes these two lie further apart.
+    `held` is the highest rate that held by majority, None if none did; `failed` is the lowest rate above it that did
+    not hold, None if none failed. All trials up to `low` held, and all from `high` on did not: noise moves `low` and
+    `high` further apart than `held` and `failed`.
     """
 
     held: int | None
@@ -68,7 +69,7 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class Search:
-    """Asks for one rate after the other, and is told what came of each."""
+    """A search that returns one rate after the other, and takes the outcome of each."""
 
     def __init__(self, bounds: Bounds) -> None:
         if not 0 < bounds.lowest <= bounds.highest or not 0 < bounds.precision < 1:
@@ -77,11 +78,11 @@ class Search:
         self.trials: list[Trial] = []
 
     def record(self, rate: int, outcome: TrialOutcome) -> None:
-        """Take the outcome of a step."""
+        """Add the outcome of a step at `rate`."""
         self.trials.append(Trial(rate, outcome))
 
     def next_rate(self) -> int | None:
-        """Return which rate to try next; None when the interval is narrow enough or the bound on steps is reached."""
+        """Return the rate to try next; None if the interval is narrow enough or the bound on steps is reached."""
         if len(self.trials) >= CAPACITY_STEPS_MAX:
             return None
         undecided = next((rate for rate in self._rates() if self._votes(rate) in {(0, 1), (1, 1)}), None)
@@ -107,12 +108,12 @@ class Search:
         return None if self._sure(held) else held
 
     def _in_bisection(self, rate: int) -> bool:
-        """Return whether a rate was first tried after some rate had failed."""
+        """Return whether `rate` was first tried after a rate had failed to hold."""
         first = next(index for index, trial in enumerate(self.trials) if trial.rate == rate)
         return any(trial.outcome is not TrialOutcome.HELD for trial in self.trials[:first])
 
     def interval(self) -> Interval:
-        """Return what is known so far."""
+        """Return the interval that the trials so far prove."""
         held, failed = self._edges()
         broken = [trial.rate for trial in self.trials if trial.outcome is not TrialOutcome.HELD]
         sound = [trial.rate for trial in self.trials if trial.outcome is TrialOutcome.HELD]
@@ -121,9 +122,9 @@ class Search:
         return Interval(held, failed, low, high)
 
     def harness_was_the_limit(self) -> bool:
-        """Return whether what ended the search from above was the harness.
+        """Return whether the harness, and not the server, was the limit at the lowest rate that failed.
 
-        It was, unless the server broke a limit at the lowest rate that failed in as many trials as must agree.
+        It was, unless the server broke a limit at that rate in as many trials as must agree.
         """
         _, failed = self._edges()
         return failed is not None and self.trials.count(Trial(failed, TrialOutcome.BROKE)) < AGREEING
@@ -132,7 +133,7 @@ class Search:
         return list(dict.fromkeys(trial.rate for trial in self.trials))
 
     def _votes(self, rate: int) -> tuple[int, int]:
-        """Count how often a rate held, and how often it did not."""
+        """Return how often `rate` held, and how often it did not."""
         outcomes = [trial.outcome for trial in self.trials if trial.rate == rate]
         held = outcomes.count(TrialOutcome.HELD)
         return held, len(outcomes) - held
@@ -141,7 +142,7 @@ class Search:
         return max(self._votes(rate)) >= AGREEING
 
     def _edges(self) -> tuple[int | None, int | None]:
-        """Return the highest rate that held below every one that failed, and the lowest that failed, by majority."""
+        """Return the highest rate that held below all that failed, and the lowest that failed, each by majority."""
         failed = min((rate for rate in self._rates() if self._votes(rate)[1] >= AGREEING), default=None)
         held = max(
             (

@@ -1,4 +1,4 @@
-"""One step of a search: the scenario made short and steady at a rate, and what its history says. No I/O."""
+"""One step of a search: a short, steady version of the scenario at one rate, and the judgement of its run. No I/O."""
 
 from __future__ import annotations
 
@@ -34,26 +34,27 @@ if TYPE_CHECKING:
     from simulator.judging.record import RunRecord
 
 METRICS = ("heartbeat.", "requests.", "generator.")
-"""What thresholds of a step may be about."""
+"""Prefixes of the metrics that thresholds of a step may use."""
 DEFAULT_THRESHOLDS = {"heartbeat.response_time": ("p(99)<250ms",)}
 INTERVALS_MIN = 2
-"""Intervals of a machine that a window lasts at least, so that each machine is heard more than once."""
+"""The shortest window, in heartbeat intervals: each machine sends more than one heartbeat in it."""
 SETTLE_SECONDS = 0.5
 ONBOARDING = "onboarding"
-"""The limit that a step broke if nothing else did, but its machines were not all up in time."""
+"""The name of the limit that a step broke if only its machines were not all ready in time."""
 MISSING_SHARE_MAX = 0.02
 MISSING_DEVIATIONS_MAX = 4
-"""Planned heartbeats that a window may lack: a share for drift, and what its two ends cut off by chance.
+"""How many planned heartbeats may be missing in a window: a share for drift, and standard deviations for chance.
 
-With jitter each machine has up to one beat more or less within the window: a standard deviation of half a beat at most.
+With jitter each machine has up to one heartbeat more or less in the window: a standard deviation of at most half a
+heartbeat.
 """
 HELD_UP_SHARE_MAX = 0.001
 SATURATED_CPU_SHARE = 0.9
-"""Of the one core that a harness can use: past this, answers wait in it before they are read."""
+"""The share of the one core that a harness can use from which answers wait in the harness before they are read."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """A step to be made. Its window, which alone counts, is from `start_ns` to `end_ns`, from the run's start on."""
+    """A step to be run. Only its window counts: from `start_ns` to `end_ns`, measured from the start of the run."""
 
     rate: int
     machines: int
@@ -64,10 +65,10 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A step that was made. `p50_ms` and `p99_ms` are response times from the planned start on, None for endless.
+    """A step that was run. `p50_ms` and `p99_ms` are response times from the planned start, None if infinite.
 
-    `limit` names the first limit that broke, a checker or a threshold, and `why` says how; both are empty when all
-    held.
+    `limit` names the first limit that broke, such as a checker or a threshold, and `why` says how; both are empty if
+    all held.
     """
 
     rate: int
@@ -84,9 +85,9 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True):
-    """What was made of a step: the step, or None if it cannot count, for the reason `problem`.
+    """The result of running a step: the step, or None if it cannot count, and then the reason in `problem`.
 
-    `up_share` is how many of its machines were up when it had to begin.
+    `up_share` is the share of its machines that were ready when its window had to begin.
     """
 
     step: Step | None
@@ -95,10 +96,10 @@ class Measured(msgspec.Struct, frozen=True):
 
 
 def machines_for(rate: int, interval_ns: int) -> int:
-    """Return how many machines make a rate.
+    """Return the number of machines that send `rate` heartbeats per second.
 
-    As many as it takes at the scenario's interval, up to a preferred number; then the same machines beat faster, down
-    to the shortest interval; then there are more of them again.
+    It is as many as needed at the scenario's interval, up to a preferred number. For higher rates the interval becomes
+    shorter, down to the shortest one; beyond that there are more machines again.
     """
     wanted = math.ceil(rate * interval_ns / SECOND_NS)
     fewest = math.ceil(rate * CAPACITY_INTERVAL_MIN_SECONDS)
@@ -106,7 +107,7 @@ def machines_for(rate: int, interval_ns: int) -> int:
 
 
 def thresholds_of(scenario: Scenario) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Return the thresholds that a short, steady step can be held to, and notes for people on what was changed."""
+    """Return the thresholds by which a short, steady step can be judged, and notes on what was changed."""
     kept: dict[str, tuple[str, ...]] = {}
     left_out = []
     for metric, expressions in scenario.thresholds.items():
@@ -129,7 +130,7 @@ def thresholds_of(scenario: Scenario) -> tuple[dict[str, tuple[str, ...]], list[
 
 
 def _asks_for_an_amount(metric: str, expression: str) -> bool:
-    """Return whether a threshold wants a number of events that depends on how long a run is."""
+    """Return whether a threshold requires a number of events that depends on the length of the run."""
     threshold = parse_threshold(metric, expression)
     return threshold.aggregate == "count" and (
         threshold.comparison in {">", ">="} or (threshold.comparison == "==" and threshold.bound > 0)
@@ -139,7 +140,7 @@ def _asks_for_an_amount(metric: str, expression: str) -> bool:
 def plan_step(
     scenario: Scenario, rate: int, seconds: float, machines_per_second: float, thresholds: dict[str, tuple[str, ...]]
 ) -> Plan:
-    """Make the scenario a step: a ramp to bring the machines up, an interval to settle, and a window to measure."""
+    """Return the scenario as a step: a ramp that brings the machines up, an interval to settle, and the window."""
     fleet = scenario.fleet
     machines = machines_for(rate, fleet.heartbeat_interval_ns)
     interval_ns = round(machines * SECOND_NS / rate)
@@ -168,8 +169,8 @@ def plan_step(
 
 
 def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
-    """Judge a step by its window: checkers see the whole history, but for the one about the harness itself."""
-    if record.interrupted and not history.deaths:  # a server that ended by itself has broken at this rate
+    """Judge a step by its window; all checkers but the one of the harness itself judge the whole history."""
+    if record.interrupted and not history.deaths:  # a server that ended by itself failed at this rate
         return Measured(None, problem=record.interrupted)
     rows = history.rows()
     up = rows[(rows["operation"] == Operation.POLICY_FETCH) & (rows["got"] == Answer.ACCEPTED)]
@@ -181,7 +182,7 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     others = {name: check for name, check in CHECKERS.items() if name != "generator"}
     found = run_checkers(history, record.facts, others)
     checkers = judge_by(record.profile, found, campaign_names(history, record.attacks), history.exchanges).checkers
-    # What holds up the first start of a machine within the window came before it.
+    # The answer that holds up a machine's first start in the window may have come before the window.
     generator = check_generator(window, record.facts, history)
     best = measure_without_own_lateness(window, generator, record.facts.lag_budget_seconds, history)
     thresholds = judge_thresholds(record.thresholds, measure(window, [generator], record.connected_max))
@@ -190,7 +191,7 @@ def measure_step(plan: Plan, record: RunRecord, history: History) -> Measured:
     planned = round(plan.rate * (plan.end_ns - plan.start_ns) / SECOND_NS)
     held_up = sum(one.held_up for one in window.generator)
     outcome = TrialOutcome.HELD
-    limit, why = _first_broken(checkers, generator, thresholds)  # what a part of the fleet breaks, all of it does
+    limit, why = _first_broken(checkers, generator, thresholds)  # a part of the fleet is enough to break a limit
     if not limit and held_up > HELD_UP_SHARE_MAX * planned:
         limit, why = (
             "held up",
@@ -229,7 +230,7 @@ def _may_be_missing(planned: int, machines: int) -> float:
 
 
 def _first_broken(checkers: list[Verdict], generator: Verdict, thresholds: list[Verdict]) -> tuple[str, str]:
-    """Name the first limit that did not hold: what checkers proved first, then thresholds, then what is unknown."""
+    """Return name and summary of the first broken limit: failed checkers, then thresholds, then inconclusive ones."""
     ranked = [one for one in checkers if one.status is Status.FAIL]
     ranked += [one for one in thresholds if one.status.is_problem]
     ranked += [one for one in [generator, *checkers] if one.status is Status.INCONCLUSIVE]
@@ -237,9 +238,9 @@ def _first_broken(checkers: list[Verdict], generator: Verdict, thresholds: list[
 
 
 def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: History, best: Mapping[str, Series]) -> str:
-    """Return why a step that broke shows the harness's limit and not the server's; empty if nothing says so.
+    """Return why a broken step shows the harness's limit and not the server's; empty if nothing suggests that.
 
-    `best` are times without what the harness may have added to them.
+    `best` has the measured times without the lateness that the harness may have added.
     """
     if generator.status.is_problem:
         return generator.summary
@@ -258,6 +259,6 @@ def _harness_limit(generator: Verdict, thresholds: list[Verdict], window: Histor
 
 
 def _response_ms(taken: NDArray[np.float64], percentile: float) -> float | None:
-    """Return a percentile of response times in seconds, in milliseconds; None for endless, or for nothing measured."""
+    """Return a percentile, in milliseconds, of response times in seconds; None if infinite or nothing was measured."""
     value = percentile_of(taken, percentile) * 1000 if len(taken) else math.inf
     return value if math.isfinite(value) else None
