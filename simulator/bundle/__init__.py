@@ -1,1 +1,1 @@
-"""The folder a run leaves behind: what is needed to judge it again offline, and proof that nobody changed it."""
+"""The bundle, a run's folder of results: what judging the run again offline needs, and proof of being unaltered."""

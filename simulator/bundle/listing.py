@@ -1,4 +1,4 @@
-"""The runs that a folder of results holds, newest first, each in a line."""
+"""Listing the runs in a folder of results, newest first, one line each."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class ResultLine(msgspec.Struct, frozen=True):
-    """One run: when it began (ISO 8601, in UTC), what it was, what it came to, and the folder it is in.
+    """One run: its start (ISO 8601, in UTC), its scenario and verdict, and the path of its folder.
 
-    `rate` is of accepted heartbeats a second over the whole run, `p99_ms` of honest heartbeats' response times; None
-    where there were none.
+    `rate` is the accepted heartbeats per second over the whole run, `p99_ms` the 99th percentile of honest heartbeats'
+    response times; None if the verdict has none.
     """
 
     started_at: str
@@ -31,7 +31,7 @@ class ResultLine(msgspec.Struct, frozen=True):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """Runs, newest first; and how many more folders cannot be read, and were not looked at."""
+    """Runs, newest first, the number of unreadable folders, and the number left out because there are too many."""
 
     lines: list[ResultLine]
     unreadable: int
@@ -39,7 +39,7 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 class _Summary(msgspec.Struct, frozen=True):
-    """What is read of a verdict, which may be of an earlier version."""
+    """The fields read from a verdict, which may be of an earlier version."""
 
     scenario: str
     status: str
@@ -50,9 +50,9 @@ class _Summary(msgspec.Struct, frozen=True):
 
 
 def list_results(out: Path, read_max: int = RESULTS_READ_MAX) -> Listing:
-    """List the runs of a folder of results. Links, as `latest`, are no runs of their own.
+    """Return the runs of a folder of results. Symlinks such as `latest` are left out.
 
-    Where there are more than `read_max`, those are looked at whose folders' names are last: they are named by time.
+    If there are more than `read_max`, only those with the last folder names are read: folders are named by time.
     """
     try:
         paths = [path for path in out.glob(f"*/*/{VERDICT}") if not path.parent.is_symlink()]

@@ -1,6 +1,6 @@
-"""`manifest.json`: the SHA-256 and size of every file of a bundle. Its own digest stands for the whole.
+"""`manifest.json`: the SHA-256 and size of every file of a bundle. Its own digest stands for the whole bundle.
 
-Whoever has the digest from elsewhere, a log of the run say, can prove that no file was changed, added or taken away.
+The digest, if known from another source such as a log of the run, proves that no file was changed, added or removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A file that is not what the manifest says, and how."""
+    """A file that differs from the manifest, and how."""
 
     name: str
     how: str
@@ -41,23 +41,26 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Every file of a bundle but this one, by its path from the bundle's folder, with slashes."""
+    """Every file of a bundle except the manifest, by its path relative to the bundle's folder, with slashes."""
 
     format: int
     files: dict[str, Entry]
 
     def encoded(self) -> bytes:
-        """Return the one way this manifest is written."""
+        """Return the canonical JSON of the manifest, the only form in which it is written."""
         ordered = Manifest(self.format, dict(sorted(self.files.items())))
         return msgspec.json.format(msgspec.json.encode(ordered), indent=2) + b"\n"
 
     def digest(self) -> str:
-        """Return what stands for the whole bundle, like `sha256:…`."""
+        """Return the digest that stands for the whole bundle, such as `sha256:…`."""
         return _PREFIX + hashlib.sha256(self.encoded()).hexdigest()
 
 
 def list_files(folder: Path, files_max: int = BUNDLE_FILES_MAX) -> dict[str, Path]:
-    """List every file below a folder but the manifest, links included as themselves. Raises OSError and BundleError."""
+    """Return every file below `folder` by name, except the manifest; symlinks are not followed.
+
+    Raises OSError, and BundleError if there are more than `files_max`.
+    """
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -70,7 +73,7 @@ def list_files(folder: Path, files_max: int = BUNDLE_FILES_MAX) -> dict[str, Pat
 
 
 def entry_of(path: Path) -> Entry | None:
-    """Digest a file; a link, a pipe or whatever else is no file of its own has none. Raises OSError."""
+    """Return the entry of a file; None for a symlink, a pipe or anything else but a regular file. Raises OSError."""
     if path.is_symlink() or not path.is_file():
         return None
     with path.open("rb") as file:
@@ -79,22 +82,22 @@ def entry_of(path: Path) -> Entry | None:
 
 
 def make_manifest(folder: Path) -> Manifest:
-    """Digest what a folder holds. Raises OSError and BundleError."""
+    """Return the manifest of all files below `folder`. Raises OSError and BundleError."""
     entries = {name: entry_of(path) for name, path in list_files(folder).items()}
     return Manifest(FORMAT, {name: entry for name, entry in entries.items() if entry is not None})
 
 
 def write_manifest(folder: Path) -> Manifest:
-    """Digest what a folder holds, and write it down whole or not at all. Raises OSError and BundleError."""
+    """Write the manifest of `folder` into it, whole or not at all, and return it. Raises OSError and BundleError."""
     manifest = make_manifest(folder)
     write_whole(folder / FILE, [manifest.encoded()], follow=False)
     return manifest
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
-    """Read a bundle's manifest; return also its bytes, which are not the usual ones if somebody edited it.
+    """Return a bundle's manifest and its bytes, which differ from `encoded()` if the file was edited.
 
-    Raises BundleError.
+    Raises BundleError if the manifest is unreadable or of another format.
     """
     path = folder / FILE
     try:
@@ -112,7 +115,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, bytes]:
 
 
 def differences(manifest: Manifest, folder: Path) -> list[Difference]:
-    """Return which files are not what the manifest says. Raises OSError and BundleError."""
+    """Return the files below `folder` that differ from the manifest. Raises OSError and BundleError."""
     found = list_files(folder)
     wrong = []
     for name in sorted({*manifest.files, *found}):

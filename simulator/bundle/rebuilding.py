@@ -1,4 +1,4 @@
-"""Making the reports of a stored run anew, without making an altered run look genuine."""
+"""Writing the reports of a stored run again, without making an altered run look genuine."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def rebuild(folder: Path, to: Path | None) -> WriteResult:
-    """Write the reports into the run's folder, or into another. Raises BundleError and OSError.
+    """Write the reports of the run in `folder` into that folder, or into `to`. Raises BundleError and OSError.
 
-    In the run's own folder the manifest is renewed, so nothing but reports may differ from it: whoever altered the
-    evidence shall not get a new manifest that says it is right.
+    In the run's own folder the manifest is written again. So nothing but reports may differ from the old manifest:
+    otherwise altered evidence would get a new manifest that matches it.
     """
     verdict = read_verdict(folder)
     record, history = read_bundle(folder)

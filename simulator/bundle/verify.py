@@ -1,4 +1,4 @@
-"""Verifying a bundle: is it what the run wrote, and does its history, judged anew, lead to the same verdict?"""
+"""Verifying a bundle: that it is what the run wrote, and that judging its history again gives the same verdict."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ VERDICT = "verdict.json"
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """What is wrong with a bundle: `altered` files, and where a verdict `differs` from the one judged anew.
+    """The result of verifying a bundle: its `altered` files, and where its verdict `differs` from a new judgement.
 
-    `commit` is that of the code by which the run was judged; empty where it does not say.
+    `commit` is the commit of the code that judged the run; empty if the verdict does not say.
     """
 
     digest: str
@@ -39,14 +39,14 @@ class Verification(msgspec.Struct, frozen=True):
 
     @property
     def genuine(self) -> bool:
-        """Return whether nothing was altered and the verdict is the same."""
+        """Return whether no file was altered and the verdict is the same."""
         return not self.altered and not self.differs
 
 
 def verify_bundle(folder: Path, digest: str | None = None) -> Verification:
-    """Hold a bundle's files against its manifest, that against a known digest, and its verdict against a new one.
+    """Compare a bundle's files with its manifest, the manifest with `digest`, and the verdict with a new judgement.
 
-    Raises BundleError when there is nothing that can be verified.
+    Raises BundleError if nothing can be verified.
     """
     listed, raw = manifest.read_manifest(folder)
     found = listed.digest()
@@ -71,12 +71,12 @@ def verify_bundle(folder: Path, digest: str | None = None) -> Verification:
 
 
 def read_bundle(folder: Path) -> tuple[RunRecord, History]:
-    """Read what judging needs. Raises BundleError."""
+    """Read the record and the history, which judging needs, from a bundle. Raises BundleError."""
     return read_record(folder), read_history(folder)
 
 
 def read_verdict(folder: Path) -> RunVerdict:
-    """Read `verdict.json`. Raises BundleError."""
+    """Read `verdict.json` from a bundle. Raises BundleError."""
     path = folder / VERDICT
     try:
         if path.stat().st_size > BUNDLE_RECORD_MAX_BYTES:
@@ -89,7 +89,7 @@ def read_verdict(folder: Path) -> RunVerdict:
 
 
 def compare(stored: RunVerdict, anew: RunVerdict) -> list[str]:
-    """Return where two verdicts of a run differ, as they are written in files."""
+    """Return a sentence for each difference between two verdicts of a run, compared in the form of their files."""
     one: dict[str, Any] = msgspec.json.decode(encode_verdict(stored))
     other: dict[str, Any] = msgspec.json.decode(encode_verdict(anew))
     differences = []

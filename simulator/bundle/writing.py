@@ -1,6 +1,6 @@
-"""Writing what a run leaves behind: first the verdict and the evidence, then what is made from them, last the manifest.
+"""Writing a bundle: first the verdict and the evidence, then the reports made from them, last the manifest.
 
-Nothing that goes wrong on the way takes away what was written before it.
+An error in a later part does not remove what was written before.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def write_bundle(
     reports: bool = True,
     others: Callable[[Path], list[str]] = lambda _: [],
 ) -> WriteResult:
-    """Write everything, or all but the reports, into a new folder. `others` writes more, and gives notes for people.
+    """Write a bundle, with or without reports, into a new folder. `others` writes more files and returns notes.
 
-    What a release needs proven is no report but evidence: it is written either way.
-    Raises OSError when not even the verdict can be written; then nothing is left of the folder.
+    The proof of a release's gates is evidence and not a report: it is written in either case. Raises OSError if not
+    even the verdict can be written; then the folder is removed again.
     """
     fresh = not folder.exists()
     try:
@@ -75,9 +75,9 @@ def write_bundle(
 def write_views(
     folder: Path, verdict: RunVerdict, record: RunRecord, history: History, scenario_text: str, *, follow: bool = False
 ) -> list[str]:
-    """Write the page, JUnit, SARIF and summary; return a line for each that could not be made.
+    """Write the reports: page, JUnit, SARIF and summary; return a warning for each that could not be written.
 
-    Links are followed where the user has named the folder, and replaced in a run's own.
+    Symlinks are followed if `follow` is true, for a folder that the user named, and replaced in a run's own folder.
     """
     from simulator.report.views import VIEWS  # noqa: PLC0415 - slow to load, and needed at the end of a run only
 
@@ -86,9 +86,10 @@ def write_views(
 
 
 def _beside(folder: Path, *, manifest: bool) -> tuple[str, ...]:
-    """Return the files that will be beside the reports; of a folder that cannot be looked through, the reports alone.
+    """Return the names of the files that will be beside the page.
 
-    A folder of the user's own may hold anything, and only a run's has a manifest: of that one all are named.
+    For a run's folder, with a `manifest`, these are all its files; for a folder that the user named, which may hold
+    anything, or that cannot be read, only the other reports.
     """
     names = VIEW_FILES - {PAGE}
     if not manifest:
@@ -110,13 +111,13 @@ def _write(
     for name, make in views.items():
         try:
             write_whole(folder / name, [make(report_input)], follow=follow)
-        except Exception as error:  # noqa: BLE001 - a report that cannot be drawn must not cost the verdict
+        except Exception as error:  # noqa: BLE001 - a report that cannot be made must not lose the verdict
             warnings.append(f"{name} could not be made ({type(error).__name__}: {error})")
     return warnings
 
 
 def read_scenario(path: Path) -> str:
-    """Read a stored run's scenario file, without passwords of the server's; nothing where it cannot be read."""
+    """Return the text of a stored run's scenario file without the server's passwords; empty if it is unreadable."""
     try:
         with path.open("rb") as file:
             data = file.read(SCENARIO_MAX_BYTES)
@@ -126,5 +127,5 @@ def read_scenario(path: Path) -> str:
 
 
 def stored_scenario(data: bytes) -> str:
-    """Return a scenario file's text as bundles hold it: without passwords of the server's."""
+    """Return a scenario file's text as bundles hold it: without the server's passwords."""
     return without_secrets(data.decode("utf-8", "replace"))
