@@ -43,7 +43,7 @@ EXIT_CODES = {
     Conclusion.NOTHING_HELD: 3,
     Conclusion.UNFINISHED: 3,
 }
-"""Exit codes. 2 is a usage, scenario or reachability error, as for a run; 3: the server's capacity is not known."""
+"""Exit codes. 3 means that the server's capacity is not known; 2 is a usage, scenario or reachability error."""
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 KEPT_AWAY = (Answer.LOST, Answer.UNAVAILABLE, Answer.FAILED)
 """The outcomes of a request whose answer a fault prevents."""
 BACK_OFF_SHARE, BACK_OFF_MAX_SECONDS = 1.25, 75.0
-"""How long a machine stays away after it was refused all through a fault: as a share of the time before, and at most.
-Each wait is as long as all waits before it, and up to a quarter longer (`simulator.fleet.machine.back_off_ns`)."""
+"""How long a machine stays away after it was refused all through a fault: as a share of the time before, and at most in
+seconds. Each wait is as long as all waits before it, and up to a quarter longer
+(`simulator.fleet.machine.back_off_ns`)."""
 SILENT_TURNS = 3
 """By how many heartbeat intervals a machine that abandoned a job may return late: for the heartbeat before, for its
 own, and for a connection."""

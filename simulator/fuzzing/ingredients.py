@@ -74,7 +74,7 @@ def attacks_drawn() -> tuple[str, ...]:
 
 
 def attacks_on_targets() -> tuple[str, ...]:
-    """Return the names of those of them that prove something within seconds, whatever the server's settings."""
+    """Return the names of the `attacks_drawn` that prove something within seconds, whatever the server's settings."""
     return tuple(name for name in attacks_drawn() if name not in GOES_WITH)
 
 

@@ -37,7 +37,7 @@ ROTATING = "certificate.rotated-out"
 CAPTURING = ("replay.", ROTATING)
 """Prefixes of the names of shots that need an earlier request of the victim, and not just its credentials."""
 SHIFTED_MS = 1000
-"""An attack that begins no longer than this before faults that are moved belongs to them, and is moved as well."""
+"""An attack that begins at most this long before the moved faults belongs to them, and is moved as well."""
 LENGTHENED_MAX = 3
 """The most times that a run is lengthened: machines may be away in the added time, too."""
 AGAIN_MS = 200

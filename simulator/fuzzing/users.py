@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from simulator.fuzzing.documents import Document
 
 PART = 4
-"""The number that seeds this part's own random generator: so adding this part did not change the rest of any seed's
-scenario. Lower numbers are those of mishaps."""
+"""The number that, with the seed, seeds this part's own random generator: adding the part did not change the rest of
+any seed's scenario. The lower numbers are those of mishaps."""
 USERS_SHARE = 0.3
 """Share of scenarios that have users, among those whose network does not duplicate requests."""
 USERS_MAX = 3

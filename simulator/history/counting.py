@@ -21,7 +21,7 @@ BUCKETS_NS = tuple(
     round(milliseconds * MILLISECOND_NS)
     for milliseconds in (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 )
-"""The longest response time of each bucket. One more bucket takes longer times, up to the timeout of an answer."""
+"""The longest response time of each bucket; one more bucket takes longer times. The last is an answer's timeout."""
 RECENT_NS = 5 * SECOND_NS
 """The period that current percentiles cover: a shorter one has too few answers in a small fleet."""
 

@@ -25,7 +25,7 @@ measure of the idle time starts before the client's and ends after it."""
 CROSSINGS_EACH = 4
 """How many requests may cross the close of an idle connection, for each close observed that crossed no request. A
 request crosses a close only if it leaves while the close is in flight, so a server that closes idle connections does it
-far more often without a crossing; a server that cuts requests off does it to a request each time. A single crossing is
+far more often without a crossing; a server that cuts requests off crosses a request each time. A single crossing is
 always accepted."""
 CROSSING_MAX_NS = SECOND_NS
 """How long after the request left such a close may arrive: the two cross in flight, so it takes at most one way through

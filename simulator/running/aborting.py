@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 1.0
 LOOKING_SHARE = 0.02
-"""The share of one core that evaluating may take: its cost grows with the history, and no request is sent meanwhile."""
+"""The share of one core that evaluating may take: its cost grows with the history, and it makes this process's own
+requests late."""
 
 
 async def end_early(

@@ -371,8 +371,8 @@ async def _play(
 async def ends_noted(outcome: RunState, watch: ServerWatch) -> AsyncIterator[None]:
     """Keep the results of a run that ends because a server dies or the harness itself fails, and note why it ended.
 
-    USER_ERRORS, such as an unusable target, are raised on, with two exceptions: the target failed only while the run
-    was set up, or it was the run's own server and has ended. Then the run is judged by what happened until then.
+    USER_ERRORS, such as an unusable target, are raised again, with two exceptions: the target was usable until the run
+    was to be set up (`SetUpError`), or it was the run's own server and has ended. Then the run is judged as it is.
     """
     try:
         yield
