@@ -53,8 +53,8 @@ FLAPS_MS: Mapping[str, Mapping[str, Sequence[int]]] = {
         "redis.pause": (200, 400), "server.pause": (1100, 1500), "redis.flush": (0,), "redis.crash": (50, 400)
     },
 }  # fmt: skip
-"""The most repetitions of such a fault, and its durations by kind: pauses of Redis last as long as a server waits for it
-or longer, and pauses of a server longer than its lease."""
+"""The most repetitions of such a fault, and its durations by kind: pauses of Redis last as long as a server waits for
+it or longer, and pauses of a server longer than its lease."""
 FLAP_ROOM_MS = 1500
 """Time per flap with several instances, by which a run is made long enough for all: few flaps meet an instance that
 holds a lease, and most runs had time for only three."""
