@@ -10,8 +10,18 @@ from simulator.attacks.catalogue import random_hex
 from simulator.attacks.logins.browsing import Browser, LoginAttack, log_in
 from simulator.attacks.logins.forging import PUBLIC_URL
 from simulator.attacks.parties import events_shown, set_up_party
-from simulator.attacks.routes import OF_OWNERS, OWNER_ID, POLICY_FETCH, SUMMARY, send
+from simulator.attacks.routes import (
+    CONSENT_CREATE,
+    OF_OWNERS,
+    OWNER_ID,
+    POLICY_CREATE,
+    POLICY_FETCH,
+    REGISTER,
+    SUMMARY,
+    send,
+)
 from simulator.attacks.script import Claim, Outcome, PrerequisiteError, granted, refused
+from simulator.contract.features import Feature
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -20,6 +30,12 @@ if TYPE_CHECKING:
 
 FORBIDDEN, UNAUTHORIZED = HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED
 DENIED = "owner_access_denied"
+_JOB = {"cpu_cores": 1, "memory_gb": 1}
+_OF_ACCOUNTS: tuple[tuple[Feature, str, dict[str, Any]], ...] = (
+    (Feature.FORUM, "/forum/posts", {"title": "t", "body": "of another site"}),
+    (Feature.JOBS, "/jobs", {"type": "t", "resources": _JOB, "duration_minutes": 1, "max_price_usdt": "0.000001"}),
+)
+"""What another site might have a browser do with an account, with a right body of each."""
 
 
 class SessionAsOther(LoginAttack):
@@ -27,7 +43,8 @@ class SessionAsOther(LoginAttack):
 
     name = "owner.session-as-other"
     shape = (
-        "every owner's route under a session that names another owner, by token and by cookie; cookies of other sites"
+        "every owner's route under a session that names another owner, by token and by cookie, and in a body alone; "
+        "cookies of other sites"
     )
     verdict = "403 forbidden; 403 cross-site request; 401 once it is logged out"
     effect = "nothing is changed; an owner_access_denied event"
@@ -59,11 +76,14 @@ class SessionAsOther(LoginAttack):
             right = granted(OK, "it is what its owner may see")
             yield send(context, SUMMARY, victim, right, client=addresses.take(), headers={**session, **named})
         yield from _audited(context, session, tries, addresses)
+        for route in (REGISTER, POLICY_CREATE, CONSENT_CREATE):  # whose bodies name the other owner, and no header does
+            for headers in (session, cookie):
+                yield send(context, route, victim, other, client=addresses.take(), headers=headers)
         made_events = (yield from events_shown(context, victim.owner_id, addresses))[before:]
         changes = [one for one in made_events if not str(one.get("type")).endswith("_denied")]
         message = f"another's session left {plural(len(changes), 'event')} of changes in an owner's audit"
         yield Claim("nothing-made", not changes, message, {"events": changes[:10]})
-        yield from _from_another_site(context, browser, addresses)
+        yield from _from_another_site(context, browser, own_id, addresses)
         yield from _logged_out(context, browser, session, victim, addresses)
 
 
@@ -82,13 +102,25 @@ def _audited(
         yield Claim("audited", False if tried < judged else (True if tried >= len(tries) else None), message)
 
 
-def _from_another_site(context: ScriptContext, browser: Browser, addresses: Addresses) -> Script[None]:
-    """Change something by the cookie alone, as another site has a browser do."""
+def _from_another_site(context: ScriptContext, browser: Browser, own_id: str, addresses: Addresses) -> Script[None]:
+    """Change something by the cookie alone, as another site has a browser do, on every kind of route."""
     cross = refused(FORBIDDEN, "cross-site request", "another site had the browser send it")
-    for origin in ({}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
-        browser.client = addresses.take(2)
-        for path in ("/auth/token", "/auth/logout"):
-            yield browser.send(context, "POST", path, cross, origin)
+    changes = {
+        "/auth/token": None,
+        "/auth/logout": None,
+        "/machines/register": {"owner_id": own_id, "name": "of another site"},
+        **{path: body for feature, path, body in _OF_ACCOUNTS if feature not in context.lacks},
+    }
+    for origin in (
+        {},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        browser.client = addresses.take(len(changes))
+        for path, body in changes.items():
+            yield browser.send(context, "POST", path, cross, origin, body)
 
 
 def _logged_out(

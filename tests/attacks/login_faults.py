@@ -1,0 +1,157 @@
+"""Faults of logins, sessions and identities: the attack that must find each, what it claims then, and the edits."""
+
+from __future__ import annotations
+
+SESSIONS = "core.identity.sessions"
+TOKENS, KEYS, LOGINS = "adapters.identity.id_tokens", "adapters.identity.key_sets", "core.identity.logins"
+OPENID, MOLT, CALLERS = "adapters.identity.openid", "adapters.identity.moltbook", "operations.callers"
+FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] = {
+    "tokens that nobody signed": (
+        "oauth.alg-none",
+        {"no-session"},
+        ((TOKENS, "read_id_token", "    header = _read_header(token)",
+          ("    if token.endswith('.'):\n"
+          "        from base64 import urlsafe_b64decode\n"
+          "        claims = msgspec.json.decode(urlsafe_b64decode(token.split('.')[1] + '=='), type=Claims)\n"
+          "        return person_of(claims.sub, claims.email, True)\n"
+          "    header = _read_header(token)")),),
+    ),
+    "any key for any token": (
+        "oauth.key-confusion",
+        {"no-session"},
+        ((TOKENS, "read_id_token",
+          "    except (JoseError, ValueError):\n        return BAD_SIGNATURE\n    try:\n        claims",
+          ("    except (JoseError, ValueError):\n"
+          "        payload = jws.extract_compact(token.encode()).payload\n    try:\n        claims")),),
+    ),
+    "tokens of any client": (
+        "oauth.wrong-aud",
+        {"no-session"},
+        ((TOKENS, "_refusal", "expected.client_id not in audience or", ""),),
+    ),
+    "any party of a token for several": (
+        "oauth.wrong-aud",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if claims.azp and claims.azp != expected.client_id:", "if claims.azp is None:"),),
+    ),
+    "tokens of any issuer": (
+        "oauth.wrong-iss",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if claims.iss != expected.issuer:", "if not claims.iss:"),),
+    ),
+    "tokens of any age": (
+        "oauth.expired",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if now >= claims.exp + leeway or claims.iat", "if claims.iat"),),
+    ),
+    "tokens of tomorrow": (
+        "oauth.expired",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if max(claims.iat, claims.nbf) > now + leeway:", "if claims.nbf > now + leeway:"),),
+    ),
+    "a nonce that is only looked at where there is one": (
+        "oauth.nonce",
+        {"no-session"},
+        ((TOKENS, "_refusal", "if not (expected.nonce and", "if claims.nonce and not (expected.nonce and"),),
+    ),
+    "any address is verified": (
+        "oauth.unverified-email",
+        {"no-session"},
+        ((TOKENS, "person_of", "if not (verified and ", "if not ("),),
+    ),
+    "whatever text says that an address is verified": (
+        "oauth.unverified-email",
+        {"no-session"},
+        ((TOKENS, "read_id_token", 'claims.email_verified in {True, "true"}', "bool(claims.email_verified)"),),
+    ),
+    "a state that is not looked at": (
+        "oauth.state",
+        {"not-used-up"},
+        ((LOGINS, "_come_back", "if login is None or not right or", "if login is None or"),),
+    ),
+    "a login that is used again and again": (
+        "oauth.code-replay",
+        {"no-session", "one-session"},
+        ((LOGINS, "_come_back", "if login_id in TABLE.of(state):", "if not login_id:"),),
+    ),
+    "a login that the first try uses up": (
+        "oauth.state",
+        {"not-used-up"},
+        ((LOGINS, "_come_back", "if login is None or not right or",
+          ("if login is not None and not right:\n"
+          "        state_of = _derive(state, 'state', provider.name, login.cookie)\n"
+          "        use_login(state, call.now, sha256(state_of.encode()).hexdigest(), login.expires_ns)\n"
+          "    if login is None or not right or")),),
+    ),
+    "no challenge": (
+        "oauth.no-pkce",
+        {"challenge"},
+        ((LOGINS, "begin_login", '"code_challenge_method": "S256",', '"code_challenge_method": "plain",'),),
+    ),
+    "no verifier": (
+        "oauth.no-pkce",
+        {"verifier"},
+        ((OPENID, "code_form", '"code_verifier": question.verifier,', ""),),
+    ),
+    "an issuer that is not looked at": (
+        "oauth.mix-up",
+        {"no-session"},
+        ((LOGINS, "_come_back", 'if given["iss"] and given["iss"] != provider.issuer:', 'if given["iss"] is None:'),),
+    ),
+    "whoever is not refused is vouched for": (
+        "moltbook.invalid",
+        set(),
+        ((MOLT, "Moltbook._ask", "verified.success and verified.valid and agent is not None", "agent is not None"),),
+    ),
+    "an agent is whom it says that it is": (
+        "moltbook.invalid",
+        {"as-vouched"},
+        (("core.community.agents", "register", "identity.id, identity.name, identity.karma",
+          "read.moltbook_id or identity.id, identity.name, identity.karma"),),
+    ),
+    "a Moltbook that is down vouches for everybody": (
+        "moltbook.down",
+        set(),
+        (("core.community.agents", "register", "        return MOLTBOOK_UNAVAILABLE",
+          "        identity = None\n        mode = OPEN"),),
+    ),
+    "a Moltbook that is down is none of the caller's doing": (
+        "moltbook.down",
+        set(),
+        ((CALLERS, "_prove_vouched", "return MOLTBOOK_UNAVAILABLE", "return UNAUTHORIZED"),),
+    ),
+    "sessions of any owner": (
+        "owner.session-as-other",
+        {"nothing-made", "audited"},
+        ((CALLERS, "_prove_session", "if caller.id and caller.id != session.owner_id:",
+          "if caller.id:\n        return caller\n    if False:"),),
+    ),
+    "cookies of any site": (
+        "owner.session-as-other",
+        set(),
+        ((CALLERS, "is_cross_site", 'return headers.get("sec-fetch-site") != "same-origin"', "return False"),),
+    ),
+    "cookies of any site where no login is changed": (
+        "owner.session-as-other",
+        set(),
+        ((CALLERS, "is_cross_site", "or method in _CHANGE_NOTHING:",
+          "or method in _CHANGE_NOTHING or 'content-type' in headers:"),),
+    ),
+    "sites of one domain are one site": (
+        "owner.session-as-other",
+        set(),
+        ((CALLERS, "is_cross_site", 'headers.get("sec-fetch-site") != "same-origin"',
+          'headers.get("sec-fetch-site") not in {"same-origin", "same-site"}'),),
+    ),
+    "a body names any owner": (
+        "owner.session-as-other",
+        {"nothing-made"},
+        (("core.machines", "register", "if call.owner_id and call.owner_id != body.owner_id:",
+          'if call.headers.get("x-owner-id") and call.owner_id != body.owner_id:'),),
+    ),
+    "tokens that outlive a logout": (
+        "owner.session-as-other",
+        set(),
+        ((SESSIONS, "Sessions.end_login", "if session.login == login:", "if session.login == session.digest:"),),
+    ),
+}  # fmt: skip
