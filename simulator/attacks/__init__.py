@@ -72,6 +72,7 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(states.State, states.CodeReplay, states.NoPkce, states.MixUp, returns.ReturnTo),
     *(tokens.AlgNone, tokens.KeyConfusion, tokens.WrongAud, tokens.WrongIss, tokens.Expired, tokens.Nonce),
     *(tokens.UnverifiedEmail, moltbook.InvalidIdentity, moltbook.Down, sessions.SessionAsOther),
+    *(moltbook.Closed, sessions.SessionExpired),
     # what agents and owners have accounts for
     *(keys.Revoked, keys.Guess, keys.AsOwner, names.Names),
     *(wallet.DoubleSpend, wallet.Idempotency, wallet.Amounts, wallet.Address),

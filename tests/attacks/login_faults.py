@@ -149,6 +149,34 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
         (("core.machines", "register", "if call.owner_id and call.owner_id != body.owner_id:",
           'if call.headers.get("x-owner-id") and call.owner_id != body.owner_id:'),),
     ),
+    "a login is valid for ever": (
+        "oauth.state",
+        {"no-session"},
+        ((LOGINS, "_come_back", "or call.now.wall_ns >= login.expires_ns", ""),),
+    ),
+    "a session lives for ever": (
+        "owner.session-expired",
+        set(),
+        ((SESSIONS, "find_session", "or now.monotonic_ns >= session.expires_monotonic_ns", ""),
+         (SESSIONS, "find_session", "or now.wall_ns >= session.expires_ns", "")),
+    ),
+    "a token begins a life of its own": (
+        "owner.session-expired",
+        set(),
+        (("core.identity.session_routes", "make_token", "session.email, session.expires_ns",
+          "session.email, session.expires_ns + 3_600_000_000_000"),),
+    ),
+    "whoever has an identity registers where nobody may": (
+        "moltbook.closed",
+        set(),
+        (("core.community.agents", "cannot_register", "if mode == CLOSED", "if mode is None"),
+         ("core.community.agents", "register", "if mode == CLOSED:", "if mode == CLOSED and identity is None:")),
+    ),
+    "closed is not told from open": (
+        "moltbook.closed",
+        set(),
+        (("core.community.agents", "register", "if mode == CLOSED:", "if mode is None:"),),
+    ),
     "tokens that outlive a logout": (
         "owner.session-as-other",
         set(),

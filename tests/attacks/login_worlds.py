@@ -17,13 +17,14 @@ from reference_server.operations.outcomes import Deferred
 from reference_server.pipeline.resolving import Resolver
 from simulator.attacks.logins.forging import PUBLIC_URL
 from simulator.deployment.identity_provider import IdentityProvider
-from tests.attacks.playing import World, served
+from tests.attacks.playing import World, script_attack, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from reference_server.operations.api import Api
     from reference_server.wire.values import Instant, Reply, Request
+    from tests.attacks.playing import Performance
 
 PROVIDER = IdentityProvider("http://127.0.0.1:9")
 """Where nobody is: what is asked of it never leaves this process. Its keys take a while to make."""
@@ -78,6 +79,16 @@ class LoginWorld(World):
         }
         self.api.moltbook = Moltbook(fetcher, clock, self.settings.moltbook_base_url, "key")
         self._clock = clock
+
+    def play(self, name: str, **numbers: Any) -> Performance:
+        """Play a script once, on a server with the settings that it needs."""
+        attack = script_attack(name)
+        needed = {
+            "agent_registration": attack.needs_settings["AGENT_REGISTRATION"],
+            "session_ttl_seconds": int(attack.needs_settings.get("SESSION_TTL_SECONDS", "43200")),
+        }
+        self.api.state.settings = msgspec.structs.replace(self.settings, **needed)
+        return super().play(name, **numbers)
 
     def _answered(self, api: Api, request: Request, now: Instant) -> Reply | None:
         """Answer as a test wants it, or else as the server does."""

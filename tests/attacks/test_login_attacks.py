@@ -46,13 +46,15 @@ if TYPE_CHECKING:
 MINE = [name for name, attack in CATALOGUE.items() if issubclass(attack, LoginAttack)]
 OF_TOKENS = ["no-session", "honest-login"]
 CLAIMS = {
-    "oauth.state": ["no-session", "not-used-up", "honest-login"],
+    "oauth.state": ["no-session", "not-used-up", "honest-login", "no-session"],
     "oauth.code-replay": ["no-session", "one-session", "honest-login"],
     "oauth.no-pkce": ["verifier", "verifier", "challenge", "no-session"],
     "oauth.mix-up": ["no-session", "nobody", "honest-login"],
     "oauth.return-to": ["ends-there", "cookies"],
     "moltbook.invalid": ["as-vouched", "same-agent"],
     "moltbook.down": [],
+    "moltbook.closed": [],
+    "owner.session-expired": [],
     "owner.session-as-other": ["audited", "nothing-made"],
 }
 """What each claims besides that nothing broke down; the attacks with tokens claim all the same."""

@@ -35,6 +35,8 @@ _GONE = re.compile(r"max-age\s*=\s*(?:0+|-[0-9]+)", re.IGNORECASE)
 LIFE_SECONDS = 300
 """How long an ID token is good that is right."""
 EMAIL = "ada@example.com"
+CLOSED_SETTINGS: Mapping[str, str] = MappingProxyType({"PUBLIC_URL": PUBLIC_URL, "AGENT_REGISTRATION": "closed"})
+"""Of the server for attacks on one where no agent registers any more."""
 
 
 class LoginAttack(WatchedAttack):

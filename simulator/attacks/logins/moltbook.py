@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from simulator.attacks.acting import CREATED, OK, ask, part_of, require
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.logins.browsing import LoginAttack
+from simulator.attacks.logins.browsing import CLOSED_SETTINGS, LoginAttack
 from simulator.attacks.logins.forging import Vouching, write
+from simulator.attacks.logins.sessions import LIFE_SECONDS
 from simulator.attacks.script import Claim, Outcome, granted, refused
 from simulator.contract.features import Feature
 
@@ -97,6 +99,25 @@ class InvalidIdentity(_MoltbookAttack):
             same = part_of(own, "agent").get("id") == shown.get("id")
             yield Claim("same-agent", same, "an identity calls as another agent")
         yield self.call(context, victim, nobody, addresses.take())
+
+
+class Closed(_MoltbookAttack):
+    """Agents that register where nobody may any more."""
+
+    name = "moltbook.closed"
+    shape = "registrations without an identity, with one that Moltbook vouches for, and with one that is nobody's"
+    verdict = "403 agent registration is closed; 401 to a call"
+    severity = 6.5
+    needs_settings = MappingProxyType({**CLOSED_SETTINGS, "SESSION_TTL_SECONDS": str(LIFE_SECONDS)})
+
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        closed = refused(HTTPStatus.FORBIDDEN, "agent registration is closed", "AGENT_REGISTRATION is closed")
+        vouched = write(Vouching(f"m{random_hex(context.rng, 12)}", "molty"))
+        for identity in (None, vouched, "made-up"):
+            yield self.register(context, identity, closed, addresses.take())
+        nobody = refused(UNAUTHORIZED, "unauthorized", "nobody could register with that identity")
+        yield self.call(context, vouched, nobody, addresses.take())
 
 
 class Down(_MoltbookAttack):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from simulator.attacks.acting import OK, ask, require
+from reference_server.wire.units import SECOND_NS
+from simulator.attacks.acting import OK, ask, require, too_late
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.logins.browsing import Browser, LoginAttack, log_in
+from simulator.attacks.logins.browsing import CLOSED_SETTINGS, Browser, LoginAttack, log_in
 from simulator.attacks.logins.forging import PUBLIC_URL
 from simulator.attacks.parties import events_shown, set_up_party
 from simulator.attacks.routes import (
@@ -20,7 +22,7 @@ from simulator.attacks.routes import (
     SUMMARY,
     send,
 )
-from simulator.attacks.script import Claim, Outcome, PrerequisiteError, granted, refused
+from simulator.attacks.script import Claim, Outcome, Pause, PrerequisiteError, granted, refused
 from simulator.contract.features import Feature
 from simulator.platform.wording import plural
 
@@ -30,6 +32,13 @@ if TYPE_CHECKING:
 
 FORBIDDEN, UNAUTHORIZED = HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED
 DENIED = "owner_access_denied"
+SAME_SITE = {"Origin": PUBLIC_URL}
+LIFE_SECONDS = 60
+"""How long a session lives of which its end is awaited: the least that the setting may be."""
+PAST_SECONDS = 2
+"""How long after its end a session is tried: more than clocks differ meanwhile, and it is told in whole seconds."""
+AFTERWARDS_SECONDS = 3
+"""How much longer an attempt takes than the life that it awaits, on a server that is busy."""
 _JOB = {"cpu_cores": 1, "memory_gb": 1}
 _OF_ACCOUNTS: tuple[tuple[Feature, str, dict[str, Any]], ...] = (
     (Feature.FORUM, "/forum/posts", {"title": "t", "body": "of another site"}),
@@ -56,17 +65,9 @@ class SessionAsOther(LoginAttack):
         victim = yield from set_up_party(context, addresses)
         before = len((yield from events_shown(context, victim.owner_id, addresses)))
         browser = Browser(addresses.take(4))
-        me = yield from log_in(context, browser, random_hex(context.rng, 12))
-        own_id = me.get("owner_id")
-        same_site = {"Origin": PUBLIC_URL}
-        made = granted(HTTPStatus.CREATED, "it is its own session, and its own site")
-        outcome = yield from require(browser.send(context, "POST", "/auth/token", made, same_site), "make a token")
-        token = outcome.data().get("token")
-        if not (isinstance(token, str) and isinstance(own_id, str)):
-            raise PrerequisiteError("log in: no owner or no token was given")
-        session = {"Authorization": f"Bearer {token}"}
+        own_id, session = yield from _log_in_for_a_token(context, browser)
         other = refused(FORBIDDEN, "forbidden", "a session acts as its own owner only")
-        cookie = {"Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items()), **same_site}
+        cookie = {"Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items()), **SAME_SITE}
         tries: list[Outcome] = []
         for headers in (session, cookie):
             for route in OF_OWNERS:
@@ -85,6 +86,56 @@ class SessionAsOther(LoginAttack):
         yield Claim("nothing-made", not changes, message, {"events": changes[:10]})
         yield from _from_another_site(context, browser, own_id, addresses)
         yield from _logged_out(context, browser, session, victim, addresses)
+
+
+class SessionExpired(LoginAttack):
+    """A session that somebody kept for longer than it lives."""
+
+    name = "owner.session-expired"
+    shape = (
+        f"a session of {LIFE_SECONDS} s, by its cookie and by a token that was made from it, before and past its end"
+    )
+    verdict = "200 until then; 401 unauthorized"
+    effect = "nothing is shown or changed by it any more"
+    anchor = "ASVS 5.0 §7.3; contract: Logins"
+    severity = 7.5
+    takes_ns = (LIFE_SECONDS + PAST_SECONDS + AFTERWARDS_SECONDS) * SECOND_NS
+    needs_settings = MappingProxyType({**CLOSED_SETTINGS, "SESSION_TTL_SECONDS": str(LIFE_SECONDS)})
+
+    def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Yield the steps of one attempt."""
+        if (yield from too_late(context, self.takes_ns)):
+            return
+        browser = Browser(addresses.take(6))
+        _, session = yield from _log_in_for_a_token(context, browser)
+        made_ns = context.now()
+        yield Pause(made_ns + LIFE_SECONDS * SECOND_NS // 2)
+        right = granted(OK, f"a session lives {LIFE_SECONDS} s")
+        yield browser.send(context, "GET", "/auth/me", right)
+        yield ask(context, "GET", "/auth/me", session, right, client=addresses.take())
+        yield Pause(made_ns + (LIFE_SECONDS + PAST_SECONDS) * SECOND_NS)
+        browser.client = addresses.take(3)
+        dead = refused(UNAUTHORIZED, "unauthorized", f"it lived {LIFE_SECONDS} s, and they are over")
+        yield browser.send(context, "GET", "/auth/me", dead)
+        yield browser.send(context, "GET", "/workers/summary", dead)
+        yield browser.send(context, "POST", "/auth/token", dead, SAME_SITE)
+        for path in ("/auth/me", "/workers/summary"):
+            yield ask(context, "GET", path, session, dead, client=addresses.take())
+
+
+def _log_in_for_a_token(context: ScriptContext, browser: Browser) -> Script[tuple[str, dict[str, str]]]:
+    """Log in and make a token from that; return whose it is, and the headers by which it is shown.
+
+    Raises NotTriedError and PrerequisiteError.
+    """
+    me = yield from log_in(context, browser, random_hex(context.rng, 12))
+    own_id = me.get("owner_id")
+    made = granted(HTTPStatus.CREATED, "it is its own session, and its own site")
+    outcome = yield from require(browser.send(context, "POST", "/auth/token", made, SAME_SITE), "make a token")
+    token = outcome.data().get("token")
+    if not (isinstance(token, str) and isinstance(own_id, str)):
+        raise PrerequisiteError("log in: no owner or no token was given")
+    return own_id, {"Authorization": f"Bearer {token}"}
 
 
 def _audited(
@@ -129,7 +180,7 @@ def _logged_out(
     """Log out, and go on with what the session was."""
     browser.client = addresses.take(4)
     kept = dict(browser.cookies)
-    logout = browser.send(context, "POST", "/auth/logout", granted(OK, "it is its own"), {"Origin": PUBLIC_URL})
+    logout = browser.send(context, "POST", "/auth/logout", granted(OK, "it is its own"), SAME_SITE)
     yield from require(logout, "log out")
     browser.cookies = kept
     dead = refused(UNAUTHORIZED, "unauthorized", "it was logged out")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import OK
 from simulator.attacks.logins.browsing import (
     FOUND,
@@ -20,7 +21,7 @@ from simulator.attacks.logins.browsing import (
     still_open,
 )
 from simulator.attacks.logins.forging import write
-from simulator.attacks.script import Claim, Expect, Outcome, PrerequisiteError, Together, granted
+from simulator.attacks.script import Claim, Expect, Outcome, Pause, PrerequisiteError, Together, granted
 from simulator.contract.answers import Answer
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script, ScriptContext
 
 COPIES = 8
+LATE_NS = 602 * SECOND_NS
+"""How long after it began a login is over: ten minutes, and more than two clocks differ by then."""
+AFTERWARDS_NS = 5 * SECOND_NS
+"""How much of a run must be left once a login is over."""
 CHALLENGE_CHARACTERS = 43
 _RIGHT = granted(FOUND, "it is the browser's own login, and the provider vouches for it")
 
@@ -36,7 +41,10 @@ class State(LoginAttack):
     """A login that somebody else began is forced on a browser."""
 
     name = "oauth.state"
-    shape = "callbacks without a state, with made-up and others' ones, without the cookie, and with another login's"
+    shape = (
+        "callbacks without a state, with made-up and others' ones, without the cookie, and with another login's; where "
+        "the run lasts for so long, one more than ten minutes after its login began"
+    )
     verdict = "400 invalid login state"
     effect = "nobody is logged in, and nobody's login is used up by it"
     anchor = "RFC 6749 §10.12; RFC 9700 §4.7"
@@ -66,6 +74,19 @@ class State(LoginAttack):
         done = yield from come_back(context, victim, own, forged(context, own), _RIGHT)
         yield Claim("not-used-up", done.right if done.known else None, "others could use up a login by trying it")
         yield from still_open(context, addresses)
+        yield from self._too_late(context, addresses)
+
+    @staticmethod
+    def _too_late(context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Come back once the login is over, where so much of the run is left."""
+        if context.end_ns - context.now() < LATE_NS + AFTERWARDS_NS:
+            return
+        browser = Browser(addresses.take(2))
+        login = yield from begin(context, browser)
+        yield Pause(context.now() + LATE_NS)
+        late = no_state("a login is valid for 10 minutes, and they are over")
+        outcome = yield from come_back(context, browser, login, forged(context, login), late)
+        yield no_session([outcome])
 
 
 class CodeReplay(LoginAttack):
