@@ -27,6 +27,7 @@ from simulator.attacks.script import (
     granted,
 )
 from simulator.contract.answers import Answer
+from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
 from simulator.contract.reading import retry_after_ns
 from simulator.fleet.requests import owner_headers
@@ -41,12 +42,57 @@ UNIT = Decimal("0.000001")
 """The smallest amount of USDT."""
 TRON_PREFIX = b"\x41"
 HASH_BYTES = 20
+NOWHERE = base58.b58encode_check(TRON_PREFIX + bytes(HASH_BYTES)).decode()
+"""An address of which nobody has the key."""
 COOLDOWN_PATIENCE_NS = 10 * SECOND_NS
 """How long a script waits for an address to cool down: a scenario sets seconds, a target mostly a day."""
 RETRY_MARGIN_NS = SECOND_NS // 2
 """By how much later than told it is tried again: the answer was made before it was read, and replays are less exact."""
 TOO_OFTEN = "withdrawal limit exceeded"
+JOB = {
+    "type": "attack",
+    "resources": {"cpu_cores": 1, "memory_gb": 1},
+    "duration_minutes": 1,
+    "max_price_usdt": "0.000001",
+}
+"""A job, as it is asked for."""
+POST = {"title": "t", "body": "b"}
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND
+
+
+class AccountRoute(msgspec.Struct, frozen=True):
+    """What whoever has an account may ask for; `body` is one that is right."""
+
+    feature: Feature
+    method: str
+    path: str
+    body: dict[str, Any] | None = None
+
+
+ACCOUNT_ROUTES = (
+    AccountRoute(Feature.AGENTS, "GET", "/agents/me"),
+    AccountRoute(Feature.AGENTS, "PUT", "/agents/me", {"description": "d"}),
+    AccountRoute(Feature.JOBS, "GET", "/jobs"),
+    AccountRoute(Feature.JOBS, "POST", "/jobs", JOB),
+    AccountRoute(Feature.JOBS, "GET", "/jobs/job_0000000000000000"),
+    AccountRoute(Feature.JOBS, "DELETE", "/jobs/job_0000000000000000"),
+    AccountRoute(Feature.JOBS, "GET", "/resources"),
+    AccountRoute(Feature.JOBS, "GET", "/resources/prices"),
+    AccountRoute(Feature.WALLET, "GET", "/wallet/balance"),
+    AccountRoute(Feature.WALLET, "GET", "/wallet/transactions"),
+    AccountRoute(Feature.WALLET, "GET", "/wallet/withdrawals/wdr_0000000000000000"),
+    AccountRoute(Feature.WALLET, "POST", "/wallet/withdraw", {"asset": USDT, "amount": "0.000001", "address": NOWHERE}),
+    AccountRoute(Feature.FORUM, "GET", "/forum/posts"),
+    AccountRoute(Feature.FORUM, "POST", "/forum/posts", POST),
+    AccountRoute(Feature.FORUM, "GET", "/forum/posts/post_0000000000000000"),
+    AccountRoute(Feature.FORUM, "POST", "/forum/posts/post_0000000000000000/comments", {"body": "b"}),
+)
+"""Every route of accounts (contract: Principals and accounts); ids are nobody's."""
+
+
+def account_routes(context: ScriptContext) -> tuple[AccountRoute, ...]:
+    """Return the routes of accounts that the target has."""
+    return tuple(one for one in ACCOUNT_ROUTES if one.feature not in context.lacks)
 
 
 class AccountAttack(WatchedAttack):

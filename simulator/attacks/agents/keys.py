@@ -9,6 +9,7 @@ from simulator.attacks.agents.accounts import (
     FORBIDDEN,
     UNAUTHORIZED,
     AccountAttack,
+    account_routes,
     bearer,
     register_agent,
 )
@@ -89,8 +90,11 @@ class Guess(AccountAttack):
     """Keys that are nearly right, and keys that are made up."""
 
     name = "key.guess"
-    shape = f"{GUESSES} made-up keys, and an agent's own with another digit, case, length, prefix or scheme"
-    verdict = "401 unauthorized, the same for all"
+    shape = (
+        f"{GUESSES} made-up keys, and an agent's own with another digit, case, length, prefix or scheme; every route "
+        "of accounts without a key, with an owner's id alone, and with the owners' token for nobody"
+    )
+    verdict = "401 unauthorized, the same for all; 403 forbidden to the owners' token that names no owner"
     effect = "hatchfarm_auth_failures_total counts them"
     anchor = "OWASP API2:2023; contract: Principals and accounts"
     severity = 9.1
@@ -98,6 +102,7 @@ class Guess(AccountAttack):
 
     def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
         """Yield the steps of one attempt."""
+        yield from _without_a_key(context, addresses)
         agent = yield from register_agent(context, addresses.take())
         key, rng = agent.key, context.rng
         last = HEX_DIGITS[(HEX_DIGITS.index(key[-1]) + 1) % 16] if key[-1] in HEX_DIGITS else "0"
@@ -114,16 +119,30 @@ class Guess(AccountAttack):
         made_up = [f"Bearer {KEY_PREFIX}{random_hex(rng, KEY_DIGITS)}" for _ in range(GUESSES)]
         expect = refused(UNAUTHORIZED, "unauthorized", "it is nobody's key")
         answers: set[bytes] = set()
-        paths = opened(context)
+        routes = account_routes(context)
         for number, value in enumerate((*near, *made_up)):
-            path = paths[number % len(paths)] if number < len(near) else "/agents/me"
-            outcome: Outcome = yield ask(context, "GET", path, {BEARER: value}, expect, client=addresses.take())
+            route = routes[number % len(routes)]
+            outcome: Outcome = yield ask(
+                context, route.method, route.path, {BEARER: value}, expect, route.body, client=addresses.take()
+            )
             if outcome.right:
                 answers.add(outcome.body)
         message = f"wrong keys got {plural(len(answers), 'different answer')}"
         yield Claim("same-answer", len(answers) < 2, message, {"answers": [one.decode("latin-1") for one in answers]})  # noqa: PLR2004
         own = granted(OK, "the agent's own key is good all the same")
         yield ask(context, "GET", "/agents/me", bearer(key), own, client=addresses.take())
+
+
+def _without_a_key(context: ScriptContext, addresses: Addresses) -> Script[None]:
+    """Ask every route of accounts as nobody: without a credential, by an owner's id, by the token for none."""
+    named = {"X-Owner-ID": context.new_owner()}
+    nobody = refused(UNAUTHORIZED, "unauthorized", "nothing proves who calls")
+    no_owner = refused(FORBIDDEN, "forbidden", "the owners' token names no owner, and so no account")
+    for route in account_routes(context):
+        key = {"Idempotency-Key": random_hex(context.rng, 32)} if route.body else {}
+        for headers, expect in (({}, nobody), (named, nobody), (owner_headers(context.token), no_owner)):
+            given = {**headers, **key}
+            yield ask(context, route.method, route.path, given, expect, route.body, client=addresses.take())
 
 
 class AsOwner(AccountAttack):

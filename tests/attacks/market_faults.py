@@ -1,0 +1,198 @@
+"""Faults of keys, money, jobs and the forum: the attack that must find each, what it claims then, and the edits."""
+
+from __future__ import annotations
+
+WALLET, ADDRESSES = "core.market.wallet", "core.market.addresses"
+KEPT, PAID = "core.market.idempotency", "core.market.withdrawals"
+AGENTS, CALLERS, JOBS, FORUM = (
+    "core.community.agents",
+    "operations.callers",
+    "core.market.job_routes",
+    "core.community.forum",
+)
+OVERDRAWN = ("core.market.ledger", "Ledger.post", "units < 0 and account", "units < -1 << 60 and account")
+POOR = "amount > market.ledger.balance(account, asset, AVAILABLE)"
+FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] = {
+    "a balance that was read before": (
+        "wallet.double-spend",
+        {"one-withdrawal", "never-negative"},
+        (OVERDRAWN, (WALLET, "withdraw", POOR, "amount > market.ledger.accounts[account].entries[0].amount")),
+    ),
+    "a balance that shows more than there is": (
+        "wallet.double-spend",
+        {"one-withdrawal", "adds-up"},
+        (("core.market.ledger", "show_balances", "format_amount(ledger.balance(name, asset, part),",
+          "format_amount(ledger.balance(name, asset, part) + (part == 'available'),"),),
+    ),
+    "no answer is kept": (
+        "wallet.idempotency",
+        {"same-answer", "one-of-copies"},
+        ((WALLET, "withdraw", "if replayed is not None:", "if replayed is None and digest is None:"),),
+    ),
+    "a key for any body": (
+        "wallet.idempotency",
+        set(),
+        ((KEPT, "KeptAnswers.find", "if kept.digest != digest:", "if not kept.digest:"),),
+    ),
+    "one key for all accounts": (
+        "wallet.idempotency",
+        {"own-keys"},
+        (
+            (KEPT, "KeptAnswers.find", "(account, route, key)", "('', route, key)"),
+            (KEPT, "KeptAnswers.keep", "place = answer.account,", "place = '',"),
+        ),
+    ),
+    "a key that a refusal uses up": (
+        "wallet.idempotency",
+        set(),
+        (
+            (
+                WALLET,
+                "withdraw",
+                "        return INSUFFICIENT_BALANCE",
+                ("        keep_answer(market, now, account, WITHDRAW_ROUTE, key, digest, 402, b'{}')\n"
+                "        return INSUFFICIENT_BALANCE"),
+            ),
+        ),
+    ),
+    "an amount and whatever follows": (
+        "wallet.amounts",
+        set(),
+        (("core.market.money", "parse_amount", "_AMOUNT.fullmatch(text)", "_AMOUNT.match(text)"),),
+    ),
+    "amounts that are numbers": (
+        "wallet.amounts",
+        set(),
+        ((WALLET, "withdraw", "parse_amount(read.amount, asset) if isinstance(read.amount, str) else None",
+          "parse_amount(str(read.amount), asset)"),),
+    ),
+    "any text that begins as an address": (
+        "wallet.address",
+        set(),
+        ((ADDRESSES, "normal_address", "_prefix(address) == _TRON_PREFIX", 'address.startswith("T")'),),
+    ),
+    "an address of any chain": (
+        "wallet.address",
+        set(),
+        ((ADDRESSES, "normal_address", "_prefix(address) in {_P2PKH_PREFIX, _P2SH_PREFIX}", "_prefix(address)"),),
+    ),
+    "one withdrawal more": (
+        "wallet.velocity",
+        {"never-more"},
+        ((PAID, "Withdrawals.exceeds", "in_an_hour >= ", "in_an_hour > "),),
+    ),
+    "a day's limit for each withdrawal": (
+        "wallet.velocity",
+        set(),
+        ((PAID, "Withdrawals.exceeds", "in_a_day + amount > most", "amount > most"),),
+    ),
+    "an address that anybody has waited for": (
+        "wallet.cooldown",
+        set(),
+        ((WALLET, "_cooldown", "if not wait_ns:",
+          ("if not wait_ns or any(one.address == address and one.account != account"
+          " for one in market.withdrawals.addresses.values()):")),),
+    ),
+    "capitals are another address": (
+        "wallet.cooldown",
+        set(),
+        ((ADDRESSES, "_segwit", "return address.lower()", "return address"),),
+    ),
+    "capitals have no cooldown": (
+        "wallet.cooldown",
+        {"held-up"},
+        ((WALLET, "withdraw", "refusal = _cooldown(market, now, account, asset, address)",
+          "refusal = None if address != read.address else _cooldown(market, now, account, asset, address)"),),
+    ),
+    "a cooldown that begins with the second use": (
+        "wallet.cooldown",
+        {"retry-after", "not-begun-anew"},
+        ((WALLET, "_cooldown", "retry_after(IN_COOLDOWN, wait_ns)",
+          "IN_COOLDOWN if wait_ns == market.conditions.cooldown_ns else retry_after(IN_COOLDOWN, wait_ns)"),),
+    ),
+    "billed for all that it might have run": (
+        "job.inflate",
+        {"covered-only"},
+        (("core.market.metering", "charge_for", "metered(job, offer) *", "duration_ns(job) *"),),
+    ),
+    "billed twice for each heartbeat": (
+        "job.inflate",
+        {"covered-only"},
+        (("core.market.metering", "metered", "max(0, end - begin)", "2 * max(0, end - begin)"),),
+    ),
+    "billed for nothing": (
+        "job.inflate",
+        {"covered-paid"},
+        (("core.market.metering", "charge_for", "return min(", "return 0 * min("),),
+    ),
+    "anybody's job": (
+        "job.foreign",
+        {"untouched"},
+        ((JOBS, "_own", "and job.account == account", ""),),
+    ),
+    "everybody's jobs in a list": (
+        "job.foreign",
+        {"own-jobs"},
+        ((JOBS, "list_jobs", "market.jobs_of.get(account, {}).values()", "market.jobs.values()"),),
+    ),
+    "another's job is untried from nobody's": (
+        "job.foreign",
+        {"same-answer"},
+        ((JOBS, "cancel_job", "return JOB_NOT_FOUND",
+          "return failure(404, 'not your job') if job_id in market.jobs else JOB_NOT_FOUND"),),
+    ),
+    "text is escaped where it is kept": (
+        "forum.script",
+        {"as-given"},
+        ((FORUM, "create_post", "account, read.title, read.body,",
+          "account, read.title, read.body.replace('<', '&lt;'),"),),
+    ),
+    "comments are escaped where they are shown": (
+        "forum.script",
+        {"as-given", "same-to-all"},
+        ((FORUM, "show_comment", '"body": comment.body', '"body": comment.body.replace("<", "&lt;")'),),
+    ),
+    "posts of any length": (
+        "forum.script",
+        set(),
+        ((FORUM, "valid_text", "1 <= len(text) <= most and", ""),),
+    ),
+    "a replaced key is good": (
+        "key.revoked",
+        set(),
+        (
+            (AGENTS, "Agents.replace_key", "del self._by_key[agent.key_digest]", "pass"),
+            (AGENTS, "Agents.with_key", "and compare_digest(agent.key_digest, digest)", ""),
+        ),
+    ),
+    "a key and whatever follows": (
+        "key.guess",
+        set(),
+        ((AGENTS, "Agents.with_key", "key_digest(key)", "key_digest(key[:68])"),),
+    ),
+    "wrong keys are untried apart": (
+        "key.guess",
+        {"same-answer"},
+        ((CALLERS, "_prove_key", "return _refuse_bearer(state, headers) if agent is None else",
+          'return failure(401, f"unauthorized: {_bearer(headers)}") if agent is None else'),),
+    ),
+    "the owners' token has an account of its own": (
+        "key.guess",
+        set(),
+        ((CALLERS, "_admit_account", "return FORBIDDEN if isinstance(caller, Caller) and",
+          "return Caller(OWNER_KIND, 'nobody') if isinstance(caller, Caller) and"),),
+    ),
+    "an owner's name is proof enough": (
+        "key.guess",
+        set(),
+        ((CALLERS, "_admit_account", "    caller = _admit_owner(state, headers)",
+          ("    if 'authorization' not in headers and 'x-owner-id' in headers:\n"
+          "        return Caller(OWNER_KIND, headers['x-owner-id'])\n"
+          "    caller = _admit_owner(state, headers)")),),
+    ),
+    "agents are owners": (
+        "key.as-owner",
+        {"nothing-made"},
+        ((CALLERS, "_prove_owner", "else FORBIDDEN", "else Caller(OWNER_KIND, _owner_named(headers) or '')"),),
+    ),
+}  # fmt: skip
