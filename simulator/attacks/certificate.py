@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from reference_server.wire.units import MILLISECOND_NS, SECOND_NS
 from simulator.attacks.acting import enrol, heartbeat, policy_fetch, too_late
 from simulator.attacks.catalogue import Moment, Shot, ShotAttack, forge, random_hex
-from simulator.attacks.script import JoinFleet, Pause, ScriptAttack, defences_of
+from simulator.attacks.defences import defences_of
+from simulator.attacks.script import JoinFleet, Pause, ScriptAttack
 from simulator.contract.answers import Answer
 from simulator.contract.profiles import Basis
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from simulator.attacks.script import Defences, Script, ScriptContext
+    from simulator.attacks.defences import Defences
+    from simulator.attacks.script import Script, ScriptContext
     from simulator.fleet.machine import Machine
 
 CERTIFICATE_DIGITS = 20

@@ -22,7 +22,8 @@ from simulator.platform.wording import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from simulator.attacks.script import Defences, Outcome, Script, ScriptContext
+    from simulator.attacks.defences import Defences
+    from simulator.attacks.script import Outcome, Script, ScriptContext
 
 OK, TOO_MANY = HTTPStatus.OK, HTTPStatus.TOO_MANY_REQUESTS
 TIMES_OVER = 3

@@ -16,7 +16,7 @@ import msgspec
 import trio
 
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks.script import defences_of
+from simulator.attacks.defences import defences_of
 from simulator.client.connection import ControlConnection, LostError
 from simulator.limits import ADDRESS_PROBE_BURST_MAX, ADDRESS_PROBE_MAX_SECONDS
 

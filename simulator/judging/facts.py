@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from simulator.attacks.script import defences_of
+from simulator.attacks.defences import defences_of
 from simulator.checkers.facts import APART, SHARED, UNKNOWN, ClockFacts, Facts, MarketFacts
 from simulator.client.aim import JUDGED_SETTINGS
 from simulator.contract.pricing import BTC, DECIMALS, USDT

@@ -14,7 +14,8 @@ import trio
 from reference_server.adapters.clock import SystemClock
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks import CATALOGUE
-from simulator.attacks.script import Defences, ScriptContext
+from simulator.attacks.defences import Defences
+from simulator.attacks.script import ScriptContext
 from simulator.checkers.attacks import FAULT
 from simulator.checkers.judging import judge_answers
 from simulator.client.target import parse_target

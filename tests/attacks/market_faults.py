@@ -152,6 +152,32 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
         {"as-given", "same-to-all"},
         ((FORUM, "show_comment", '"body": comment.body', '"body": comment.body.replace("<", "&lt;")'),),
     ),
+    "posts without an end": (
+        "forum.script",
+        {"never-more"},
+        ((FORUM, "_limited", "if not wait_ns:", "if wait_ns >= 0:"),),
+    ),
+    "one post more": (
+        "forum.script",
+        {"never-more"},
+        ((FORUM, "_limited", "forum.wait_ns(account, now, posts_per_hour)",
+          "forum.wait_ns(account, now, posts_per_hour + 1)"),),
+    ),
+    "comments are no posts": (
+        "forum.script",
+        set(),
+        ((FORUM, "create_comment", "if refusal is not None:", "if refusal is None and len(body) > 1_000_000:"),),
+    ),
+    "comments that are not counted": (
+        "forum.script",
+        {"counted"},
+        ((FORUM, "show_post", "len(post.comments)", "0"),),
+    ),
+    "posts are another's": (
+        "forum.script",
+        {"as-given"},
+        ((FORUM, "create_post", "account, read.title,", "'owner:somebody', read.title,"),),
+    ),
     "posts of any length": (
         "forum.script",
         set(),

@@ -10,9 +10,10 @@ import pytest
 import trio
 
 from reference_server.wire.units import SECOND_NS
+from simulator.attacks.defences import Defences
 from simulator.attacks.honest import longest_wait_seconds, waited_seconds, watching_client
 from simulator.attacks.http_slow import Slowloris
-from simulator.attacks.script import Defences, Wire, WireAnswer, WireOutcome, granted
+from simulator.attacks.script import Wire, WireAnswer, WireOutcome, granted
 from simulator.history.records import GeneratorSample
 from simulator.history.rows import History
 from tests.attacks.live import play_live, wrong_server

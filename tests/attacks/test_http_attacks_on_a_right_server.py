@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.attacks.script import Defences
+from simulator.attacks.defences import Defences
 from simulator.contract.answers import Answer, Operation
 from tests.attacks.live import OPEN, play_live, play_patiently
 from tests.simulator.conftest import serving, sockets_closed_after

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from reference_server.http.heads import parse_head
-from simulator.attacks.script import Defences
+from simulator.attacks.defences import Defences
 from tests.attacks.live import play_live, play_patiently, well_behaved, written, wrong_server
 from tests.attacks.test_http_attacks_on_a_right_server import AT_ONCE, SLOW
 from tests.support.beside import side_by_side

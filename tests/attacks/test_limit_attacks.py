@@ -11,7 +11,7 @@ from reference_server.adapters.clock import SystemClock
 from reference_server.core.rate_limit import TokenBuckets
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks import limits
-from simulator.attacks.script import Defences, defences_of
+from simulator.attacks.defences import Defences, defences_of
 from simulator.contract.answers import Answer, Operation
 from simulator.history.rows import NO_MACHINE
 from tests.attacks.live import OPEN, play_live, play_patiently, written, wrong_server

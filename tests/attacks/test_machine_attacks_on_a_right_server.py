@@ -15,8 +15,8 @@ from simulator.attacks import CATALOGUE
 from simulator.attacks.acting import heartbeat
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.credential import Guess
+from simulator.attacks.defences import defences_of
 from simulator.attacks.nonce import Delimiter
-from simulator.attacks.script import defences_of
 from simulator.attacks.server_clock import read_server_clock
 from simulator.attacks.signature import SignatureEncoding
 from simulator.attacks.skew import REFUSED_FORMS

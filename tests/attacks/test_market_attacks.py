@@ -10,6 +10,7 @@ import pytest
 from reference_server.wire.replies import failure, success
 from simulator.attacks import CATALOGUE
 from simulator.attacks.agents.accounts import AccountAttack
+from simulator.attacks.defences import Defences
 from simulator.attacks.script import NotTriedError, PrerequisiteError
 from simulator.checkers.attacks import NOT_TRIED, check_attacks, not_tried, proved_nothing
 from simulator.checkers.verdict import Status
@@ -47,7 +48,7 @@ CLAIMS = {
     "job.inflate": ["covered-only", "covered-paid", "rest-returned", "earned-no-more"],
     "job.foreign": ["same-answer", "own-jobs"] * 2 + ["untouched", "cancelled-once"],
     "job.bodies": ["nothing-made", "nothing-moved"],
-    "forum.script": ["as-given", "same-to-all", "shown-as-json"],
+    "forum.script": ["never-more", "never-fewer", "as-given", "same-to-all", "counted", "shown-as-json"],
 }
 
 
@@ -159,6 +160,19 @@ def test_a_cooldown_of_a_day_is_tried_as_far_as_it_can_be() -> None:
     performance = play("wallet.cooldown", withdrawal_cooldown_seconds=86_400)
     assert [one.rule for one in performance.stated] == [*CLAIMS["wallet.cooldown"], "no-breakdown"]
     assert all(one.held for one in performance.stated)
+
+
+@pytest.mark.parametrize(("per_hour", "made"), [(0, 0), (1, 1), (40, 40)])
+def test_posts_of_an_hour_are_counted_up_to_any_limit(per_hour: int, made: int) -> None:
+    """One that is too low for the rest ends the attempt there; none is a limit as well."""
+    world = World({**SETTINGS, "forum_posts_per_hour": per_hour})
+    world.context.defences = Defences(posts_per_hour=per_hour)
+    performance = world.play("forum.script")
+    (never_more,) = (one for one in performance.stated if one.rule == "never-more")
+    assert f"{made} were made" in never_more.message
+    assert not performance.wrong
+    assert not performance.broken
+    assert bool(performance.unsettled) is (per_hour < 16)
 
 
 def test_agents_that_cannot_register_leave_owners_to_try() -> None:

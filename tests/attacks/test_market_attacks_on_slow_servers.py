@@ -9,7 +9,7 @@ import pytest
 
 from reference_server.wire.replies import failure
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks.script import Defences, defences_of
+from simulator.attacks.defences import Defences, defences_of
 from tests.attacks.playing import LOST, World, script_attack, served
 from tests.attacks.wrong_servers import broken
 

@@ -17,7 +17,7 @@ from h2.events import RequestReceived, StreamReset
 from h2.exceptions import ProtocolError
 
 from simulator.attacks import strain_http2
-from simulator.attacks.script import Defences
+from simulator.attacks.defences import Defences
 from simulator.client.raw import speaks_http2
 from simulator.client.target import parse_target
 from simulator.contract.answers import Answer, Operation

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from simulator.attacks.acting import CREATED, OK, answered, ask, items_of, part_of
-from simulator.attacks.agents.accounts import AccountAttack, new_owner
-from simulator.attacks.script import Claim, Expect, Outcome, PrerequisiteError, granted, refused
+from simulator.attacks.agents.accounts import POST, AccountAttack, new_owner
+from simulator.attacks.script import Claim, Expect, Outcome, PrerequisiteError, Together, granted, refused
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
 from simulator.platform.wording import plural
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script, ScriptContext
 
 BAD_REQUEST, TOO_LARGE = HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+TOO_MANY = HTTPStatus.TOO_MANY_REQUESTS
+PER_HOUR_MAX = 40
+"""More posts than this at once would be load, not attack: a limit that is higher is not reached."""
+BEYOND = 6
+"""How many more than the limit are asked for."""
 TITLE_MAX, BODY_MAX, TAGS_MAX = 200, 20_000, 8
 MEGABYTE = 1 << 20
 HOSTILE = (
@@ -53,26 +58,33 @@ class ForumScript(AccountAttack):
     """Posts and comments that would do something if anybody took them for more than text."""
 
     name = "forum.script"
-    shape = "posts and comments with markup, templates, bidi and control characters; too long, too many tags, 1 MB, NUL"
-    verdict = "201 with the text as it was given; 400, or 413 past 1 MiB"
-    effect = "text stays text: shown as JSON, and the same to whoever reads it"
+    shape = (
+        "posts and comments with markup, templates, bidi and control characters; too long, too many tags, 1 MB, NUL; "
+        "more at once than an hour allows"
+    )
+    verdict = "201 with the text as it was given, and whose it is; 400, or 413 past 1 MiB; 429 posting limit exceeded"
+    effect = "text stays text: shown as JSON, and the same to whoever reads it, with as many comments as there are"
     anchor = "OWASP ASVS 1.2; CWE-79; contract: Forum"
     severity = 7.2
     needs = frozenset({Feature.FORUM})
 
     def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
         """Yield the steps of one attempt."""
+        if context.defences.posts_per_hour <= PER_HOUR_MAX:
+            yield from self._too_many(context, addresses)
         author, reader = new_owner(context), new_owner(context)
+        whose = {"author": {"type": "owner", "id": author.id, "name": author.id}}
         post_id, wrong = "", []
         for text in HOSTILE:
             body = {"title": text[:TITLE_MAX], "body": text, "tags": ["attack"]}
             outcome = yield from _post(context, author, "/forum/posts", body, addresses)
             post = part_of(outcome, "post")
-            wrong += _differs(post, body)
+            wrong += _differs(post, {**body, **whose})
             post_id = post_id or str(post.get("id"))
             comment = yield from _post(context, author, f"/forum/posts/{post_id}/comments", {"body": text}, addresses)
-            wrong += _differs(part_of(comment, "comment"), {"body": text})
-        yield Claim("as-given", not wrong, f"{plural(len(wrong), 'text')} came back otherwise", {"wrong": wrong[:10]})
+            wrong += _differs(part_of(comment, "comment"), {"body": text, **whose})
+        message = f"{plural(len(wrong), 'text')} came back otherwise, or as another's"
+        yield Claim("as-given", not wrong, message, {"wrong": wrong[:10]})
         yield from self._read(context, reader, post_id, addresses)
         too_much = Expect(Answer.REFUSED, (BAD_REQUEST, TOO_LARGE), "", "no post can be like that")
         for bad in bad_posts():
@@ -83,6 +95,31 @@ class ForumScript(AccountAttack):
         none = refused(HTTPStatus.NOT_FOUND, "", "there is no such post")
         for path in ("/forum/posts/post_0000000000000000", "/forum/posts/%3Cscript%3E", "/forum/posts/..%2f..%2faudit"):
             yield ask(context, "GET", path, reader.headers, none, client=addresses.take())
+
+    @staticmethod
+    def _too_many(context: ScriptContext, addresses: Addresses) -> Script[None]:
+        """Post more at once than an hour allows, and then once more, and a comment."""
+        author, per_hour = new_owner(context), context.defences.posts_per_hour
+        why = f"{per_hour} posts and comments an hour are all that an account may make"
+        some = Expect(Answer.MAY_BE_REFUSED, (CREATED, TOO_MANY), "", why)
+        count = per_hour + BEYOND
+        sends = (
+            ask(context, "POST", "/forum/posts", author.headers, some, POST, client=addresses.take())
+            for _ in range(count)
+        )
+        outcomes: list[Outcome] = yield Together(tuple(sends))
+        made = [one for one in outcomes if one.status == CREATED]
+        known = all(one.known for one in outcomes) and not any(b"rate limit exceeded" in one.body for one in outcomes)
+        message = f"of {count} posts at once {len(made)} were made, where {per_hour} an hour are allowed"
+        yield Claim("never-more", len(made) <= per_hour, message)
+        yield Claim("never-fewer", len(made) >= per_hour if known else None, message)
+        if len(made) < per_hour:
+            return
+        over = refused(TOO_MANY, "posting limit exceeded", why)
+        yield ask(context, "POST", "/forum/posts", author.headers, over, POST, client=addresses.take())
+        for post in made[:1]:
+            path = f"/forum/posts/{part_of(post, 'post').get('id')}/comments"
+            yield ask(context, "POST", path, author.headers, over, {"body": "b"}, client=addresses.take())
 
     @staticmethod
     def _read(context: ScriptContext, reader: Account, post_id: str, addresses: Addresses) -> Script[None]:
@@ -97,6 +134,9 @@ class ForumScript(AccountAttack):
         texts = [one.get("body") for one in items_of(outcome, "comments")]
         message = f"another reads {plural(len(texts), 'comment')} of {len(HOSTILE)}, or others"
         yield Claim("same-to-all", texts == list(HOSTILE), message, {"shown": texts[:10]})
+        count = part_of(outcome, "post").get("comment_count")
+        message = f"a post says that it has {count} comments, and is shown with {len(texts)}"
+        yield Claim("counted", count == len(texts), message)
         head = outcome.head.lower()
         message = "texts of strangers are shown as something else than JSON"
         yield Claim("shown-as-json", b"\r\ncontent-type: application/json" in head, message)

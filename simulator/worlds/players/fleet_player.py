@@ -13,7 +13,8 @@ import trio
 
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks.catalogue import ShotAttack
-from simulator.attacks.script import ScriptContext, defences_of
+from simulator.attacks.defences import defences_of
+from simulator.attacks.script import ScriptContext
 from simulator.client.target import Target, peers_of
 from simulator.fleet.hardware import HardwareLoad
 from simulator.history.rows import NEVER_NS, History
