@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from reference_server.wire.units import SECOND_NS
 from simulator.checkers.bounds import CLOCK_RATE_TOLERANCE, Range, ScrapeBounds
 from simulator.checkers.keeping import kept, one_of_each_first
+from simulator.checkers.market_figures import wrong_figures
 from simulator.checkers.possible import UPTIME_STEP_SECONDS, find_restarts, made_anew, possible, unexplained
 from simulator.checkers.verdict import Finding, Status, Verdict
 from simulator.contract.answers import REASONS
@@ -54,6 +55,7 @@ def check_alerts(history: History, facts: Facts) -> Verdict:
     findings = malformed + [finding for one in bounds for finding in _judge(one, facts)]
     anew = restarts.keys() | made_anew(history, facts)
     findings += [*_backwards(history, facts, anew), *_leaps(history, facts, restarts)]
+    findings += wrong_figures(history, facts)
     findings.sort(key=lambda finding: finding.at_ns)
     findings = [*_silent(bounds, facts), *findings]
     figures: dict[str, Any] = {

@@ -13,4 +13,9 @@ BY_REASON = 'hatchfarm_worker_auth_failures_by_reason_total{{reason="{}"}}'
 STALE_ALERT = "hatchfarm_alert_stale_workers"
 AUTH_ALERT = "hatchfarm_alert_worker_auth_failures"
 UPTIME = "hatchfarm_uptime_seconds"
+AGENTS = "hatchfarm_agents"
+JOBS = 'hatchfarm_jobs{{state="{}"}}'
+TRANSITIONS = 'hatchfarm_job_transitions_total{{to="{}"}}'
+WITHDRAWALS = 'hatchfarm_withdrawals_total{{state="{}"}}'
+REPORTS_IGNORED = 'hatchfarm_reports_ignored_total{{kind="{}"}}'
 PUBLISHED = (UPTIME, WORKERS, STALE, UNKNOWN, FAILURES, RECENT, STALE_ALERT, AUTH_ALERT)

@@ -74,6 +74,7 @@ _CHECKERS: Mapping[str, tuple[str, str, float]] = {
     "alerts.recent": ("The count of recent auth failures was impossible", _BOUNDS, 7.0),
     "alerts.unattributed": ("The count of auth failures that name no known worker was impossible", _BOUNDS, 5.0),
     "alerts.by-reason": ("The count of auth failures for a reason was impossible", _BOUNDS, 5.0),
+    "alerts.market": ("A figure of agents, jobs or withdrawals was impossible", _BOUNDS, 5.0),
     "alerts.sum": ("Auth failures do not add up over their reasons", "The reasons add up to the total.", 4.0),
     "alerts.stale-gauge": ("The stale-workers alert contradicts its count", _AGREES, 6.5),
     "alerts.auth-gauge": ("The auth-failure alert contradicts its count", _AGREES, 7.0),
@@ -241,7 +242,7 @@ _BASES: Mapping[Basis, str] = {
     Basis.RFC: "contents.unasked contents.framing",
     Basis.HARDENED: f"""
         {MARKET_HARDENED}
-        alerts.unattributed alerts.by-reason alerts.sum
+        alerts.unattributed alerts.by-reason alerts.sum alerts.market
         durability.machine durability.heartbeat durability.forgotten durability.nonce durability.revocation
         nonces.open nonces.slow credentials.rotated-out limits.too-many limits.too-few
         audit.missing audit.unexplained audit.duplicate audit.misattributed audit.metadata audit.shape
