@@ -110,6 +110,35 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
         ((WALLET, "_cooldown", "retry_after(IN_COOLDOWN, wait_ns)",
           "IN_COOLDOWN if wait_ns == market.conditions.cooldown_ns else retry_after(IN_COOLDOWN, wait_ns)"),),
     ),
+    "anybody's withdrawal": (
+        "wallet.idempotency",
+        set(),
+        ((WALLET, "read_withdrawal", "or withdrawal.account != account", ""),),
+    ),
+    "another's withdrawal is not told as nobody's": (
+        "wallet.idempotency",
+        {"untold"},
+        ((WALLET, "read_withdrawal", "return WITHDRAWAL_NOT_FOUND",
+          ("from reference_server.wire.replies import failure\n"
+          "        return WITHDRAWAL_NOT_FOUND if withdrawal is None else failure(404, 'not your withdrawal')")),),
+    ),
+    "any text is a wallet": (
+        "wallet.address",
+        set(),
+        ((AGENTS, "_refuse_fields", "return INVALID_ADDRESS if wallet and asset_of(wallet) is None else None",
+          "return None"),),
+    ),
+    "an agent's wallet never cools down": (
+        "wallet.cooldown",
+        set(),
+        ((AGENTS, "_cool_down", "asset = asset_of(wallet) if wallet else None", "asset = None"),),
+    ),
+    "an agent's wallet has no cooldown": (
+        "wallet.cooldown",
+        {"held-up"},
+        ((WALLET, "withdraw", "refusal = _cooldown(market, now, account, asset, address)",
+          "refusal = None if account.startswith('agent:') else _cooldown(market, now, account, asset, address)"),),
+    ),
     "billed for all that it might have run": (
         "job.inflate",
         {"covered-only"},

@@ -40,7 +40,7 @@ CLAIMS = {
     "key.as-owner": ["nothing-made"],
     "agent.names": ["keeps-its-name", "one-of-copies"],
     "wallet.double-spend": ["one-withdrawal", "one-effect", "never-negative", "adds-up"],
-    "wallet.idempotency": ["same-answer", "same-answer", "one-of-copies", "one-effect", "own-keys"],
+    "wallet.idempotency": ["same-answer", "same-answer", "one-of-copies", "one-effect", "own-keys", "untold"],
     "wallet.amounts": ["nothing-moved"],
     "wallet.address": ["nothing-moved"],
     "wallet.velocity": ["never-more", "never-fewer", "one-effect"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,18 @@ import msgspec
 from simulator.attacks.acting import ask, part_of, require
 from simulator.attacks.agents.accounts import (
     BTC,
+    NOT_FOUND,
     UNIT,
     AccountAttack,
     Balance,
     bitcoin_address,
     cooled_address,
     funded,
+    new_name,
     new_owner,
     read_amount,
     read_balance,
+    register_agent,
     shown,
     transactions,
     tron_address,
@@ -219,6 +223,20 @@ class Idempotency(AccountAttack):
             given = str(part_of(outcome, "withdrawal").get("id"))
             message = "another account's key got that account's answer"
             yield Claim("own-keys", given not in made, message, {"withdrawal": given})
+        if made:
+            yield from _read_by_another(context, other, min(made), addresses)
+
+
+def _read_by_another(context: ScriptContext, other: Account, withdrawal_id: str, addresses: Addresses) -> Script[None]:
+    """Read a withdrawal by its id as another account, to which it is like one that nobody made."""
+    gone = refused(NOT_FOUND, "", "the withdrawal is another's, or nobody's")
+    outcomes: list[Outcome] = []
+    for reached in (withdrawal_id, f"wdr_{random_hex(context.rng, 16)}"):
+        path = f"/wallet/withdrawals/{reached}"
+        outcomes.append((yield ask(context, "GET", path, other.headers, gone, client=addresses.take())))
+    if all(one.right for one in outcomes):
+        alike = outcomes[0].body == outcomes[1].body
+        yield Claim("untold", alike, "it can be told whether a withdrawal's id is another's or nobody's")
 
 
 def wrong_amounts() -> Iterator[Any]:
@@ -313,12 +331,25 @@ def wrong_addresses(context: ScriptContext) -> Iterator[tuple[str, Any]]:
     yield "ETH", "0x" + payload.hex()
 
 
+def _nobodys(context: ScriptContext) -> tuple[str, ...]:
+    """Return addresses to which no asset can be sent."""
+    payload, bitcoin = context.rng.bytes(20), bitcoin_address(context)
+    return (
+        base58.b58encode(b"\x41" + payload).decode(),
+        f" {tron_address(context)}",
+        "0x" + payload.hex(),
+        str(bech32m.encode("tb", 0, payload)),
+        bitcoin[:6] + bitcoin[6:].upper(),
+    )
+
+
 class Address(MovesNothing):
     """Addresses that nobody can have, or that another chain has."""
 
     name = "wallet.address"
     shape = (
-        "withdrawals to addresses with wrong checksums, of other chains and networks, of wrong lengths, in two cases"
+        "withdrawals to addresses with wrong checksums, of other chains and networks, of wrong lengths, in two cases; "
+        "such addresses as an agent's wallet"
     )
     verdict = "400 invalid address; 400 invalid asset; 400 invalid request for another type"
     anchor = "BIP 173, BIP 350; contract: Wallet"
@@ -330,3 +361,12 @@ class Address(MovesNothing):
         expect = refused(BAD_REQUEST, "invalid ", "money sent there would be lost")
         for asset, address in wrong_addresses(context):
             yield withdrawal(context, account, shown(UNIT), address, expect, asset=asset, client=addresses.take())
+        if Feature.AGENTS in context.lacks:
+            return
+        with suppress(NotTriedError):  # strangers may not register
+            agent = yield from register_agent(context, addresses.take())
+            for address in _nobodys(context):
+                body = {"wallet_address": address}
+                yield ask(context, "PUT", "/agents/me", agent.headers, expect, body, client=addresses.take())
+                named = {"name": new_name(context), **body}
+                yield ask(context, "POST", "/agents/register", {}, expect, named, client=addresses.take())

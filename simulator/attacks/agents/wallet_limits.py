@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks.acting import answered
+from simulator.attacks.acting import OK, answered, ask, require
 from simulator.attacks.agents.accounts import (
     BTC,
     COOLDOWN_PATIENCE_NS,
@@ -20,12 +20,23 @@ from simulator.attacks.agents.accounts import (
     funded,
     new_owner,
     read_balance,
+    register_agent,
     shown,
     transactions,
     withdrawal,
 )
 from simulator.attacks.agents.wallet import ACCEPTED, POOR, TOO_MANY, references
-from simulator.attacks.script import Claim, Expect, NotTriedError, Outcome, Pause, PrerequisiteError, Together, refused
+from simulator.attacks.script import (
+    Claim,
+    Expect,
+    NotTriedError,
+    Outcome,
+    Pause,
+    PrerequisiteError,
+    Together,
+    granted,
+    refused,
+)
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
 from simulator.contract.reading import retry_after_ns
@@ -110,7 +121,10 @@ class Cooldown(AccountAttack):
     """An address that nobody had used before: now, in either spelling, many times at once, and by another account."""
 
     name = "wallet.cooldown"
-    shape = "a new address, again at once and in capitals, many times at once, once it is known, and by another account"
+    shape = (
+        "a new address, again at once and in capitals, many times at once, once it is known, and by another account; "
+        "addresses that an agent says are its wallet"
+    )
     verdict = "403 address in cooldown, with Retry-After, until it is over"
     effect = "nothing is sent; one cooldown for all spellings of an address, which no try begins anew"
     anchor = "OWASP API6:2023; BIP 173; contract: Wallet"
@@ -125,8 +139,9 @@ class Cooldown(AccountAttack):
             raise NotTriedError(f"a new account has {before.available} {BTC}, which would be sent to nobody")
         address = bitcoin_address(context)
         first = yield from self._first_use(context, account, address, addresses)
-        until_ns = first.answered_ns + retry_after_ns(first.head)
         waits = [retry_after_ns(first.head)]
+        agent, wallets = yield from self._with_wallets(context, addresses)
+        until_ns = context.now() + waits[0]
         tries: list[Outcome] = []
         for _ in range(2):
             tries.append((yield self._try_again(context, account, address, addresses)))
@@ -138,6 +153,8 @@ class Cooldown(AccountAttack):
         other = bitcoin_address(context)  # the first one's capitals are tried when its cooldown is over
         tries.append((yield self._try_again(context, account, other, addresses)))
         tries.append((yield self._try_again(context, account, other.upper(), addresses)))
+        if wallets:  # the other one is used for the first time when its cooldown is over
+            tries.append((yield self._try_again(context, agent, wallets[0], addresses)))
         held, free = _held_up(tries, first.sent_ns + waits[0])
         yield Claim("held-up", held, f"of {len(tries)} more uses within its cooldown {free} were not held up")
         others: list[Outcome] = yield Together(
@@ -155,6 +172,9 @@ class Cooldown(AccountAttack):
             )
             for spelling in (address.upper(), address):
                 yield withdrawal(context, account, "0.00000001", spelling, over, asset=BTC, client=addresses.take())
+            for wallet in wallets:
+                spelling = wallet.upper()
+                yield withdrawal(context, agent, "0.00000001", spelling, over, asset=BTC, client=addresses.take())
             why = "this account has not waited for the address"
             new = refused(FORBIDDEN, HELD_UP, why)
             yield withdrawal(
@@ -162,6 +182,22 @@ class Cooldown(AccountAttack):
             )
         after = yield from read_balance(context, account, addresses.take(), BTC)
         yield Claim("nothing-moved", after == before, f"the account has {after.available} {BTC}")
+
+    @staticmethod
+    def _with_wallets(context: ScriptContext, addresses: Addresses) -> Script[tuple[Account, list[str]]]:
+        """Register an agent that says where its wallet is, and say another; none where strangers may not register."""
+        wallets = [bitcoin_address(context), bitcoin_address(context)]
+        if Feature.AGENTS in context.lacks:
+            return new_owner(context), []
+        try:
+            agent = yield from register_agent(context, addresses.take(), wallet_address=wallets[0])
+        except NotTriedError:
+            return new_owner(context), []
+        own = granted(OK, "it is its own")
+        body = {"wallet_address": wallets[1]}
+        send = ask(context, "PUT", "/agents/me", agent.headers, own, body, client=addresses.take())
+        yield from require(send, "say where a wallet is")
+        return agent, wallets
 
     @staticmethod
     def _try_again(
