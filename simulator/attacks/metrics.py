@@ -24,13 +24,16 @@ from simulator.attacks.routes import (
     send,
     wrong_bearers,
 )
-from simulator.attacks.script import Claim, Expect, granted, heartbeat_gets, refused
-from simulator.contract.answers import REASONS, Answer
+from simulator.attacks.script import Claim, Expect, Send, granted, heartbeat_gets, refused
+from simulator.contract.answers import REASONS, Answer, Operation
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
+from simulator.fleet.requests import http_message, owner_headers
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from simulator.attacks.parties import Addresses, Party
     from simulator.attacks.script import Outcome, Script, ScriptContext
 
@@ -64,6 +67,34 @@ def series_of(page: bytes) -> Series | None:
     except ValueError:
         return None
     return frozenset((one.name, tuple(sorted(one.labels.items()))) for family in families for one in family.samples)
+
+
+def read_figures(context: ScriptContext, client: int) -> Script[dict[str, float] | None]:
+    """Read the metrics as an owner; return each sample by its name and labels. None where they are not shown."""
+    message = http_message("GET", "/metrics", context.host, owner_headers(context.token))
+    expect = granted(OK, "it carries the owners' token")
+    outcome: Outcome = yield Send(message, expect, Operation.METRICS, client=client)
+    if not outcome.right:
+        return None
+    try:
+        families = list(text_string_to_metric_families(outcome.body.decode()))
+    except ValueError:
+        return None
+    return {_name_of(one.name, one.labels): one.value for family in families for one in family.samples}
+
+
+def _name_of(name: str, labels: Mapping[str, str]) -> str:
+    pairs = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+    return f"{name}{{{pairs}}}" if pairs else name
+
+
+def counted(rule: str, name: str, least: int, before: dict[str, float] | None, after: dict[str, float] | None) -> Claim:
+    """Claim that a counter grew by so much at least between two readings: others may have made it grow, too."""
+    if before is None or after is None:
+        return Claim(rule, None, f"{name} could not be read")
+    grown = after.get(name, 0.0) - before.get(name, 0.0)
+    message = f"{name} grew by {grown:g}, where {least} were refused"
+    return Claim(rule, grown >= least, message, {"metric": name, "grown": grown, "least": least})
 
 
 class Inject(OwnerAttack):

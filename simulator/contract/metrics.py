@@ -18,4 +18,6 @@ JOBS = 'hatchfarm_jobs{{state="{}"}}'
 TRANSITIONS = 'hatchfarm_job_transitions_total{{to="{}"}}'
 WITHDRAWALS = 'hatchfarm_withdrawals_total{{state="{}"}}'
 REPORTS_IGNORED = 'hatchfarm_reports_ignored_total{{kind="{}"}}'
+SESSIONS = "hatchfarm_sessions"
+OTHER_FAILURES = 'hatchfarm_auth_failures_total{{principal="{}"}}'
 PUBLISHED = (UPTIME, WORKERS, STALE, UNKNOWN, FAILURES, RECENT, STALE_ALERT, AUTH_ALERT)

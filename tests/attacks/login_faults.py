@@ -177,6 +177,26 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
         set(),
         (("core.community.agents", "register", "if mode == CLOSED:", "if mode is None:"),),
     ),
+    "sessions are not counted": (
+        "owner.session-expired",
+        {"sessions-counted"},
+        ((SESSIONS, "_figures", "len(TABLE.of(state))", "0"),),
+    ),
+    "sessions that are over are not counted as refused": (
+        "owner.session-expired",
+        {"failures-counted"},
+        ((CALLERS, "_prove_session", 'state.auth_failures["session"] += 1', "pass"),),
+    ),
+    "keys that are none are counted as sessions": (
+        "moltbook.closed",
+        {"failures-counted"},
+        ((CALLERS, "_refuse_bearer", '"agent" if _has_key(headers) else "session"', '"session"'),),
+    ),
+    "agents are counted that there are not": (
+        "moltbook.closed",
+        {"nobody-registered"},
+        (("core.keeping.agents", "_figures", "len(state.agents.by_id)", "1"),),
+    ),
     "tokens that outlive a logout": (
         "owner.session-as-other",
         set(),

@@ -53,8 +53,8 @@ CLAIMS = {
     "oauth.return-to": ["ends-there", "cookies"],
     "moltbook.invalid": ["as-vouched", "same-agent"],
     "moltbook.down": [],
-    "moltbook.closed": [],
-    "owner.session-expired": [],
+    "moltbook.closed": ["failures-counted", "nobody-registered"],
+    "owner.session-expired": ["sessions-counted", "failures-counted"],
     "owner.session-as-other": ["audited", "nothing-made"],
 }
 """What each claims besides that nothing broke down; the attacks with tokens claim all the same."""

@@ -11,8 +11,10 @@ from simulator.attacks.catalogue import random_hex
 from simulator.attacks.logins.browsing import CLOSED_SETTINGS, LoginAttack
 from simulator.attacks.logins.forging import Vouching, write
 from simulator.attacks.logins.sessions import LIFE_SECONDS
+from simulator.attacks.metrics import counted, read_figures
 from simulator.attacks.script import Claim, Outcome, granted, refused
 from simulator.contract.features import Feature
+from simulator.contract.metrics import AGENTS, OTHER_FAILURES
 
 if TYPE_CHECKING:
     from simulator.attacks.parties import Addresses
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 UNAUTHORIZED, UNAVAILABLE = HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE
 IDENTITY = "X-Moltbook-Identity"
+KEYS = 3
+"""How many keys are made up."""
 INVALID = (
     "made-up",
     "a" * 5000,
@@ -105,8 +109,12 @@ class Closed(_MoltbookAttack):
     """Agents that register where nobody may any more."""
 
     name = "moltbook.closed"
-    shape = "registrations without an identity, with one that Moltbook vouches for, and with one that is nobody's"
+    shape = (
+        "registrations without an identity, with one that Moltbook vouches for, and with one that is nobody's; keys, "
+        "which nobody has"
+    )
     verdict = "403 agent registration is closed; 401 to a call"
+    effect = "nobody is registered, and nobody called; keys that are none are counted"
     severity = 6.5
     needs_settings = MappingProxyType({**CLOSED_SETTINGS, "SESSION_TTL_SECONDS": str(LIFE_SECONDS)})
 
@@ -116,8 +124,19 @@ class Closed(_MoltbookAttack):
         vouched = write(Vouching(f"m{random_hex(context.rng, 12)}", "molty"))
         for identity in (None, vouched, "made-up"):
             yield self.register(context, identity, closed, addresses.take())
-        nobody = refused(UNAUTHORIZED, "unauthorized", "nobody could register with that identity")
+        nobody = refused(UNAUTHORIZED, "unauthorized", "nobody could register")
         yield self.call(context, vouched, nobody, addresses.take())
+        before = yield from read_figures(context, addresses.take())
+        judged = 0
+        for _ in range(KEYS):
+            key = {"Authorization": f"Bearer hfk_{random_hex(context.rng, 64)}"}
+            outcome: Outcome = yield ask(context, "GET", "/agents/me", key, nobody, client=addresses.take())
+            judged += outcome.right
+        after = yield from read_figures(context, addresses.take())
+        yield counted("failures-counted", OTHER_FAILURES.format("agent"), judged, before, after)
+        there = None if after is None else after.get(AGENTS)
+        message = f"{AGENTS} is {there} where nobody could register"
+        yield Claim("nobody-registered", None if after is None else there == 0, message)
 
 
 class Down(_MoltbookAttack):

@@ -11,6 +11,7 @@ from simulator.attacks.acting import OK, ask, require, too_late
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.logins.browsing import CLOSED_SETTINGS, Browser, LoginAttack, log_in
 from simulator.attacks.logins.forging import PUBLIC_URL
+from simulator.attacks.metrics import counted, read_figures
 from simulator.attacks.parties import events_shown, set_up_party
 from simulator.attacks.routes import (
     CONSENT_CREATE,
@@ -24,6 +25,7 @@ from simulator.attacks.routes import (
 )
 from simulator.attacks.script import Claim, Outcome, Pause, PrerequisiteError, granted, refused
 from simulator.contract.features import Feature
+from simulator.contract.metrics import OTHER_FAILURES, SESSIONS
 from simulator.platform.wording import plural
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class SessionExpired(LoginAttack):
         f"a session of {LIFE_SECONDS} s, by its cookie and by a token that was made from it, before and past its end"
     )
     verdict = "200 until then; 401 unauthorized"
-    effect = "nothing is shown or changed by it any more"
+    effect = "nothing is shown or changed by it any more; sessions and refusals are counted"
     anchor = "ASVS 5.0 §7.3; contract: Logins"
     severity = 7.5
     takes_ns = (LIFE_SECONDS + PAST_SECONDS + AFTERWARDS_SECONDS) * SECOND_NS
@@ -106,9 +108,14 @@ class SessionExpired(LoginAttack):
         """Yield the steps of one attempt."""
         if (yield from too_late(context, self.takes_ns)):
             return
+        before = yield from read_figures(context, addresses.take())
         browser = Browser(addresses.take(6))
         _, session = yield from _log_in_for_a_token(context, browser)
         made_ns = context.now()
+        figures = yield from read_figures(context, addresses.take())
+        there = None if figures is None else figures.get(SESSIONS, 0.0)
+        message = f"{SESSIONS} was {there} while somebody was logged in"
+        yield Claim("sessions-counted", None if there is None else there > 0, message)
         yield Pause(made_ns + LIFE_SECONDS * SECOND_NS // 2)
         right = granted(OK, f"a session lives {LIFE_SECONDS} s")
         yield browser.send(context, "GET", "/auth/me", right)
@@ -116,11 +123,19 @@ class SessionExpired(LoginAttack):
         yield Pause(made_ns + (LIFE_SECONDS + PAST_SECONDS) * SECOND_NS)
         browser.client = addresses.take(3)
         dead = refused(UNAUTHORIZED, "unauthorized", f"it lived {LIFE_SECONDS} s, and they are over")
-        yield browser.send(context, "GET", "/auth/me", dead)
-        yield browser.send(context, "GET", "/workers/summary", dead)
-        yield browser.send(context, "POST", "/auth/token", dead, SAME_SITE)
-        for path in ("/auth/me", "/workers/summary"):
-            yield ask(context, "GET", path, session, dead, client=addresses.take())
+        tries = [
+            browser.send(context, "GET", "/auth/me", dead),
+            browser.send(context, "GET", "/workers/summary", dead),
+            browser.send(context, "POST", "/auth/token", dead, SAME_SITE),
+            ask(context, "GET", "/auth/me", session, dead, client=addresses.take()),
+            ask(context, "GET", "/workers/summary", session, dead, client=addresses.take()),
+        ]
+        judged = 0
+        for one in tries:
+            outcome: Outcome = yield one
+            judged += outcome.right
+        after = yield from read_figures(context, addresses.take())
+        yield counted("failures-counted", OTHER_FAILURES.format("session"), judged, before, after)
 
 
 def _log_in_for_a_token(context: ScriptContext, browser: Browser) -> Script[tuple[str, dict[str, str]]]:
