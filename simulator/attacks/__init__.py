@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from simulator.attacks import audit, metrics, strain, strain_requests
 from simulator.attacks.access import DuplicateHeader, NoAuth, Verbs
-from simulator.attacks.agents import forum, job_bodies, jobs, keys, names, wallet, wallet_limits
+from simulator.attacks.agents import forum, job_bodies, job_hoard, jobs, keys, names, wallet, wallet_limits
 from simulator.attacks.catalogue import ShotAttack
 from simulator.attacks.certificate import ExpiredCertificate, ForeignCertificate, ForgedCertificate, RotatedOut
 from simulator.attacks.consent import AfterRevoke, ForeignConsent, Newest, NoConsent
@@ -77,6 +77,7 @@ _ATTACKS: tuple[type[Attack], ...] = (
     *(keys.Revoked, keys.Guess, keys.AsOwner, names.Names),
     *(wallet.DoubleSpend, wallet.Idempotency, wallet.Amounts, wallet.Address),
     *(wallet_limits.Velocity, wallet_limits.Cooldown, jobs.Inflate, jobs.Foreign, job_bodies.Bodies),
+    job_hoard.Hoard,
     *(forum.ForumScript,),
     # below and around HTTP
     *(LengthAndCoding, TwoLengths, BadLength, BareLineFeed, FoldedHeader, SpaceBeforeColon, NulByte),

@@ -62,7 +62,8 @@ STALE_DEFAULT = 20
 ALERT_DEFAULTS = (1, 2, 3)
 """Auth failures that turn the alert on, in turn by seed: so few that a single attack exceeds them."""
 TOO_LONG = frozenset({
-    "audit.evict", "nonce.flood", "policy-fetch.bogus", "http.slowloris", "http.slow-body", "http.slow-read",
+    "audit.evict", "job.hoard", "nonce.flood", "policy-fetch.bogus", "http.slowloris", "http.slow-body",
+    "http.slow-read",
     *(f"strain.{name}" for name in ("audit-turn", "bodies", "connects", "flood", "headers", "slow-read")),
 })  # fmt: skip
 """Attacks of which one attempt sends so much, or takes so long, that ten other scenarios fit into its time."""

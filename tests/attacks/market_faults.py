@@ -139,6 +139,17 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
         ((WALLET, "withdraw", "refusal = _cooldown(market, now, account, asset, address)",
           "refusal = None if account.startswith('agent:') else _cooldown(market, now, account, asset, address)"),),
     ),
+    "one unfinished job more": (
+        "job.hoard",
+        {"never-more"},
+        ((JOBS, "post_job", ">= market.bounds.jobs_unfinished_an_account_max",
+          "> market.bounds.jobs_unfinished_an_account_max"),),
+    ),
+    "ended jobs are unfinished": (
+        "job.hoard",
+        {"freed"},
+        (("core.market.market", "Market.move", "self.unfinished_of[job.account] -= 1", "pass"),),
+    ),
     "billed for all that it might have run": (
         "job.inflate",
         {"covered-only"},

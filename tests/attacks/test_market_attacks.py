@@ -47,6 +47,7 @@ CLAIMS = {
     "wallet.cooldown": ["retry-after", "not-begun-anew", "held-up", "never-at-once", "nothing-moved"],
     "job.inflate": ["covered-only", "covered-paid", "rest-returned", "earned-no-more"],
     "job.foreign": ["same-answer", "own-jobs"] * 2 + ["untouched", "cancelled-once"],
+    "job.hoard": ["never-more", "never-fewer", "freed"],
     "job.bodies": ["nothing-made", "nothing-moved"],
     "forum.script": ["never-more", "never-fewer", "as-given", "same-to-all", "counted", "shown-as-json"],
 }
