@@ -197,6 +197,47 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
         {"nobody-registered"},
         (("core.keeping.agents", "_figures", "len(state.agents.by_id)", "1"),),
     ),
+    "people are known by their address": (
+        "oauth.mix-up",
+        {"people-apart", "same-person"},
+        ((LOGINS, "_log_in", "person_id(login.provider, answer.subject)", "person_id('', answer.email)"),),
+    ),
+    "a subject is the same person with every provider": (
+        "oauth.mix-up",
+        {"people-apart"},
+        ((LOGINS, "person_id", 'f"{provider}|{subject}"', "subject"),),
+    ),
+    "people are agents": (
+        "owner.session-as-other",
+        set(),
+        ((CALLERS, "_prove_agent", "return proven if isinstance(proven, Reply) else FORBIDDEN",
+          ("from reference_server.wire.replies import success\n"
+          "    return proven if isinstance(proven, Reply) else success({})")),),
+    ),
+    "people scrape": (
+        "owner.session-as-other",
+        set(),
+        ((CALLERS, "_admit_scraper", "owner = is_owner(state, headers)",
+          'owner = is_owner(state, headers) or (_bearer(headers) or "").startswith(SESSION_PREFIX)'),),
+    ),
+    "logins are not audited": (
+        "owner.session-as-other",
+        {"logins-audited"},
+        ((LOGINS, "_log_in", 'state.audit(now, "login_succeeded",', 'str(("login_succeeded",'),
+         (LOGINS, "_log_in", "login.provider}, (owner_id,))", "login.provider}, (owner_id,)))")),
+    ),
+    "refused logins are nobody's": (
+        "owner.session-as-other",
+        {"logins-audited"},
+        ((LOGINS, "_refuse", 'if subject else ""', 'if subject is None else ""'),),
+    ),
+    "logouts are not audited": (
+        "owner.session-as-other",
+        {"logins-audited"},
+        (("core.identity.session_routes", "log_out", "state.audit(call.now,", "str((call.now,"),
+         ("core.identity.session_routes", "log_out", '"provider": session.provider}, (owner_id,))',
+          '"provider": session.provider}, (owner_id,)))')),
+    ),
     "tokens that outlive a logout": (
         "owner.session-as-other",
         set(),

@@ -49,13 +49,13 @@ CLAIMS = {
     "oauth.state": ["no-session", "not-used-up", "honest-login", "no-session"],
     "oauth.code-replay": ["no-session", "one-session", "honest-login"],
     "oauth.no-pkce": ["verifier", "verifier", "challenge", "no-session"],
-    "oauth.mix-up": ["no-session", "nobody", "honest-login"],
+    "oauth.mix-up": ["no-session", "nobody", "honest-login", "people-apart", "same-person"],
     "oauth.return-to": ["ends-there", "cookies"],
     "moltbook.invalid": ["as-vouched", "same-agent"],
     "moltbook.down": [],
     "moltbook.closed": ["failures-counted", "nobody-registered"],
     "owner.session-expired": ["sessions-counted", "failures-counted"],
-    "owner.session-as-other": ["audited", "nothing-made"],
+    "owner.session-as-other": ["audited", "nothing-made", "logins-audited"],
 }
 """What each claims besides that nothing broke down; the attacks with tokens claim all the same."""
 

@@ -164,12 +164,18 @@ def come_back(
 
 
 def log_in(
-    context: ScriptContext, browser: Browser, subject: str = "ada", provider: str = "google"
+    context: ScriptContext, browser: Browser, subject: str = "ada", provider: str = "google", **claims: Any
 ) -> Script[dict[str, Any]]:
-    """Log in rightly, and return who one is then. Raises NotTriedError and PrerequisiteError."""
+    """Log in rightly, and return who one is then; GitHub's subjects are numbers.
+
+    Raises NotTriedError and PrerequisiteError.
+    """
     login = yield from begin(context, browser, provider)
     right = granted(FOUND, "the provider vouches for whom the login is of")
-    outcome = yield from come_back(context, browser, login, forged(context, login, sub=subject), right)
+    forgery = forged(context, login, sub=subject, **claims)
+    if provider == "github":
+        forgery = msgspec.structs.replace(forgery, user=int(subject))
+    outcome = yield from come_back(context, browser, login, forgery, right)
     if not outcome.right:
         raise PrerequisiteError(f"log in: it got HTTP {outcome.status}")
     me = yield from require(

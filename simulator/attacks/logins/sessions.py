@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from reference_server.wire.units import SECOND_NS
-from simulator.attacks.acting import OK, ask, require, too_late
+from simulator.attacks.acting import OK, ask, items_of, require, too_late
 from simulator.attacks.catalogue import random_hex
-from simulator.attacks.logins.browsing import CLOSED_SETTINGS, Browser, LoginAttack, log_in
+from simulator.attacks.logins.browsing import (
+    CLOSED_SETTINGS,
+    Browser,
+    LoginAttack,
+    begin,
+    come_back,
+    denied,
+    forged,
+    log_in,
+)
 from simulator.attacks.logins.forging import PUBLIC_URL
-from simulator.attacks.metrics import counted, read_figures
+from simulator.attacks.metrics import counted, metrics_are_public, read_figures
 from simulator.attacks.parties import events_shown, set_up_party
 from simulator.attacks.routes import (
     CONSENT_CREATE,
+    METRICS,
     OF_OWNERS,
     OWNER_ID,
     POLICY_CREATE,
@@ -54,11 +65,11 @@ class SessionAsOther(LoginAttack):
 
     name = "owner.session-as-other"
     shape = (
-        "every owner's route under a session that names another owner, by token and by cookie, and in a body alone; "
-        "cookies of other sites"
+        "every owner's route under a session that names another owner, by token and by cookie, and in a body alone; as "
+        "an agent and as a scraper; cookies of other sites; a login that is refused"
     )
-    verdict = "403 forbidden; 403 cross-site request; 401 once it is logged out"
-    effect = "nothing is changed; an owner_access_denied event"
+    verdict = "403 forbidden; 403 cross-site request; 401 once it is logged out, and to a scraper"
+    effect = "nothing is changed; events of each login, its refusal and its end; owner_access_denied for each try"
     anchor = "OWASP API1:2023; contract §2, Principals and accounts"
     severity = 9.1
 
@@ -67,7 +78,8 @@ class SessionAsOther(LoginAttack):
         victim = yield from set_up_party(context, addresses)
         before = len((yield from events_shown(context, victim.owner_id, addresses)))
         browser = Browser(addresses.take(4))
-        own_id, session = yield from _log_in_for_a_token(context, browser)
+        subject = random_hex(context.rng, 12)
+        own_id, session = yield from _log_in_for_a_token(context, browser, subject)
         other = refused(FORBIDDEN, "forbidden", "a session acts as its own owner only")
         cookie = {"Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items()), **SAME_SITE}
         tries: list[Outcome] = []
@@ -82,12 +94,14 @@ class SessionAsOther(LoginAttack):
         for route in (REGISTER, POLICY_CREATE, CONSENT_CREATE):  # whose bodies name the other owner, and no header does
             for headers in (session, cookie):
                 yield send(context, route, victim, other, client=addresses.take(), headers=headers)
+        yield from _as_no_owner(context, session, cookie, victim, addresses)
         made_events = (yield from events_shown(context, victim.owner_id, addresses))[before:]
         changes = [one for one in made_events if not str(one.get("type")).endswith("_denied")]
         message = f"another's session left {plural(len(changes), 'event')} of changes in an owner's audit"
         yield Claim("nothing-made", not changes, message, {"events": changes[:10]})
         yield from _from_another_site(context, browser, own_id, addresses)
         yield from _logged_out(context, browser, session, victim, addresses)
+        yield from _logins_audited(context, subject, addresses)
 
 
 class SessionExpired(LoginAttack):
@@ -110,7 +124,7 @@ class SessionExpired(LoginAttack):
             return
         before = yield from read_figures(context, addresses.take())
         browser = Browser(addresses.take(6))
-        _, session = yield from _log_in_for_a_token(context, browser)
+        _, session = yield from _log_in_for_a_token(context, browser, random_hex(context.rng, 12))
         made_ns = context.now()
         figures = yield from read_figures(context, addresses.take())
         there = None if figures is None else figures.get(SESSIONS, 0.0)
@@ -138,12 +152,12 @@ class SessionExpired(LoginAttack):
         yield counted("failures-counted", OTHER_FAILURES.format("session"), judged, before, after)
 
 
-def _log_in_for_a_token(context: ScriptContext, browser: Browser) -> Script[tuple[str, dict[str, str]]]:
+def _log_in_for_a_token(context: ScriptContext, browser: Browser, subject: str) -> Script[tuple[str, dict[str, str]]]:
     """Log in and make a token from that; return whose it is, and the headers by which it is shown.
 
     Raises NotTriedError and PrerequisiteError.
     """
-    me = yield from log_in(context, browser, random_hex(context.rng, 12))
+    me = yield from log_in(context, browser, subject)
     own_id = me.get("owner_id")
     made = granted(HTTPStatus.CREATED, "it is its own session, and its own site")
     outcome = yield from require(browser.send(context, "POST", "/auth/token", made, SAME_SITE), "make a token")
@@ -166,6 +180,40 @@ def _audited(
         judged = sum(one.known for one in tries)
         message = f"of {len(tries)} tries to be another owner {judged} were judged, and its audit shows {tried}"
         yield Claim("audited", False if tried < judged else (True if tried >= len(tries) else None), message)
+
+
+def _as_no_owner(
+    context: ScriptContext, session: dict[str, str], cookie: dict[str, str], victim: Party, addresses: Addresses
+) -> Script[None]:
+    """Ask for what is agents' alone, and for the metrics, which are for those who run the server."""
+    no_agent = refused(FORBIDDEN, "forbidden", "people are no agents")
+    for headers in (session, cookie):
+        for method, body in (("GET", None), ("PUT", {"description": "owned"})):
+            if Feature.AGENTS not in context.lacks:
+                yield ask(context, method, "/agents/me", headers, no_agent, body, client=addresses.take())
+    if (yield from metrics_are_public(context, victim, addresses)):
+        return
+    no_scraper = refused(UNAUTHORIZED, "unauthorized", "it is no token of the owners")
+    for headers in (session, cookie):
+        yield send(context, METRICS, victim, no_scraper, client=addresses.take(), headers=headers)
+
+
+def _logins_audited(context: ScriptContext, subject: str, addresses: Addresses) -> Script[None]:
+    """Be refused once, log in again, and claim that one is shown all of one's logins, refusals and logouts."""
+    browser = Browser(addresses.take(6))
+    login = yield from begin(context, browser)
+    forgery = forged(context, login, sub=subject, email_verified=False)
+    refusal = yield from come_back(context, browser, login, forgery, denied("its address is not verified"))
+    yield from log_in(context, browser, subject)
+    right = granted(OK, "it is its own")
+    page: Outcome = yield browser.send(context, "GET", "/audit/events?limit=500", right)
+    if not (page.right and refusal.right):
+        return
+    shown = Counter(str(one.get("type")) for one in items_of(page, "events"))
+    due = {"login_succeeded": 2, "login_denied": 1, "logout": 1}
+    missing = {kind: count for kind, count in due.items() if shown[kind] < count}
+    message = f"of two logins, a refusal and a logout its audit lacks {', '.join(missing) or 'nothing'}"
+    yield Claim("logins-audited", not missing, message, {"shown": dict(shown)})
 
 
 def _from_another_site(context: ScriptContext, browser: Browser, own_id: str, addresses: Addresses) -> Script[None]:

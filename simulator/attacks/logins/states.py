@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import OK
 from simulator.attacks.logins.browsing import (
+    EMAIL,
     FOUND,
     Browser,
     LoginAttack,
@@ -16,6 +17,7 @@ from simulator.attacks.logins.browsing import (
     come_back,
     denied,
     forged,
+    log_in,
     no_session,
     no_state,
     still_open,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from simulator.attacks.script import Script, ScriptContext
 
 COPIES = 8
+SUBJECTS = 1 << 40
+"""How many subjects people are drawn from who log in rightly: no two runs against one server are to meet."""
 LATE_NS = 602 * SECOND_NS
 """How long after it began a login is over: ten minutes, and more than two clocks differ by then."""
 AFTERWARDS_NS = 5 * SECOND_NS
@@ -173,8 +177,11 @@ class MixUp(LoginAttack):
     """A code of one provider is brought to another, or an answer says that it is somebody else's."""
 
     name = "oauth.mix-up"
-    shape = "callbacks that name another issuer, two, or nobody's, and tokens of one provider in a login with another"
-    verdict = "401 login refused; 400 for a login with another provider"
+    shape = (
+        "callbacks that name another issuer, two, or nobody's, and tokens of one provider in a login with another; "
+        "right logins of people who share an address, or a subject with two providers"
+    )
+    verdict = "401 login refused; 400 for a login with another provider; 302 to people, each as an owner of their own"
     anchor = "RFC 9207 §2.4; RFC 9700 §4.4"
     severity = 7.5
 
@@ -189,7 +196,7 @@ class MixUp(LoginAttack):
                 login = yield from begin(context, browser, provider)
                 forgery = forged(context, login)
                 outcomes.append((yield from come_back(context, browser, login, forgery, other, iss=issuer)))
-        browser = Browser(addresses.take(4))
+        browser = Browser(addresses.take(5))
         with_google, with_github = (yield from begin(context, browser)), (yield from begin(context, browser, "github"))
         wrong = no_state("the login was begun with another provider")
         for login, provider in ((with_google, "github"), (with_github, "google")):
@@ -201,3 +208,23 @@ class MixUp(LoginAttack):
         )
         yield Claim("nobody", me.status != OK, "after mixed-up logins somebody is logged in")
         yield from still_open(context, addresses)
+        yield from _who_is_who(context, addresses)
+
+
+def _who_is_who(context: ScriptContext, addresses: Addresses) -> Script[None]:
+    """Claim that who somebody is goes by provider and subject, and by no address."""
+    number = int(context.rng.integers(1, SUBJECTS))
+    people = (
+        ("google", str(number), EMAIL),
+        ("google", str(number + 1), EMAIL),
+        ("github", str(number), EMAIL),
+        ("google", str(number), "another@example.com"),
+    )
+    owners: list[Any] = []
+    for provider, subject, email in people:
+        me = yield from log_in(context, Browser(addresses.take(3)), subject, provider, email=email)
+        owners.append(me.get("owner_id"))
+    message = "two people with one address, or with one subject of two providers, are one owner"
+    yield Claim("people-apart", len(set(owners[:3])) == len(owners[:3]), message, {"owners": list(map(str, owners))})
+    message = "one person is another owner with another address"
+    yield Claim("same-person", owners[0] == owners[3], message, {"owners": list(map(str, owners))})
