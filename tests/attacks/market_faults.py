@@ -218,6 +218,35 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
         {"as-given"},
         ((FORUM, "create_post", "account, read.title,", "'owner:somebody', read.title,"),),
     ),
+    "every tag is any tag": (
+        "forum.script",
+        {"by-tag"},
+        ((FORUM, "list_posts", "forum.tagged(tag)", "forum.posts"),),
+    ),
+    "posts are listed oldest first": (
+        "forum.script",
+        {"by-tag"},
+        ((FORUM, "_page", "islice(reversed(posts.values()),", "islice(iter(posts.values()),"),),
+    ),
+    "descriptions of any length": (
+        "agent.names",
+        set(),
+        ((AGENTS, "_refuse_fields", "or len(description) > AGENT_DESCRIPTION_MAX_CHARACTERS", ""),),
+    ),
+    "identities of any length": (
+        "agent.names",
+        set(),
+        ((AGENTS, "_refuse_fields", "if len(moltbook_id) > MOLTBOOK_ID_MAX_CHARACTERS:", "if moltbook_id is None:"),),
+    ),
+    "fields of agents that nobody knows are left out": (
+        "agent.names",
+        set(),
+        ((AGENTS, "update", "read = _decode_update(body)",
+          ("import json\n"
+          "        known = {'name', 'description', 'moltbook_id', 'wallet_address', 'rotate_api_key'}\n"
+          "        kept = {name: value for name, value in json.loads(body).items() if name in known}\n"
+          "        read = _decode_update(json.dumps({'description': 'd', **kept}).encode())")),),
+    ),
     "posts of any length": (
         "forum.script",
         set(),

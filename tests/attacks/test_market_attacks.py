@@ -49,7 +49,7 @@ CLAIMS = {
     "job.foreign": ["same-answer", "own-jobs"] * 2 + ["untouched", "cancelled-once"],
     "job.hoard": ["never-more", "never-fewer", "freed"],
     "job.bodies": ["nothing-made", "nothing-moved"],
-    "forum.script": ["never-more", "never-fewer", "as-given", "same-to-all", "counted", "shown-as-json"],
+    "forum.script": ["never-more", "never-fewer", "as-given", "same-to-all", "counted", "shown-as-json", "by-tag"],
 }
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from simulator.attacks.acting import CREATED, OK, answered, ask, items_of, part_of
 from simulator.attacks.agents.accounts import POST, AccountAttack, new_owner
+from simulator.attacks.catalogue import random_hex
 from simulator.attacks.script import Claim, Expect, Outcome, PrerequisiteError, Together, granted, refused
 from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
@@ -74,18 +75,28 @@ class ForumScript(AccountAttack):
             yield from self._too_many(context, addresses)
         author, reader = new_owner(context), new_owner(context)
         whose = {"author": {"type": "owner", "id": author.id, "name": author.id}}
-        post_id, wrong = "", []
+        post_id, wrong, posted = "", [], []
+        tag = f"attack-{random_hex(context.rng, 12)}"
         for text in HOSTILE:
-            body = {"title": text[:TITLE_MAX], "body": text, "tags": ["attack"]}
+            body = {"title": text[:TITLE_MAX], "body": text, "tags": [tag]}
             outcome = yield from _post(context, author, "/forum/posts", body, addresses)
             post = part_of(outcome, "post")
             wrong += _differs(post, {**body, **whose})
-            post_id = post_id or str(post.get("id"))
+            posted.append(post.get("id"))
+            post_id = str(posted[0])
             comment = yield from _post(context, author, f"/forum/posts/{post_id}/comments", {"body": text}, addresses)
             wrong += _differs(part_of(comment, "comment"), {"body": text, **whose})
         message = f"{plural(len(wrong), 'text')} came back otherwise, or as another's"
         yield Claim("as-given", not wrong, message, {"wrong": wrong[:10]})
         yield from self._read(context, reader, post_id, addresses)
+        seen = granted(OK, "everybody may read")
+        listed: Outcome = yield ask(
+            context, "GET", f"/forum/posts?tag={tag}&limit=500", reader.headers, seen, client=addresses.take()
+        )
+        if listed.right:
+            ids = [one.get("id") for one in items_of(listed, "posts")]
+            message = f"by their tag {plural(len(ids), 'post')} are listed of {len(posted)}, or not newest first"
+            yield Claim("by-tag", ids == posted[::-1], message, {"listed": ids[:10], "posted": posted[:10]})
         too_much = Expect(Answer.REFUSED, (BAD_REQUEST, TOO_LARGE), "", "no post can be like that")
         for bad in bad_posts():
             yield ask(context, "POST", "/forum/posts", author.headers, too_much, bad, client=addresses.take())

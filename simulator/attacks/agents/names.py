@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COPIES = 8
 NAME_MAX = 64
+DESCRIPTION_MAX, MOLTBOOK_ID_MAX = 1_000, 128
 FULL_WIDTH = 0xFEE0
 """How far a character of ASCII is from its form of full width, which NFKC takes for the same."""
 
@@ -36,6 +37,19 @@ def lookalikes(name: str) -> tuple[str, ...]:
     )
 
 
+def wrong_fields() -> tuple[dict[str, Any], ...]:
+    """Return fields that an agent cannot have, or that it cannot say of itself."""
+    return (
+        {"description": "d" * (DESCRIPTION_MAX + 1)},
+        {"description": 7},
+        {"moltbook_id": "m" * (MOLTBOOK_ID_MAX + 1)},
+        {"moltbook": {"id": "m1", "name": "molty", "karma": 1_000_000, "is_claimed": True}},
+        {"id": "agt_0000000000000000"},
+        {"api_key": f"hfk_{'0' * 64}"},
+        {"created_at": "2020-01-01T00:00:00Z"},
+    )
+
+
 class Names(AccountAttack):
     """An agent that would be taken for another one."""
 
@@ -44,8 +58,8 @@ class Names(AccountAttack):
         "another agent's name, in capitals, full width and ligatures, to register and to rename; many at once; names "
         "that are none; and one that its agent gave up"
     )
-    verdict = "409 name taken; 400 for what is no name; 201 for one that is free"
-    effect = "each agent keeps its name, and nobody else has it"
+    verdict = "409 name taken; 400 for what is no name, or no field of an agent's own; 201 for a name that is free"
+    effect = "each agent keeps its name, and nobody else has it; nobody says of itself whom others vouch for"
     anchor = "UTS 39; CWE-1007; contract: Agents"
     severity = 5.4
     needs = frozenset({Feature.AGENTS})
@@ -65,6 +79,11 @@ class Names(AccountAttack):
             if odd is not None:
                 yield _rename(context, thief, odd, none, addresses)
         yield from _is_called(context, victim, name, addresses)
+        for fields in wrong_fields():
+            body = {"name": new_name(context), **fields}
+            yield ask(context, "POST", "/agents/register", {}, none, body, client=addresses.take())
+            yield ask(context, "PUT", "/agents/me", thief.headers, none, fields, client=addresses.take())
+        yield ask(context, "PUT", "/agents/me", thief.headers, none, {}, client=addresses.take())
         yield from self._at_once(context, addresses)
         other = granted(OK, "it is a name that nobody has")
         yield from require(_rename(context, victim, new_name(context), other, addresses), "rename an agent")
