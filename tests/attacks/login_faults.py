@@ -126,6 +126,13 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
         ((CALLERS, "_prove_session", "if caller.id and caller.id != session.owner_id:",
           "if caller.id:\n        return caller\n    if False:"),),
     ),
+    "sessions have the account of any owner": (
+        "owner.session-as-other",
+        set(),
+        ((CALLERS, "_prove_account", "return _with_account(state, now, _prove_session(state, now, caller, headers))",
+          ("proven = _prove_session(state, now, Caller(OWNER_KIND, session=caller.session), headers)\n"
+          "        return _with_account(state, now, Caller(OWNER_KIND, caller.id) if caller.id else proven)")),),
+    ),
     "cookies of any site": (
         "owner.session-as-other",
         set(),

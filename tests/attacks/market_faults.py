@@ -285,6 +285,29 @@ FAULTS: dict[str, tuple[str, set[str], tuple[tuple[str, str, str, str], ...]]] =
           "        return Caller(OWNER_KIND, headers['x-owner-id'])\n"
           "    caller = _admit_owner(state, headers)")),),
     ),
+    "HEAD needs no account": (
+        "key.guess",
+        set(),
+        (("operations.api", "Api._route", "caller = operation.principal.admit(self.state, headers)",
+          ("caller = operation.principal.admit(self.state, headers)\n"
+          "    if head.method == 'HEAD' and caller == failure(401, 'unauthorized'):\n"
+          "        return failure(200, '')")),),
+    ),
+    "whichever key is last": (
+        "key.guess",
+        set(),
+        (("operations.api", "Api._route", "if len(names) != len(set(names)):",
+          "if len(names) != len(set(names)) and operation.principal.name not in {'account', 'agent'}:"),),
+    ),
+    "an agent is the owner that it names": (
+        "key.as-owner",
+        {"as-itself"},
+        ((CALLERS, "_prove_account", "return _with_account(state, now, _prove_key(state, headers))",
+          ("proven = _prove_key(state, headers)\n"
+          "    if not isinstance(proven, Reply) and headers.get('x-owner-id'):\n"
+          "        proven = Caller(OWNER_KIND, headers['x-owner-id'])\n"
+          "    return _with_account(state, now, proven)")),),
+    ),
     "agents are owners": (
         "key.as-owner",
         {"nothing-made"},

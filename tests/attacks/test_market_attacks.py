@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {"wallet_dev_credit_usdt": Decimal(1000), "withdrawal
 CLAIMS = {
     "key.revoked": ["new-key", "same-agent"],
     "key.guess": ["same-answer"],
-    "key.as-owner": ["nothing-made"],
+    "key.as-owner": ["nothing-made", "as-itself"],
     "agent.names": ["keeps-its-name", "one-of-copies"],
     "wallet.double-spend": ["one-withdrawal", "one-effect", "never-negative", "adds-up"],
     "wallet.idempotency": ["same-answer", "same-answer", "one-of-copies", "one-effect", "own-keys", "untold"],

@@ -15,6 +15,7 @@ from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import CREATED, OK, answered, ask, items_of, part_of, require
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.parties import PAGE, WatchedAttack
+from simulator.attacks.routes import PREFIXES
 from simulator.attacks.script import (
     Expect,
     NotTriedError,
@@ -26,11 +27,11 @@ from simulator.attacks.script import (
     Send,
     granted,
 )
-from simulator.contract.answers import Answer
+from simulator.contract.answers import Answer, Operation
 from simulator.contract.features import Feature
 from simulator.contract.profiles import Basis
 from simulator.contract.reading import retry_after_ns
-from simulator.fleet.requests import owner_headers
+from simulator.fleet.requests import ApiCall, owner_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -93,6 +94,23 @@ ACCOUNT_ROUTES = (
 def account_routes(context: ScriptContext) -> tuple[AccountRoute, ...]:
     """Return the routes of accounts that the target has."""
     return tuple(one for one in ACCOUNT_ROUTES if one.feature not in context.lacks)
+
+
+def ask_as(
+    context: ScriptContext,
+    route: AccountRoute,
+    headers: Mapping[str, str],
+    expect: Expect,
+    client: int,
+    *,
+    method: str = "",
+    prefix: str = PREFIXES[0],
+) -> Send:
+    """Make the step of a request to a route that is right but for who makes it, under a new idempotency key."""
+    key = {"Idempotency-Key": random_hex(context.rng, 32)} if route.body else {}
+    path = prefix + route.path
+    wanted = ApiCall(Operation.OTHER, method or route.method, path, {**headers, **key}, route.body, rooted=True)
+    return Send(wanted.message(context.host), expect, client=client)
 
 
 class AccountAttack(WatchedAttack):

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from simulator.attacks.acting import OK, ask, part_of, require
+import msgspec
+
+from simulator.attacks.acting import CREATED, OK, ask, part_of, require
 from simulator.attacks.agents.accounts import (
     FORBIDDEN,
+    POST,
     UNAUTHORIZED,
     AccountAttack,
     account_routes,
+    ask_as,
     bearer,
     register_agent,
 )
 from simulator.attacks.catalogue import HEX_DIGITS, random_hex
 from simulator.attacks.metrics import metrics_are_public
 from simulator.attacks.parties import events_shown, set_up_party
-from simulator.attacks.routes import BEARER, OF_OWNERS, POLICY_FETCH, ROUTES, Who, send
-from simulator.attacks.script import Claim, Outcome, Together, granted, refused
+from simulator.attacks.routes import BEARER, OF_OWNERS, POLICY_FETCH, ROUTES, Who, prefixes, send
+from simulator.attacks.script import Claim, Expect, Outcome, Together, granted, refused
+from simulator.contract.answers import Answer
 from simulator.contract.features import Feature
 from simulator.fleet.requests import owner_headers
 from simulator.platform.wording import plural
@@ -92,9 +98,11 @@ class Guess(AccountAttack):
     name = "key.guess"
     shape = (
         f"{GUESSES} made-up keys, and an agent's own with another digit, case, length, prefix or scheme; every route "
-        "of accounts without a key, with an owner's id alone, and with the owners' token for nobody"
+        "of accounts without a key, with an owner's id alone, with the owners' token for nobody, and with two keys"
     )
-    verdict = "401 unauthorized, the same for all; 403 forbidden to the owners' token that names no owner"
+    verdict = (
+        "401 unauthorized, the same for all; 403 forbidden to the owners' token that names no owner; 400 to two keys"
+    )
     effect = "hatchfarm_auth_failures_total counts them"
     anchor = "OWASP API2:2023; contract: Principals and accounts"
     severity = 9.1
@@ -122,15 +130,14 @@ class Guess(AccountAttack):
         routes = account_routes(context)
         for number, value in enumerate((*near, *made_up)):
             route = routes[number % len(routes)]
-            outcome: Outcome = yield ask(
-                context, route.method, route.path, {BEARER: value}, expect, route.body, client=addresses.take()
-            )
+            outcome: Outcome = yield ask_as(context, route, {BEARER: value}, expect, addresses.take())
             if outcome.right:
                 answers.add(outcome.body)
         message = f"wrong keys got {plural(len(answers), 'different answer')}"
         yield Claim("same-answer", len(answers) < 2, message, {"answers": [one.decode("latin-1") for one in answers]})  # noqa: PLR2004
         own = granted(OK, "the agent's own key is good all the same")
         yield ask(context, "GET", "/agents/me", bearer(key), own, client=addresses.take())
+        yield from _twice(context, key, addresses)
 
 
 def _without_a_key(context: ScriptContext, addresses: Addresses) -> Script[None]:
@@ -139,17 +146,33 @@ def _without_a_key(context: ScriptContext, addresses: Addresses) -> Script[None]
     nobody = refused(UNAUTHORIZED, "unauthorized", "nothing proves who calls")
     no_owner = refused(FORBIDDEN, "forbidden", "the owners' token names no owner, and so no account")
     for route in account_routes(context):
-        key = {"Idempotency-Key": random_hex(context.rng, 32)} if route.body else {}
-        for headers, expect in (({}, nobody), (named, nobody), (owner_headers(context.token), no_owner)):
-            given = {**headers, **key}
-            yield ask(context, route.method, route.path, given, expect, route.body, client=addresses.take())
+        for prefix in prefixes(context):
+            for headers, expect in (({}, nobody), (named, nobody), (owner_headers(context.token), no_owner)):
+                yield ask_as(context, route, headers, expect, addresses.take(), prefix=prefix)
+        if route.method == "GET":
+            no_text = refused(UNAUTHORIZED, "", "HEAD is answered as GET is, without a body")
+            yield ask_as(context, route, named, no_text, addresses.take(), method="HEAD")
+
+
+def _twice(context: ScriptContext, key: str, addresses: Addresses) -> Script[None]:
+    """Say twice who calls: nobody can know which to believe."""
+    expect = refused(HTTPStatus.BAD_REQUEST, "invalid request", "two headers say who calls")
+    for number, route in enumerate(account_routes(context)):
+        step = ask_as(context, route, bearer(key), expect, addresses.take())
+        other = key if number % 2 else f"{KEY_PREFIX}{random_hex(context.rng, KEY_DIGITS)}"
+        line, _, rest = step.request.partition(b"\r\n")
+        request = line + f"\r\n{BEARER}: Bearer {other}\r\n".encode() + rest
+        yield msgspec.structs.replace(step, request=request)
 
 
 class AsOwner(AccountAttack):
     """An agent's key on everything that is owners' alone, and the owners' token where only agents are."""
 
     name = "key.as-owner"
-    shape = "an agent's key on every owner's route, with and without an owner's id; the owners' token as an agent"
+    shape = (
+        "an agent's key on every owner's route, with and without an owner's id; a post in an owner's name; the owners' "
+        "token as an agent"
+    )
     verdict = "403 forbidden; 401 where machines or scrapers are asked for"
     effect = "nothing is changed, and no owner's data shown"
     anchor = "OWASP API5:2023; contract: Principals and accounts"
@@ -179,3 +202,13 @@ class AsOwner(AccountAttack):
         for method, body in (("GET", None), ("PUT", {"description": "owned"})):
             yield ask(context, method, "/agents/me", as_agent, expect, body, client=addresses.take())
         yield send(context, POLICY_FETCH, party, granted(OK, "nothing was changed"), client=addresses.take())
+        if Feature.FORUM in context.lacks:
+            return
+        named = {**bearer(agent.key), "X-Owner-ID": party.owner_id}
+        itself = Expect(Answer.MAY_BE_REFUSED, (CREATED, FORBIDDEN, 400), "", "it is the agent, whomever it names")
+        outcome: Outcome = yield ask(context, "POST", "/forum/posts", named, itself, POST, client=addresses.take())
+        if outcome.status == CREATED:
+            author = part_of(outcome, "post").get("author")
+            shown = (author.get("type"), author.get("id")) if isinstance(author, dict) else None
+            message = f"an agent that names an owner posts as {author}"
+            yield Claim("as-itself", shown == ("agent", agent.id), message)

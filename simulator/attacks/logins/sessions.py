@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from reference_server.wire.units import SECOND_NS
 from simulator.attacks.acting import OK, ask, items_of, require, too_late
+from simulator.attacks.agents.accounts import account_routes, ask_as
 from simulator.attacks.catalogue import random_hex
 from simulator.attacks.logins.browsing import (
     CLOSED_SETTINGS,
@@ -65,8 +66,8 @@ class SessionAsOther(LoginAttack):
 
     name = "owner.session-as-other"
     shape = (
-        "every owner's route under a session that names another owner, by token and by cookie, and in a body alone; as "
-        "an agent and as a scraper; cookies of other sites; a login that is refused"
+        "every route of owners and accounts under a session that names another owner, by token and by cookie, and in a "
+        "body alone; as an agent and as a scraper; cookies of other sites; a login that is refused"
     )
     verdict = "403 forbidden; 403 cross-site request; 401 once it is logged out, and to a scraper"
     effect = "nothing is changed; events of each login, its refusal and its end; owner_access_denied for each try"
@@ -94,6 +95,10 @@ class SessionAsOther(LoginAttack):
         for route in (REGISTER, POLICY_CREATE, CONSENT_CREATE):  # whose bodies name the other owner, and no header does
             for headers in (session, cookie):
                 yield send(context, route, victim, other, client=addresses.take(), headers=headers)
+        for account_route in account_routes(context):
+            for headers in (session, cookie):
+                named = {**headers, OWNER_ID: victim.owner_id}
+                yield ask_as(context, account_route, named, other, addresses.take())
         yield from _as_no_owner(context, session, cookie, victim, addresses)
         made_events = (yield from events_shown(context, victim.owner_id, addresses))[before:]
         changes = [one for one in made_events if not str(one.get("type")).endswith("_denied")]
