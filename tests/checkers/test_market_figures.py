@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from simulator.checkers import market_figures
 from simulator.checkers.market_figures import wrong_figures
 from simulator.contract.answers import Operation
 from simulator.history.market_records import MarketExchange
@@ -96,6 +97,14 @@ def test_what_attacks_add_nobody_knows_and_what_was_granted_is_there_all_the_sam
         play = DAYS["quiet"]()
     play.history.campaigns.append(CampaignRecord(1, "key.guess", True, 1, 1))  # noqa: FBT003 - it is a record
     assert bool(found(play)) is (name == "fewer agents than there are")
+
+
+def test_a_server_that_need_not_keep_so_many_jobs_is_not_accused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with planted(FAULTS["jobs that wait are not counted"].edits):
+        play = DAYS["queue"]()
+    assert found(play)
+    monkeypatch.setattr(market_figures, "FINISHED_KEPT", 5)
+    assert found(play) == []
 
 
 def test_what_is_not_known_accuses_nobody() -> None:
