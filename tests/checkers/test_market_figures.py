@@ -99,6 +99,14 @@ def test_what_attacks_add_nobody_knows_and_what_was_granted_is_there_all_the_sam
     assert bool(found(play)) is (name == "fewer agents than there are")
 
 
+@pytest.mark.parametrize(("there", "wrong"), [(0, True), (1, False)])
+def test_what_was_there_before_is_counted_to_what_there_may_be(there: int, *, wrong: bool) -> None:
+    with planted(FAULTS["more agents than there are"].edits):
+        play = DAYS["quiet"]()
+    play.facts = msgspec.structs.replace(play.facts, baseline={"hatchfarm_agents": float(there)})
+    assert bool(found(play)) is wrong
+
+
 def test_a_server_that_need_not_keep_so_many_jobs_is_not_accused(monkeypatch: pytest.MonkeyPatch) -> None:
     with planted(FAULTS["jobs that wait are not counted"].edits):
         play = DAYS["queue"]()
