@@ -82,6 +82,7 @@ def wrong_figures(history: History, facts: Facts) -> Iterator[Finding]:
     before: Counter[str] = Counter()
     for name, value in facts.baseline.items():
         before[_family(name)] += math.ceil(value) if math.isfinite(value) else UNBOUNDED
+    before[_family(TRANSITIONS)] += before[_family(JOBS)]  # those that had not ended may come to any state
     counters_last = not restarts_of(history) and not find_restarts(history, facts)
     figures = _Figures(history)
     for scrape in history.scrapes if figures.are_kept else ():

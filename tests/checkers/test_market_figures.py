@@ -99,11 +99,21 @@ def test_what_attacks_add_nobody_knows_and_what_was_granted_is_there_all_the_sam
     assert bool(found(play)) is (name == "fewer agents than there are")
 
 
-@pytest.mark.parametrize(("there", "wrong"), [(0, True), (1, False)])
-def test_what_was_there_before_is_counted_to_what_there_may_be(there: int, *, wrong: bool) -> None:
-    with planted(FAULTS["more agents than there are"].edits):
+@pytest.mark.parametrize(
+    ("name", "metric", "there", "wrong"),
+    [
+        ("more agents than there are", "hatchfarm_agents", 0, True),
+        ("more agents than there are", "hatchfarm_agents", 1, False),
+        ("what comes of jobs is counted twice", 'hatchfarm_jobs{state="queued"}', 0, True),
+        ("what comes of jobs is counted twice", 'hatchfarm_jobs{state="queued"}', 9, False),
+    ],
+)
+def test_what_was_there_before_is_counted_to_what_there_may_be(
+    name: str, metric: str, there: int, *, wrong: bool
+) -> None:
+    with planted(FAULTS[name].edits):
         play = DAYS["quiet"]()
-    play.facts = msgspec.structs.replace(play.facts, baseline={"hatchfarm_agents": float(there)})
+    play.facts = msgspec.structs.replace(play.facts, baseline={metric: float(there)})
     assert bool(found(play)) is wrong
 
 
