@@ -3,78 +3,26 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from simulator.contract.answers import Operation
-from simulator.contract.pricing import units
-from simulator.history.market_records import Assignment, MarketExchange
+from tests.checkers.lies_of_markets import (
+    MarketLie,
+    entries,
+    exchange,
+    is_billed,
+    jobs_shown,
+    last,
+    plus,
+    replace,
+    set_each,
+)
+from tests.checkers.matching_lies import MATCHING_LIES
 from tests.core.market_server import BITCOIN, TRON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from simulator.history.market_records import MarketExchange
     from tests.checkers.market_play import Play
-
-
-class MarketLie(NamedTuple):
-    """A lie: the day it is told of, the rule that proves it, and what it changes."""
-
-    day: str
-    rule: str
-    tell: Callable[[Play], None]
-
-
-def plus(text: str, more: int = 1) -> str:
-    """Return an amount in USDT with so many units more."""
-    amount = (units(text) or 0) + more
-    return f"{'-' if amount < 0 else ''}{abs(amount) // 10**6}.{abs(amount) % 10**6:06d}"
-
-
-def last(play: Play, account: int) -> Any:
-    """Return the last reading of an account, by its place among them."""
-    name = list(play.headers)[account]
-    return next(one for one in reversed(play.history.accounts_shown) if one.account == name)
-
-
-def entries(play: Play, account: int, kind: str) -> list[dict[str, Any]]:
-    return [one for one in last(play, account).transactions if one["type"] == kind]
-
-
-def jobs_shown(play: Play) -> list[tuple[dict[str, Any], Any]]:
-    """Return every job that an answer shows, with the record that has it, in order."""
-    found: list[tuple[dict[str, Any], Any]] = []
-    for one in play.history.market_exchanges:
-        found += [(job, one) for job in (*one.data.get("jobs", ()), one.data.get("job")) if job]
-    for account in play.history.accounts_shown:
-        found += [(job, account) for job in account.jobs]
-    return sorted(found, key=lambda one: one[1].sent_ns)
-
-
-def set_each(play: Play, where: Callable[[dict[str, Any]], bool], **fields: Any) -> None:
-    """Change fields of every job shown that is so; a function of the old value makes the new one."""
-    changed = [job for job, _ in jobs_shown(play) if where(job)]
-    assert changed
-    for job in changed:
-        for name, value in fields.items():
-            job[name] = value(job[name]) if callable(value) else value
-
-
-def is_billed(job: dict[str, Any]) -> bool:
-    return job["state"] in {"succeeded", "cancelled"} and job["billed"] != "0.000000"
-
-
-def exchange(play: Play, operation: Operation, status: int = 0) -> MarketExchange:
-    """Return the first exchange of an operation, with a status if one is given."""
-    of = (one for one in play.history.market_exchanges if one.operation == operation)
-    return next(one for one in of if status in {0, one.status})
-
-
-def replace(play: Play, old: MarketExchange, **changed: Any) -> None:
-    table = play.history.market_exchanges
-    table[table.index(old)] = msgspec.structs.replace(old, **changed)
-
 
 # --- the ledger
 
@@ -258,61 +206,6 @@ def changed_price(play: Play) -> None:
     shown[-1]["price_per_hour"] = plus(shown[-1]["price_per_hour"])
 
 
-# --- matching
-
-
-def much_at_once(play: Play) -> None:
-    set_each(play, lambda job: bool(job["worker_id"]), resources=lambda old: {**old, "cpu_cores": 1.5})
-
-
-def never_fitted(play: Play) -> None:
-    set_each(play, lambda job: bool(job["worker_id"]), resources=lambda old: {**old, "memory_gb": 99})
-
-
-def too_dear(play: Play) -> None:
-    set_each(play, lambda job: bool(job["worker_id"]), max_price_usdt="0.000001")
-
-
-def room_left(play: Play) -> None:
-    worker_id = play.history.machines[0].worker_id
-    for one in play.history.resources_shown:
-        one.resources[:] = [{"worker_id": worker_id, "cpu_cores": 2, "memory_gb": 4, "gpus": []}]
-
-
-def served_twice(play: Play) -> None:
-    waiting = play.jobs[list(play.headers)[1]]
-    cleared = dict.fromkeys(("worker_id", "price_per_hour", "assigned_at", "started_at"))
-    set_each(play, lambda job: job["id"] in waiting, state="queued", **cleared)
-
-
-def unnamed(play: Play) -> None:
-    first = jobs_shown(play)[0][0]["id"]
-    table = play.history.assignments
-    table[:] = [one for one in table if one.job_id != first]
-    set_each(play, lambda job: job["id"] == first and job["state"] == "running", state="assigned")
-
-
-def stranger(play: Play) -> None:
-    play.history.assignments.append(Assignment(0, play.at_ns, play.at_ns, "job_0000000000000009"))
-
-
-def expired(play: Play) -> None:
-    set_each(play, lambda job: job["state"] == "cancelled", state="expired")
-
-
-def came_back(play: Play) -> None:
-    ended = next(job["id"] for job, _ in jobs_shown(play) if is_billed(job))
-    [job for job, _ in jobs_shown(play) if job["id"] == ended][-1]["state"] = "running"
-
-
-def attempts(play: Play) -> None:
-    jobs_shown(play)[0][0]["attempts"] = 2
-
-
-def not_cleared(play: Play) -> None:
-    set_each(play, lambda job: job["state"] == "queued", worker_id="wrk_0000000000000001")
-
-
 # --- isolation
 
 
@@ -380,21 +273,10 @@ LIES = (
     MarketLie("quiet", "metering.price", dearer),
     MarketLie("quiet", "metering.price-changed", changed_price),
     MarketLie("crowded", "metering.listed", listed_as_idle),
-    MarketLie("crowded", "matching.over-capacity", much_at_once),
-    MarketLie("quiet", "matching.unfit", never_fitted),
-    MarketLie("quiet", "matching.too-dear", too_dear),
-    MarketLie("queue", "matching.starved", room_left),
-    MarketLie("queue", "matching.turn", served_twice),
-    MarketLie("quiet", "matching.untold", unnamed),
-    MarketLie("quiet", "matching.stranger", stranger),
-    MarketLie("busy", "matching.expired", expired),
-    MarketLie("quiet", "matching.state", came_back),
-    MarketLie("busy", "matching.outcome", lambda play: set_each(play, is_billed, state="failed")),
-    MarketLie("quiet", "matching.attempts", attempts),
-    MarketLie("queue", "matching.requeued", not_cleared),
     MarketLie("quiet", "isolation.foreign", others_job),
     MarketLie("quiet", "isolation.foreign", others_entry),
     MarketLie("busy", "isolation.foreign", granted_another),
     MarketLie("busy", "isolation.refusal", forbidden),
     MarketLie("queue", "isolation.owner-shown", owner_shown),
+    *MATCHING_LIES,
 )

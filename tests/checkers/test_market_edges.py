@@ -22,9 +22,10 @@ from simulator.contract.pricing import Need
 from simulator.history.market_records import MarketExchange
 from simulator.history.rows import HONEST, History
 from simulator.limits import TURNS_JUDGED_MAX, WAITS_JUDGED_MAX
+from tests.checkers.lies_of_markets import exchange, replace
 from tests.checkers.market_days import DAYS
-from tests.checkers.market_lies import exchange, replace, served_twice
 from tests.checkers.market_play import DONE, Play
+from tests.checkers.matching_lies import served_twice
 
 if TYPE_CHECKING:
     import pytest

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from simulator.checkers import CHECKERS
 from simulator.checkers.verdict import Status
 from simulator.judging.market_rules import MARKET_RULES
 from tests.checkers.market_days import DAYS
-from tests.checkers.market_lies import LIES, MarketLie
+from tests.checkers.market_lies import LIES
+
+if TYPE_CHECKING:
+    from tests.checkers.lies_of_markets import MarketLie
 
 SHOWS = {"account", "job", "reference", "worker_id", "metric", "shown", "object", "key", "machine"}
 

@@ -11,8 +11,9 @@ from simulator.checkers.metering import check_metering
 from simulator.checkers.verdict import Status
 from simulator.contract.answers import Operation
 from simulator.history.records import MachineRecord
+from tests.checkers.lies_of_markets import is_billed, jobs_shown, plus, set_each
 from tests.checkers.market_days import DAYS
-from tests.checkers.market_lies import earned_more, is_billed, jobs_shown, plus, set_each
+from tests.checkers.market_lies import earned_more
 from tests.checkers.market_play import DONE, Play
 
 if TYPE_CHECKING:
