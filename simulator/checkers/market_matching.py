@@ -9,8 +9,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from reference_server.wire.units import SECOND_NS
-from simulator.checkers.bounds import slack_ns_of
+from simulator.checkers.bounds import faulty_clocks_ns, slack_ns_of
 from simulator.checkers.excused import Excused
+from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.ledger_entries import amount_text
 from simulator.checkers.market_view import (
@@ -112,6 +113,7 @@ class _Matching:
         yield from self._not_named(story)
         yield from self._overdue(story)
         yield from self._unreported(story)
+        yield from self._ran_on(story)
 
     def _unfit(self, story: JobStory) -> Iterator[Finding]:
         """Find a machine that never had what a job needs while the job was there."""
@@ -202,6 +204,27 @@ class _Matching:
             message = f"job {story.id} {final.state} by {seconds(final.answered_ns)}, and {final.worker_id} {reported}"
             evidence = {"job": story.id, "account": story.account, "worker_id": final.worker_id}
             yield Finding("matching.outcome", message, final.sent_ns, evidence)
+
+    def _ran_on(self, story: JobStory) -> Iterator[Finding]:
+        """Find a job that still ran after its duration: its machine was lost before, or it has succeeded by then."""
+        running = [one for one in story.shown if one.state == "running"]
+        for one in running:
+            # An attempt had begun by the first answer that showed it so.
+            began_ns = min(other.answered_ns for other in running if other.attempts == one.attempts)
+            least_ns = one.sent_ns - began_ns
+            restarts = [fault for fault in restarts_of(self._history) if began_ns <= fault.ended_to_ns <= one.sent_ns]
+            behind_ns, ahead_ns = faulty_clocks_ns(self._history) if restarts else (0, 0)
+            late_ns = int(LOOKS_SECONDS * SECOND_NS) + RESTART_SLACK_NS * len(restarts) + ahead_ns - behind_ns
+            if least_ns - slack_ns_of(max(0, least_ns)) <= story.duration_ns + late_ns:
+                continue
+            if not self._excused.covers_one(one.sent_ns):
+                message = (
+                    f"job {story.id} was still running at {seconds(one.sent_ns)}, {least_ns / SECOND_NS:.1f} s after "
+                    f"it was shown so first, and was for {plural(story.minutes or 0, 'minute')}"
+                )
+                evidence = {"job": story.id, "account": story.account, "worker_id": one.worker_id}
+                yield Finding("matching.overrun", message, one.sent_ns, evidence)
+                return
 
     def over_capacity(self) -> Iterator[Finding]:
         """Find machines on which more was surely at once than they may have had."""

@@ -28,6 +28,11 @@ CLAIM_EVERY = 3
 """Of a machine's heartbeats that claim more than it may, every third does; the others say what is true."""
 FOREIGN_EVERY = 2
 """Of those that report what is not theirs, every second one does."""
+OVERRUN = 0.1
+"""The share of jobs, of those that do not end early, that a machine goes on with past their duration: it is the
+server that ends them."""
+OVERRUN_SHARE = 1.5
+"""How long it would take them, in durations."""
 ABANDONED_AFTER = 0.3
 """The share of a job's duration after which its machine falls silent."""
 WRONG_CAPACITIES: tuple[dict[str, Any], ...] = (
@@ -206,11 +211,14 @@ class MachineWork:
             )
 
     def _new_job(self, minutes: int) -> _Job:
-        """Draw how a job goes: some end early, some fail, and the others take all of their time."""
+        """Draw how a job goes: some end early, some fail, the others take all of their time, and some want more."""
         rng, habits = self._rng, self._habits
-        early = rng.random() < habits.early
+        drawn = rng.random()
         ends = FAILED if rng.random() < habits.failing else SUCCEEDED
-        return _Job(minutes, ends, 0.2 + 0.7 * float(rng.random()) if early or ends == FAILED else 1.0)
+        if drawn < habits.early or ends == FAILED:
+            return _Job(minutes, ends, 0.2 + 0.7 * float(rng.random()))
+        overruns = drawn >= 1 - OVERRUN * (1 - habits.early)
+        return _Job(minutes, ends, OVERRUN_SHARE if overruns else 1.0)
 
     # --- what is kept of it
 

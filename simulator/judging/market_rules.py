@@ -56,6 +56,7 @@ MARKET_RULES: Mapping[str, tuple[str, str, float]] = {
     "matching.expired": ("A job expired too early, or too late", "A job waits for its timeout.", 5.0),
     "matching.state": ("A job changed after it had ended", _STATES, 7.5),
     "matching.outcome": ("A job ended otherwise than its machine reported", _STATES, 6.5),
+    "matching.overrun": ("A job ran on after its time was over", "A job ends at its duration.", 6.5),
     "matching.attempts": ("A job was given back another number of times than it says", _STATES, 5.0),
     "matching.requeued": ("A job was queued with what its machine gave back", _STATES, 4.0),
     "isolation.foreign": ("An account was shown what is another's", _OWN, 8.6),

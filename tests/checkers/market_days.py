@@ -156,6 +156,7 @@ def quiet_day() -> Play:
     play.beat_all(1)
     play.beat_all(5, every=19)
     play.read(one, b)
+    play.beat_all(8, every=19)
     d = play.post(two, "0.25")
     play.cancel(two, d)
     play.finish()

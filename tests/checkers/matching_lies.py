@@ -58,6 +58,10 @@ def came_back(play: Play) -> None:
     [job for job, _ in jobs_shown(play) if job["id"] == ended][-1]["state"] = "running"
 
 
+def ran_on(play: Play) -> None:
+    set_each(play, lambda job: job["state"] == "succeeded", state="running")
+
+
 def attempts(play: Play) -> None:
     jobs_shown(play)[0][0]["attempts"] = 2
 
@@ -77,6 +81,7 @@ MATCHING_LIES = (
     MarketLie("busy", "matching.expired", expired),
     MarketLie("quiet", "matching.state", came_back),
     MarketLie("busy", "matching.outcome", lambda play: set_each(play, is_billed, state="failed")),
+    MarketLie("quiet", "matching.overrun", ran_on),
     MarketLie("quiet", "matching.attempts", attempts),
     MarketLie("queue", "matching.requeued", not_cleared),
 )

@@ -37,6 +37,7 @@ MARKET_STATEMENTS = (
     shown("Jobs", "a price is within the job's maximum", "matching.too-dear"),
     shown("Jobs", "states go one way", "matching.state"),
     shown("Jobs", "a job ends as its machine reports", "matching.outcome", "a job that failed has succeeded"),
+    shown("Jobs", "the server ends a job at its duration", "matching.overrun", "a job runs for as long as it likes"),
     shown("Jobs", "a queued job expires after its timeout", "matching.expired"),
     shown("Jobs", "a machine is told of every job that it has not reported", "matching.untold matching.stranger"),
     shown("Jobs", "the third time that a job is given back it has failed", "matching.attempts"),

@@ -80,6 +80,8 @@ MONEY_FAULTS = (
           (MONEY, "parse_amount", "decimals = DECIMALS[asset]", "decimals = DECIMALS[BTC if asset == USDT else USDT]")),
     fault("a job that failed has succeeded", "busy", "matching", "matching.outcome.*failed",
           (WORKING, "_take_report", "job, report.state, result, error,", "job, SUCCEEDED, result, error,")),
+    fault("a job runs for as long as it likes", "quiet", "matching", "matching.overrun.*2 minutes",
+          (WORKING, "_end_by_duration", "if ended_ns > now.monotonic_ns or heard is None:", "if heard is not None:")),
     fault("an account that was served goes on being served", "queue", "matching", "matching.turn",
           (WAITING, "WaitingJobs.serve", "self._queues.move_to_end(account)", "pass")),
     fault("who waits is not looked at when room comes free", "queue", "matching", "matching.starved",

@@ -82,6 +82,15 @@ def test_a_machine_that_gives_up_falls_silent_and_its_job_is_given_to_others() -
     assert market.server.api.state.market.ignored["job"] == 0
 
 
+def test_some_jobs_are_reported_as_running_until_the_server_has_ended_them() -> None:
+    """What it is said of them then is ignored, as they are nobody's."""
+    market, _ = worked(Manner.HONEST, minutes=20, early=0.0, failing=0.0)
+    assert market.server.api.state.market.ignored["job"] > 0
+    ends = [one for one in market.history.job_reports if one.state != "running"]
+    jobs = market.server.api.state.market.jobs
+    assert {jobs[one.job_id].state for one in ends} == {"succeeded"}
+
+
 def test_what_a_lost_answer_may_have_taken_is_noted_so_and_said_again() -> None:
     history, work = History(), one_work()
     work.metrics(0)
