@@ -14,6 +14,7 @@ from simulator.checkers.excused import Excused
 from simulator.checkers.incarnations import restarts_of
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.ledger_entries import amount_text
+from simulator.checkers.market_notices import wrong_notices
 from simulator.checkers.market_view import (
     NO_MARKET,
     alone,
@@ -66,6 +67,7 @@ def check_matching(
         *(finding for story in stories.values() for finding in matching.wrong_story(story)),
         *matching.over_capacity(),
         *matching.strangers(),
+        *wrong_notices(history, stories, workers),
         *starved_jobs(history, facts, stories, workers, waits_max),
         *turns.passed_over(),
     ]

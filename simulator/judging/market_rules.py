@@ -52,6 +52,11 @@ MARKET_RULES: Mapping[str, tuple[str, str, float]] = {
     "matching.starved": ("A job waited though a machine had room for it", _TURNS, 5.0),
     "matching.turn": ("An account had more than its turn", _TURNS, 5.0),
     "matching.untold": ("A machine was not told of its job", "Each answer names what was not reported yet.", 6.5),
+    "matching.notice": (
+        "A machine was told of a job that was taken from it more than once, or not at all",
+        "A cancelled or requeued job is named once in the next answer to its machine.",
+        6.5,
+    ),
     "matching.stranger": ("A machine was told of a job that nobody posted", "An assignment is of a job.", 7.5),
     "matching.expired": ("A job expired too early, or too late", "A job waits for its timeout.", 5.0),
     "matching.state": ("A job changed after it had ended", _STATES, 7.5),

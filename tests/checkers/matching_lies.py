@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from simulator.history.market_records import Assignment
 from tests.checkers.lies_of_markets import MarketLie, is_billed, jobs_shown, set_each
 
@@ -45,6 +47,23 @@ def unnamed(play: Play) -> None:
     set_each(play, lambda job: job["id"] == first and job["state"] == "running", state="assigned")
 
 
+def notices(play: Play, *, cancelled: bool) -> list[Assignment]:
+    return [one for one in play.history.assignments if one.cancelled is cancelled]
+
+
+def not_named_again(play: Play) -> None:
+    play.history.assignments[:] = notices(play, cancelled=False)
+
+
+def named_for_ever(play: Play) -> None:
+    play.history.assignments.append(notices(play, cancelled=True)[0])
+
+
+def named_to_who_has_it(play: Play) -> None:
+    first = notices(play, cancelled=False)[1]
+    play.history.assignments.append(msgspec.structs.replace(first, cancelled=True))
+
+
 def stranger(play: Play) -> None:
     play.history.assignments.append(Assignment(0, play.at_ns, play.at_ns, "job_0000000000000009"))
 
@@ -77,6 +96,9 @@ MATCHING_LIES = (
     MarketLie("queue", "matching.starved", room_left),
     MarketLie("queue", "matching.turn", served_twice),
     MarketLie("quiet", "matching.untold", unnamed),
+    MarketLie("quiet", "matching.notice", not_named_again),
+    MarketLie("quiet", "matching.notice", named_for_ever),
+    MarketLie("quiet", "matching.notice", named_to_who_has_it),
     MarketLie("quiet", "matching.stranger", stranger),
     MarketLie("busy", "matching.expired", expired),
     MarketLie("quiet", "matching.state", came_back),
