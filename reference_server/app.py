@@ -6,11 +6,13 @@ import atexit
 import gc
 import logging
 import os
+import signal
 import sys
 import tempfile
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import trio
@@ -30,7 +32,7 @@ from reference_server.core.recovery import recover
 from reference_server.core.snapshots import snapshot
 from reference_server.core.tables import TABLES
 from reference_server.http.listening import ListenError
-from reference_server.http.serve import serve_until_signal
+from reference_server.http.serve import serve_until_signal, stop_signals
 from reference_server.limits import CONNECTIONS_MAX, FILES_KEPT, OPEN_FILES_ENOUGH
 from reference_server.open_files import raise_open_files
 from reference_server.operations.api import Api
@@ -46,7 +48,7 @@ from reference_server.wire.state_file import StateFileError
 from reference_server.wire.timestamps import NEWEST_NS, format_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from quart_trio import QuartTrio
 
@@ -256,7 +258,8 @@ def serve(
     for name, meant in misspelt_settings(environ).items():
         _log.warning("%r is no setting; did you mean %r?", name, meant)
     try:
-        api = make_api(environ, entropy, clock)
+        with _ended_in_order():
+            api = make_api(environ, entropy, clock)
         if api.settings.shared_state:
             trio.run(check_alike, api, entropy, clock)
     except SettingsError as error:
@@ -279,6 +282,24 @@ def serve(
     except* ListenError as group:
         problem = str(_first(group))
     return _fail(problem) if problem else 0
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """End the process in order at SIGTERM and SIGHUP before `serve_until_signal` handles them: state may load long.
+
+    Their default is to kill the process, which would leave the file of an owner token behind.
+    """
+
+    def end(_number: int, _frame: object) -> NoReturn:
+        raise SystemExit(0)
+
+    before = {number: signal.signal(number, end) for number in stop_signals() if number != signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def serve_alone(api: Api, serve: Callable[[], Awaitable[None]]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import logging
 import re
+import signal
 import socket as stdlib_socket
 import subprocess
 import sys
@@ -174,6 +175,29 @@ async def test_an_ephemeral_token_is_left_in_a_file_where_there_is_no_terminal(t
     assert shown == f"Owner token of this run: in {left}, until the server stops"
     assert token not in started.stderr.text + started.stdout.text
     assert not await trio.Path(left).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_state_is_loaded_leaves_no_token(tmp_path: Path, number: signal.Signals) -> None:
+    """Loading takes seconds with a large state file; here it takes until the signal has come."""
+    loading = (
+        "import os, signal, sys; from reference_server import app; "
+        f"app.recover = lambda *_: print(len(os.listdir(sys.argv[1])), signal.raise_signal({int(number)})); "
+        "sys.exit(app.serve(os.environ))"
+    )
+    folder = tmp_path / "runtime"
+    folder.mkdir()
+    settings = {"XDG_RUNTIME_DIR": str(folder), "HATCHFARM_STATE_FILE": str(tmp_path / "state.json")}
+    done = subprocess.run(
+        [sys.executable, "-c", loading, folder],
+        env=environment({"HATCHFARM_API_TOKEN": None, **settings}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, list(folder.iterdir())) == (0, [])
+    assert "HATCHFARM_API_TOKEN is not set" in done.stderr
+    assert "Owner token" not in done.stderr
 
 
 def test_an_ephemeral_token_is_made_anew_each_time(
