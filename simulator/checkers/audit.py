@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.audit_chain import check_chain, check_list, check_looks
 from simulator.checkers.audit_dropped import dropped
-from simulator.checkers.audit_events import check_events, check_policies, check_totals, compare_events
+from simulator.checkers.audit_events import check_deniers, check_events, check_policies, check_totals, compare_events
 from simulator.checkers.audit_expected import TYPES, Expected, expect, single_policies
 from simulator.checkers.audit_lists import (
     MARKET,
@@ -171,6 +171,7 @@ class _Judged:
             yield from check_chain(owner, self._facts.audit_events_per_stream, self._bounded)
         yield from check_events(owner, compared, whose, dropped=owner.owner_id in self.dropped)
         yield from check_policies(owner, policy_of)
+        yield from check_deniers(owner)
         if self.chained and not self.restarted:
             others = [stream for stream in STREAMS if stream not in self._complete(owner)]
             yield from check_totals(owner, self._expected, others, closed=closed)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Counted = list[tuple[Key, int]]
 
 NOTHING_DUE = Due({}, {})
+ACCESS_DENIED = "owner_access_denied"
 PUBLISHED_TYPES = frozenset({FAILURE_EVENT, "machine_certificate_issue_denied"})
 """The events that the published API promises; all others are the contract's."""
 
@@ -241,3 +242,17 @@ def check_policies(owner: OwnerAudit, policy_of: Mapping[str, str]) -> Iterator[
         message = f"{HEARTBEAT_EVENT} names the policy {shown!r}, and not {right!r}{_times(len(wrong))}"
         key = Key(event.actor, event.object_id)
         yield _finding(owner, HEARTBEAT_EVENT, "metadata", message, len(wrong), key)
+
+
+def check_deniers(owner: OwnerAudit) -> Iterator[Finding]:
+    """See that denied actions name in their metadata the owner who tried, as their actor does."""
+    wrong = []
+    for event in owner.events or ():
+        metadata = event.raw.get("metadata")
+        shown = metadata.get("actor_owner_id") if isinstance(metadata, dict) else None
+        if event.type == ACCESS_DENIED and event.actor != f"owner:{shown}":
+            wrong.append((event, shown))
+    if wrong:
+        event, shown = wrong[0]
+        message = f"{ACCESS_DENIED} by {event.actor} names {shown!r} as who tried{_times(len(wrong))}"
+        yield _finding(owner, ACCESS_DENIED, "metadata", message, len(wrong), Key(event.actor, event.object_id))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from simulator.checkers.keeping import kept, one_of_each_first
 from simulator.checkers.shown_certificates import check_certificates
-from simulator.checkers.shown_statuses import check_statuses
+from simulator.checkers.shown_statuses import check_last_heartbeats, check_statuses
 from simulator.checkers.shown_times import check_event_times, check_shown_times, server_clock
 from simulator.checkers.shown_values import check_values
 from simulator.checkers.verdict import Finding, Status, Verdict
@@ -40,6 +40,7 @@ def check_contents(history: History, facts: Facts) -> Verdict:
     clock = server_clock(history, facts)
     if clock is not None:
         findings += [*check_shown_times(history, clock), *check_event_times(history, clock)]
+        findings += check_last_heartbeats(history, clock)
     findings += check_statuses(history, facts)
     findings = [one for one in findings if not _repeats_a_missing_feature(one, facts)]
     figures: dict[str, Any] = {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from simulator.checkers.facts import Facts
+    from simulator.checkers.shown_times import ServerClock
     from simulator.history.records import StatusReading, StatusShown, SummaryReading
 
 AGE_STEP_NS = SECOND_NS
@@ -47,6 +48,29 @@ def check_statuses(history: History, facts: Facts) -> Iterator[Finding]:
                 yield from _one(reading, worker_id, age, shown, heard, policy_of, facts, apart_ns)
     for summary in history.summary_readings:
         yield from _summary(history, heard, summary, facts)
+
+
+def check_last_heartbeats(history: History, clock: ServerClock) -> Iterator[Finding]:
+    """Find times of last heartbeats that are not as long ago as the age that is shown beside them."""
+    for reading in history.status_readings:
+        wrong: list[tuple[str, float, str]] = []
+        for worker_id, shown in reading.statuses.items():
+            age, moments = reading.ages[worker_id], clock.between(shown.last_heartbeat)
+            if age < 0 or moments is None:
+                continue
+            age_ns = int(age * SECOND_NS)
+            apart_ns = AGE_STEP_NS + slack_ns_of(age_ns)
+            first_ns, last_ns = reading.sent_ns - age_ns - apart_ns, reading.answered_ns - age_ns + apart_ns
+            if moments[0] > last_ns or moments[1] < first_ns:
+                wrong.append((worker_id, age, shown.last_heartbeat))
+        if wrong:
+            worker_id, age, at = wrong[0]
+            message = (
+                f"is shown of {worker_id} that its last heartbeat was {age:g} s ago, and was at {at}, which by the "
+                f"server's clock is another time{_more([one for one, _, _ in wrong])}"
+            )
+            evidence = {"worker_id": worker_id, "age": age, "last_heartbeat": at, "count": len(wrong)}
+            yield _finding("status-age", reading, message, **evidence)
 
 
 class _Heard:

@@ -127,6 +127,14 @@ SERVERS: dict[str, tuple[Errs, set[str]]] = {
         changed("owner_access_denied", 3, lambda owners: list(owners)[1:]),
         {"missing"},
     ),
+    "a refusal names whom it was tried on as who tried": (
+        changed("owner_access_denied", 2, lambda metadata: {**metadata, "actor_owner_id": "ada"}),
+        {"metadata"},
+    ),
+    "a refusal does not name who tried": (
+        changed("owner_access_denied", 2, lambda metadata: {"reason": metadata["reason"]}),
+        {"metadata"},
+    ),
     "everybody sees every failure": (changed("worker_auth_failed", 3, ("ada", "ben")), {"foreign"}),
     "everybody sees every rotation": (changed("machine_certificate_issued", 3, ("ada", "ben")), {"foreign"}),
     "a refused rotation is audited as done": (

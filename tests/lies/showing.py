@@ -14,6 +14,7 @@ from tests.lies.changing import (
     data,
     filtered,
     foreign_machine,
+    hours_on,
     old_metrics,
     put,
     rechained,
@@ -47,6 +48,9 @@ SHOWN: dict[str, FoundLie] = {
     ),
     "an audit page of another offset": FoundLie(to(AUDIT, put(7, "offset")), ("contents.page-echo",)),
     "statuses from an hour ago": FoundLie(to(STATUSES, data(wrong_hour)), ("contents.status-age",)),
+    "last heartbeats by another clock than their ages": FoundLie(
+        to(STATUSES, hours_on("last_heartbeat")), ("contents.status-age",)
+    ),
     "a machine that is not shown": FoundLie(
         to(STATUSES, data(lambda shown: (shown["workers"].pop(), shown.update(total=1)))), ("contents.status-missing",)
     ),

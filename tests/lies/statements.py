@@ -192,7 +192,13 @@ STATEMENTS = (
         "statuses in another order",
     ),
     stated("3", "and none of others", "contents.status-foreign", "another owner's machine"),
-    stated("3", "with the age of its last heartbeat", "contents.status-age", "statuses from an hour ago"),
+    stated(
+        "3",
+        "with the age of its last heartbeat, and when it was",
+        "contents.status-age",
+        "statuses from an hour ago",
+        "last heartbeats by another clock than their ages",
+    ),
     stated("3", "its staleness", "contents.status-stale", "fresh machines shown as stale"),
     stated("3", "and its policy", "contents.status-policy", "a machine under another policy"),
     stated(
