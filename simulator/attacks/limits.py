@@ -6,6 +6,7 @@ that time. A request took effect somewhere between its sending and its answer, s
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar
 
@@ -38,6 +39,10 @@ WINDOW_NS = SECOND_NS
 """The shortest window that is guessed: limits are mostly told by the second."""
 POLL_NS = 25 * MILLISECOND_NS
 """How often it is asked whether a window has ended: two edges known this well tell a third within 63 ms."""
+DRAINED_TOKENS, DRAINED_NS = 20, (SECOND_NS, 6 * SECOND_NS)
+"""For how many refilled tokens a bucket is kept empty: a tenth more shows as two. Within what is worth waiting for."""
+DRAIN_NS = 100 * MILLISECOND_NS
+"""How often it is asked meanwhile, twice as much as is refilled."""
 PEERS_MIN = 2
 PREFLIGHTS = 8
 """More than a bucket gains meanwhile: of one that counts them some are refused."""
@@ -115,8 +120,8 @@ class Burst(_Limit):
     name = "limit.burst"
     basis = Basis.HARDENED
     shape = (
-        f"{TIMES_OVER} times a burst from one address, on many connections at once and on one, then OPTIONS, and again "
-        "when told"
+        f"{TIMES_OVER} times a burst from one address, on many connections at once and on one, then OPTIONS, again "
+        "when told, and then for some seconds twice as much as is refilled"
     )
 
     def script(self, context: ScriptContext) -> Script[None]:
@@ -133,7 +138,10 @@ class Burst(_Limit):
         limited = [one for one in outcomes if one.status == TOO_MANY]
         if limited:
             yield from _asked_first(context)
-            yield from _retried(context, limited)
+            outcomes += yield from _retried(context, limited)
+            if not excess.by:
+                outcomes += yield from _drained(context)
+                yield _Excess(outcomes, context.defences).say("refill")
 
 
 def _asked_first(context: ScriptContext) -> Script[None]:
@@ -147,22 +155,39 @@ def _asked_first(context: ScriptContext) -> Script[None]:
     yield Claim("options-served", not limited if known else None, message)
 
 
-def _retried(context: ScriptContext, limited: list[Outcome]) -> Script[None]:
-    """Claim that every refusal says how long to wait, and that to wait so long is enough."""
+def _retried(context: ScriptContext, limited: list[Outcome]) -> Script[list[Outcome]]:
+    """Claim that every refusal says how long to wait, and that to wait so long is enough; return what was sent."""
     if Feature.RETRY_AFTER in context.lacks:
-        return
+        return []
     waits = [_retry_after(one.head) for one in limited]
     silent = waits.count(0)
     message = f"{silent} of {len(waits)} refusals had no Retry-After of whole seconds, one or more"
     yield Claim("retry-after", not silent, message)
     if not waits[-1]:
-        return
+        return []
     yield Pause(limited[-1].answered_ns + waits[-1] * SECOND_NS + RETRY_MARGIN_NS)
     again: Outcome = yield ask_health(context)
     # Where others share the address, they may have taken the token.
     known = again.status in {OK, TOO_MANY} and context.own_addresses
     message = f"after the {waits[-1]}s that it was told to wait, it got HTTP {again.status}"
     yield Claim("retry-served", again.status == OK if known else None, message)
+    return [again]
+
+
+def _drained(context: ScriptContext) -> Script[list[Outcome]]:
+    """Keep the bucket empty for a while, so that what refills it too fast adds up."""
+    per_second = context.defences.refill_per_second
+    least_ns, most_ns = DRAINED_NS
+    until_ns = context.now() + min(max(int(DRAINED_TOKENS / per_second * SECOND_NS), least_ns), most_ns)
+    each_ns = max(DRAIN_NS, int(SECOND_NS / per_second) // 2)
+    each = max(1, math.ceil(2 * per_second * each_ns / SECOND_NS))
+    outcomes: list[Outcome] = []
+    if until_ns >= context.end_ns or each * (until_ns - context.now()) > REQUESTS_MAX * each_ns:
+        return outcomes
+    while context.now() < until_ns:
+        outcomes += yield Together(tuple(ask_health(context) for _ in range(each)))
+        yield Pause(context.now() + each_ns)
+    return outcomes
 
 
 def _retry_after(head: bytes) -> int:

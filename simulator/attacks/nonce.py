@@ -38,14 +38,17 @@ FLOOD_WAVES_MAX = 10
 
 
 class Burn(ScriptAttack):
-    """A forger uses up the nonce that the victim will use next."""
+    """A forger uses up the nonce that the victim will use next, and others send what is nearly the same."""
 
     name = "nonce.burn"
     basis = Basis.HARDENED
-    shape = "a badly signed heartbeat with the victim's next nonce, then the victim's genuine one"
+    shape = (
+        "a badly signed heartbeat with the victim's next nonce, genuine ones with the same nonce by another machine "
+        "and with nonces that differ in case, by a space and in the last of 128 characters, then the victim's own"
+    )
     verdict = "401 invalid heartbeat auth, then 200"
-    effect = "one worker_auth_failed event, reason invalid_heartbeat_signature; then one acceptance"
-    anchor = "contract §4: a nonce is reserved only after the signature has been verified"
+    effect = "one worker_auth_failed event, reason invalid_heartbeat_signature; then acceptances"
+    anchor = "contract §4: a nonce is reserved only after the signature has been verified, and is its worker's alone"
     severity = 5.3
 
     def script(self, context: ScriptContext) -> Script[None]:
@@ -57,8 +60,38 @@ class Burn(ScriptAttack):
         body = signed_heartbeat(key, machine.worker_id, timestamp, nonce.hex(), machine.policy_id, "{}")
         bad = heartbeat_gets(Answer.INVALID_SIGNATURE, "it is signed with a key that the forger made up")
         yield heartbeat_send(context, machine, body, bad, nonce=nonce, client=1)
+        sibling = yield from enrol(context, machine.owner_id, machine.policy_id, client=3)
+        yield heartbeat(context, sibling, Answer.ACCEPTED, "nonces are each machine's own", nonce=nonce, client=3)
+        for raw, text in alike(context.rng):
+            yield _named(context, machine, raw, text)
         yield heartbeat(context, machine, Answer.ACCEPTED, "a forger can never burn its nonce", nonce=nonce, client=2)
         yield JoinFleet(machine)
+        yield JoinFleet(sibling)
+
+
+def alike(rng: np.random.Generator) -> Iterator[tuple[bytes, str]]:
+    """Yield nonces as what the history knows them by, which they hold, and as text.
+
+    Whoever compares less than the whole takes each second one for the one before it.
+    """
+    for first, second in (
+        ("n{one}{OTHER}", "N{ONE}{other}"),
+        ("{one}{other}", "{one}{other} "),
+        ("{one}{other}{more}a", "{one}{other}{more}b"),
+    ):
+        one, other = rng.bytes(NONCE_BYTES), rng.bytes(NONCE_BYTES)
+        parts = {"one": one.hex(), "other": other.hex(), "ONE": one.hex().upper(), "OTHER": other.hex().upper()}
+        more = "." * (NONCE_MAX_CHARACTERS - 1 - len(parts["one"] + parts["other"]))
+        yield one, first.format(**parts, more=more)
+        yield other, second.format(**parts, more=more)
+
+
+def _named(context: ScriptContext, machine: Machine, nonce: bytes, text: str) -> Send:
+    """Make a genuine heartbeat whose nonce is a text."""
+    timestamp = format_timestamp(context.wall() // MILLISECOND_NS * MILLISECOND_NS)
+    body = signed_heartbeat(machine.token, machine.worker_id, timestamp, text, machine.policy_id, "{}")
+    expect = heartbeat_gets(Answer.ACCEPTED, "its nonce was never seen, only one that is nearly the same")
+    return heartbeat_send(context, machine, body, expect, nonce=nonce, client=2)
 
 
 class Oversized(ScriptAttack):
