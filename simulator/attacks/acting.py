@@ -1,4 +1,4 @@
-"""What scripts do over and over: set up owners and machines of their own, send heartbeats, look at what is shown."""
+"""Common parts of scripts: setting up owners and machines, sending heartbeats, reading what owners are shown."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _Result = TypeVar("_Result")
 
 
 def too_late(context: ScriptContext, takes_ns: int) -> Script[bool]:
-    """Return whether so much of the run is not left; then it is claimed that nothing can be known."""
+    """Return whether less than `takes_ns` of the run is left; then claim that nothing can be known."""
     left_ns = context.end_ns - context.now()
     if left_ns >= takes_ns:
         return False
@@ -63,7 +63,7 @@ def call(
     expected_events: tuple[ExpectedEvent, ...] = (),
     machine: int = NO_MACHINE,
 ) -> Send:
-    """Make a step of a call of the API; `machine` is the number of the one that it is about."""
+    """Return the step of an API call; `machine` is the number of the machine that it concerns."""
     return Send(
         wanted.message(context.host), expect, wanted.operation, machine, client=client, expected_events=expected_events
     )
@@ -78,12 +78,12 @@ def ask(
     body: Any = None,
     **more: Any,
 ) -> Send:
-    """Make a step of any request below `/api/v1`; `more` is what `Send` takes besides."""
+    """Return the step of any request below `/api/v1`; `more` are other arguments of `Send`."""
     return Send(ApiCall(Operation.OTHER, method, path, headers, body).message(context.host), expect, **more)
 
 
 def require(send: Send, what: str) -> Script[Outcome]:
-    """Do a step that the rest builds on. Raises PrerequisiteError when it does not get the answer it needs."""
+    """Do a step that later ones build on. Raises PrerequisiteError if its answer is not the expected one."""
     outcome: Outcome = yield send
     if not outcome.right:
         raise PrerequisiteError(f"{what}: {answered(outcome)}")
@@ -91,29 +91,29 @@ def require(send: Send, what: str) -> Script[Outcome]:
 
 
 def answered(outcome: Outcome) -> str:
-    """Return what came of a step that was not answered as what follows needs."""
+    """Describe the outcome of a step that does not allow the next ones."""
     return f"it got HTTP {outcome.status}" if outcome.status else "no whole answer came"
 
 
 def part_of(outcome: Outcome, name: str) -> dict[str, Any]:
-    """Return an object in an answer's data; empty where there is none."""
+    """Return an object in an answer's data, or an empty one."""
     part = outcome.data().get(name)
     return part if isinstance(part, dict) else {}
 
 
 def items_of(outcome: Outcome, name: str) -> list[dict[str, Any]]:
-    """Return the objects of a list in an answer's data; empty where there is none."""
+    """Return the objects of a list in an answer's data, or an empty list."""
     shown = outcome.data().get(name)
     return [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []
 
 
 def changed(owner_id: str, operation: Operation, object_id: str = "") -> tuple[ExpectedEvent, ...]:
-    """Return which event an owner's change leaves."""
+    """Return the audit event that an owner's change leaves."""
     return (ExpectedEvent(EVENT_OF[operation], f"owner:{owner_id}", object_id, (owner_id,)),)
 
 
 def play(context: ScriptContext, act: Act[_Result], *, client: int = 0) -> Script[_Result]:
-    """Do an act of the control plane step by step, from one client. Raises PrerequisiteError when it fails."""
+    """Play an act of the control plane from one client. Raises PrerequisiteError if it fails."""
     reply: Reply | None = None
     while True:
         try:
@@ -138,7 +138,7 @@ def play(context: ScriptContext, act: Act[_Result], *, client: int = 0) -> Scrip
 
 
 def _send_of(context: ScriptContext, ask: Ask, client: int) -> Send:
-    """Return the step of an act's request; the machine that it is for is named where it acts itself."""
+    """Return the step of an act's request, which names the machine if the machine itself sends it."""
     success = CREATED if ask.call.operation in CREATING else OK
     send = call(context, ask.call, granted(success), client=client)
     machine = ask.machine
@@ -159,12 +159,12 @@ def make_policy(
 def act(
     context: ScriptContext, machine: Machine, action: Action, policy_id: str = "", *, client: int = 0
 ) -> Script[None]:
-    """Do one control-plane action of a machine, and apply its answer. Raises PrerequisiteError."""
+    """Make one control-plane request of a machine, and apply its answer. Raises PrerequisiteError."""
     return play(context, context.acts.act(machine, action, policy_id), client=client)
 
 
 def enrol(context: ScriptContext, owner_id: str, policy_id: str = "", *, client: int = 0) -> Script[Machine]:
-    """Register a machine, and have it consented to under a policy, a new one unless given. Raises PrerequisiteError."""
+    """Register a machine, and consent to it under `policy_id` or a new policy. Raises PrerequisiteError."""
     machine = context.new_machine(owner_id)
     yield from act(context, machine, Action.REGISTER, client=client)
     policy_id = policy_id or (yield from make_policy(context, owner_id, client=client))
@@ -174,14 +174,14 @@ def enrol(context: ScriptContext, owner_id: str, policy_id: str = "", *, client:
 
 
 def revoke(context: ScriptContext, machine: Machine, *, client: int = 0) -> Send:
-    """Make the step that revokes a machine's consent. `revoked` must be told of its outcome."""
+    """Return the step that revokes a machine's consent. Pass its outcome to `revoked`."""
     ask = context.acts.revoke_ask(machine)
     expected_events = changed(machine.owner_id, Operation.CONSENT_REVOKE, ask.object_id)
     return call(context, ask.call, granted(OK), client=client, expected_events=expected_events)
 
 
 def revoked(context: ScriptContext, machine: Machine, outcome: Outcome) -> None:
-    """Note that a machine's consent was revoked, or may have been."""
+    """Record that a machine's consent was revoked, or may have been."""
     note_revocation(context.history, machine, outcome.sent_ns, outcome.answered_ns, sure=outcome.right)
 
 
@@ -197,9 +197,9 @@ def heartbeat(
     client: int = 0,
     **more: Any,
 ) -> Send:
-    """Make the step of a rightly signed heartbeat, stamped `skew_ns` off, with a fresh nonce unless given.
+    """Return the step of a correctly signed heartbeat, with a timestamp `skew_ns` off, and by default a fresh nonce.
 
-    `more` is what `heartbeat_send` takes besides.
+    `more` are other arguments of `heartbeat_send`.
     """
     nonce = context.rng.bytes(NONCE_BYTES) if nonce is None else nonce
     timestamp = format_timestamp((context.wall() + skew_ns) // MILLISECOND_NS * MILLISECOND_NS)
@@ -219,9 +219,9 @@ def heartbeat_send(
     certificate_id: str | None = None,
     certificate: int = NONE,
 ) -> Send:
-    """Make the step of any heartbeat body sent as a machine; token and certificate are its own unless given.
+    """Return the step that sends any heartbeat body as a machine, by default with its own token and certificate.
 
-    `certificate` is the history's number of a certificate that is given.
+    `certificate` is the history's number of `certificate_id`.
     """
     request = heartbeat_request(
         context.host,
@@ -246,7 +246,7 @@ def policy_fetch(
     certificate_id: str | None = None,
     certificate: int = NONE,
 ) -> Send:
-    """Make the step of a machine's policy fetch, under its own certificate unless another is given with its number."""
+    """Return the step of a machine's policy fetch, by default with its own certificate."""
     headers = machine_headers(machine)
     if certificate_id is None:
         certificate = machine.certificate_number
@@ -258,14 +258,14 @@ def policy_fetch(
 
 
 def consent_anew(context: ScriptContext, machine: Machine, *, client: int = 0) -> Script[None]:
-    """Have a machine consented to under a new policy, so that it may go on after a revoke. Raises PrerequisiteError."""
+    """Consent to a machine under a new policy, so that it can go on after a revocation. Raises PrerequisiteError."""
     policy_id = yield from make_policy(context, machine.owner_id, client=client)
     yield from act(context, machine, Action.CONSENT, policy_id, client=client)
     yield from act(context, machine, Action.FETCH_POLICY, client=client)
 
 
 def denied(reason: str, actor_owner_id: str, object_id: str, owner_id: str) -> tuple[ExpectedEvent, ...]:
-    """Return which event an owner's refused action leaves, for `owner_id` on whom it was tried (contract §2)."""
+    """Return the audit event of an owner's refused action against `owner_id` (contract §2)."""
     owners = tuple(dict.fromkeys((owner_id, actor_owner_id)))
     return (ExpectedEvent("owner_access_denied", f"owner:{actor_owner_id}", object_id, owners, reason),)
 

@@ -1,4 +1,4 @@
-"""What an attack is, and how one is made: the base of every family."""
+"""The base classes of attacks, and the making of hostile heartbeats."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 HEX_DIGITS = "0123456789abcdef"
 NONCE_BYTES = 12
 CERTIFICATE_MARGIN_NS = SECOND_NS
-"""A victim rotates its certificate at a moment of its own; nearer to it than this, the old one may die under way. What
-takes longer is undecided then (`checkers.endings`), so that fleets that rotate every few seconds can be attacked."""
+"""The least time before a victim's next rotation at which it is attacked: nearer to it, the old certificate may become
+invalid while the request is under way. Requests that take longer are undecided (`checkers.endings`), so that fleets
+which rotate every few seconds can be attacked."""
 
 
 class Shot(msgspec.Struct, frozen=True):
-    """One hostile heartbeat, and what a correct server answers.
+    """One hostile heartbeat, and a correct server's answer.
 
-    `nonce` is the raw nonce it carries, `certificate` the history's number of its certificate. `known` says whether it
-    names its victim, or a worker that never was.
+    `nonce` is the raw nonce, `certificate` the history's number of its certificate. `known` says whether it names its
+    victim instead of a worker that does not exist.
     """
 
     request: bytes
@@ -45,7 +46,7 @@ class Shot(msgspec.Struct, frozen=True):
 
 
 class Moment(msgspec.Struct, frozen=True):
-    """When and where a shot is made."""
+    """The time and the sender of a shot."""
 
     now_ns: int
     wall_ns: int
@@ -53,12 +54,12 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 class Attack:
-    """One entry of the catalogue: subclasses say in class variables what it is.
+    """An entry of the catalogue, which subclasses describe in class variables.
 
-    `basis` is what it rests on that it must be refused; of a `mixed` one, expectations of single steps name another.
-    `claim_bases` says by a claim's rule what else that one rests on. `severity` is how bad it is when a server lets it
-    through, from 0 to 10 as CVSS counts. A `weakness` is one of the published protocol itself: it is reported by its
-    name, and no server fails for it. `takes_ns` is how much of a run an attempt takes, where it is more than seconds.
+    `basis` says which profile requires the refusal; in a `mixed` attack, single expectations name another one, and
+    `claim_bases` gives other bases by the claim's rule. `severity` of a successful attack is from 0 to 10, as in CVSS.
+    A `weakness` is one of the published protocol itself: it is reported by its name, and no server fails for it.
+    `takes_ns` is the duration of an attempt, if that is more than seconds.
     """
 
     name: ClassVar[str]
@@ -75,23 +76,22 @@ class Attack:
 
     @classmethod
     def needed_ns(cls, settings: Mapping[str, str]) -> int:
-        """Return how much of a run an attempt takes on a server with these settings, by their variables' names."""
+        """Return the duration of an attempt on a server with these settings (by variable name), in ns."""
         del settings
         return cls.takes_ns
 
 
 class ShotAttack(Attack):
-    """An attack of single heartbeats, each with one right answer, as fast as the shard can send them.
+    """An attack of single heartbeats, each with one right answer, sent as fast as the shard can.
 
-    `victims` are honest machines whose credentials the attacker has got hold of; an attack never changes their state,
-    but for `prepare`, which may ask a victim to do what its owner could ask of it. A campaign has no more victims than
-    `victims_max`.
+    `victims` are honest machines whose credentials the attacker has stolen. An attack never changes their state, except
+    in `prepare`, which may make a victim do what its owner could ask for. A campaign has at most `victims_max` victims.
     """
 
     victims_max: ClassVar[int] = VICTIMS_MAX
 
     def prepare(self, victim: Machine) -> None:
-        """Bring a victim into the state the attack needs. Most need nothing."""
+        """Bring a victim into the state that the attack needs. Most attacks need nothing."""
 
     def ready(self, victim: Machine, moment: Moment) -> bool:
         """Return whether a shot at this victim has a certain right answer at this moment."""
@@ -99,11 +99,11 @@ class ShotAttack(Attack):
         return bool(victim.policy_id) and not victim.rotate_due
 
     def shot(self, victim: Machine, moment: Moment, rng: np.random.Generator) -> Shot:
-        """Make one request."""
+        """Return one shot."""
         raise NotImplementedError
 
     def conclude(self, rows: NDArray[Any]) -> list[Claim]:
-        """Claim what all rows of a campaign (dtype `ROW`) show together, once it has ended. Most claim nothing."""
+        """Return claims about all rows of a campaign (dtype `ROW`) after its end. Most attacks claim nothing."""
         del rows
         return []
 
@@ -114,7 +114,7 @@ def random_hex(rng: np.random.Generator, digits: int) -> str:
 
 
 def with_body(request: bytes, body: bytes) -> bytes:
-    """Return a request another body, and the length that goes with it."""
+    """Return a request with another body and its length."""
     head, _, before = request.partition(b"\r\n\r\n")
     line = b"Content-Length: %d"
     return head.replace(line % len(before), line % len(body)) + b"\r\n\r\n" + body
@@ -133,7 +133,7 @@ def forge(
     signing_key: bytes | None = None,
     worker_id: str | None = None,
 ) -> Shot:
-    """Make a heartbeat in a victim's name that is right but for what is replaced."""
+    """Return a heartbeat in a victim's name that is valid except for the replaced parts."""
     nonce = rng.bytes(NONCE_BYTES)
     timestamp = format_timestamp((moment.wall_ns + skew_ns) // MILLISECOND_NS * MILLISECOND_NS)
     key = victim.token if signing_key is None else signing_key

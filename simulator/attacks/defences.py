@@ -1,4 +1,4 @@
-"""How a target defends itself: what an attack goes by when it comes up to a limit, or waits for an end."""
+"""A target's limits and lifetimes, for attacks that go up to a limit or wait for an end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Defences(msgspec.Struct, frozen=True):
-    """How the target defends itself, as far as its settings are known; else as the contract's defaults say (§6)."""
+    """The target's limits and lifetimes by its known settings, or else the contract's defaults (§6)."""
 
     burst: int = 20
     refill_per_second: float = 5.0
@@ -24,15 +24,15 @@ class Defences(msgspec.Struct, frozen=True):
     posts_per_hour: int = 30
 
     def allows(self, length_ns: int) -> int:
-        """Return how many requests of one client a right server lets through within a time, at most.
+        """Return the most requests of one client that a correct server lets through within `length_ns`.
 
-        One more than the bucket holds and gains, for how differently two clocks may run.
+        That is one more than the token bucket holds and gains, because two clocks may differ.
         """
         return self.burst + int(self.refill_per_second * length_ns / 1e9) + 1
 
 
 def defences_of(settings: Mapping[str, str | float]) -> Defences:
-    """Read the defences from settings by their variables' names."""
+    """Return the limits and lifetimes from settings by variable name."""
     contract = Defences()
     return Defences(
         int(settings.get("RATE_LIMIT_BURST", contract.burst)),

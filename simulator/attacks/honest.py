@@ -1,4 +1,4 @@
-"""One honest client beside an attack that takes its time: how long it waits says how busy the server is meanwhile."""
+"""An honest client beside a long attack: its waiting times show how busy the server is."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 OK = HTTPStatus.OK
 BUSY_IN_ALL_SECONDS = 0.5
-"""A server that makes an honest client wait for longer in all has much to do, and little CPU maybe. With hundreds of
-connections to close it may be late by several times that, which proves nothing."""
+"""The total wait of an honest client above which the server counts as busy, perhaps for want of CPU. A server that
+closes hundreds of connections may then be late by several times that, which proves nothing."""
 ROUND_TRIP_MAX_SECONDS = 0.25
-"""What each answer takes is the way to the server and back, up to this."""
+"""The part of each answer's time that counts as the round trip, at most."""
 WATCHING_ASKS, WATCHING_EVERY_SECONDS = 12, 1.0
-"""So many at least in all the time in which a server is to do something, and not further apart: it may stand still at
-any moment of it, and close what rests for long."""
+"""The least number of requests, and the greatest interval between them, while a server is watched: it may stand still
+at any moment, and may close idle connections."""
 
 
 def honest_client(
     context: ScriptContext, seconds: float, every_seconds: float, patience_seconds: float, client: int = 0
 ) -> Wire:
-    """Make a client that asks for the health page at intervals, for so many seconds, on one connection."""
+    """Return a client that requests `/health` every `every_seconds` for `seconds`, on one connection."""
     asks = max(2, int(seconds / every_seconds))
     return _asking(context, asks, every_seconds, max(seconds, asks * every_seconds) + patience_seconds, client)
 
@@ -35,7 +35,7 @@ def honest_client(
 def watching_client(
     context: ScriptContext, seconds: float, patience_seconds: float, client: int = 0, asks: int = WATCHING_ASKS
 ) -> Wire:
-    """Make a client that asks evenly from the beginning of a time to its end, far from its address' limit."""
+    """Return a client that sends evenly spaced requests for `seconds`, far below its address's rate limit."""
     most = context.defences.allows(int(seconds * SECOND_NS)) // 2
     asks = max(2, min(max(asks, math.ceil(seconds / WATCHING_EVERY_SECONDS) + 1), most))
     return _asking(context, asks, seconds / (asks - 1), seconds + patience_seconds, client)
@@ -49,10 +49,10 @@ def _asking(context: ScriptContext, asks: int, every_seconds: float, patience_se
 
 
 def waited_seconds(client: Wire, outcome: WireOutcome) -> float:
-    """Return for how much of the time an honest client had to wait; endlessly when it did not get all its answers.
+    """Return the total wait of an honest client in seconds; infinite if it did not get all its answers.
 
-    A server that stands still again and again, each time for a moment, is late by all of these together. The way to
-    it, which is in all of them, is left out.
+    A server that stands still repeatedly, each time for a moment, is late by the sum of these. The round trip, which is
+    part of each wait, is subtracted.
     """
     asked = _answered(client, outcome)
     way_ns = min([int(ROUND_TRIP_MAX_SECONDS * SECOND_NS), *(at_ns - part_ns for at_ns, part_ns in asked)])
@@ -64,12 +64,12 @@ def waited_seconds(client: Wire, outcome: WireOutcome) -> float:
 
 
 def longest_wait_seconds(client: Wire, outcome: WireOutcome) -> float:
-    """Return the longest that an honest client waited for an answer; endlessly when it did not get all of them."""
+    """Return the longest wait of an honest client in seconds; infinite if it did not get all its answers."""
     return max((at_ns - part_ns for at_ns, part_ns in _answered(client, outcome)), default=math.inf) / SECOND_NS
 
 
 def _answered(client: Wire, outcome: WireOutcome) -> list[tuple[int, int]]:
-    """Return when each request was answered and sent; nothing where not all were, as some answer unasked."""
+    """Return when each request was answered and sent; an empty list if the number of answers differs."""
     asked = len(client.parts)
     if sum(one.status == OK for one in outcome.answers) < asked or len(outcome.parts_ns) < asked:
         return []

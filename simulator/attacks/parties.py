@@ -1,4 +1,4 @@
-"""Owners of a script with all that an owner may have, their audit streams, and addresses enough to speak from."""
+"""Fully set up owners of a script, their audit streams, and enough client addresses."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ PAGE = 500
 
 
 class Addresses:
-    """Deals out a script's addresses so that none asks for more than a burst: what is limited is not judged."""
+    """Assigns a script's addresses so that none exceeds a burst, because rate-limited requests are not judged."""
 
     def __init__(self) -> None:
         self._client = 0
         self._used = 0
 
     def take(self, requests: int = 1) -> int:
-        """Return an address for so many requests in a row."""
+        """Return an address for this many requests in a row."""
         self._used += requests
         if self._used > ADDRESS_BURST_REQUESTS:
             self._client += 1
@@ -45,10 +45,10 @@ class Addresses:
 
 
 class WatchedAttack(ScriptAttack):
-    """An attack over which no server may break down, however hostile its requests are."""
+    """An attack during which no server may answer with an internal error."""
 
     def script(self, context: ScriptContext) -> Script[None]:
-        """Yield the steps of one attempt, and claim that nothing was answered by a breakdown."""
+        """Yield the steps of one attempt, and claim that no answer was an internal error."""
         return _watched(self.steps(context, Addresses()))
 
     def steps(self, context: ScriptContext, addresses: Addresses) -> Script[None]:
@@ -57,11 +57,11 @@ class WatchedAttack(ScriptAttack):
 
 
 class OwnerAttack(WatchedAttack):
-    """An attack through what owners ask for."""
+    """An attack by requests of owners."""
 
 
 def _watched(script: Script[None]) -> Script[None]:
-    """Play a script, and look at every answer for a breakdown. A failed write is none: it has its own message (§7)."""
+    """Play a script, and check all answers for internal errors. A failed write has its own message (§7)."""
     broken: list[str] = []
     unmet: PrerequisiteError | None = None
     asked, sent = 0, None
@@ -86,7 +86,7 @@ def _watched(script: Script[None]) -> Script[None]:
 
 
 class Party(msgspec.Struct, frozen=True):
-    """An owner with a machine that is consented to, the policy it is under, and another policy still a draft."""
+    """An owner with a machine under a consent, the machine's policy, and another policy that is a draft."""
 
     owner_id: str
     machine: Machine
@@ -106,14 +106,14 @@ def set_up_party(context: ScriptContext, addresses: Addresses, owner_id: str = "
 
 
 def rotation_denied(actor: str, machine: Machine | None, reason: str) -> tuple[ExpectedEvent, ...]:
-    """Return which event a refused rotation leaves (contract §3); `machine` is None for one that never was."""
+    """Return the audit event of a refused rotation (contract §3); `machine` is None for one that does not exist."""
     machine_id, owners = ("", ()) if machine is None else (machine.worker_id, (machine.owner_id,))
     shown_to = tuple(dict.fromkeys((*owners, actor)))
     return (ExpectedEvent("machine_certificate_issue_denied", f"owner:{actor}", machine_id, shown_to, reason),)
 
 
 def events_shown(context: ScriptContext, owner_id: str, addresses: Addresses) -> Script[list[dict[str, Any]]]:
-    """Read all that an owner's audit list shows but accepted heartbeats, oldest first. Raises PrerequisiteError."""
+    """Read an owner's audit list without accepted heartbeats, oldest first. Raises PrerequisiteError."""
     events: list[dict[str, Any]] = []
     offset = 0
     while True:
@@ -128,14 +128,14 @@ def events_shown(context: ScriptContext, owner_id: str, addresses: Addresses) ->
 
 
 def nobody_made(context: ScriptContext, owner_id: str, addresses: Addresses) -> Script[None]:
-    """Claim that who was only ever refused is no owner: its list is empty (contract §3). Raises PrerequisiteError."""
+    """Claim that refusals create no owner: the audit list is empty (contract §3). Raises PrerequisiteError."""
     events = yield from events_shown(context, owner_id, addresses)
     message = f"an owner that nothing was ever granted to has {plural(len(events), 'event')}"
     yield Claim("nobody-made", not events, message, {"events": events[:10]})
 
 
 def chain_break(events: list[dict[str, Any]]) -> str:
-    """Return where the events of a stream are no chain (contract §3); nothing when each follows from the one before."""
+    """Return where a stream's hash chain is broken (contract §3), or an empty text."""
     latest: dict[str, dict[str, Any]] = {}
     for event in events:
         before = latest.get(str(event.get("stream")))

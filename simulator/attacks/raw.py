@@ -1,7 +1,7 @@
-"""Raw requests that must be refused whole: each hides a change, so that a server that takes it apart gives itself away.
+"""Raw requests that must be refused as a whole. Each hides a second request, whose effect shows a wrong parser.
 
-The change is a policy of an owner whom nothing else acts as. Policies count up by owner (contract §3), so that the
-version of one made afterwards says how many there were.
+The hidden request creates a policy of an owner that does nothing else. An owner's policies have consecutive versions
+(contract §3), so the version of one created afterwards shows how many there were.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 START = b"<method> <path> HTTP/1.1\r\nHost: <host>\r\n"
 BEHIND = b"\r\n\r\n<hidden>"
 PATIENCE_SECONDS = 8.0
-"""How long a refusal and its close may take: far longer than they need, and less than any deadline for slow clients."""
+"""The time for a refusal and its close: far more than they need, and less than any deadline for slow clients."""
 CHUNK_BYTES = 65_536
 UNANSWERED_MAX = 2
-"""A server that does not answer honest requests so often is not asked for ever: each costs a whole timeout."""
+"""After this many unanswered honest requests the attempt ends, because each costs a whole timeout."""
 PROBES = 1000
-"""Number of the first address that looks at what took effect; each attack's requests come from lower ones."""
+"""The number of the first address that checks for effects; the attack's requests come from lower ones."""
 
 
 class Form(NamedTuple):
-    """One way to write a request wrongly.
+    """A way to malform a request.
 
-    In `message`, `<method>`, `<path>`, `<host>` and `<token>` stand for a plain request's; `<hidden>` for what is
-    hidden, `<hex>` for its length in hexadecimal, `<chunks>` for it in chunks; `<n>` for the length of all behind the
-    first empty line, and `<n_>` for the same with an underscore in it.
+    In `message`, `<method>`, `<path>`, `<host>` and `<token>` stand for those of a plain request; `<hidden>` for the
+    hidden request, `<hex>` for its length in hexadecimal, `<chunks>` for it in chunks; `<n>` for the length of all
+    bytes after the first empty line, and `<n_>` for the same with an underscore in it.
     """
 
     what: str
@@ -45,7 +45,7 @@ class Form(NamedTuple):
 
 
 class Carrier(NamedTuple):
-    """A request as whose beginning a form is written: one that any transport serves, or the busiest route."""
+    """A request that a form malforms: one that every transport serves, or one to the busiest route."""
 
     method: bytes
     path: bytes
@@ -53,7 +53,7 @@ class Carrier(NamedTuple):
 
 
 def fill_in(form: Form, carrier: Carrier, context: ScriptContext, hidden: bytes) -> bytes:
-    """Write a form out."""
+    """Return the bytes of a form."""
     message = form.message.replace(b"<method>", carrier.method).replace(b"<path>", carrier.path)
     message = message.replace(b"<host>", context.host.encode()).replace(b"<token>", context.token.encode())
     head, end, body = message.partition(b"\r\n\r\n")
@@ -72,7 +72,7 @@ def _chunks(data: bytes) -> bytes:
 
 
 def policies_before(context: ScriptContext, owner_id: str, client: int) -> Script[int | None]:
-    """Make a policy of an owner, and return how many it had before; None when that is not known."""
+    """Create a policy of an owner, and return how many there were before, or None if that is unknown."""
     create = policy_call(context.token, owner_id, dict(RULES))
     expected_events = changed(owner_id, Operation.POLICY_CREATE)
     outcome: Outcome = yield call(context, create, granted(CREATED), client=client, expected_events=expected_events)
@@ -81,7 +81,7 @@ def policies_before(context: ScriptContext, owner_id: str, client: int) -> Scrip
 
 
 class RawAttack(ScriptAttack):
-    """Writes each form as the beginning of each carrier, and looks at answers, close and effect."""
+    """Sends each form with each carrier, and checks the answers, the close and the effect."""
 
     needs = frozenset({Feature.HEALTH})
     verdict = "400 and close; never two answers"
@@ -93,21 +93,21 @@ class RawAttack(ScriptAttack):
     patience_seconds: ClassVar[float] = PATIENCE_SECONDS
 
     def forms(self) -> Iterable[Form]:
-        """Return the ways to write it."""
+        """Return the malformations."""
         raise NotImplementedError
 
     def carriers(self, context: ScriptContext) -> Sequence[Carrier]:
-        """Return the requests whose beginning the forms are."""
+        """Return the requests to malform."""
         worker_id = f"wrk_{random_hex(context.rng, 16)}".encode()
         beat = Carrier(b"POST", b"/api/v1/workers/" + worker_id + b"/heartbeat", Operation.HEARTBEAT)
         return (Carrier(b"GET", b"/health", Operation.OTHER), beat)
 
     def hidden(self, context: ScriptContext, owner_id: str) -> bytes:
-        """Write the request that must not happen."""
+        """Return the bytes of the request that must have no effect."""
         return policy_call(context.token, owner_id, dict(RULES)).message(context.host)
 
     def script(self, context: ScriptContext) -> Script[None]:
-        """Write all at once, and look afterwards."""
+        """Send all forms at once, and check their effects afterwards."""
         names: list[str] = []
         owners: list[str] = []
         wires: list[Wire] = []
@@ -138,7 +138,7 @@ class RawAttack(ScriptAttack):
 
 
 def _claim(rule: str, what: str, names: list[str], wrong: list[str], *, known: bool) -> Claim:
-    """Claim that nothing of a kind was wrong among the requests."""
+    """Return the claim that no request broke a rule."""
     held = False if wrong else (True if known else None)
     message = f"of {len(names)} requests {len(wrong)} {what}"
     return Claim(rule, held, f"{message}: {wrong[0]}" if wrong else message, {"requests": wrong[:10]} if wrong else {})

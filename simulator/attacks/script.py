@@ -1,7 +1,7 @@
-"""Attacks of several steps: a script yields what to do next, and is told what came of it. No I/O.
+"""Attacks of several steps: a script yields its next step, and receives the outcome. No I/O.
 
-A script is a generator. A world plays it: it does each step, records it in the history, and sends the outcome back in.
-So the same script runs over real sockets and in virtual time.
+A script is a generator. A world plays it: it executes each step, records it in the history, and sends the outcome back
+into the generator. So the same script runs over real sockets and in virtual time.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _Result = TypeVar("_Result")
 
 
 class Expect(msgspec.Struct, frozen=True):
-    """What a correct server answers: one of `statuses` with `error` in its message, and why.
+    """A correct server's answer: one of `statuses` with `error` in its message, and the reason.
 
-    `answer` is how the history counts it. `basis` is what the expectation rests on, where not on what its attack does.
-    `success` is a status past 2xx by which a hostile request would be let through, as a login is by a redirect.
+    `answer` is its classification in the history. `basis` is the profile that requires it, if not the attack's own.
+    `success` is a status other than 2xx that would mean success of a hostile request, as a redirect does for a login.
     """
 
     answer: Answer
@@ -49,22 +49,22 @@ class Expect(msgspec.Struct, frozen=True):
 
 
 def refused(status: int, error: str, because: str, basis: Basis | None = None) -> Expect:
-    """Expect a refusal that is no worker auth failure."""
+    """Return the expectation of a refusal that does not count as a worker auth failure."""
     return Expect(Answer.REFUSED, (status,), error, because, basis)
 
 
 def granted(status: int, because: str = "it is what its owner may do", basis: Basis | None = None) -> Expect:
-    """Expect success."""
+    """Return the expectation of a success."""
     return Expect(Answer.ACCEPTED, (status,), "", because, basis)
 
 
 def heartbeat_gets(answer: Answer, because: str) -> Expect:
-    """Expect what a heartbeat, or a policy fetch, gets: acceptance or a named refusal (contract §3, §4)."""
+    """Return the expectation of a heartbeat's or a policy fetch's answer: acceptance or a refusal (contract §3, §4)."""
     return Expect(answer, (), "", because)
 
 
 class ExpectedEvent(msgspec.Struct, frozen=True):
-    """The audit event that a request must leave in the streams of `owners`, besides those that rows imply."""
+    """An audit event that a request must leave in the streams of `owners`, besides those that rows imply."""
 
     type: str
     actor: str
@@ -74,11 +74,11 @@ class ExpectedEvent(msgspec.Struct, frozen=True):
 
 
 class Send(msgspec.Struct, frozen=True):
-    """Send one whole request from one of the script's addresses, and wait for its answer. Returns an `Outcome`.
+    """A step: send one whole request from one of the script's addresses, and wait for its answer. Gives an `Outcome`.
 
-    `client` numbers the script's addresses; each has a connection of its own, kept open from step to step. What hits
-    the heartbeat or the policy route must say so in `operation`, because the alerts are judged by it. `source` is an
-    address to speak from instead of the client's own, one of `ScriptContext.peer_sources`.
+    `client` is the number of the script's address; each has one connection, which stays open between steps. Requests to
+    the heartbeat or the policy route must say so in `operation`, because alerts are judged by it. `source` is another
+    source address, one of `ScriptContext.peer_sources`.
     """
 
     request: bytes
@@ -92,19 +92,19 @@ class Send(msgspec.Struct, frozen=True):
     expected_events: tuple[ExpectedEvent, ...] = ()
     source: str = ""
     instance: int = 0
-    """Which of the sandbox's servers it goes to."""
+    """The number of the sandbox's server to which it is sent."""
 
 
 class Wire(msgspec.Struct, frozen=True):
-    """Write raw bytes on a fresh connection: each part, then its pause in seconds. Returns a `WireOutcome`.
+    """A step: write raw bytes on a new connection, each part followed by its pause in seconds. Gives a `WireOutcome`.
 
-    The connection is made `after_seconds`; patience counts from there.
-    `then` says what follows: read answers until the server closes or patience ends, half-close first, reset once
-    `reset_after_bytes` of answers have come, or read at `read_bytes_per_second` for `slow_seconds` and freely after.
+    The connection is opened `after_seconds`; the patience counts from then. `then` says what follows: read answers
+    until the server closes or the patience ends, half-close first, reset after `reset_after_bytes` of answers, or read
+    at `read_bytes_per_second` for `slow_seconds` and at full speed afterwards.
 
-    `expect` is about the first answer; a status of 0 among its statuses means closing without one, which is no lost
-    answer then. `operation` and `expected_events` say what the bytes may do, as in `Send`: a registration among them
-    must be named, and what a connection that was cut off may have left is counted as possible.
+    `expect` is about the first answer; status 0 among its statuses stands for a close without an answer, which is not a
+    lost answer then. `operation` and `expected_events` say what the bytes may do, as in `Send`: a registration among
+    them must be named. Effects of a connection that was cut off count as possible.
     """
 
     parts: tuple[tuple[bytes, float], ...]
@@ -119,23 +119,23 @@ class Wire(msgspec.Struct, frozen=True):
     operation: Operation = Operation.OTHER
     expected_events: tuple[ExpectedEvent, ...] = ()
     http2: bool = False
-    """Whether to agree on HTTP/2 while the TLS connection is made; what it answers is no HTTP/1.1 then."""
+    """Whether to negotiate HTTP/2 in the TLS handshake; answers are then not HTTP/1.1."""
 
 
 class Together(msgspec.Struct, frozen=True):
-    """Do several requests at the same moment, each on a connection of its own. Returns their outcomes, in order."""
+    """A step: send several requests at the same moment, each on its own connection. Gives their outcomes, in order."""
 
     sends: tuple[Send | Wire, ...]
 
 
 class Pause(msgspec.Struct, frozen=True):
-    """Wait until a moment of the run. Returns nothing."""
+    """A step: wait until a time of the run. Gives None."""
 
     until_ns: int
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """Claim what the steps so far have shown. `held` is None when it cannot be known. Returns nothing."""
+    """A step: claim what the earlier steps have shown. `held` is None if it cannot be known. Gives None."""
 
     rule: str
     held: bool | None
@@ -144,15 +144,15 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class JoinFleet(msgspec.Struct, frozen=True):
-    """Hand a machine of the script over to the honest fleet, so that it does not fall silent. Returns nothing."""
+    """A step: move a machine of the script into the honest fleet, so that it does not fall silent. Gives None."""
 
     machine: Machine
 
 
 class BeginFault(msgspec.Struct, frozen=True):
-    """Begin a fault in the sandbox: `kind` is a scenario's kind of fault. Returns nothing.
+    """A step: begin a fault in the sandbox; `kind` is a scenario's kind of fault. Gives None.
 
-    It lasts until `EndFault`; of a server that is killed every connection is gone. `instance` says which one it is.
+    It lasts until `EndFault`. A killed server loses all its connections. `instance` is the number of the server.
     """
 
     kind: str
@@ -160,26 +160,27 @@ class BeginFault(msgspec.Struct, frozen=True):
 
 
 class EndFault(msgspec.Struct, frozen=True):
-    """End a fault: start again what was killed, or let go on what was held. Returns nothing."""
+    """A step: end a fault, by restarting a killed process or resuming a paused one. Gives None."""
 
     kind: str
     instance: int = 0
 
 
 class StartOtherInstances(msgspec.Struct, frozen=True):
-    """Start the other instances with a copy of what the first one has kept; it restarts for that. Returns nothing."""
+    """A step: restart the first instance, and start the others with a copy of its stored state. Gives None."""
 
 
 class StepClock(msgspec.Struct, frozen=True):
-    """Set the wall clock of the sandbox's server so many nanoseconds ahead or back of now. Returns nothing."""
+    """A step: set the wall clock of the sandbox's server `by_ns` ahead, or back if negative. Gives None."""
 
     by_ns: int
 
 
 class SandboxOptions(msgspec.Struct, frozen=True):
-    """What an attempt has to itself: servers that keep their state, perhaps a Redis, perhaps a clock that can be set.
+    """The servers of a sandbox: durable ones, optionally with a Redis and with a clock that can be set.
 
-    Only one `instance` runs until `StartOtherInstances`. `settings` are the servers'; they take none of the scenario's.
+    Only one instance runs until `StartOtherInstances`. `settings` are the servers' settings; the scenario's do not
+    apply.
     """
 
     instances: int = 1
@@ -190,7 +191,7 @@ class SandboxOptions(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came back. `got` is LOST, with status 0, when no whole answer came."""
+    """The outcome of a request. `got` is LOST, with status 0, if no whole answer came."""
 
     expect: Expect
     got: Answer
@@ -202,16 +203,16 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def right(self) -> bool:
-        """Return whether it is what a correct server answers, or may answer where only it can decide."""
+        """Whether it is the answer of a correct server, or one of those that only the server can decide between."""
         return self.got is self.expect.answer or self.got in ALTERNATIVES.get(self.expect.answer, ())
 
     @property
     def known(self) -> bool:
-        """Return whether the server judged the request at all."""
+        """Whether the server judged the request at all."""
         return self.right or self.got not in {Answer.LOST, Answer.RATE_LIMITED, Answer.UNAVAILABLE, Answer.FAILED}
 
     def data(self) -> dict[str, Any]:
-        """Return an enveloped answer's data; empty when it has none."""
+        """Return the data of an answer's envelope; empty if it has none."""
         try:
             data = msgspec.json.decode(self.body)["data"]
         except (KeyError, TypeError, ValueError, RecursionError):
@@ -220,7 +221,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class WireAnswer(msgspec.Struct, frozen=True):
-    """One whole answer on a raw connection, and when its end came."""
+    """A whole answer on a raw connection, and the time of its end."""
 
     status: int
     head: bytes
@@ -229,10 +230,10 @@ class WireAnswer(msgspec.Struct, frozen=True):
 
 
 class WireOutcome(msgspec.Struct, frozen=True):
-    """What a raw connection gave: each whole answer, bytes left over, and whether the server closed.
+    """The outcome of a raw connection: whole answers, remaining bytes, and whether the server closed it.
 
-    `closed_ns` is when it did, or when the exchange ended otherwise; `parts_ns` is when the writing of each part began.
-    A connection that was never made is neither `connected` nor closed.
+    `closed_ns` is when the exchange ended, by that or otherwise; `parts_ns` is when the writing of each part began. A
+    connection that was never opened is neither `connected` nor closed.
     """
 
     answers: tuple[WireAnswer, ...] = ()
@@ -249,15 +250,18 @@ Script = Generator[Step, Any, _Result]
 
 
 class PrerequisiteError(Exception):
-    """A script cannot go on, because a step it builds on was not answered as it needs; says which."""
+    """Raised when a script cannot continue because an earlier step got another answer than it needs.
+
+    The message says which.
+    """
 
 
 class NotTriedError(PrerequisiteError):
-    """A script has nothing to try on this target, which is nobody's fault; says why."""
+    """Raised when a script has nothing to try on this target, which is no fault; the message says why."""
 
 
 class ScriptContext:
-    """What a script may use: who it plays against, the clocks, seeded randomness, and names of its own.
+    """What a script may use: the target, the clocks, seeded randomness, and unique names.
 
     `host` is the target's authority, `token` the owners'. `victims` are honest machines whose credentials the attacker
     has got hold of. `now` gives nanoseconds of the run, `wall` Unix nanoseconds. `rotation_ns` is how old a machine of
@@ -314,24 +318,24 @@ class ScriptContext:
         self._owners = 0
 
     def new_owner(self) -> str:
-        """Make up an owner whom only this script acts as; its audit streams are read at the end of the run."""
+        """Return a new owner id of this script; the owner's audit streams are read at the end of the run."""
         self._owners += 1
         owner_id = f"{self.owner_prefix}-{self._owners}"
         self.history.owners.append(owner_id)
         return owner_id
 
     def new_machine(self, owner_id: str) -> Machine:
-        """Make a machine for an owner of the script, not yet registered."""
+        """Return a new machine, not yet registered, of an owner of the script."""
         machine = Machine(self._new_number(), owner_id, self._interval_ns)
         machine.stopped = True
         return machine
 
     def worst_lag_ns(self, since_ns: int, until_ns: int) -> int:
-        """Return how late the harness itself was at worst between two moments, as far as it was measured."""
+        """Return the greatest measured lateness of the harness itself between two times."""
         return max((one.loop_lag_ns for one in self.history.generator if since_ns <= one.at_ns <= until_ns), default=0)
 
     def victim(self) -> Machine:
-        """Choose one of the victims that is set up. Raises PrerequisiteError when none is."""
+        """Return a random victim that is set up. Raises PrerequisiteError if there is none."""
         ready = [machine for machine in self.victims if machine.policy_id and not machine.rotate_due]
         if not ready:
             raise PrerequisiteError("no victim was ready")
@@ -339,25 +343,25 @@ class ScriptContext:
 
 
 class ScriptAttack(Attack):
-    """An attack told as a script; each attempt of a campaign plays it once."""
+    """An attack by a script, which each attempt of a campaign plays once."""
 
     wants_victims: ClassVar[bool] = False
-    """Whether it needs machines of the honest fleet that are already set up."""
+    """Whether the script needs machines of the honest fleet that are set up."""
     needs_settings: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """Settings of a server that a run starts for this attack alone, beside its own; none to attack the run's target."""
+    """Settings of a server that the run starts for this attack alone; empty to attack the run's target."""
     needs_identity: ClassVar[bool] = False
-    """Whether that server asks a provider of identities that the attack plays."""
+    """Whether that server uses an identity provider that the attack plays."""
     sandbox: ClassVar[SandboxOptions | None] = None
-    """What is started for each attempt, one attempt at a time; None to attack the run's target."""
+    """The sandbox that is started for each attempt, one at a time; None to attack the run's target."""
     connections: ClassVar[int] = 0
-    """How many connections an attempt holds open at once, where it is more than a few."""
+    """How many connections an attempt has open at once, if more than a few."""
     needs_http2: ClassVar[bool] = False
-    """Whether it can only be tried on a target that speaks HTTP/2."""
+    """Whether the attack needs a target that speaks HTTP/2."""
     needs: ClassVar[frozenset[Feature]] = frozenset()
-    """What the contract adds to the published API and it cannot be tried without."""
+    """Additions of the contract to the published API that the attack needs."""
 
     def obstacle(self, context: ScriptContext) -> str:
-        """Return why this attack cannot be tried on this target; nothing when it can."""
+        """Return why this attack cannot be tried on this target, or an empty text."""
         del context
         return ""
 
