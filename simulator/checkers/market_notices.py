@@ -64,12 +64,12 @@ def _too_often(story: JobStory, notices: list[Assignment]) -> Iterator[Finding]:
 
 def _never_named(story: JobStory, named_to: set[int], workers: Workers, excused: Excused) -> Iterator[Finding]:
     """Find a machine that was not told to leave a job, where all that ever had it are known: each was told of it."""
-    final, told = story.final, sorted(story.assigned, key=lambda one: one.answered_ns)
-    machines = [one.machine for one in told]
-    if final is None or final.attempts != len(told) - 1 or len({*machines}) < len(machines):
+    final, given = story.final, sorted(story.assigned, key=lambda one: one.answered_ns)
+    machines = [one.machine for one in given]
+    if final is None or final.attempts != len(given) - 1 or len({*machines}) < len(machines):
         return
     cancelled_ns = min((one.answered_ns for one in story.cancels if granted(one)), default=NEVER_NS)
-    for one, after in zip_longest(told, told[1:]):
+    for one, after in zip_longest(given, given[1:]):
         gone_ns = cancelled_ns if after is None else after.answered_ns
         beats = workers.beats(one.machine)
         heard = np.flatnonzero(beats.sent_ns >= gone_ns)[:BEATS_MIN]
