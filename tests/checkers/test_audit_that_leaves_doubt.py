@@ -182,7 +182,8 @@ def test_pages_that_do_not_follow_each_other_are_no_list(world: AuditedWorld) ->
 def unsettled(world: AuditedWorld, event: str, owner_id: str = "ada") -> set[str]:
     """Have an event be there that no note explains."""
     state = world.server.api.state
-    state.audit(world.server.now, event, f"owner:{owner_id}", "an-id", {"reason": "odd"}, (owner_id,))
+    metadata = {"reason": "odd", "actor_owner_id": owner_id}
+    state.audit(world.server.now, event, f"owner:{owner_id}", "an-id", metadata, (owner_id,))
     world.read_all()
     return world.rules()
 
